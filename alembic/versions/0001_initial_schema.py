@@ -1,0 +1,101 @@
+"""Make users, events and bookings.
+
+Revision ID: 0001
+Revises:
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    # A trusted extension: the owner of the database may make it.
+    op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+    op.create_table(
+        "users",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("username", sa.String(30), nullable=False),
+        sa.Column("password_hash", sa.Text(), nullable=False),
+        _created_at(server_default=sa.text("now()")),
+        sa.PrimaryKeyConstraint("id", name="pk_users"),
+    )
+    op.create_index("uq_users_username", "users", [sa.text("lower(username)")], unique=True)
+    op.create_table(
+        "events",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("name", sa.String(100), nullable=False),
+        sa.Column("organiser_id", sa.Uuid(), nullable=False),
+        sa.Column("total_tickets", sa.BigInteger(), nullable=False),
+        sa.Column("available_tickets", sa.BigInteger(), nullable=False),
+        sa.Column("waiting_list_count", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("version", sa.BigInteger(), server_default="1", nullable=False),
+        _created_at(server_default=sa.text("now()")),
+        sa.CheckConstraint("total_tickets between 1 and 1000000", name=op.f("ck_events_total")),
+        sa.CheckConstraint(
+            "available_tickets between 0 and total_tickets", name=op.f("ck_events_available")
+        ),
+        sa.CheckConstraint("waiting_list_count >= 0", name=op.f("ck_events_waiting")),
+        sa.CheckConstraint(
+            "available_tickets = 0 or waiting_list_count = 0", name=op.f("ck_events_line_served")
+        ),
+        sa.ForeignKeyConstraint(["organiser_id"], ["users.id"], name="fk_events_organiser_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_events"),
+        postgresql_with={"fillfactor": "50"},
+    )
+    op.create_index(
+        "ix_events_name_trigrams",
+        "events",
+        ["name"],
+        postgresql_using="gin",
+        postgresql_ops={"name": "gin_trgm_ops"},
+    )
+    op.create_table(
+        "bookings",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("event_id", sa.BigInteger(), nullable=False),
+        sa.Column("user_id", sa.Uuid(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        _created_at(),
+        sa.CheckConstraint(
+            "status in ('booked', 'waiting', 'cancelled')", name=op.f("ck_bookings_status")
+        ),
+        sa.ForeignKeyConstraint(["event_id"], ["events.id"], name="fk_bookings_event_id"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_bookings_user_id"),
+        sa.PrimaryKeyConstraint("id", name="pk_bookings"),
+    )
+    op.create_index(
+        "uq_bookings_active",
+        "bookings",
+        ["event_id", "user_id"],
+        unique=True,
+        postgresql_where=sa.text("status <> 'cancelled'"),
+    )
+    op.create_index(
+        "ix_bookings_waiting",
+        "bookings",
+        ["event_id", "seq"],
+        postgresql_where=sa.text("status = 'waiting'"),
+    )
+    op.create_index("ix_bookings_event", "bookings", ["event_id", "seq"])
+    op.create_index("ix_bookings_user", "bookings", ["user_id", "seq"])
+
+
+def downgrade() -> None:
+    """Take back. The extension stays: it may have been there before."""
+    op.drop_table("bookings")
+    op.drop_table("events")
+    op.drop_table("users")
+
+
+def _created_at(server_default: sa.TextClause | None = None) -> sa.Column[object]:
+    return sa.Column(
+        "created_at", TIMESTAMP(timezone=True), server_default=server_default, nullable=False
+    )

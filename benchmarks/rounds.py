@@ -1,0 +1,272 @@
+"""One round: wrk drives one contender for a few seconds, and then the books are checked."""
+
+import json
+import resource
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from benchmarks.ground import PEOPLE, Books, BooksWrongError, Ground, environment
+from benchmarks.servers import Server, machine_cpu_seconds, tree_cpu_seconds
+
+SCRIPT: Final = Path(__file__).with_name("wrk.lua")
+TIMEOUT: Final = 30
+"""Seconds after which wrk counts an answer as late."""
+MAX_RATE: Final = 40_000
+"""Bookings per second that no server here reaches: so many fresh pairs are prepared."""
+GREETINGS: Final = 3
+"""How often the tokens go round before a server is measured: each time, half of those that a worker
+has not seen come to it."""
+MAX_GREETING: Final = 12
+"""Seconds for that; the rounds themselves do the rest."""
+
+
+class NoLoadGeneratorError(Exception):
+    """The program that makes the load is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A contender under one load."""
+
+    contender: str
+    load: str
+    server: Server
+    ground: Ground
+    mode: str = "book"
+    connections: int = 256
+    at_once: int = 1
+    """Events that are booked at the same time."""
+    event: int | None = None
+    """An event that is cleared after each round; without one, each round has fresh events."""
+
+    @property
+    def key(self) -> str:
+        """Name the contest within a run."""
+        return contest_key(self.contender, self.load, self.connections, len(self.server.workers))
+
+    @property
+    def writes(self) -> bool:
+        """Whether an answer means rows in the database."""
+        return self.contender not in {"noop", "bare"} and self.mode != "read"
+
+    @property
+    def may_refuse(self) -> bool:
+        """Whether it may answer 503: a textbook way under more load than it bears."""
+        return self.contender in {"rowlock", "cas"}
+
+
+def contest_key(contender: str, load: str, connections: int = 256, workers: int = 2) -> str:
+    """Return what names a contest within a run."""
+    return f"{contender}, {load}, {connections} connections, {workers} workers"
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round measured. Times in milliseconds, processor use in cores."""
+
+    contest: str
+    per_second: float
+    """Requests answered with success."""
+    p50: float
+    p90: float
+    p99: float
+    worst: float
+    answered: int = 0
+    refused: int = 0
+    unanswered: int = 0
+    """Sent, and under way when the load stopped."""
+    rows: int = 0
+    """Bookings that the database had more after the round."""
+    connections: list[int] = field(default_factory=list)
+    """How many each worker held."""
+    worker_cpu: list[float] = field(default_factory=list)
+    cpu: dict[str, float] = field(default_factory=dict)
+    """What the workers, the load, PostgreSQL and everything else on the machine used."""
+
+
+def wrk() -> str:
+    """Return the path of wrk. Raises NoLoadGeneratorError."""
+    found = shutil.which("wrk")
+    if found is None:
+        raise NoLoadGeneratorError(
+            "wrk makes the load and is not installed: `apt-get install wrk` on Debian and Ubuntu,"
+            " `brew install wrk` on macOS, else see https://github.com/wg/wrk"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What wrk is told."""
+
+    mode: str
+    connections: int
+    seconds: int
+    first_event: int = 1
+    at_once: int = 1
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What wrk says that it did."""
+
+    seconds: float
+    answers: float
+    refused: float
+    broken: float
+    sent_books: float
+    sent_cancels: float
+    sent_reads: float
+    p50: float
+    p90: float
+    p99: float
+    worst: float
+
+    @property
+    def unanswered(self) -> int:
+        sent = self.sent_books + self.sent_cancels + self.sent_reads
+        return int(sent - self.answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Runs rounds."""
+
+    people: Path
+    """The file of tokens."""
+    folder: Path
+    postmaster: int
+    """Process id of PostgreSQL."""
+
+    def greet(self, server: Server) -> None:
+        """Show the workers the tokens, so that all contenders remember them alike."""
+        self._finish(
+            self._start(server, _Load("greet", 64, MAX_GREETING, limit=GREETINGS * PEOPLE))
+        )
+        server.wait_until_idle()
+
+    def run(self, contest: Contest, seconds: int, *, limit: int = 0) -> Round:
+        """Run one round, of so many requests at most, and check the books.
+
+        Raises BooksWrongError.
+        """
+        server, ground = contest.server, contest.ground
+        events = contest.at_once
+        if contest.event is not None:
+            first = contest.event
+            # Those on their way when the limit is reached are fresh pairs too.
+            limit = PEOPLE - 2 * contest.connections
+        else:
+            # A contender that writes nothing books events that need not exist.
+            if contest.writes:
+                events *= int(MAX_RATE * seconds / (events * PEOPLE)) + 2
+            first = ground.add_events(events)
+        before = ground.books(first, events)
+        cpu, worker_cpu = self._cpu(server), server.cpu()
+        load = _Load(contest.mode, contest.connections, seconds, first, contest.at_once, limit)
+        process = self._start(server, load)
+        time.sleep(0.6)
+        connections = server.connections()
+        sent = self._finish(process)
+        used = {name: value - cpu[name] for name, value in self._cpu(server).items()}
+        used["other"] = max(0.0, used.pop("machine") - sum(used.values()))
+        worker_used = [b - a for a, b in zip(worker_cpu, server.cpu(), strict=True)]
+        server.wait_until_idle()
+        after = ground.books(first, events)
+        _check(contest, sent, before, after)
+        if contest.event is not None:
+            ground.clear(first, events)
+        return Round(
+            contest=contest.key,
+            per_second=(sent.answers - sent.refused) / sent.seconds,
+            p50=sent.p50,
+            p90=sent.p90,
+            p99=sent.p99,
+            worst=sent.worst,
+            answered=int(sent.answers - sent.refused),
+            refused=int(sent.refused),
+            unanswered=sent.unanswered,
+            rows=after.rows - before.rows,
+            connections=connections,
+            worker_cpu=[round(each / sent.seconds, 3) for each in worker_used],
+            cpu={name: round(each / sent.seconds, 3) for name, each in used.items()},
+        )
+
+    def _start(self, server: Server, load: _Load) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [
+                wrk(),
+                *("--threads", "1", "--connections", str(load.connections)),
+                *("--duration", f"{load.seconds}s", "--timeout", f"{TIMEOUT}s"),
+                *("--script", str(SCRIPT), f"http://127.0.0.1:{server.port}"),
+            ],
+            env=environment(
+                BENCH_MODE=load.mode,
+                BENCH_PEOPLE=str(self.people),
+                BENCH_EVENT=str(load.first_event),
+                BENCH_AT_ONCE=str(load.at_once),
+                BENCH_CONNECTIONS=str(load.connections),
+                BENCH_LIMIT=str(load.limit),
+                BENCH_OUT=str(self._out),
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    @property
+    def _out(self) -> Path:
+        return self.folder / "wrk.json"
+
+    def _finish(self, process: subprocess.Popen[bytes]) -> _Sent:
+        _, errors = process.communicate()
+        if process.returncode or errors:
+            raise RuntimeError(f"wrk failed: {errors.decode()}")
+        found = _Sent(**json.loads(self._out.read_text()))
+        self._out.unlink()
+        return found
+
+    def _cpu(self, server: Server) -> dict[str, float]:
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return {
+            "workers": sum(server.cpu()),
+            "load": ended.ru_utime + ended.ru_stime,
+            "postgres": tree_cpu_seconds(self.postmaster),
+            "machine": machine_cpu_seconds(),
+        }
+
+
+def _check(contest: Contest, sent: _Sent, before: Books, after: Books) -> None:
+    """Compare what was answered with what was written, to the last one."""
+
+    def require(agrees: bool, complaint: str) -> None:  # noqa: FBT001 - a condition
+        if not agrees:
+            raise BooksWrongError(f"{contest.key}: {complaint}")
+
+    require(sent.broken == 0, f"{sent.broken:.0f} connections broke")
+    require(sent.refused == 0 or contest.may_refuse, f"{sent.refused:.0f} answers were errors")
+    # wrk makes one request at its start that it only looks at.
+    open_end = sent.unanswered
+    require(0 <= open_end <= contest.connections + 1, f"{open_end} requests without an answer")
+    require(after.crooked == 0, "an event's counters are not what its rows say")
+    require(after.waiting_rows == 0, "somebody waits though places are free")
+    written = after.rows - before.rows
+    if not contest.writes:
+        require(written == 0, f"wrote {written} bookings and should not")
+        return
+    # How many of each kind are open is not known, so each kind is bounded by all.
+    books, cancels = int(sent.sent_books - sent.refused), int(sent.sent_cancels)
+    require(
+        books - open_end <= written <= books,
+        f"{written} bookings written for {books} sent, of which {open_end} at most unanswered",
+    )
+    cancelled = after.cancelled_rows - before.cancelled_rows
+    require(
+        cancels - open_end <= cancelled <= cancels,
+        f"{cancelled} cancelled for {cancels} sent, of which {open_end} at most unanswered",
+    )

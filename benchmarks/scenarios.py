@@ -1,0 +1,173 @@
+"""What is measured: contests that are interleaved round by round, and what is run by itself."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, TypeAlias
+
+from benchmarks import pgbench
+from benchmarks.arena import Arena
+from benchmarks.ground import CROWD
+from benchmarks.rounds import Contest, Round
+
+HOT: Final = "hot event"
+SPREAD: Final = "100 events"
+MIX: Final = "70% reads, 25% books, 5% cancels"
+READ: Final = "read an event"
+EVENTS: Final = 100
+MILLION: Final = 1_000_000
+CLIENTS: Final = 8
+FEW: Final = 1_000
+"""Bookings before the first look at a worker's memory."""
+
+Task: TypeAlias = tuple[str, Callable[[int], Round]]
+"""A contest's key, and what runs one round of so many seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What workers weigh: proportional set size in MiB, the heaviest one."""
+
+    fresh: float
+    few: int
+    after_few: float
+    many: int
+    after_many: float
+
+
+def loaded_with(bookings: int) -> str:
+    """Name the load of a hot event that has so many bookings before."""
+    return f"event with {bookings:,} bookings"
+
+
+def _tasks(arena: Arena, contests: Iterable[Contest]) -> list[Task]:
+    return [(contest.key, partial(arena.driver.run, contest)) for contest in contests]
+
+
+def hot(arena: Arena, *, full: bool) -> list[Task]:
+    """One event that everybody wants."""
+    del full
+    names = ("service", "noop", "bare", "rowlock", "cas")
+    return _tasks(arena, (Contest(name, HOT, arena.server(name), arena.ground()) for name in names))
+
+
+def events(arena: Arena, *, full: bool) -> list[Task]:
+    """As many events as it takes to spread people out."""
+    names = ("service", "noop", "rowlock", "cas") if full else ("service",)
+    return _tasks(
+        arena,
+        (
+            Contest(name, SPREAD, arena.server(name), arena.ground(), at_once=EVENTS)
+            for name in names
+        ),
+    )
+
+
+def mix(arena: Arena, *, full: bool) -> list[Task]:
+    """What a day looks like."""
+    del full
+    server = arena.server("service")
+    return _tasks(
+        arena, [Contest("service", MIX, server, arena.ground(), mode="mix", at_once=EVENTS)]
+    )
+
+
+def read(arena: Arena, *, full: bool) -> list[Task]:
+    """Everybody looks at one event."""
+    del full
+    return _tasks(
+        arena, [Contest("service", READ, arena.server("service"), arena.ground(), mode="read")]
+    )
+
+
+def latency(arena: Arena, *, full: bool) -> list[Task]:
+    """One client alone."""
+    del full
+    contests = [
+        Contest(name, HOT, arena.server(name), arena.ground(), connections=1)
+        for name in ("service", "noop")
+    ]
+    return [*_tasks(arena, contests), _pgbench(arena, clients=1, batch=1)]
+
+
+def ceiling(arena: Arena, *, full: bool) -> list[Task]:
+    """Measure what PostgreSQL can do, by one and by a hundred bookings per transaction."""
+    del full
+    return [_pgbench(arena, clients=CLIENTS, batch=batch) for batch in (1, pgbench.BATCH)]
+
+
+def _pgbench(arena: Arena, *, clients: int, batch: int) -> Task:
+    run = partial(pgbench.run, arena.ground(), arena.folder, clients=clients, batch=batch)
+    return pgbench.contest_name(clients, batch), run
+
+
+def growth(arena: Arena, *, full: bool) -> list[Task]:
+    """Book an event that has many bookings already, in a database of its own."""
+    contests = []
+    for bookings in (0, 100_000, MILLION) if full else (0, MILLION):
+        database = f"growth_{bookings}"
+        ground = arena.ground(database)
+        event = ground.add_events(1)
+        if bookings:
+            ground.add_people(CROWD, bookings)
+            ground.preload(event, bookings)
+            ground.settle()
+        server = arena.server("service", database=database)
+        contests.append(Contest("service", loaded_with(bookings), server, ground, event=event))
+    return _tasks(arena, contests)
+
+
+def connections(arena: Arena, *, full: bool) -> list[Task]:
+    """Book from few and from many connections."""
+    del full
+    return _tasks(
+        arena,
+        (
+            Contest(name, HOT, arena.server(name), arena.ground(), connections=count)
+            for count in (1, 64, 256, 1024)
+            for name in ("service", "noop", "rowlock")
+        ),
+    )
+
+
+def workers(arena: Arena, *, full: bool) -> list[Task]:
+    """Book on few and on many workers."""
+    del full
+    return _tasks(
+        arena,
+        (
+            Contest(name, HOT, arena.server(name, workers=count), arena.ground())
+            for count in (1, 2, 4)
+            for name in ("service", "noop")
+        ),
+    )
+
+
+CONTESTS: Final[dict[str, Callable[..., list[Task]]]] = {
+    "hot": hot,
+    "events": events,
+    "mix": mix,
+    "read": read,
+    "latency": latency,
+    "ceiling": ceiling,
+    "growth": growth,
+    "connections": connections,
+    "workers": workers,
+}
+"""Scenarios whose contests are interleaved."""
+
+
+def memory(arena: Arena, bookings: int, seconds: float, say: Callable[[str], None]) -> Memory:
+    """Weigh fresh workers after few and after `bookings` bookings, or what `seconds` allow."""
+    with arena.fresh("service") as server:
+        contest = Contest("service", HOT, server, arena.ground())
+        fresh = max(server.memory())
+        few = arena.driver.run(contest, 30, limit=FEW).rows
+        after_few = max(server.memory())
+        many, spent, step = few, 0.0, 10
+        while many < bookings and spent < seconds:
+            done = arena.driver.run(contest, step, limit=bookings - many)
+            many += done.rows
+            spent += step
+            say(f"{many:,} bookings, {max(server.memory()):.1f} MiB")
+        return Memory(fresh, few, after_few, many, max(server.memory()))

@@ -1,0 +1,181 @@
+"""Servers under test, and what the kernel knows about their processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.ground import LIFETIME, SECRET, environment
+
+ROOT: Final = Path(__file__).parent.parent
+PATIENCE: Final = 60.0
+TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
+ESTABLISHED: Final = "01"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server."""
+
+    name: str
+    port: int
+    pid: int
+    workers: tuple[int, ...]
+    """Process ids."""
+    log_dir: Path
+
+    def connections(self) -> list[int]:
+        """Count the established connections that each worker holds."""
+        port = f":{self.port:04X}"
+        mine = set()
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[1].endswith(port) and fields[3] == ESTABLISHED:
+                mine.add(f"socket:[{fields[9]}]")
+        try:
+            return [sum(link in mine for link in _links(pid)) for pid in self.workers]
+        except FileNotFoundError as error:
+            raise RuntimeError(f"a worker of {self.name} died") from error
+
+    def cpu(self) -> list[float]:
+        """Return the seconds of processor time that each worker has used."""
+        return [cpu_seconds(pid) for pid in self.workers]
+
+    def memory(self) -> list[float]:
+        """Return the proportional set size of each worker in MiB."""
+        return [_pss(pid) for pid in self.workers]
+
+    def is_idle(self, seconds: float = 0.2) -> bool:
+        """Whether the workers do nothing for so long."""
+        before = sum(self.cpu())
+        time.sleep(seconds)
+        # Ten ticks a second would be 10% of a core: the supervisor's pings are far below.
+        return sum(self.cpu()) - before <= 1.5 * TICK * len(self.workers)
+
+    def wait_until_idle(self) -> None:
+        """Wait until what was under way is done. Raises TimeoutError."""
+        deadline = time.monotonic() + PATIENCE
+        while not self.is_idle():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} does not come to rest")
+        # Its log is on record; what counts is that it was written.
+        (self.log_dir / "combined.log").unlink(missing_ok=True)
+
+
+def cpu_seconds(pid: int, *, with_children: bool = False) -> float:
+    """Return the processor time of a process; of its ended children too if wanted."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return sum(map(int, fields[11 : 15 if with_children else 13])) * TICK
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process and of all its children, living or ended."""
+    living = sum(cpu_seconds(child) for child in children(pid))
+    return cpu_seconds(pid, with_children=True) + living
+
+
+def machine_cpu_seconds() -> float:
+    """Return the processor time that anything on this machine has used."""
+    fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) * TICK
+
+
+def _links(pid: int) -> Iterator[str]:
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            yield str(entry.readlink())
+
+
+def _pss(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"process {pid} has no Pss")
+
+
+def _workers_of(pid: int) -> tuple[int, ...]:
+    found = []
+    for child in children(pid):
+        with suppress(FileNotFoundError):
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(child)
+    return tuple(sorted(found))
+
+
+@contextmanager
+def serving(name: str, database_url: str, folder: Path, *, workers: int) -> Iterator[Server]:
+    """Run a contender on a free port of the loopback for as long as the context lasts."""
+    log_dir = folder / f"{name}-{workers}-{time.monotonic_ns()}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.serve", name],
+        cwd=ROOT,
+        env=environment(
+            TICKETING_DATABASE_URL=database_url,
+            TICKETING_JWT_SECRET=SECRET,
+            TICKETING_TOKEN_LIFETIME=str(LIFETIME),
+            TICKETING_PORT="0",
+            TICKETING_WORKERS=str(workers),
+            TICKETING_LOG_DIR=str(log_dir),
+        ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # The console's lines are written as in real life, and nobody reads them.
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield _started(name, process, workers, log_dir)
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+        finally:
+            # The whole session: a worker outlives a parent that was killed.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                while True:
+                    os.killpg(process.pid, 0)
+                    time.sleep(0.02)
+
+
+def _started(name: str, process: subprocess.Popen[str], workers: int, log_dir: Path) -> Server:
+    line = process.stdout.readline() if process.stdout is not None else ""
+    if not line:
+        raise RuntimeError(f"{name} did not start: try `python -m benchmarks.serve {name}`")
+    port = int(line)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with suppress(OSError):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=PATIENCE).close()
+            except urllib.error.HTTPError as error:
+                error.close()
+            break
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{name} did not start")
+        time.sleep(0.05)
+    # The first worker answers; the others may still be on their way.
+    while len(found := _workers_of(process.pid)) < workers and time.monotonic() < deadline:
+        time.sleep(0.05)
+    server = Server(name, port, process.pid, found, log_dir)
+    server.wait_until_idle()
+    return server

@@ -1,0 +1,130 @@
+-- What wrk sends. Every booking is a fresh pair of person and event, for a person has one active
+-- booking per event: pair i of a thread is worked out from i alone, so nothing is kept.
+--
+-- BENCH_MODE     book | read | mix | greet
+-- BENCH_PEOPLE   file with a line "id token" per person
+-- BENCH_EVENT    id of the first event; the next ones follow without a gap
+-- BENCH_AT_ONCE  events that are booked at the same time; when every person has booked each of
+--                them, the next group of as many events is taken
+-- BENCH_CONNECTIONS  connections that wrk holds open
+-- BENCH_LIMIT    requests after which to stop, 0 for no limit
+-- BENCH_OUT      file for the result, in JSON
+
+local ffi = require("ffi")
+ffi.cdef("int getpid(void); int kill(int pid, int signal);")
+local SIGINT = 2
+
+local mode = os.getenv("BENCH_MODE")
+local first_event = tonumber(os.getenv("BENCH_EVENT"))
+local at_once = tonumber(os.getenv("BENCH_AT_ONCE"))
+local limit = tonumber(os.getenv("BENCH_LIMIT"))
+
+-- Cancels follow this many bookings behind, so that what is cancelled has long been answered.
+local behind = 4 * tonumber(os.getenv("BENCH_CONNECTIONS"))
+
+local threads = {}
+local ids, heads = {}, {}
+local people, stride = 0, 0
+
+booked, cancelled, read = 0, 0, 0
+
+function setup(thread)
+   table.insert(threads, thread)
+end
+
+function init(_)
+   for line in io.lines(os.getenv("BENCH_PEOPLE")) do
+      local id, token = line:match("^(%S+) (%S+)$")
+      people = people + 1
+      ids[people] = id
+      heads[people] = " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " .. token .. "\r\n"
+   end
+   stride = math.max(1, math.floor(people / at_once))
+end
+
+local function post(path, i)
+   local group = math.floor(i / (at_once * people))
+   local rest = i % (at_once * people)
+   local slot = rest % at_once
+   local person = (math.floor(rest / at_once) + slot * stride) % people + 1
+   local event = first_event + group * at_once + slot
+   local body = '{"eventId":' .. event .. ',"userId":"' .. ids[person] .. '"}'
+   return "POST " .. path .. heads[person]
+      .. "Content-Type: application/json\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
+end
+
+local function book()
+   local text = post("/api/events/book", booked)
+   booked = booked + 1
+   return text
+end
+
+local function get()
+   local event = first_event + read % at_once
+   read = read + 1
+   return "GET /api/events/" .. event .. " HTTP/1.1\r\nHost: localhost\r\n\r\n"
+end
+
+local step = 0
+
+local function mix()
+   step = step + 1
+   local turn = step % 20
+   if turn == 0 and booked > behind + 5 * cancelled then
+      local text = post("/api/events/cancel", 5 * cancelled)
+      cancelled = cancelled + 1
+      return text
+   elseif turn % 4 == 1 then
+      return book()
+   end
+   return get()
+end
+
+-- Authenticates, and is refused before any database is asked.
+local function greet()
+   read = read + 1
+   return "GET /api/users/me/bookings?cursor=no" .. heads[read % people + 1] .. "\r\n"
+end
+
+local modes = { book = book, read = get, mix = mix, greet = greet }
+
+function request()
+   if limit > 0 and booked + cancelled + read >= limit then
+      wrk.thread:stop()
+      -- wrk's main thread sleeps until the end of the test, unless it is interrupted.
+      ffi.C.kill(ffi.C.getpid(), SIGINT)
+   end
+   return modes[mode]()
+end
+
+local function total(name)
+   local sum = 0
+   for _, thread in ipairs(threads) do
+      sum = sum + thread:get(name)
+   end
+   return sum
+end
+
+function done(summary, latency, _)
+   local out = io.open(os.getenv("BENCH_OUT"), "w")
+   local errors = summary.errors
+   local fields = {
+      seconds = summary.duration / 1e6,
+      answers = summary.requests,
+      refused = errors.status,
+      broken = errors.connect + errors.read + errors.write,
+      sent_books = total("booked"),
+      sent_cancels = total("cancelled"),
+      sent_reads = total("read"),
+      p50 = latency:percentile(50) / 1e3,
+      p90 = latency:percentile(90) / 1e3,
+      p99 = latency:percentile(99) / 1e3,
+      worst = latency.max / 1e3,
+   }
+   local parts = {}
+   for key, value in pairs(fields) do
+      table.insert(parts, string.format('"%s":%.3f', key, value))
+   end
+   out:write("{" .. table.concat(parts, ",") .. "}\n")
+   out:close()
+end

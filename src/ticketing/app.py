@@ -1,0 +1,237 @@
+"""The composition root: settings -> engine -> repositories -> routers, and the error handlers."""
+
+import gc
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from ticketing import __version__, database, telemetry
+from ticketing.errors import (
+    BodyTooLarge,
+    InternalError,
+    MalformedBody,
+    MethodNotAllowed,
+    RouteNotFound,
+    TicketingError,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from ticketing.repositories.bookings import BookingRepository
+from ticketing.repositories.events import EventRepository
+from ticketing.repositories.users import UserRepository
+from ticketing.routers import bookings, events, pages, users
+from ticketing.routers.dependencies import PROBLEM_JSON, Parts
+from ticketing.security import Passwords, Tokens
+from ticketing.settings import Settings
+from ticketing.telemetry import ASGIApp, Message, Receive, RequestLog, Scope, Send
+
+MAX_BODY: Final = 64 * 1024
+DECLARED_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
+"""What a path may hold beside letters, digits and -._~ (RFC 3986, section 3.3)."""
+
+DESCRIPTION: Final = """
+People register, log in, book a place at an event, wait when it is full, and cancel; a cancelled
+place goes to the next in line. A place is never sold twice.
+
+1. `POST /api/users/register`, then press **Authorize** with that username and password.
+2. `POST /api/events/initialize` makes an event.
+3. `POST /api/events/book` takes a place: 201 with a place, 202 on the waiting list.
+
+Errors are problem documents (RFC 9457) with a stable `code` for programs. Lists go on with
+`nextCursor`. Times are UTC (RFC 3339).
+"""
+
+STATUS_ERRORS: Final[dict[int, type[TicketingError]]] = {
+    400: MalformedBody,
+    404: RouteNotFound,
+    405: MethodNotAllowed,
+    413: BodyTooLarge,
+}
+"""What the framework itself refuses."""
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457). Some codes add members that a program needs to act."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    requestId: str  # noqa: N815 - the wire name
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application; nothing is connected before the first request.
+
+    `database_url` and `jwt_secret` must be set: the command line sees to that.
+    """
+    if settings.database_url is None or settings.jwt_secret is None:
+        raise ValueError("database_url and jwt_secret must be set")
+    url = settings.database_url.get_secret_value()
+    engine = database.connect(url, pool_size=settings.pool_size)
+    commits = database.connect(url, pool_size=1)
+    parts = Parts(
+        users=UserRepository(engine),
+        events=EventRepository(engine),
+        bookings=BookingRepository(engine, commits),
+        passwords=Passwords(settings.bcrypt_rounds),
+        tokens=Tokens(settings.jwt_secret.get_secret_value(), settings.token_lifetime),
+        is_ready=partial(database.is_migrated, engine),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        telemetry.configure(settings.log_dir, settings.log_level)
+        # A batch keeps hundreds of requests alive at once, and the default thresholds scan them
+        # over and over.
+        gc.freeze()
+        gc.set_threshold(100_000, 50, 1000)
+        yield
+        await parts.bookings.close()
+        await parts.events.close()
+        parts.passwords.close()
+        await commits.dispose()
+        await engine.dispose()
+
+    app = FastAPI(
+        title="ticketing",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        # Its checks cost a request a few microseconds, whether or not anybody listens.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        # The redirect would go to whatever host the request names.
+        redirect_slashes=False,
+        lifespan=lifespan,
+        openapi_tags=[
+            {"name": "users", "description": "Accounts and tokens."},
+            {"name": "events", "description": "What can be booked."},
+            {"name": "bookings", "description": "Places, and places in the line."},
+            {"name": "service", "description": "Health."},
+        ],
+    )
+    app.state.parts = parts
+    # The routes themselves: an included router is matched anew, route by route, at every request,
+    # and takes a quarter of its time. What a sale calls comes first.
+    sale = (bookings.sale, events.router, events.sale)
+    for router in (*sale, bookings.router, users.router, pages.router):
+        app.router.routes.extend(router.routes)
+    app.mount("/static", StaticFiles(packages=[("ticketing", "static")]))
+    app.exception_handler(TicketingError)(_domain_error)
+    app.exception_handler(RequestValidationError)(_invalid_request)
+    app.exception_handler(HTTPException)(_refused_by_framework)
+    app.exception_handler(Exception)(_unexpected)
+    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
+    app.add_middleware(BodyLimit)
+    # Around everything, Starlette's own error layer too: what is logged is what was answered.
+    app.middleware_stack = RequestLog(app.build_middleware_stack(), ClientDisconnect)
+    return app
+
+
+class BodyLimit:
+    """Refuses bodies over MAX_BODY, by their declared length or as they arrive."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = next((v for k, v in scope["headers"] if k == b"content-length"), b"")
+        declared = int(given) if DECLARED_LENGTH.fullmatch(given) else None
+        if declared is not None and declared <= MAX_BODY:
+            # The server reads no more than was declared.
+            await self._app(scope, receive, send)
+            return
+        received = declared or 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY:
+                raise HTTPException(BodyTooLarge.status)
+            return message
+
+        await self._app(scope, limited, send)
+
+
+def _problem(request: Request, error: TicketingError) -> Response:
+    # Not request.url: that is made with the Host header, which may be anything.
+    instance = quote(request.scope["path"], PATH_CHARACTERS, errors="replace")
+    document = error.problem(instance, telemetry.request_id.get(), error.members)
+    return Response(
+        orjson.dumps(document), error.status, dict(error.headers), media_type=PROBLEM_JSON
+    )
+
+
+async def _domain_error(request: Request, error: TicketingError) -> Response:
+    return _problem(request, error)
+
+
+async def _unexpected(request: Request, _: Exception) -> Response:
+    return _problem(request, InternalError())
+
+
+async def _refused_by_framework(request: Request, error: HTTPException) -> Response:
+    response = _problem(request, STATUS_ERRORS.get(error.status_code, InternalError)())
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
+    if isinstance(error.body, bytes):
+        # FastAPI hands on the bytes of a body that it was not told is JSON.
+        return _problem(request, UnsupportedMediaType())
+    failures = error.errors()
+    if any(failure["type"] == "json_invalid" for failure in failures):
+        return _problem(request, MalformedBody())
+    return _problem(request, ValidationFailed(errors=[_failure(each) for each in failures]))
+
+
+def _failure(failure: dict[str, Any]) -> dict[str, str]:
+    """Say which field is wrong, by JSON pointer (RFC 6901), and never what was in it."""
+    where, *path = failure["loc"]
+    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    return {
+        "in": str(where),
+        "pointer": "#" + "".join("/" + step for step in steps),
+        "type": str(failure["type"]),
+        "detail": str(failure["msg"]),
+    }
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=app.openapi_tags,
+        )
+        schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        app.openapi_schema = schema
+    return app.openapi_schema

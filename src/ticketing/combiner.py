@@ -1,0 +1,128 @@
+"""Flat combining: requests that arrive while a commit is under way ride the next one together.
+
+Generic and asyncio only. Hendler, Incze, Shavit and Tzafrir, "Flat combining and the
+synchronization-parallelism tradeoff" (SPAA 2010), describe the idea for threads.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from ticketing.errors import Busy, Unavailable
+
+
+class Retry:
+    """The outcome of a request whose commit was lost to somebody else: it rides the next one."""
+
+
+RETRY: Final = Retry()
+
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[RequestT, ResultT]):
+    request: RequestT
+    deadline: float
+    answer: "asyncio.Future[ResultT]"
+
+
+class Combiner(Generic[RequestT, ResultT]):
+    """Hand requests to `commit` in batches, in order of arrival, one batch at a time.
+
+    `commit` returns one outcome per request: a result, an exception for that caller alone, or
+    RETRY. When it raises, the batch is split until the culprit stands alone; an Unavailable is
+    nobody's fault and goes to the whole batch. There is no timer: an idle combiner commits a lone
+    request at once, and batches grow by themselves as load grows.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[RequestT]], Awaitable[Sequence[ResultT | Exception | Retry]]],
+        *,
+        max_batch: int,
+        max_queue: int,
+        max_wait: float,
+    ) -> None:
+        """Bound a batch and the queue in requests, and the wait before a commit in seconds."""
+        self._commit = commit
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._max_wait = max_wait
+        self._queue: deque[_Entry[RequestT, ResultT]] = deque()
+        self._leader: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def submit(self, request: RequestT) -> ResultT:
+        """Return the request's own result, or raise its own error.
+
+        Raises Busy when the queue is full, when the request has waited too long to be committed,
+        or when the combiner is closed; nothing was changed then. A caller that is cancelled while
+        it waits is skipped; one that is cancelled during its commit may find it done.
+        """
+        if self._closed or len(self._queue) >= self._max_queue:
+            raise Busy
+        loop = asyncio.get_running_loop()
+        entry = _Entry[RequestT, ResultT](
+            request, loop.time() + self._max_wait, loop.create_future()
+        )
+        self._queue.append(entry)
+        if self._leader is None:
+            # An empty context: a batch serves many requests and must not log under one's id.
+            self._leader = loop.create_task(self._lead(), context=Context())
+        return await entry.answer
+
+    async def close(self) -> None:
+        """Refuse what comes and finish what is queued."""
+        self._closed = True
+        if self._leader is not None:
+            await self._leader
+
+    async def _lead(self) -> None:
+        try:
+            while batch := self._take():
+                await self._attempt(batch)
+        finally:
+            # No await since the queue was seen empty, so nobody can have joined it unnoticed.
+            self._leader = None
+
+    def _take(self) -> list[_Entry[RequestT, ResultT]]:
+        now = asyncio.get_running_loop().time()
+        batch: list[_Entry[RequestT, ResultT]] = []
+        while self._queue and len(batch) < self._max_batch:
+            entry = self._queue.popleft()
+            if entry.answer.done():
+                continue
+            if entry.deadline < now:
+                entry.answer.set_exception(Busy())
+            else:
+                batch.append(entry)
+        return batch
+
+    async def _attempt(self, batch: list[_Entry[RequestT, ResultT]]) -> None:
+        try:
+            outcomes = await self._commit([entry.request for entry in batch])
+            if len(outcomes) != len(batch):
+                raise RuntimeError("commit must return one outcome per request")  # noqa: TRY301
+        except Exception as error:  # noqa: BLE001 - every caller gets it, none is swallowed
+            if len(batch) > 1 and not isinstance(error, Unavailable):
+                middle = len(batch) // 2
+                await self._attempt(batch[:middle])
+                await self._attempt(batch[middle:])
+                return
+            outcomes = [error] * len(batch)
+        again: list[_Entry[RequestT, ResultT]] = []
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            if entry.answer.done():
+                continue
+            if isinstance(outcome, Retry):
+                again.append(entry)
+            elif isinstance(outcome, Exception):
+                entry.answer.set_exception(outcome)
+            else:
+                entry.answer.set_result(outcome)
+        self._queue.extendleft(reversed(again))

@@ -1,0 +1,245 @@
+"""The engine, migrations, and how the database's errors become the service's own."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Final, TypeAlias, cast
+
+import alembic.command
+import asyncpg
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from ticketing.errors import (
+    Busy,
+    DatabaseUnavailable,
+    StartupError,
+    TicketingError,
+    UsernameTaken,
+    UserNotFound,
+)
+
+CONNECT_TIMEOUT: Final = 5.0
+COMMAND_TIMEOUT: Final = 10.0
+POOL_TIMEOUT: Final = 2.0
+READY_TIMEOUT: Final = 2.0
+LOCK_TIMEOUT: Final = "250ms"
+"""Far longer than any commit of ours holds a row; who holds one longer must not stop a sale."""
+
+CONSTRAINTS: Final[dict[str, type[TicketingError]]] = {
+    "uq_users_username": UsernameTaken,
+    "fk_events_organiser_id": UserNotFound,
+    "fk_bookings_user_id": UserNotFound,
+}
+"""What it means to the caller that a constraint refused a write."""
+
+NAME: Final = re.compile(r"(?<!:):(\w+)")
+
+Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+UNAVAILABLE: Final = ("08", "53", "57P", "25006")
+"""How SQLSTATEs begin that say: no connection, no resources, starting or shutting down, a replica
+that takes no writes."""
+
+BUSY: Final = {"40001", "40P01", "55P03", "57014"}
+"""SQLSTATEs of a statement that was given up, with nothing changed: a conflict, a deadlock, a lock
+that did not come in time, a cancel."""
+
+
+def connect(
+    url: str, *, pool_size: int, command_timeout: float | None = COMMAND_TIMEOUT
+) -> AsyncEngine:
+    """Make an engine; nothing is connected yet.
+
+    `url` may be any spelling of a PostgreSQL address; asyncpg is the driver. Timeouts in seconds.
+    """
+    # To asyncpg as it is: it knows libpq's parameters, such as sslmode, and SQLAlchemy does not.
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        pool_size=pool_size,
+        max_overflow=0,
+        # The parameters of a statement that failed would be in its error, and so in the log.
+        hide_parameters=True,
+        pool_timeout=POOL_TIMEOUT,
+        async_creator=partial(
+            asyncpg.connect,
+            address,
+            timeout=CONNECT_TIMEOUT,
+            command_timeout=command_timeout,
+            server_settings={
+                "application_name": "ticketing",
+                "timezone": "UTC",
+                # Compiling a query of a few milliseconds costs more than it saves.
+                "jit": "off",
+                # Every query has its index. A statement that was planned while a table was empty
+                # must not go on reading all of it when it is large.
+                "enable_seqscan": "off",
+                "lock_timeout": LOCK_TIMEOUT,
+            },
+        ),
+    )
+
+
+class Statement:
+    """SQL with `:names`, sent by the driver itself, prepared once per connection.
+
+    For the statements of a sale: SQLAlchemy's own work per execution costs as much as the rest of
+    a small batch. Outside a transaction, as here, a statement is a transaction of its own.
+    """
+
+    def __init__(self, sql: str) -> None:
+        """Number the names, for that is what PostgreSQL knows."""
+        self.names = tuple(dict.fromkeys(NAME.findall(sql)))
+        self.sql = NAME.sub(lambda match: f"${self.names.index(match[1]) + 1}", sql)
+
+    async def fetch(self, connection: Driver, **parameters: object) -> list[asyncpg.Record]:
+        """Return the rows. Raises KeyError for a parameter that is not given."""
+        return await connection.fetch(self.sql, *(parameters[name] for name in self.names))
+
+
+@asynccontextmanager
+async def driver(engine: AsyncEngine) -> AsyncIterator[Driver]:
+    """Lend a pooled connection as the driver knows it, outside a transaction.
+
+    Raises domain errors, as `domain_errors` does.
+    """
+    async with domain_errors(), engine.connect() as connection:
+        raw = (await connection.get_raw_connection()).driver_connection
+        try:
+            yield cast("Driver", raw)
+        except BaseException:
+            # Whatever it was, a connection in an unknown state goes to nobody else.
+            if cast("Driver", raw).is_closed():
+                await connection.invalidate()
+            raise
+
+
+def constraint_of(error: Exception) -> str | None:
+    """Return the name of the constraint that refused a write, if one did."""
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+    name = getattr(cause, "constraint_name", None)
+    return str(name) if name is not None else None
+
+
+@asynccontextmanager
+async def domain_errors() -> AsyncIterator[None]:
+    """Turn what the database raises inside into the error that the caller can act on.
+
+    A violated constraint becomes its entry in CONSTRAINTS; a lost connection or a database that
+    does not answer becomes DatabaseUnavailable; an exhausted pool, or a statement that was given
+    up for another's sake, becomes Busy.
+    """
+    try:
+        yield
+    except (IntegrityError, asyncpg.IntegrityConstraintViolationError) as error:
+        known = CONSTRAINTS.get(constraint_of(error) or "")
+        if known is None:
+            raise
+        raise known from error
+    except PoolTimeoutError as error:
+        raise Busy from error
+    except (OperationalError, InterfaceError, asyncpg.InterfaceError, OSError) as error:
+        raise DatabaseUnavailable from error  # TimeoutError is an OSError
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        from_driver = error.orig if isinstance(error, DBAPIError) else error
+        state = getattr(from_driver, "sqlstate", None) or ""
+        if state in BUSY:
+            raise Busy from error
+        was_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        if not was_lost and not state.startswith(UNAVAILABLE):
+            raise
+        raise DatabaseUnavailable from error
+
+
+def _alembic(url: str) -> Config:
+    config = Config()
+    package = Path(__file__).parent
+    # A wheel carries the migrations inside the package; a checkout has them at its top.
+    inside = package / "alembic"
+    script = inside if inside.is_dir() else package.parents[1] / "alembic"
+    # ConfigParser would take a single % in a path for a reference.
+    config.set_main_option("script_location", str(script).replace("%", "%%"))
+    config.attributes["url"] = url
+    return config
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Migrate to `revision`, one process at a time."""
+    alembic.command.upgrade(_alembic(url), revision)
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Migrate back to `revision`."""
+    alembic.command.downgrade(_alembic(url), revision)
+
+
+def check_drift(url: str) -> None:
+    """Raise AutogenerateDiffsDetected if the tables are not what the migrations make."""
+    alembic.command.check(_alembic(url))
+
+
+async def is_migrated(engine: AsyncEngine) -> bool:
+    """Whether the database is at the revision that the code needs, or at a newer one.
+
+    A revision that this code does not know was made by a newer one, which is being rolled out:
+    migrations work while the previous version still serves.
+    """
+    async with domain_errors(), asyncio.timeout(READY_TIMEOUT), engine.connect() as connection:
+        current = await connection.run_sync(_current_revision)
+    return current is not None and current not in _older_revisions()
+
+
+@cache
+def _older_revisions() -> frozenset[str]:
+    script = ScriptDirectory.from_config(_alembic(""))
+    every = {revision.revision for revision in script.walk_revisions()}
+    return frozenset(every - set(script.get_heads()))
+
+
+def _current_revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def check(url: str) -> None:
+    """Raise StartupError unless the database can be reached and is migrated."""
+
+    async def migrated() -> bool:
+        engine = connect(url, pool_size=1)
+        try:
+            return await is_migrated(engine)
+        finally:
+            await engine.dispose()
+
+    with naming_the_database(url):
+        is_current = asyncio.run(migrated())
+    if not is_current:
+        raise StartupError("the database is not migrated: run `ticketing migrate` first")
+
+
+@contextmanager
+def naming_the_database(url: str) -> Iterator[None]:
+    """Turn a failure to reach or use the database into a StartupError: which one, and why."""
+    try:
+        yield
+    except (TicketingError, DBAPIError, asyncpg.InterfaceError, CommandError, OSError) as error:
+        address = make_url(url)
+        # Of the rest of the query, asyncpg takes a password too.
+        query = {name: address.query[name] for name in ("host", "port") if name in address.query}
+        where = address.set(query=query).render_as_string(hide_password=True)
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        verb = "reached" if isinstance(cause, OSError) else "used"
+        raise StartupError(f"the database {where} can't be {verb}: {reason}") from error

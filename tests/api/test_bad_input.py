@@ -1,0 +1,430 @@
+"""A corpus of bad input: none of it gives a 500, and none changes a row."""
+
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.api.contract import assert_problem
+from tests.conftest import SECRET
+from tests.people import Person, Visitor
+
+JSON = {"Content-Type": "application/json"}
+POSTS = [
+    "/api/users/register",
+    "/api/users/login",
+    "/api/events/initialize",
+    "/api/events/book",
+    "/api/events/cancel",
+]
+LISTS = ["/api/events", "/api/users/me/bookings", "/api/events/1/bookings"]
+
+BODIES = {
+    "nothing": b"",
+    "null": b"null",
+    "a list": b"[]",
+    "a list of objects": b'[{"name": "abc", "totalTickets": 1}]',
+    "a number": b"1",
+    "a string": b'"abc"',
+    "true": b"true",
+    "no value": b"{",
+    "no end": b'{"name": "abc"',
+    "two values": b"{}{}",
+    "single quotes": b"{'name': 'abc'}",
+    "a comment": b'{"name": "abc" /* no */}',
+    "a comma too many": b'{"name": "abc",}',
+    "a bare word": b"undefined",
+    "NaN": b"NaN",
+    "infinity": b'{"totalTickets": Infinity, "eventId": -Infinity}',
+    "not a number in a field": b'{"name": "abc", "totalTickets": NaN, "eventId": NaN}',
+    "a number of 5,000 digits": b'{"totalTickets": ' + b"9" * 5000 + b"}",
+    "a number of 4,000 digits": b'{"totalTickets": ' + b"9" * 4000 + b"}",
+    "a huge exponent": b'{"totalTickets": 1e999999, "eventId": 1e-999999}',
+    "nested 30,000 deep": b"[" * 30_000,
+    "nested 20,000 deep and closed": b"[" * 20_000 + b"]" * 20_000,
+    "objects nested 900 deep": b'{"name": ' * 900 + b"1" + b"}" * 900,
+    "latin-1": '{"name": "é", "username": "é"}'.encode("latin-1"),
+    "half a character": b'{"name": "\xe2\x82"}',
+    "an overlong NUL": b'{"name": "\xc0\x80"}',
+    "a surrogate in UTF-8": b'{"name": "\xed\xa0\x80"}',
+    "UTF-7": b"+AHsAfQ-",
+    "gzip": b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\xae\x05\x00",
+    "random bytes": bytes(range(256)),
+    "NUL bytes": b"\0" * 100,
+    "a NUL in a name": b'{"na\\u0000me": "abc"}',
+    "a surrogate as a name": b'{"\\ud800": 1}',
+    "a surrogate in a nested name": b'{"name": {"\\udfff": ["\\ud800"]}}',
+    "prototype": b'{"__proto__": {"admin": true}, "constructor": 1}',
+    "10,000 unknown fields": json.dumps({f"f{i}": 0 for i in range(5_000)}).encode(),
+    "a form": b"name=abc&totalTickets=1",
+    "XML": b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><x>&e;</x>',
+    "over 64 KiB": b" " * 65_537,
+}
+
+NOT_TEXT: list[Any] = [
+    *(None, 0, 1.5, True, [], {}, ["abc"], {"$ne": None}),
+    *("\0", "abcdefgh\0", "\ud800", "abcdefgh\udfff", "\udfff\ud800abcdefgh"),
+]
+TOO_LONG = ["a" * 129, "🎟" * 1000, "a" * 60_000]
+NOT_AN_EVENT: list[Any] = [
+    *(None, "1", "", "one", True, False, [], [1], {}, {"id": 1}),
+    *(0, -1, 1.5, -0.0, 1e-300, 2**53, 2**63, -(2**63), 2**64, 10**400, 1e300),
+]
+NOT_A_USER: list[Any] = [
+    *(None, 0, 1.5, True, [], {}, "", "me", "00000000", "null", "\0", "\ud800", "g" * 36),
+    *("019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa\0", "019938a5-3c6b-7f0e-b7a2-53f0c9d1e6a"),
+    *("' OR 1=1 --", "../../etc/passwd", "a" * 60_000, "\uff1019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa"),
+]
+FIELDS = {
+    ("/api/users/register", "username"): [
+        *NOT_TEXT,
+        *TOO_LONG,
+        *(
+            "ab",
+            "",
+            "a b c",
+            "\u0430\u0434\u0430",
+            "\uff41\uff42\uff43",
+            "abc\n",
+            "abc\r\nX: y",
+            "abc\u202e",
+            "a/b/c",
+        ),
+        *("a'; DROP TABLE users; --", "<script>", "${jndi:ldap://x}", "%00%00", "abc\u200b"),
+    ],
+    ("/api/users/register", "password"): [*NOT_TEXT, *TOO_LONG, "", "1234567"],
+    ("/api/users/login", "username"): [*NOT_TEXT, *TOO_LONG],
+    ("/api/users/login", "password"): [*NOT_TEXT, *TOO_LONG],
+    ("/api/events/initialize", "name"): [
+        *NOT_TEXT,
+        *TOO_LONG,
+        "ab",
+        "",
+        " \t\n ",
+        "\u2003ab\u00a0",
+    ],
+    ("/api/events/initialize", "totalTickets"): [*NOT_AN_EVENT, 1_000_001, "200", "1e3"],
+    ("/api/events/book", "eventId"): NOT_AN_EVENT,
+    ("/api/events/book", "userId"): NOT_A_USER,
+    ("/api/events/cancel", "eventId"): NOT_AN_EVENT,
+    ("/api/events/cancel", "userId"): NOT_A_USER,
+}
+
+QUERIES = [
+    *("limit=0&limit=-1", "limit[]=1&limit=x", "limit=%00", "limit=%ff", "limit=1e1", "limit=1;2"),
+    *("cursor=%00", "cursor=%ff%fe", "cursor=%ed%a0%80", "cursor=" + "a" * 10_000, "cursor=%"),
+    *("cursor=a&cursor=-", "limit=99999999999999999999", "limit=" + "9" * 5_000),
+]
+
+PATHS = [
+    *("/%00", "/%ff%fe", "/%", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "/ä/ö"),
+    *("/api/events/%00", "/api/events/%ff", "/api/events/1%00", "/api/events/1%2f2"),
+    *("/api/events/%d9%a1", "/api/events/" + "9" * 20_000, "/api/events/0x1", "/api/events/1e1"),
+    *("/api/events/NaN", "/api/events/-0", "/api/events/%F0%9F%8E%9F", "/api/events/1,2"),
+    *("/api/events/1/bookings/2", "/api/users/me/", "/api/users/1", "/" + "a" * 20_000),
+    *("/static/%00", "/static/../app.py", "/static/%2e%2e/app.py", "/static/" + "a" * 5_000),
+    *("/static", "/static/", "/static//etc/passwd", "/static/redoc", "/openapi.json/", "/docs/x"),
+]
+
+HEADERS: list[dict[str, Any]] = [
+    *({"Host": host} for host in ("[", "]", "a:b:c", "http://[::1", "%00", " ", "a" * 10_000)),
+    {"Host": b"\xff\xfe"},
+    *({"X-Request-Id": given} for given in ("", " ", "a" * 65, "a b", "a;b", '"}', "%0a", "../x")),
+    {"X-Request-Id": b"\xff"},
+    {"Accept": "\t,;q=;*", "Accept-Encoding": "x" * 10_000, "Accept-Language": b"\xff"},
+    {"Cookie": "a=b; c" * 1_000},
+    {"Range": "bytes=9-1,x", "If-None-Match": '"', "If-Modified-Since": "never"},
+    {"X-Forwarded-For": "'; --", "Forwarded": "for=\x01", "X-Forwarded-Proto": "gopher"},
+    {"Expect": "200-maybe", "Upgrade": "websocket", "Connection": "upgrade"},
+    {"X-HTTP-Method-Override": "DELETE"},
+]
+CONTENT_TYPES: list[Any] = [
+    *("", " ", "/", "json", "text/plain", "text/json", "application/xml", "application/", ";"),
+    *("application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary="),
+    *("application/json2", "application/jsonp", "a" * 10_000, b"\xff\xfe", b"application/\xffjson"),
+    "application/octet-stream, application/json",
+]
+LENGTHS = ["abc", "", " ", "-1", "+5", "1.5", "0x10", "9" * 5_000, "1_0", "\u0663x".encode().hex()]
+
+
+@pytest.fixture
+async def ada(visitor: Visitor, engine: AsyncEngine) -> AsyncIterator[Person]:
+    """Somebody with an event, a place and a place in a line, whose rows stay as they are."""
+    ada, bob = [await visitor.register() for _ in range(2)]
+    event = await ada.organise(total=1)
+    await ada.book(event)
+    await bob.book(event)
+    before = await rows(engine)
+    yield ada
+    assert await rows(engine) == before
+
+
+async def rows(engine: AsyncEngine) -> dict[str, list[str]]:
+    async with engine.connect() as connection:
+        return {
+            table: list(
+                await connection.scalars(text(f"SELECT t::text FROM {table} AS t ORDER BY 1"))  # noqa: S608 - the names are below
+            )
+            for table in ("users", "events", "bookings")
+        }
+
+
+def body_of(person: Person, path: str) -> dict[str, Any]:
+    """What the route would accept."""
+    bodies: dict[str, dict[str, Any]] = {
+        "/api/users/register": {"username": "newcomer", "password": "correct horse"},
+        "/api/users/login": {"username": "newcomer", "password": "correct horse"},
+        "/api/events/initialize": {"name": "A concert", "totalTickets": 1},
+        "/api/events/book": {"eventId": 1, "userId": person.id},
+        "/api/events/cancel": {"eventId": 1, "userId": person.id},
+    }
+    return bodies[path]
+
+
+def assert_refused(answer: httpx.Response, what: object) -> None:
+    assert 400 <= answer.status_code < 500, f"{what!r:.200}: {answer.status_code} {answer.text}"
+
+
+@pytest.mark.parametrize("path", [*POSTS, "/api/users/token"])
+async def test_no_body_that_is_none_is_served(ada: Person, path: str) -> None:
+    for what, body in BODIES.items():
+        answer = await ada.client.post(path, headers=ada.headers | JSON, content=body)
+        assert_refused(answer, what)
+
+
+@pytest.mark.parametrize("path", POSTS)
+async def test_no_body_of_another_type_is_served(ada: Person, path: str) -> None:
+    content = json.dumps(body_of(ada, path))
+    for kind in CONTENT_TYPES:
+        headers = ada.headers | {"Content-Type": kind}
+        answer = await ada.client.post(path, headers=headers, content=content)
+        assert_problem(answer, 415, "unsupported_media_type")
+
+
+# They read JSON with Pydantic's parser, to which a lone surrogate is not JSON at all.
+DIRECT = {"/api/events/book", "/api/events/cancel"}
+
+
+def is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("path", "field"), FIELDS)
+async def test_no_bad_value_is_served(ada: Person, path: str, field: str) -> None:
+    for value in FIELDS[path, field]:
+        # json.dumps keeps a lone surrogate as its escape, which is ASCII.
+        content = json.dumps(body_of(ada, path) | {field: value})
+        answer = await ada.client.post(path, headers=ada.headers | JSON, content=content)
+        if path in DIRECT and isinstance(value, str) and not is_utf8(value):
+            assert_problem(answer, 400, "malformed_body")
+            continue
+        refused = assert_problem(answer, 422, "validation_failed")
+        assert [error["pointer"] for error in refused["errors"]] == [f"#/{field}"], repr(value)
+
+
+@pytest.mark.parametrize("path", POSTS)
+async def test_no_field_more_or_less_is_served(ada: Person, path: str) -> None:
+    body = body_of(ada, path)
+    wrong: list[dict[str, Any]] = [
+        body | {"id": 1},
+        body | {"": ""},
+        body | {"is_admin": True},
+        {key.upper(): value for key, value in body.items()},
+        {"event_id": 1, "user_id": ada.id, "total_tickets": 1} | body,
+        *({k: v for k, v in body.items() if k != missing} for missing in body),
+    ]
+    for given in wrong:
+        answer = await ada.post(path, given)
+        assert_problem(answer, 422, "validation_failed")
+
+
+async def test_no_query_that_is_none_is_served(ada: Person) -> None:
+    for path in LISTS:
+        for query in QUERIES:
+            answer = await ada.client.get(f"{path}?{query}", headers=ada.headers)
+            assert_problem(answer, 422, answer.json()["code"])
+    for query in ("q=", "q=%00", "q=" + "a" * 101, "q=" + "%F0%9F%8E%9F" * 101, "q=ok&q=%00"):
+        answer = await ada.client.get(f"/api/events?{query}")
+        assert_problem(answer, 422, "validation_failed")
+
+
+async def test_no_search_text_breaks_the_search(ada: Person) -> None:
+    for q in ("%", "_", "\\", "'", '"', "%%%", "\\%", "a' OR '1'='1", "\u202e", "\x01", "🎟" * 100):
+        answer = await ada.get("/api/events", q=q)
+        assert answer.status_code == 200
+        assert answer.json()["items"] == []
+    # What is not UTF-8 is searched for as replacement characters.
+    for query in ("q=%ff", "q=%ed%a0%80", "q=%", "q=%zz"):
+        answer = await ada.client.get(f"/api/events?{query}")
+        assert answer.json() == {"items": [], "nextCursor": None}
+
+
+async def test_no_path_breaks_the_service(ada: Person) -> None:
+    for path in PATHS:
+        answer = await ada.client.get(path, headers=ada.headers)
+        assert answer.status_code in {404, 422}, path[:100]
+
+
+async def test_no_method_breaks_the_service(ada: Person) -> None:
+    for path in (*POSTS, "/", "/static/docs.js", "/docs"):
+        for method in ("PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "BREW", "get", "P" * 1_000):
+            answer = await ada.client.request(method, path, headers=ada.headers)
+            # "get" is written "GET" by the client, and some of these have it.
+            assert answer.status_code == 405 or method == "get"
+            assert answer.headers.get("allow") or answer.is_success
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+async def test_no_declared_length_breaks_the_service(ada: Person, length: str) -> None:
+    for path in POSTS:
+        headers = ada.headers | JSON | {"Content-Length": length}
+        assert_refused(await ada.client.post(path, headers=headers, content=b"{}"), length)
+
+
+async def test_a_body_over_64_kib_is_refused_as_it_arrives_too(ada: Person) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(65):
+            yield b" " * 1024
+
+    for path in POSTS:
+        answer = await ada.client.post(path, headers=ada.headers | JSON, content=chunks())
+        assert_problem(answer, 413, "body_too_large")
+
+
+async def test_no_header_breaks_the_service(ada: Person) -> None:
+    for given in HEADERS:
+        headers = ada.headers | given
+        served = await ada.client.get("/api/events/1", headers=headers)
+        assert_problem(await ada.client.get("/nope", headers=headers), 404, "not_found")
+        assert served.status_code == 200
+        assert served.headers["x-request-id"] not in {"", given.get("X-Request-Id")}
+
+
+def token(key: str | None = SECRET, algorithm: str = "HS256", **claims: object) -> str:
+    now = int(time.time())
+    usual = {
+        "sub": "019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa",
+        "iss": "ticketing",
+        "aud": "ticketing",
+        "iat": now,
+        "exp": now + 60,
+        "jti": "1",
+    }
+    given = {name: value for name, value in (usual | claims).items() if value is not ...}
+    return jwt.encode(given, key, algorithm)
+
+
+def raw_token(header: bytes, claims: bytes, algorithm: str = "HS256") -> str:
+    """Parts that no library would write, signed with the service's own key."""
+    parts = [base64.urlsafe_b64encode(part).rstrip(b"=") for part in (header, claims)]
+    signature = jwt.get_algorithm_by_name(algorithm).sign(b".".join(parts), SECRET.encode())
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+
+HS256 = b'{"alg": "HS256", "typ": "JWT"}'
+
+
+def bad_tokens() -> dict[str, str]:
+    now = int(time.time())
+    good = token()
+    head, claims, signature = good.split(".")
+    payload = json.dumps(jwt.decode(good, options={"verify_signature": False})).encode()
+    return {
+        "another key": token("another key that is long enough for HS256"),
+        "no algorithm": token(None, "none"),
+        "no algorithm, in capitals": raw_token(b'{"alg": "NONE"}', b"{}"),
+        "another algorithm": raw_token(b'{"alg": "HS512"}', payload, "HS512"),
+        "another algorithm than it says": raw_token(HS256, payload, "HS512"),
+        "a number for an algorithm": raw_token(b'{"alg": 1}', b"{}"),
+        "a list for an algorithm": raw_token(b'{"alg": ["HS256"]}', b"{}"),
+        "an algorithm of public keys": raw_token(b'{"alg": "RS256"}', b"{}"),
+        "an unknown critical header": raw_token(b'{"alg": "HS256", "crit": ["x"]}', b"{}"),
+        "a detached payload": raw_token(b'{"alg": "HS256", "b64": false, "crit": ["b64"]}', b"{}"),
+        "a number for a key id": raw_token(b'{"alg": "HS256", "kid": 1}', b"{}"),
+        "a header that is a list": raw_token(b"[]", b"{}"),
+        "a header that is no JSON": raw_token(b"{", b"{}"),
+        "a header that is no UTF-8": raw_token(b"\xff", b"{}"),
+        "a header nested deep": raw_token(b'{"alg": "HS256", "x": ' + b"[" * 9_000, b"{}"),
+        "claims that are a list": raw_token(HS256, b"[]"),
+        "claims that are no JSON": raw_token(HS256, b"{"),
+        "claims nested deep": raw_token(HS256, b"[" * 9_000),
+        "expired": token(exp=now - 1),
+        "expired long ago": token(exp=-1),
+        "not yet valid": token(nbf=now + 60),
+        "issued in the future": token(iat=now + 60),
+        "another audience": token(aud="elsewhere"),
+        "a list of other audiences": token(aud=["elsewhere"]),
+        "another issuer": token(iss="elsewhere"),
+        "no subject": token(sub=...),
+        "no issuer": token(iss=...),
+        "no audience": token(aud=...),
+        "no time of issue": token(iat=...),
+        "no end": token(exp=...),
+        "no id": token(jti=...),
+        "a subject that is no id": token(sub="ada"),
+        "a subject that is a number": token(sub=1),
+        "a subject that is a list": token(sub=["ada"]),
+        "a subject that is nothing": token(sub=None),
+        "an end that is a word": token(exp="never"),
+        "an end that is infinite": token(exp=float("inf")),
+        "an end that is not a number": token(exp=float("nan")),
+        "an end beyond every float": token(exp=10**400),
+        "an end of 5,000 digits": raw_token(HS256, b'{"exp": ' + b"9" * 5_000 + b"}"),
+        "a start that is infinite": token(nbf=float("inf")),
+        "an issue that is infinite": token(iat=float("inf")),
+        "no signature": f"{head}.{claims}.",
+        "two parts": f"{head}.{claims}",
+        "four parts": f"{good}.{signature}",
+        "five parts": ".".join([head] * 5),
+        "another's claims": f"{head}.{token(sub='x').split('.')[1]}.{signature}",
+        "nothing": "",
+        "dots": "..",
+        "a word": "null",
+        "a wildcard": "*",
+        "a huge one": "a" * 60_000,
+        "huge claims": token(x="a" * 40_000, aud="elsewhere"),
+        "blanks": "a b c",
+        "SQL": "' OR 1=1 --",
+    }
+
+
+async def test_no_bad_token_is_served(ada: Person) -> None:
+    assert (await with_authorization(ada, f"Bearer {token(sub=ada.id)}")).status_code == 200
+    for what, bad in bad_tokens().items():
+        answer = await with_authorization(ada, f"Bearer {bad}")
+        assert answer.status_code == 401, what
+        assert_problem(answer, 401, "not_authenticated")
+        event = {"name": "A concert", "totalTickets": 1}
+        headers = {"Authorization": f"Bearer {bad}"}
+        made = await ada.client.post("/api/events/initialize", headers=headers, json=event)
+        assert_problem(made, 401, "not_authenticated")
+
+
+async def test_no_other_scheme_is_served(ada: Person) -> None:
+    for given in (
+        *("", " ", "Bearer", "Bearer ", "Basic YWRhOmhvcnNl", f"Token {ada.token}", ada.token),
+        *(
+            f"Bearer{ada.token}",
+            f"Bearer\t{ada.token}",
+            f'Bearer "{ada.token}"',
+            f"Bearer,{ada.token}",
+        ),
+        *(b"\xff\xfe", b"Bearer \xff\xfe.\xff.\xff", b"Bearer \xc3\xa9"),
+    ):
+        assert_problem(await with_authorization(ada, given), 401, "not_authenticated")
+
+
+async def with_authorization(person: Person, given: str | bytes) -> httpx.Response:
+    value = given.encode() if isinstance(given, str) else given
+    return await person.client.get("/api/users/me", headers={b"Authorization": value})

@@ -1,0 +1,305 @@
+"""Every error: its status, its code, its headers and its problem document."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.api.contract import Operation, assert_problem, operation_of, operations
+from tests.people import PASSWORD, Person, Visitor
+from ticketing import database
+from ticketing.app import MAX_BODY, create_app
+from ticketing.settings import Settings
+
+METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "HEAD", "QUERY", "BREW"}
+OURS = {"internal_error", "database_unavailable", "busy", "not_ready"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that its route would serve."""
+
+    operation: Operation
+    path: str
+    body: dict[str, Any] | None
+    headers: dict[str, str]
+
+    async def send(self, client: httpx.AsyncClient) -> httpx.Response:
+        return await client.request(
+            self.operation.method, self.path, headers=self.headers, json=self.body
+        )
+
+
+def credentials(person: Person) -> dict[str, str]:
+    return {"username": person.username, "password": PASSWORD}
+
+
+def calls(app: FastAPI, person: Person, event: int = 1) -> list[Call]:
+    """One for every route."""
+    booking = {"eventId": event, "userId": person.id}
+    bodies: dict[str, dict[str, Any]] = {
+        "register": credentials(person),
+        "login": credentials(person),
+        "initializeEvent": {"name": "A concert", "totalTickets": 1},
+        "bookTicket": booking,
+        "cancelTicket": booking,
+    }
+    return [
+        Call(each, each.path.format(eventId=event), bodies.get(each.id), person.headers)
+        for each in operations(app)
+    ]
+
+
+def that_may_answer(code: str, of: Iterable[Call]) -> list[Call]:
+    found = [call for call in of if code in call.operation.codes]
+    assert found
+    return found
+
+
+def logged(settings: Settings, request_id: str) -> list[dict[str, Any]]:
+    lines = (settings.log_dir / "combined.log").read_text().splitlines()
+    # The client logs too, here where it runs in the same process.
+    return [
+        line
+        for line in map(json.loads, lines)
+        if line.get("requestId") == request_id and line.get("logger") != "httpx"
+    ]
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        yield client
+
+
+async def test_every_documented_error_of_the_caller_can_be_provoked(
+    visitor: Visitor, app: FastAPI
+) -> None:
+    client = visitor.client
+    ada, bob, eve = [await visitor.register() for _ in range(3)]
+    event = await ada.organise(total=1)
+    await ada.book(event)
+    await bob.book(event)
+    nobody = UUID("019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa")
+    gone = Person(client, "gone", str(nobody), app.state.parts.tokens.issue(nobody))
+    answers = [
+        await client.post("/api/users/register", json=credentials(ada)),
+        await client.post("/api/users/login", json=credentials(gone)),
+        await gone.get("/api/users/me"),
+        await gone.post("/api/events/initialize", {"name": "A concert", "totalTickets": 1}),
+        await ada.book(event),
+        await bob.book(event),
+        await eve.book(event, for_=ada),
+        await eve.book(999),
+        await ada.book(event, for_=gone),
+        await eve.cancel(event, for_=ada),
+        await eve.cancel(event),
+        await eve.cancel(999),
+        await eve.get(f"/api/events/{event}/bookings"),
+        await eve.get("/api/events/999/bookings"),
+        await eve.get("/api/events/999"),
+        await eve.get("/api/events/none"),
+        await eve.get("/api/events/none/bookings"),
+    ]
+    for path in ("/api/events", "/api/users/me/bookings", f"/api/events/{event}/bookings"):
+        answers += [await ada.get(path, limit=0), await ada.get(path, cursor="none")]
+    for call in calls(app, ada, event):
+        anonymous = Call(call.operation, call.path, call.body, {})
+        answers.append(await anonymous.send(client))
+        if call.body is not None:
+            answers += [
+                await client.post(call.path, headers=call.headers | sent, content=content)
+                for sent, content in [
+                    ({"Content-Type": "application/json"}, b"{}"),
+                    ({"Content-Type": "application/json"}, b"{"),
+                    ({"Content-Type": "application/json"}, b" " * (MAX_BODY + 1)),
+                    ({"Content-Type": "text/plain"}, b"{}"),
+                ]
+            ]
+    provoked = set()
+    for answer in answers:
+        operation = operation_of(app, answer.request)
+        assert operation is not None
+        if answer.is_error:
+            provoked.add((operation.id, answer.json()["code"]))
+    assert provoked == {
+        (operation.id, code)
+        for operation in operations(app)
+        for code in operation.codes.keys() - OURS
+    }
+
+
+async def test_a_refused_field_is_named_by_its_json_pointer(visitor: Visitor) -> None:
+    ada = await visitor.register()
+    body = {"name": "ab", "a/b~c": 1}
+    refused = assert_problem(
+        await ada.post("/api/events/initialize", body), 422, "validation_failed"
+    )
+    named = {error["pointer"]: error["type"] for error in refused["errors"]}
+    assert named == {
+        "#/name": "string_too_short",
+        "#/totalTickets": "missing",
+        "#/a~1b~0c": "extra_forbidden",
+    }
+    for error in refused["errors"]:
+        assert error.keys() == {"in", "pointer", "type", "detail"}
+        assert error["in"] == "body"
+
+
+async def test_who_has_no_valid_token_is_told_how_to_get_one(
+    visitor: Visitor, app: FastAPI
+) -> None:
+    ada = await visitor.register()
+    for call in that_may_answer("not_authenticated", calls(app, ada)):
+        for headers in ({}, {"Authorization": "Bearer x"}):
+            anonymous = Call(call.operation, call.path, call.body, headers)
+            refused = await anonymous.send(visitor.client)
+            assert_problem(refused, 401, "not_authenticated")
+            assert refused.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_wrong_password_is_a_401_with_its_header(client: httpx.AsyncClient) -> None:
+    given = {"username": "nobody", "password": PASSWORD}
+    refused = await client.post("/api/users/login", json=given)
+    assert_problem(refused, 401, "invalid_credentials")
+    assert refused.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_path_that_no_route_has_is_not_found(client: httpx.AsyncClient) -> None:
+    for path in ("/nope", "/api", "/api/", "/api/events/", "/api/events/1/", "/API/events"):
+        for method in ("GET", "POST"):
+            assert_problem(await client.request(method, path), 404, "not_found")
+
+
+async def test_a_method_that_a_route_has_not_is_refused_with_those_it_has(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    served = {operation.path: operation.method for operation in operations(app)}
+    for path, method in served.items():
+        for other in METHODS - {method} - {"HEAD"}:
+            refused = await client.request(other, path.format(eventId=1))
+            assert refused.status_code == 405, f"{other} {path}"
+            assert refused.headers["allow"] == method
+            assert_problem(refused, 405, "method_not_allowed")
+
+
+async def test_head_is_answered_wherever_get_is(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/livez", "/readyz", "/docs", "/api/events", "/static/docs.js"):
+        assert (await client.head(path)).status_code == 200, path
+    assert (await client.head("/api/events/1")).status_code == 404
+    assert (await client.head("/api/users/me")).status_code == 401
+    refused = await client.head("/api/events/book")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+
+
+async def test_a_request_keeps_the_id_it_came_with(client: httpx.AsyncClient) -> None:
+    refused = await client.get("/nope", headers={"X-Request-Id": "Of-the.caller_1"})
+    assert_problem(refused, 404, "not_found")
+    assert refused.json()["requestId"] == "Of-the.caller_1"
+
+
+async def test_a_fault_of_ours_names_only_the_request_and_is_logged_in_full(
+    visitor: Visitor, app: FastAPI, engine: AsyncEngine, settings: Settings
+) -> None:
+    ada = await visitor.register()
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP TABLE bookings, events, users"))
+        await connection.execute(text("ALTER TABLE alembic_version RENAME TO gone"))
+        await connection.execute(text("CREATE TABLE alembic_version (broken text)"))
+    for call in that_may_answer("internal_error", calls(app, ada)):
+        failed = await call.send(visitor.client)
+        assert assert_problem(failed, 500, "internal_error") == {}
+        for word in ("SELECT", "INSERT", "relation", "column", "asyncpg", "Traceback", ".py"):
+            assert word not in failed.text
+        await asyncio.sleep(0)  # Lines are written when the loop's turn ends.
+        lines = logged(settings, failed.headers["x-request-id"])
+        assert [line["event"] for line in lines] == ["request.failed", "request.completed"]
+        exception = lines[0]["exception"][0]
+        assert exception["exc_type"] in {"ProgrammingError", "UndefinedTableError"}
+        assert exception["frames"]
+        assert lines[1]["status"] == 500
+
+
+async def test_an_unreachable_database_is_a_503_that_says_when_to_try_again(
+    visitor: Visitor, app: FastAPI, settings: Settings
+) -> None:
+    ada = await visitor.register()
+    nowhere = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
+    cut_off = create_app(settings.model_copy(update={"database_url": nowhere}))
+    async with serving(cut_off) as client:
+        for call in that_may_answer("database_unavailable", calls(app, ada)):
+            refused = await call.send(client)
+            assert assert_problem(refused, 503, "database_unavailable") == {"retryAfter": 1}
+            assert refused.headers["retry-after"] == "1"
+        assert (await client.get("/livez")).status_code == 200
+
+
+COMMITTING = {"/api/events/book", "/api/events/cancel"}
+
+
+async def test_too_much_at_once_is_a_503_that_says_when_to_try_again(
+    visitor: Visitor,
+    app: FastAPI,
+    engine: AsyncEngine,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise()
+    monkeypatch.setattr(database, "POOL_TIMEOUT", 0.05)
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    small = create_app(settings.model_copy(update={"pool_size": 2}))
+    async with serving(small) as client, engine.connect() as connection:
+        await connection.execute(text("LOCK TABLE events"))
+        waiting = [asyncio.create_task(client.get("/api/events")) for _ in range(2)]
+        blocked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        while await connection.scalar(blocked) != 2:  # noqa: ASYNC110 - PostgreSQL tells nobody
+            await asyncio.sleep(0.01)
+        for call in that_may_answer("busy", calls(app, ada, event)):
+            if call.operation.path in COMMITTING:
+                continue  # They have a connection of their own.
+            refused = await call.send(client)
+            assert assert_problem(refused, 503, "busy") == {"retryAfter": 1}
+            assert refused.headers["retry-after"] == "1"
+        await connection.rollback()
+        assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200, 200]
+        booked = await Person(client, ada.username, ada.id, ada.token).book(event)
+        assert booked.status_code == 201
+
+
+async def test_a_lock_that_is_held_for_long_is_a_503_that_changed_nothing(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise()
+    async with engine.connect() as connection:
+        await connection.execute(text("LOCK TABLE events"))
+        for refused in (await ada.book(event), await ada.cancel(event)):
+            assert assert_problem(refused, 503, "busy") == {"retryAfter": 1}
+            assert refused.headers["retry-after"] == "1"
+        await connection.rollback()
+    assert (await ada.book(event)).status_code == 201
+
+
+async def test_a_database_that_is_not_migrated_is_not_ready(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM alembic_version"))
+    refused = await client.get("/readyz")
+    assert assert_problem(refused, 503, "not_ready") == {"retryAfter": 1}
+    assert refused.headers["retry-after"] == "1"
+    assert (await client.get("/livez")).status_code == 200

@@ -1,0 +1,246 @@
+import asyncio
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.people import PASSWORD, Visitor
+from ticketing import telemetry
+from ticketing.errors import StartupError
+from ticketing.settings import Settings
+
+HASH = "$bcrypt-sha256$"
+Lines = list[dict[str, Any]]
+
+
+@pytest.fixture
+def log_file(settings: Settings) -> Path:
+    return settings.log_dir / "combined.log"
+
+
+@pytest.fixture(autouse=True)
+def _client_is_silent() -> None:
+    # In these tests it is in the process of the service.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def lines(log_file: Path, event: str = "") -> Lines:
+    """Every line of the file, or those of one kind of event; each must be JSON."""
+    every: Lines = [json.loads(line) for line in log_file.read_bytes().splitlines()]
+    return [line for line in every if not event or line["event"] == event]
+
+
+def content(log_file: Path) -> str:
+    return log_file.read_text()
+
+
+def put_in_the_way_of(log_file: Path) -> None:
+    log_file.unlink()
+    log_file.parent.rmdir()
+    log_file.parent.write_text("a file")
+
+
+async def test_every_request_leaves_one_line(visitor: Visitor, log_file: Path) -> None:
+    person = await visitor.register()
+    event = await person.organise()
+    before = len(lines(log_file))
+    answer = await person.get(f"/api/events/{event}", q="secret")
+    (line,) = lines(log_file)[before:]
+    assert line["event"] == "request.completed"
+    assert line["level"] == "info"
+    assert line["method"] == "GET"
+    assert line["path"] == "/api/events/{eventId}"
+    assert line["status"] == 200
+    assert line["durationMs"] > 0
+    assert line["requestId"] == answer.headers["x-request-id"]
+    assert line["clientIp"] == "127.0.0.1"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["timestamp"])
+
+
+async def test_the_line_says_who_asked_and_what_was_answered(
+    visitor: Visitor, log_file: Path
+) -> None:
+    person = await visitor.register()
+    await person.get("/api/users/me")
+    await visitor.client.get("/api/users/me")
+    mine, nobodys = lines(log_file, "request.completed")[-2:]
+    assert (mine["userId"], mine["status"]) == (person.id, 200)
+    assert (nobodys["userId"], nobodys["status"]) == (None, 401)
+
+
+async def test_every_fact_of_booking_leaves_one_line_under_its_request(
+    visitor: Visitor, log_file: Path
+) -> None:
+    first, second = await visitor.register(), await visitor.register()
+    event = await first.organise(total=1)
+    answers = [await first.book(event), await second.book(event), await first.cancel(event)]
+    await first.cancel(event)  # changes nothing
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    facts = [line for line in lines(log_file) if line["event"].startswith("booking.")]
+    assert [(fact["event"], fact["userId"], fact["requestId"]) for fact in facts] == [
+        ("booking.booked", first.id, ids[0]),
+        ("booking.waiting", second.id, ids[1]),
+        ("booking.cancelled", first.id, ids[2]),
+        ("booking.promoted", second.id, ids[2]),
+    ]
+    assert {fact["eventId"] for fact in facts} == {event}
+    assert facts[0]["bookingId"] == facts[2]["bookingId"]
+    assert facts[1]["bookingId"] == facts[3]["bookingId"] != facts[0]["bookingId"]
+
+
+@pytest.mark.parametrize("given", ["a", "0af7651916cd43dd.retry-1_x", "x" * 64])
+async def test_a_request_id_that_is_sane_is_taken_over(
+    client: httpx.AsyncClient, log_file: Path, given: str
+) -> None:
+    answer = await client.get("/livez", headers={"X-Request-ID": given})
+    assert answer.headers.get_list("x-request-id") == [given]
+    assert lines(log_file)[-1]["requestId"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a\nb", "a;b", "é", '"}{"'])
+async def test_any_other_request_id_is_replaced(
+    client: httpx.AsyncClient, log_file: Path, given: str
+) -> None:
+    headers = [(b"x-request-id", given.encode())]
+    made = {(await client.get("/livez", headers=headers)).headers["x-request-id"] for _ in "12"}
+    assert len(made) == 2
+    assert given not in made
+    assert {line["requestId"] for line in lines(log_file)[-2:]} == made
+
+
+async def test_a_problem_names_its_request_and_so_does_the_log(
+    client: httpx.AsyncClient, log_file: Path
+) -> None:
+    problem = (await client.get("/nowhere")).json()
+    assert lines(log_file)[-1]["requestId"] == problem["requestId"]
+
+
+async def test_a_fault_of_ours_is_logged_with_its_traceback_and_not_answered_with_it(
+    visitor: Visitor, engine: AsyncEngine, log_file: Path
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("ALTER TABLE users DROP COLUMN username CASCADE"))
+    credentials = {"username": "ada", "password": PASSWORD}
+    answer = await visitor.client.post("/api/users/register", json=credentials)
+    assert answer.status_code == 500
+    assert "username" not in answer.text
+    failed, completed = lines(log_file)[-2:]
+    assert (failed["event"], failed["level"]) == ("request.failed", "error")
+    assert failed["exception"][0]["exc_type"] == "ProgrammingError"
+    frames = failed["exception"][0]["frames"]
+    assert any(frame["name"] == "register" and frame["lineno"] > 0 for frame in frames)
+    assert (completed["event"], completed["status"]) == ("request.completed", 500)
+    assert failed["requestId"] == completed["requestId"] == answer.json()["requestId"]
+    # Not even the parameters of the statement that failed.
+    assert HASH not in content(log_file)
+
+
+async def test_no_password_and_no_token_is_logged(
+    visitor: Visitor, log_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person = await visitor.register()
+    form = {"grant_type": "password", "username": person.username, "password": PASSWORD}
+    answers = [
+        await visitor.client.post("/api/users/token", data=form),
+        await visitor.client.post(
+            "/api/users/login", json={"username": person.username, "password": "wrong horse"}
+        ),
+        await visitor.client.post("/api/users/login", json={"password": ["wrong horse"]}),
+        await person.get("/api/users/me", token=person.token),
+        await visitor.client.get("/", headers={"Authorization": f"Bearer {person.token[:-3]}"}),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 401, 422, 200, 200]
+    logged = content(log_file) + capsys.readouterr().err
+    assert logged.count("/api/users/token") == 2
+    assert "horse" not in logged
+    assert HASH not in logged
+    assert not any(part in logged for part in person.token.split("."))
+
+
+async def test_no_input_forges_a_line_or_steers_the_terminal(
+    client: httpx.AsyncClient, log_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = len(lines(log_file))
+    path = "/%0A%0D%1B%5B2J%C2%9B%E2%80%A8" + '{"event":"booking.booked"}'
+    await client.get(path)
+    (line,) = lines(log_file)[before:]
+    assert line["path"].startswith("/\n\r\x1b[2J\x9b\u2028{")
+    (shown,) = capsys.readouterr().err.splitlines()
+    assert "request.completed" in shown
+    assert shown.isprintable()
+
+
+async def test_the_console_is_readable(
+    client: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await client.get("/livez")
+    (shown,) = capsys.readouterr().err.splitlines()
+    pattern = (
+        r'\d\d:\d\d:\d\d\.\d{3} info +request\.completed \{"method":"GET","path":"/livez",.*\}'
+    )
+    assert re.fullmatch(pattern, shown)
+
+
+@pytest.mark.usefixtures("client")
+async def test_what_libraries_log_goes_the_same_way(
+    log_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.getLogger("uvicorn.error").info("Started %s", "it")
+    logging.getLogger("sqlalchemy.pool").warning("a\nb")
+    try:
+        int("nothing")
+    except ValueError:
+        logging.getLogger("asyncio").exception("It failed.")
+    await asyncio.sleep(0)
+    started, pool, failed = lines(log_file)[-3:]
+    assert (started["event"], started["logger"]) == ("Started it", "uvicorn.error")
+    assert (pool["event"], pool["level"]) == ("a\nb", "warning")
+    assert failed["exception"][0]["exc_type"] == "ValueError"
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+@pytest.mark.usefixtures("client")
+async def test_anything_can_be_logged(log_file: Path) -> None:
+    odd = {"number": 1 << 70, "folder": Path("/x"), "keys": {1: "\udcff"}}
+    telemetry.log.info("half a pair: \ud83d", **odd)
+    await asyncio.sleep(0)
+    line = lines(log_file)[-1]
+    assert line["event"] == "half a pair: \ud83d"
+    assert (line["number"], line["folder"], line["keys"]) == (1 << 70, "/x", {"1": "\udcff"})
+
+
+async def test_a_log_that_cannot_be_written_fails_no_booking(
+    visitor: Visitor, log_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person = await visitor.register()
+    event = await person.organise()
+    put_in_the_way_of(log_file)
+    assert (await person.book(event)).status_code == 201
+    shown = capsys.readouterr().err
+    assert f"{log_file} can't be written: " in shown
+    assert "booking.booked" in shown
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "logs"
+    in_the_way.write_text("")
+    with pytest.raises(StartupError, match=r"^TICKETING_LOG_DIR: .*logs"):
+        telemetry.configure(in_the_way, "INFO")
+
+
+async def test_the_level_is_a_threshold(client: httpx.AsyncClient, log_file: Path) -> None:
+    telemetry.configure(log_file.parent, "WARNING")
+    before = lines(log_file)
+    await client.get("/livez")
+    logging.getLogger("uvicorn.error").info("hidden")
+    assert lines(log_file) == before
+    structlog.get_logger().warning("shown")
+    await asyncio.sleep(0)
+    assert lines(log_file)[-1]["event"] == "shown"

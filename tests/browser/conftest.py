@@ -1,0 +1,62 @@
+"""A headless Chromium, and a service for it to visit."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.conftest import SECRET
+from tests.serving import Service, serving
+
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",  # root has none
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+PATIENCE = 20_000
+"""Milliseconds that the page may take for any one thing."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def chromium() -> str:
+    """The path of a Chromium. Autouse: what can't be visited need not be started."""
+    for name in NAMES:
+        if found := shutil.which(name):
+            return found
+    message = "the browser tests need a Chromium: apt-get install chromium"
+    if os.environ.get("CI"):
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="module")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    async with (
+        async_playwright() as playwright,
+        await playwright.chromium.launch(executable_path=chromium, args=FLAGS) as browser,
+    ):
+        yield browser
+
+
+@pytest.fixture
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """A page in a profile of its own."""
+    async with await browser.new_context() as context:
+        context.set_default_timeout(PATIENCE)
+        yield await context.new_page()
+
+
+@pytest.fixture
+def service(database_url: str, tmp_path: Path) -> Iterator[Service]:
+    """The service on the test's own database."""
+    environment = {"TICKETING_DATABASE_URL": database_url, "TICKETING_JWT_SECRET": SECRET}
+    with serving(tmp_path, **environment) as service:
+        yield service

@@ -1,0 +1,121 @@
+"""A real PostgreSQL for the whole run, a fresh migrated database for every test."""
+
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.people import Visitor
+from ticketing import database, postgres
+from ticketing.app import create_app
+from ticketing.settings import Settings
+
+SECRET = "a secret of the tests, long enough for HS256"
+TEMPLATE = "ticketing_template"
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    for name in [name for name in os.environ if name.startswith("TICKETING_")]:
+        del os.environ[name]
+
+
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """A folder that the account of the embedded PostgreSQL can enter, also under root."""
+    path = Path(tempfile.mkdtemp(prefix="ticketing-test-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """A PostgreSQL server with the migrated template in it."""
+    path = Path(tempfile.mkdtemp(prefix="ticketing-test-"))
+    path.chmod(0o711)
+    try:
+        # Durability is tested with `ticketing serve`, which keeps the defaults.
+        with postgres.embedded(path, max_connections="200", fsync="off") as running:
+            asyncio.run(_execute(running.url, f"CREATE DATABASE {TEMPLATE}"))
+            database.upgrade(_with_database(running.url, TEMPLATE))
+            yield running.url
+    finally:
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+def database_url(server_url: str) -> Iterator[str]:
+    """The address of a database of the test's own, migrated and empty."""
+    name = f"test_{next(_numbers)}"
+    asyncio.run(_execute(server_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+    yield _with_database(server_url, name)
+    asyncio.run(_execute(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = database.connect(database_url, pool_size=10)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings(
+        _env_file=None,
+        database_url=SecretStr(database_url),
+        jwt_secret=SecretStr(SECRET),
+        log_dir=tmp_path / "logs",
+        bcrypt_rounds=4,
+    )
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@pytest.fixture
+def visitor(client: httpx.AsyncClient) -> Visitor:
+    """Somebody who has no account."""
+    return Visitor(client)
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _with_database(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)

@@ -1,0 +1,64 @@
+"""People who use the API, so that a test reads as what they do."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+PASSWORD = "correct horse"
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Visitor:
+    """Somebody without an account."""
+
+    client: httpx.AsyncClient
+
+    async def register(self, username: str | None = None) -> "Person":
+        """Register, log in, and return who that is."""
+        credentials = {"username": username or f"person-{next(_numbers)}", "password": PASSWORD}
+        made = await self.client.post("/api/users/register", json=credentials)
+        assert made.status_code == 201, made.text
+        answer = (await self.client.post("/api/users/login", json=credentials)).json()
+        return Person(self.client, credentials["username"], answer["userId"], answer["token"])
+
+    async def event(self, event_id: int) -> dict[str, Any]:
+        """Look at an event."""
+        answer: dict[str, Any] = (await self.client.get(f"/api/events/{event_id}")).json()
+        return answer
+
+
+@dataclass
+class Person(Visitor):
+    """Somebody who is logged in."""
+
+    username: str
+    id: str
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    async def get(self, path: str, **parameters: str | int) -> httpx.Response:
+        return await self.client.get(path, headers=self.headers, params=parameters)
+
+    async def post(self, path: str, body: object) -> httpx.Response:
+        return await self.client.post(path, headers=self.headers, json=body)
+
+    async def organise(self, total: int = 10, name: str = "A concert") -> int:
+        """Make an event and return its id."""
+        made = await self.post("/api/events/initialize", {"name": name, "totalTickets": total})
+        assert made.status_code == 201, made.text
+        return int(made.json()["id"])
+
+    async def book(self, event_id: int, *, for_: "Person | None" = None) -> httpx.Response:
+        body = {"eventId": event_id, "userId": (for_ or self).id}
+        return await self.post("/api/events/book", body)
+
+    async def cancel(self, event_id: int, *, for_: "Person | None" = None) -> httpx.Response:
+        body = {"eventId": event_id, "userId": (for_ or self).id}
+        return await self.post("/api/events/cancel", body)

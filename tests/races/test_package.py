@@ -1,0 +1,60 @@
+"""The wheel, installed and run where there is no checkout."""
+
+import re
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.people import Visitor
+from tests.serving import serving
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A virtual environment of its own, with the wheel in it and sight of the dependencies."""
+    wheels, environment = tmp_path / "wheels", tmp_path / "50% off"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, *build, "--wheel-dir", wheels, ROOT], check=True)
+    venv.create(environment, symlinks=True)
+    (wheel,) = wheels.iterdir()
+    python = environment / "bin" / "python"
+    subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True)
+    (site,) = environment.glob("lib/python*/site-packages")
+    # The folder as such: the checkout, which is there by a .pth file, is out of sight.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return environment / "bin" / "ticketing"
+
+
+async def test_the_wheel_serves_in_an_empty_folder(installed: Path, open_dir: Path) -> None:
+    folder = open_dir / "50% off, too"
+    folder.mkdir()
+    with serving(folder, command=[installed]) as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+            page = await client.get("/docs")
+            assert page.status_code == 200
+            (bundle,) = re.findall(r'src="([^"]*bundle[^"]*)"', page.text)
+            script = await client.get(bundle)
+            assert script.status_code == 200
+            assert "javascript" in script.headers["content-type"]
+            assert len(script.content) > 100_000
+            person = await Visitor(client).register()
+            assert (await person.get("/api/users/me")).json()["username"] == person.username
+    assert service.process.returncode == 0
+    assert {path.name for path in folder.iterdir()} == {"console.txt", "data", "logs"}
+
+
+def test_what_is_run_is_the_wheel(installed: Path) -> None:
+    program = "import ticketing; print(ticketing.__file__)"
+    python = installed.with_name("python")
+    done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).is_relative_to(installed.parents[1])
+    shown = subprocess.run([installed, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"ticketing \d+\.\d+\.\d+\n", shown.stdout)

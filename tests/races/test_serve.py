@@ -1,0 +1,273 @@
+"""`ticketing serve` as an operator meets it: started, stopped, killed, set wrongly."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy import make_url
+
+from tests.conftest import SECRET
+from tests.people import Person, Visitor
+from tests.serving import LISTENING, PATIENCE, TICKETING, Service, serving
+
+
+def processes() -> dict[int, tuple[int, str]]:
+    """The parent and the command line of every process that lives."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_text().replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        if state != "Z":
+            found[int(folder.name)] = int(parent), command
+    return found
+
+
+def family(pid: int) -> dict[int, str]:
+    """The command line of the process and of all that descend from it."""
+    every = processes()
+    found = {pid: every[pid][1]}
+    while more := {
+        child: command
+        for child, (parent, command) in every.items()
+        if parent in found and child not in found
+    }:
+        found |= more
+    return found
+
+
+def wait_until_gone(pids: Iterable[int]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while left := processes().keys() & set(pids):
+        assert time.monotonic() < deadline, f"{left} stay behind"
+        time.sleep(0.05)
+
+
+def kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def worker_of(service: Service) -> int:
+    (worker,) = (
+        pid for pid, command in family(service.process.pid).items() if "spawn_main" in command
+    )
+    return worker
+
+
+def refusal(cwd: Path, *arguments: str, **environment: str) -> str:
+    """The one line with which `ticketing serve` refuses to start."""
+    done = subprocess.run(
+        [*TICKETING, "serve", "--port", "0", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line.removeprefix("ticketing: ")
+
+
+@asynccontextmanager
+async def visiting(service: Service) -> AsyncIterator[Visitor]:
+    async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
+        yield Visitor(client)
+
+
+async def bookings_of(person: Person, visitor: Visitor) -> list[dict[str, object]]:
+    """What the person's old token still shows."""
+    answer = await Person(visitor.client, person.username, person.id, person.token).get(
+        "/api/users/me/bookings"
+    )
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, object]] = answer.json()["items"]
+    return found
+
+
+async def test_a_service_that_is_stopped_or_killed_leaves_nothing_but_its_data(
+    open_dir: Path,
+) -> None:
+    with serving(open_dir, "--workers", "2") as service:
+        secret = open_dir / "data" / "jwt_secret"
+        kept = secret.read_text()
+        assert len(kept) >= 32
+        assert secret.stat().st_mode & 0o777 == 0o600
+        async with visiting(service) as visitor:
+            person = await visitor.register()
+            assert (await person.book(await person.organise())).status_code == 201
+        relatives = family(service.process.pid)
+        assert sum("spawn_main" in command for command in relatives.values()) == 2
+        assert any("bin/postgres" in command for command in relatives.values())
+        assert service.stop() == 0
+        wait_until_gone(relatives)
+
+    with serving(open_dir, "--host", "localhost") as service:
+        async with visiting(service) as visitor:
+            assert len(await bookings_of(person, visitor)) == 1
+        assert secret.read_text() == kept
+        relatives = family(service.process.pid)
+        service.process.kill()
+        service.process.wait(PATIENCE)
+        wait_until_gone(relatives)
+        assert "Traceback" not in service.console.read_text()
+
+
+async def test_a_service_that_was_killed_starts_again_with_all_it_acknowledged(
+    open_dir: Path,
+) -> None:
+    everybody: set[int] = set()
+    people: list[Person] = []
+    port = "0"
+    with ExitStack() as stack:
+        for spared in ("all but the parent", "bin/sh", "postgres"):
+            # On the same port and data, while what is left of the one before is still ending.
+            service = stack.enter_context(serving(open_dir, "--port", port))
+            port = service.url.rpartition(":")[2]
+            relatives = family(service.process.pid)
+            everybody |= relatives.keys()
+            async with visiting(service) as visitor:
+                for person in people:
+                    assert len(await bookings_of(person, visitor)) == 1
+                people.append(await visitor.register())
+                answer = await people[-1].book(await people[-1].organise())
+                assert answer.status_code == 201
+            if spared == "all but the parent":
+                service.process.kill()
+            else:
+                kill(pid for pid, command in relatives.items() if spared not in command)
+            service.process.wait(PATIENCE)
+
+        service = stack.enter_context(serving(open_dir, "--port", port))
+        everybody |= family(service.process.pid).keys()
+        async with visiting(service) as visitor:
+            for person in people:
+                assert len(await bookings_of(person, visitor)) == 1
+        assert service.stop() == 0
+        wait_until_gone(everybody)
+
+
+def test_a_worker_that_dies_is_replaced_and_one_that_cannot_start_ends_the_service(
+    open_dir: Path,
+) -> None:
+    with serving(open_dir) as service:
+        first = worker_of(service)
+        kill([first])
+        wait_until_gone([first])
+        assert httpx.get(service.url + "/readyz", timeout=PATIENCE).status_code == 200
+        second = worker_of(service)
+        assert second != first
+
+        relatives = family(service.process.pid)
+        logs = open_dir / "logs"
+        logs.rename(open_dir / "logs.old")
+        logs.write_text("in the way of the next worker")
+        kill([second])
+        assert service.process.wait(PATIENCE) == 1
+        said = service.console.read_text()
+        assert f"TICKETING_LOG_DIR: {logs.name} can't be used: " in said
+        last = said.splitlines()[-1]
+        assert last == "ticketing: a server process could not start: the log says why"
+        wait_until_gone(relatives)
+
+
+def test_a_second_service_on_the_same_data_or_port_is_refused(open_dir: Path) -> None:
+    elsewhere = open_dir / "elsewhere"
+    elsewhere.mkdir()
+    with serving(open_dir) as service:
+        port = service.url.rpartition(":")[2]
+        line = refusal(elsewhere, "--data-dir", str(open_dir / "data"))
+        assert line == f"{open_dir / 'data'} is in use by another `ticketing serve`"
+        line = refusal(elsewhere, "--port", port)
+        assert line == f"can't listen on 127.0.0.1 port {port}: Address already in use"
+        assert httpx.get(service.url + "/readyz", timeout=PATIENCE).status_code == 200
+    assert not (elsewhere / "data").exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_a_wrong_setting_stops_the_start(open_dir: Path, workers: str) -> None:
+    line = refusal(open_dir, TICKETING_WORKERS=workers, TICKETING_JWT_SECRET="short")
+    assert line == "TICKETING_JWT_SECRET: must be at least 32 bytes long"
+    assert list(open_dir.iterdir()) == []
+
+
+def test_a_database_of_ones_own_wants_a_secret_of_ones_own(open_dir: Path) -> None:
+    line = refusal(open_dir, TICKETING_DATABASE_URL="postgresql://127.0.0.1:1/tickets")
+    assert line == "TICKETING_JWT_SECRET: is required with TICKETING_DATABASE_URL"
+
+
+def test_a_database_that_cannot_be_reached_is_named(open_dir: Path) -> None:
+    line = refusal(
+        open_dir,
+        *("--workers", "3"),
+        TICKETING_DATABASE_URL="postgresql://ada:swordfish@127.0.0.1:1/tickets",
+        TICKETING_JWT_SECRET=SECRET,
+    )
+    assert line.startswith("the database postgresql://ada:***@127.0.0.1:1/tickets can't be reached")
+
+
+async def test_a_database_that_is_not_migrated_is_refused(open_dir: Path, server_url: str) -> None:
+    # The maintenance database of the tests' own server: nothing is ever migrated there.
+    connection = await asyncpg.connect(server_url)
+    assert await connection.fetchval("SELECT to_regclass('alembic_version')") is None
+    await connection.close()
+    url = make_url(server_url).render_as_string(hide_password=False)
+    line = refusal(open_dir, TICKETING_DATABASE_URL=url, TICKETING_JWT_SECRET=SECRET)
+    assert line == "the database is not migrated: run `ticketing migrate` first"
+
+
+def test_data_of_another_postgresql_is_left_alone(open_dir: Path) -> None:
+    cluster = open_dir / "data" / "postgres"
+    cluster.mkdir(parents=True)
+    (cluster / "PG_VERSION").write_text("9\n")
+    assert refusal(open_dir).startswith(f"{cluster} was made by PostgreSQL 9, this is ")
+    assert [path.name for path in cluster.iterdir()] == ["PG_VERSION"]
+
+
+def test_a_folder_that_cannot_be_used_is_named(open_dir: Path) -> None:
+    (open_dir / "file").write_text("")
+    line = refusal(open_dir, TICKETING_DATA_DIR="file")
+    assert line.startswith(f"TICKETING_DATA_DIR: {open_dir / 'file'} can't be used: ")
+    line = refusal(open_dir, TICKETING_LOG_DIR="file")
+    assert line.startswith("TICKETING_LOG_DIR: file can't be used: ")
+
+
+def test_a_host_that_is_not_there_is_named(open_dir: Path) -> None:
+    assert refusal(open_dir, "--host", "a..b").startswith("can't listen on a..b port 0: ")
+    assert not (open_dir / "data").exists()
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_one_interrupt_is_enough_while_the_workers_start(open_dir: Path) -> None:
+    with subprocess.Popen(
+        [*TICKETING, "serve", "--port", "0", "--host", "::1", "--workers", "2"],
+        cwd=open_dir,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        listening = next(line for line in process.stdout if line.startswith(LISTENING))
+        assert listening.startswith(f"{LISTENING}http://[::1]:")
+        relatives = family(process.pid)
+        os.killpg(process.pid, signal.SIGINT)  # to all of them, as a terminal does
+        _, said = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+        assert "Traceback" not in said
+        wait_until_gone(relatives)

@@ -1,0 +1,417 @@
+"""The one writer of the inventory, on a real PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from asyncpg import Record
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing import database
+from ticketing.database import Driver, Statement
+from ticketing.errors import (
+    AlreadyBooked,
+    AlreadyWaiting,
+    BookingNotFound,
+    DatabaseUnavailable,
+    EventNotFound,
+    UserNotFound,
+)
+from ticketing.inventory import Booked, BookingStatus, Cancelled, Waiting
+from ticketing.repositories.bookings import BookingRepository
+from ticketing.repositories.events import EventRepository
+from ticketing.repositories.users import UserRepository
+
+
+@pytest.fixture
+async def bookings(engine: AsyncEngine) -> AsyncIterator[BookingRepository]:
+    repository = BookingRepository(engine)
+    yield repository
+    await repository.close()
+
+
+@pytest.fixture
+async def elsewhere(database_url: str) -> AsyncIterator[BookingRepository]:
+    """The same repository in what might be another process: nothing is shared but the rows."""
+    engine = database.connect(database_url, pool_size=4)
+    repository = BookingRepository(engine)
+    yield repository
+    await repository.close()
+    await engine.dispose()
+
+
+async def make_people(engine: AsyncEngine, count: int) -> list[UUID]:
+    users = UserRepository(engine)
+    made = [await users.add(f"user{number}", "no hash") for number in range(count)]
+    return [user.id for user in made]
+
+
+async def make_event(engine: AsyncEngine, *, total: int, organiser: UUID) -> int:
+    return (await EventRepository(engine).initialize(organiser, "An event", total)).id
+
+
+async def rows(engine: AsyncEngine, event_id: int) -> list[tuple[UUID, str]]:
+    """Return the event's bookings in the order they were made."""
+    query = text("SELECT user_id, status FROM bookings WHERE event_id = :id ORDER BY seq")
+    async with engine.connect() as connection:
+        found = await connection.execute(query, {"id": event_id})
+        return [(row.user_id, row.status) for row in found]
+
+
+async def counters(engine: AsyncEngine, event_id: int) -> tuple[int, int, int]:
+    shown = await EventRepository(engine).get(event_id)
+    return shown.available_tickets, shown.waiting_list_count, shown.version
+
+
+async def together(*calls: Coroutine[Any, Any, Any]) -> Sequence[Any]:
+    return await asyncio.gather(*calls, return_exceptions=True)
+
+
+def kinds(outcomes: Sequence[object]) -> list[type]:
+    return [type(outcome) for outcome in outcomes]
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that are sent."""
+    statements: list[str] = []
+    fetch = Statement.fetch
+
+    async def note(self: Statement, connection: Driver, **parameters: object) -> list[Record]:
+        statements.append(self.sql)
+        return await fetch(self, connection, **parameters)
+
+    monkeypatch.setattr(Statement, "fetch", note)
+    return statements
+
+
+async def test_a_batch_of_bookings_is_one_statement(
+    engine: AsyncEngine, bookings: BookingRepository, sent: list[str]
+) -> None:
+    people = await make_people(engine, 41)
+    show = await make_event(engine, total=10, organiser=people[0])
+    await bookings.book(show, people[40])
+    sent.clear()
+    await together(*(bookings.book(show, person) for person in people[:40]))
+    assert len(sent) == 1
+    assert await counters(engine, show) == (0, 31, 3)
+
+
+async def test_a_crowd_that_reads_one_event_is_answered_by_one_statement_at_a_time(
+    engine: AsyncEngine, sent: list[str]
+) -> None:
+    people = await make_people(engine, 1)
+    show = await make_event(engine, total=10, organiser=people[0])
+    events = EventRepository(engine)
+    read = await together(events.get(show), *(events.get(show) for _ in range(40)), events.get(404))
+    assert len(sent) == 1
+    assert [event.id for event in read[:-1]] == [show] * 41
+    assert isinstance(read[-1], EventNotFound)
+
+
+async def test_a_batch_with_cancels_is_three_statements_however_many_events(
+    engine: AsyncEngine, bookings: BookingRepository, sent: list[str]
+) -> None:
+    people = await make_people(engine, 4)
+    shows = [await make_event(engine, total=1, organiser=people[0]) for _ in range(5)]
+    await together(*(bookings.book(show, person) for show in shows for person in people[:3]))
+    sent.clear()
+    answers = await together(
+        *(bookings.cancel(show, people[0]) for show in shows),
+        *(bookings.book(show, people[3]) for show in shows),
+    )
+    assert len(sent) == 3
+    assert kinds(answers) == [Cancelled] * 5 + [Waiting] * 5
+    for show in shows:
+        assert await rows(engine, show) == [
+            (people[0], "cancelled"),
+            (people[1], "booked"),
+            (people[2], "waiting"),
+            (people[3], "waiting"),
+        ]
+
+
+async def test_a_batch_is_answered_in_order_of_arrival(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    people = await make_people(engine, 30)
+    show = await make_event(engine, total=10, organiser=people[0])
+    answers = await together(*(bookings.book(show, person) for person in people))
+    assert kinds(answers) == [Booked] * 10 + [Waiting] * 20
+    assert [answer.position for answer in answers[10:]] == list(range(1, 21))
+    assert [user for user, _ in await rows(engine, show)] == people
+
+
+async def test_who_is_in_already_is_refused_and_the_rest_of_the_batch_is_not(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    people = await make_people(engine, 6)
+    show = await make_event(engine, total=2, organiser=people[0])
+    await together(*(bookings.book(show, person) for person in people[:3]))
+    answers = await together(
+        bookings.book(show, people[3]),
+        bookings.book(show, people[0]),
+        bookings.book(show, people[2]),
+        bookings.book(show, people[4]),
+        bookings.book(show, people[4]),
+        bookings.book(404, people[5]),
+    )
+    assert kinds(answers) == [
+        Waiting,
+        AlreadyBooked,
+        AlreadyWaiting,
+        Waiting,
+        AlreadyWaiting,
+        EventNotFound,
+    ]
+    assert [answers[0].position, answers[3].position] == [2, 3]
+    assert await counters(engine, show) == (0, 3, 3)
+
+
+async def test_somebody_who_does_not_exist_spoils_nobody_elses_booking(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    people = await make_people(engine, 9)
+    show = await make_event(engine, total=20, organiser=people[0])
+    strangers = [uuid4(), uuid4()]
+    everybody = [*people[:4], strangers[0], *people[4:], strangers[1]]
+    answers = await together(*(bookings.book(show, person) for person in everybody))
+    refused = [
+        person
+        for person, answer in zip(everybody, answers, strict=True)
+        if isinstance(answer, UserNotFound)
+    ]
+    assert refused == strangers
+    assert [user for user, _ in await rows(engine, show)] == people
+
+
+async def test_cancel_and_book_again_in_one_batch_goes_to_the_end_of_the_line(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    people = await make_people(engine, 3)
+    show = await make_event(engine, total=1, organiser=people[0])
+    await together(*(bookings.book(show, person) for person in people))
+    cancelled, again = await together(
+        bookings.cancel(show, people[0]), bookings.book(show, people[0])
+    )
+    assert [booking.user_id for booking in cancelled.promoted] == [people[1]]
+    assert again.position == 2
+    assert await rows(engine, show) == [
+        (people[0], "cancelled"),
+        (people[1], "booked"),
+        (people[2], "waiting"),
+        (people[0], "waiting"),
+    ]
+
+
+async def test_cancelling_again_changes_nothing_and_says_the_same(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    people = await make_people(engine, 2)
+    show = await make_event(engine, total=1, organiser=people[0])
+    with pytest.raises(BookingNotFound):
+        await bookings.cancel(show, people[0])
+    await bookings.book(show, people[0])
+    await bookings.book(show, people[1])
+    first = await bookings.cancel(show, people[0])
+    before = await counters(engine, show)
+    again = await bookings.cancel(show, people[0])
+    assert again.booking == first.booking
+    assert (len(first.promoted), len(again.promoted)) == (1, 0)
+    assert await counters(engine, show) == before
+
+
+async def test_two_processes_sell_each_place_once_and_keep_one_line(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    people = await make_people(engine, 120)
+    shows = [await make_event(engine, total=20, organiser=people[0]) for _ in range(3)]
+    answers = await together(
+        *(
+            (bookings, elsewhere)[number % 2].book(show, person)
+            for number, person in enumerate(people)
+            for show in shows
+        )
+    )
+    assert kinds(answers).count(Booked) == 60
+    for which, show in enumerate(shows):
+        positions = sorted(a.position for a in answers[which::3] if isinstance(a, Waiting))
+        assert positions == list(range(1, 101))
+        line = [user for user, status in await rows(engine, show) if status == "waiting"]
+        said = {
+            answer.booking.user_id: answer.position
+            for answer in answers[which::3]
+            if isinstance(answer, Waiting)
+        }
+        assert [said[user] for user in line] == positions
+
+
+async def test_a_mixed_race_between_processes_keeps_the_books(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    people = await make_people(engine, 40)
+    show = await make_event(engine, total=7, organiser=people[0])
+
+    async def come_and_go(number: int, person: UUID) -> None:
+        for turn in range(6):
+            repository = (bookings, elsewhere)[(number + turn) % 2]
+            if turn % 2:
+                await repository.cancel(show, person)
+            else:
+                await repository.book(show, person)
+
+    await asyncio.gather(*(come_and_go(*each) for each in enumerate(people[:30])))
+    await together(*(bookings.book(show, person) for person in people[30:]))
+    statuses = [status for _, status in await rows(engine, show)]
+    available, waiting, _ = await counters(engine, show)
+    assert statuses.count("booked") == 7 - available == 7
+    assert statuses.count("waiting") == waiting == 3
+    assert statuses.count("cancelled") == 90
+
+
+async def test_a_line_that_another_process_shortened_is_read_anew(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    people = await make_people(engine, 3)
+    show = await make_event(engine, total=1, organiser=people[0])
+    await bookings.book(show, people[0])
+    await bookings.book(show, people[1])
+    await elsewhere.cancel(show, people[1])
+    cancelled = await bookings.cancel(show, people[0])
+    assert cancelled.promoted == []
+    assert await counters(engine, show) == (1, 0, 5)
+
+
+async def test_nothing_is_acknowledged_at_an_event_that_is_gone(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    people = await make_people(engine, 2)
+    show = await make_event(engine, total=1, organiser=people[0])
+    await bookings.book(show, people[0])
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM bookings"))
+        await connection.execute(text("DELETE FROM events"))
+    with pytest.raises(EventNotFound):
+        await bookings.book(show, people[1])
+
+
+async def test_strangers_cost_a_batch_two_statements_and_not_a_split(
+    engine: AsyncEngine, bookings: BookingRepository, sent: list[str]
+) -> None:
+    people = await make_people(engine, 20)
+    show = await make_event(engine, total=30, organiser=people[0])
+    await together(*(bookings.book(show, person) for person in people[:2]))
+    sent.clear()
+    answers = await together(
+        *(bookings.book(show, person) for person in people[2:]),
+        bookings.book(show, uuid4()),
+        bookings.book(show, people[0]),
+        bookings.book(show, uuid4()),
+    )
+    assert kinds(answers) == [Booked] * 18 + [UserNotFound, AlreadyBooked, UserNotFound]
+    assert len(sent) == 6  # refused, active, refused, strangers, active, committed
+
+
+async def test_an_event_that_somebody_locks_stops_no_other(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    people = await make_people(engine, 2)
+    locked, free = [await make_event(engine, total=5, organiser=people[0]) for _ in range(2)]
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("SELECT FROM events WHERE id = :id FOR UPDATE"), {"id": locked}
+        )
+        waits = asyncio.create_task(bookings.book(locked, people[0]))
+        for person in people:
+            assert isinstance(await bookings.book(free, person), Booked)
+        assert not waits.done()
+    assert isinstance(await waits, Booked)
+
+
+async def test_a_replica_that_takes_no_writes_is_an_unavailable_database(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    people = await make_people(engine, 1)
+    show = await make_event(engine, total=5, organiser=people[0])
+    async with engine.begin() as connection:
+        name = (await connection.execute(text("SELECT current_database()"))).scalar_one()
+        await connection.execute(
+            text(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        )
+    await engine.dispose()
+    with pytest.raises(DatabaseUnavailable):
+        await bookings.book(show, people[0])
+
+
+@pytest.mark.parametrize(
+    ("statement", "constraint"),
+    [
+        ("UPDATE events SET available_tickets = -1", "ck_events_available"),
+        ("UPDATE events SET available_tickets = 3", "ck_events_available"),
+        ("UPDATE events SET available_tickets = 0, waiting_list_count = -1", "ck_events_waiting"),
+        ("UPDATE events SET waiting_list_count = 1", "ck_events_line_served"),
+        ("UPDATE events SET total_tickets = 0, available_tickets = 0", "ck_events_total"),
+        ("UPDATE bookings SET status = 'sold'", "ck_bookings_status"),
+        (
+            (
+                "INSERT INTO bookings (id, event_id, user_id, status, created_at) "
+                "SELECT gen_random_uuid(), event_id, user_id, 'waiting', now() FROM bookings"
+            ),
+            "uq_bookings_active",
+        ),
+        (
+            (
+                "INSERT INTO users (id, username, password_hash) "
+                "VALUES (gen_random_uuid(), 'USER0', '')"
+            ),
+            "uq_users_username",
+        ),
+        ("DELETE FROM users", "fk_events_organiser_id"),
+        ("DELETE FROM events", "fk_bookings_event_id"),
+    ],
+)
+async def test_the_database_refuses_what_must_never_happen(
+    engine: AsyncEngine, bookings: BookingRepository, statement: str, constraint: str
+) -> None:
+    people = await make_people(engine, 1)
+    show = await make_event(engine, total=2, organiser=people[0])
+    await bookings.book(show, people[0])
+    async with engine.connect() as connection:
+        with pytest.raises(IntegrityError) as refused:
+            await connection.execute(text(statement))
+    assert database.constraint_of(refused.value) == constraint
+
+
+async def test_more_events_than_are_remembered_are_served(
+    engine: AsyncEngine, bookings: BookingRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ticketing.repositories.bookings.MAX_SNAPSHOTS", 2)
+    people = await make_people(engine, 4)
+    shows = [await make_event(engine, total=2, organiser=people[0]) for _ in range(6)]
+    for person in people:
+        answers = await together(*(bookings.book(show, person) for show in shows))
+        expected = Booked if person in people[:2] else Waiting
+        assert kinds(answers) == [expected] * 6
+
+
+async def test_lists_say_where_each_person_stands(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    people = await make_people(engine, 7)
+    show = await make_event(engine, total=2, organiser=people[0])
+    await together(*(bookings.book(show, person) for person in people))
+    await bookings.cancel(show, people[3])
+
+    page = await bookings.of_event(show, status=BookingStatus.WAITING, after=None, limit=2)
+    rest = await bookings.of_event(
+        show, status=BookingStatus.WAITING, after=page.next_after, limit=2
+    )
+    seen = [(item.booking.user_id, item.position) for item in [*page.items, *rest.items]]
+    assert seen == [(people[2], 1), (people[4], 2), (people[5], 3), (people[6], 4)]
+    assert rest.next_after is None
+    (mine,) = (await bookings.of_user(people[5], before=None, limit=5)).items
+    assert mine.position == 3

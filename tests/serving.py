@@ -1,0 +1,76 @@
+"""`ticketing serve` as a process of its own, as an operator runs it."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+LISTENING = "  listening  "
+TICKETING = (sys.executable, "-m", "ticketing")
+PATIENCE = 60.0
+"""Seconds in which it must start, and stop."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running service."""
+
+    url: str
+    process: subprocess.Popen[str]
+    console: Path
+    """What it wrote to its standard error so far."""
+
+    def stop(self) -> int:
+        """Interrupt it as Ctrl-C does, and return its exit status."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def serving(
+    cwd: Path, *arguments: str, command: Sequence[str | Path] = TICKETING, **environment: str
+) -> Iterator[Service]:
+    """Run `ticketing serve` in `cwd`, on a free port unless `arguments` name one.
+
+    It answers when this yields, and has gone, with all its workers, when this returns. The body
+    may stop or kill it earlier. Raises AssertionError with its last words if it does not start.
+    """
+    console = cwd / "console.txt"
+    with (
+        console.open("ab") as errors,
+        subprocess.Popen(
+            [*command, "serve", "--port", "0", *arguments],
+            cwd=cwd,
+            env={**os.environ, "TICKETING_BCRYPT_ROUNDS": "4", **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            service = Service(_address(process, console), process, console)
+            # The socket listens before the worker is up: the answer comes when it is.
+            httpx.get(service.url + "/livez", timeout=PATIENCE).raise_for_status()
+            yield service
+            if process.poll() is None:
+                service.stop()
+        finally:
+            # The whole session: nothing outlives this, also if the body killed the parent.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _address(process: subprocess.Popen[str], console: Path) -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(LISTENING):
+            return line.removeprefix(LISTENING).strip()
+    raise AssertionError(f"`ticketing serve` did not start: {console.read_text()}")

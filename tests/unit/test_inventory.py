@@ -1,0 +1,199 @@
+"""The decisions, against a plain model that serves one request at a time."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ticketing.errors import AlreadyBooked, AlreadyWaiting, BookingNotFound
+from ticketing.inventory import (
+    Book,
+    Booked,
+    Booking,
+    BookingStatus,
+    Cancel,
+    Cancelled,
+    Decision,
+    Outcome,
+    Request,
+    Snapshot,
+    StaleSnapshot,
+    Waiting,
+    decide,
+)
+
+EVENT = 1
+PEOPLE = [UUID(int=number) for number in range(8)]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Model:
+    """What an event is, said as simply as can be."""
+
+    total: int
+    booked: list[UUID] = field(default_factory=list)
+    waiting: list[UUID] = field(default_factory=list)
+
+    def serve(self, request: Request) -> object:  # noqa: PLR0911 - one per answer
+        """Serve one request and return what its answer must say."""
+        user = request.user_id
+        if isinstance(request, Book):
+            if user in self.booked:
+                return AlreadyBooked
+            if user in self.waiting:
+                return AlreadyWaiting
+            if len(self.booked) < self.total:
+                self.booked.append(user)
+                return Booked
+            self.waiting.append(user)
+            return Waiting, len(self.waiting)
+        if user in self.waiting:
+            self.waiting.remove(user)
+            return Cancelled, []
+        if user not in self.booked:
+            return BookingNotFound
+        self.booked.remove(user)
+        promoted = self.waiting[:1]
+        self.booked += promoted
+        del self.waiting[:1]
+        return Cancelled, promoted
+
+
+@dataclass
+class Rows:
+    """The rows as the database would keep them, in the order they were inserted."""
+
+    snapshot: Snapshot
+    bookings: dict[UUID, Booking] = field(default_factory=dict)
+
+    def with_status(self, status: BookingStatus) -> list[Booking]:
+        return [booking for booking in self.bookings.values() if booking.status is status]
+
+    def active(self) -> dict[UUID, Booking]:
+        held = self.with_status(BookingStatus.BOOKED) + self.with_status(BookingStatus.WAITING)
+        assert len({booking.user_id for booking in held}) == len(held)
+        return {booking.user_id: booking for booking in held}
+
+    def commit(self, requests: list[Request]) -> list[Outcome]:
+        """Decide with no more than what a decision may ask for, and write."""
+        cancels = [request for request in requests if isinstance(request, Cancel)]
+        askers = {request.user_id for request in cancels}
+        known = self.active()
+        line = self.with_status(BookingStatus.WAITING)[: len(cancels)]
+        asked = {user: booking for user, booking in known.items() if user in askers}
+        decision = decide(self.snapshot, requests, active=asked, line=line)
+        new = [b for b in decision.inserts.values() if b.status is not BookingStatus.CANCELLED]
+        cancelled = {id_ for id_, to in decision.changes.items() if to is BookingStatus.CANCELLED}
+        if any(b.user_id in known and known[b.user_id].id not in cancelled for b in new):
+            # The unique index refuses the batch; it is decided again with everybody known.
+            decision = decide(self.snapshot, requests, active=known, line=line)
+        self._write(decision)
+        return decision.outcomes
+
+    def _write(self, decision: Decision) -> None:
+        assert decision.before == self.snapshot
+        for booking_id, status in decision.changes.items():
+            self.bookings[booking_id] = replace(self.bookings[booking_id], status=status)
+        for booking in decision.inserts.values():
+            assert booking.id not in self.bookings
+            self.bookings[booking.id] = booking
+        if not decision.is_empty:
+            self.snapshot = decision.after
+
+
+def seen(outcome: Outcome) -> object:
+    """Return the part of an outcome that the model knows."""
+    match outcome:
+        case Waiting(position=position):
+            return Waiting, position
+        case Cancelled(promoted=promoted):
+            return Cancelled, [booking.user_id for booking in promoted]
+        case _:
+            return type(outcome)
+
+
+def book(user: UUID) -> Book:
+    return Book(EVENT, user, uuid4(), NOW)
+
+
+def rows(total: int) -> Rows:
+    return Rows(Snapshot(EVENT, version=1, total=total, available=total, waiting=0))
+
+
+requests = st.builds(
+    lambda user, wants: book(user) if wants else Cancel(EVENT, user),
+    st.sampled_from(PEOPLE),
+    st.booleans(),
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.integers(1, 4), st.lists(st.lists(requests, min_size=1, max_size=12), max_size=12))
+def test_batches_answer_and_leave_what_one_request_at_a_time_would(
+    total: int, batches: list[list[Request]]
+) -> None:
+    kept, model = rows(total), Model(total)
+    for batch in batches:
+        version = kept.snapshot.version
+        outcomes = kept.commit(batch)
+        assert [seen(outcome) for outcome in outcomes] == [model.serve(each) for each in batch]
+
+        held = {booking.user_id for booking in kept.with_status(BookingStatus.BOOKED)}
+        line = [booking.user_id for booking in kept.with_status(BookingStatus.WAITING)]
+        assert held == set(model.booked)
+        assert line == model.waiting
+        after = kept.snapshot
+        assert after.available == total - len(held) >= 0
+        assert after.waiting == len(line)
+        assert not (after.available and after.waiting)
+        assert after.version - version in {0, 1}
+
+
+def test_the_answer_carries_the_booking_that_is_written() -> None:
+    kept = rows(1)
+    first, second = book(PEOPLE[0]), book(PEOPLE[1])
+    outcomes = kept.commit([first, second])
+    assert [type(outcome) for outcome in outcomes] == [Booked, Waiting]
+    assert list(kept.bookings) == [first.booking_id, second.booking_id]
+    (cancelled,) = kept.commit([Cancel(EVENT, PEOPLE[0])])
+    assert isinstance(cancelled, Cancelled)
+    assert cancelled.booking == kept.bookings[first.booking_id]
+    assert list(cancelled.promoted) == [kept.bookings[second.booking_id]]
+
+
+def test_who_joins_and_is_promoted_in_one_batch_is_written_once_as_booked() -> None:
+    kept = rows(1)
+    kept.commit([book(PEOPLE[0])])
+    newcomer = book(PEOPLE[1])
+    outcomes = kept.commit([newcomer, Cancel(EVENT, PEOPLE[0])])
+    assert [type(outcome) for outcome in outcomes] == [Waiting, Cancelled]
+    assert kept.bookings[newcomer.booking_id].status is BookingStatus.BOOKED
+
+
+def test_a_newcomer_is_not_promoted_past_a_line_that_was_read_in_part() -> None:
+    kept = rows(1)
+    kept.commit([book(user) for user in PEOPLE[:4]])
+    (_, cancelled) = kept.commit([book(PEOPLE[4]), Cancel(EVENT, PEOPLE[0])])
+    assert isinstance(cancelled, Cancelled)
+    assert [booking.user_id for booking in cancelled.promoted] == [PEOPLE[1]]
+    line = [booking.user_id for booking in kept.with_status(BookingStatus.WAITING)]
+    assert line == [PEOPLE[2], PEOPLE[3], PEOPLE[4]]
+
+
+def test_a_line_that_is_shorter_than_remembered_shows_a_stale_snapshot() -> None:
+    kept = rows(1)
+    kept.commit([book(PEOPLE[0]), book(PEOPLE[1])])
+    with pytest.raises(StaleSnapshot):
+        decide(kept.snapshot, [Cancel(EVENT, PEOPLE[0])], active=kept.active(), line=[])
+
+
+def test_a_batch_of_refusals_writes_nothing() -> None:
+    kept = rows(1)
+    kept.commit([book(PEOPLE[0])])
+    decision = decide(kept.snapshot, [book(PEOPLE[0])], active=kept.active(), line=[])
+    assert decision.is_empty
+    assert isinstance(decision.outcomes[0], AlreadyBooked)

