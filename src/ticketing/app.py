@@ -33,12 +33,12 @@ from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.users import UserRepository
 from ticketing.routers import bookings, events, pages, users
-from ticketing.routers.dependencies import PROBLEM_JSON, Parts
+from ticketing.routers.dependencies import MAX_BODY, PROBLEM_JSON, Parts
+from ticketing.routers.direct import DirectRoutes
 from ticketing.security import Passwords, Tokens
 from ticketing.settings import Settings
 from ticketing.telemetry import ASGIApp, Message, Receive, RequestLog, Scope, Send
 
-MAX_BODY: Final = 64 * 1024
 DECLARED_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
 """What a path may hold beside letters, digits and -._~ (RFC 3986, section 3.3)."""
@@ -136,14 +136,13 @@ def create_app(settings: Settings) -> FastAPI:
     for router in (*sale, bookings.router, users.router, pages.router):
         app.router.routes.extend(router.routes)
     app.mount("/static", StaticFiles(packages=[("ticketing", "static")]))
-    app.exception_handler(TicketingError)(_domain_error)
-    app.exception_handler(RequestValidationError)(_invalid_request)
-    app.exception_handler(HTTPException)(_refused_by_framework)
-    app.exception_handler(Exception)(_unexpected)
+    for refused in (TicketingError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(refused, _refuse)
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     app.add_middleware(BodyLimit)
     # Around everything, Starlette's own error layer too: what is logged is what was answered.
-    app.middleware_stack = RequestLog(app.build_middleware_stack(), ClientDisconnect)
+    routes = DirectRoutes(app, app.build_middleware_stack(), app.routes, refusal)
+    app.middleware_stack = RequestLog(routes, ClientDisconnect)
     return app
 
 
@@ -187,21 +186,24 @@ def _problem(request: Request, error: TicketingError) -> Response:
     )
 
 
-async def _domain_error(request: Request, error: TicketingError) -> Response:
-    return _problem(request, error)
-
-
-async def _unexpected(request: Request, _: Exception) -> Response:
+def refusal(request: Request, error: Exception) -> Response:
+    """Return the problem document that answers an exception: our own, the framework's, any."""
+    if isinstance(error, TicketingError):
+        return _problem(request, error)
+    if isinstance(error, RequestValidationError):
+        return _invalid_request(request, error)
+    if isinstance(error, HTTPException):
+        response = _problem(request, STATUS_ERRORS.get(error.status_code, InternalError)())
+        response.headers.update(error.headers or {})
+        return response
     return _problem(request, InternalError())
 
 
-async def _refused_by_framework(request: Request, error: HTTPException) -> Response:
-    response = _problem(request, STATUS_ERRORS.get(error.status_code, InternalError)())
-    response.headers.update(error.headers or {})
-    return response
+async def _refuse(request: Request, error: Exception) -> Response:
+    return refusal(request, error)
 
 
-async def _invalid_request(request: Request, error: RequestValidationError) -> Response:
+def _invalid_request(request: Request, error: RequestValidationError) -> Response:
     if isinstance(error.body, bytes):
         # FastAPI hands on the bytes of a body that it was not told is JSON.
         return _problem(request, UnsupportedMediaType())

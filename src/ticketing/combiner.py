@@ -67,14 +67,13 @@ class Combiner(Generic[RequestT, ResultT]):
         if self._closed or len(self._queue) >= self._max_queue:
             raise Busy
         loop = asyncio.get_running_loop()
-        entry = _Entry[RequestT, ResultT](
-            request, loop.time() + self._max_wait, loop.create_future()
-        )
+        answer: asyncio.Future[ResultT] = loop.create_future()
+        entry = _Entry(request, loop.time() + self._max_wait, answer)
         self._queue.append(entry)
         if self._leader is None:
             # An empty context: a batch serves many requests and must not log under one's id.
             self._leader = loop.create_task(self._lead(), context=Context())
-        return await entry.answer
+        return await answer
 
     async def close(self) -> None:
         """Refuse what comes and finish what is queued."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from ticketing.errors import AlreadyBooked, AlreadyWaiting, BookingNotFound, TicketingError
@@ -40,8 +40,7 @@ class Snapshot:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class Booking:
+class Booking(NamedTuple):
     """One person's place, or place in the line, at one event."""
 
     id: UUID
@@ -51,18 +50,15 @@ class Booking:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Book:
+class Book(NamedTuple):
     """A request for one place. The id is made before, so that a batch knows its rows."""
 
     event_id: int
     user_id: UUID
     booking_id: UUID
-    at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(NamedTuple):
     """A request to give up a place, or a place in the line."""
 
     event_id: int
@@ -72,23 +68,20 @@ class Cancel:
 Request: TypeAlias = Book | Cancel
 
 
-@dataclass(frozen=True, slots=True)
-class Booked:
+class Booked(NamedTuple):
     """A place is held."""
 
     booking: Booking
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(NamedTuple):
     """No place was left: the person stands in the line at `position`, counted from 1."""
 
     booking: Booking
     position: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
+class Cancelled(NamedTuple):
     """The booking is given up, and `promoted` are those from the line who got a place by it."""
 
     booking: Booking
@@ -120,8 +113,9 @@ def decide(
     *,
     active: Mapping[UUID, Booking],
     line: Sequence[Booking],
+    at: datetime,
 ) -> Decision:
-    """Decide requests for one event in order of arrival.
+    """Decide requests for one event in order of arrival; `at` is when.
 
     `active` holds the active bookings by user, of everybody who cancels at least: a Book of
     somebody not in it is taken for a first one, and a constraint of the database refuses it if
@@ -129,20 +123,25 @@ def decide(
     shorter. Both must be read at `snapshot.version` or later; a later one fails the swap, or
     raises StaleSnapshot where the line has become too short to decide.
     """
-    return _Deciding(snapshot, active, line).run(requests)
+    return _Deciding(snapshot, active, line, at).run(requests)
 
 
 class _Deciding:
     """The state that a decision walks through."""
 
     def __init__(
-        self, snapshot: Snapshot, active: Mapping[UUID, Booking], line: Sequence[Booking]
+        self,
+        snapshot: Snapshot,
+        active: Mapping[UUID, Booking],
+        line: Sequence[Booking],
+        at: datetime,
     ) -> None:
         self.before = snapshot
         self.available = snapshot.available
         self.waiting = snapshot.waiting
         self.active = dict(active)
         self.line = {booking.id: booking for booking in line}
+        self.at = at
         self.decision = Decision(snapshot, snapshot)
 
     def run(self, requests: Sequence[Request]) -> Decision:
@@ -168,7 +167,7 @@ class _Deciding:
             request.event_id,
             request.user_id,
             BookingStatus.BOOKED if has_place else BookingStatus.WAITING,
-            request.at,
+            self.at,
         )
         self.active[request.user_id] = booking
         self.decision.inserts[booking.id] = booking
@@ -207,7 +206,7 @@ class _Deciding:
         return promoted
 
     def write(self, booking: Booking, status: BookingStatus) -> Booking:
-        booking = replace(booking, status=status)
+        booking = booking._replace(status=status)
         if booking.id in self.decision.inserts:
             self.decision.inserts[booking.id] = booking
         else:

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
-from uuid import uuid4
 
 import orjson
 import structlog
@@ -36,7 +36,8 @@ MAX_PATH: Final = 200
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that the running code serves; empty outside one."""
 
-log: structlog.typing.FilteringBoundLogger = structlog.get_logger("ticketing")
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+"""Use it as `telemetry.log`: `configure` replaces it."""
 
 # Of a longer one, its middle is left out, and our code sits between that of two libraries.
 _traceback = ExceptionDictTransformer(show_locals=False, max_frames=100)
@@ -136,7 +137,7 @@ def _render(
 
     The fields are rendered once, for both: this runs several times per request.
     """
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    now = _now()
     name = event.pop("event")
     if current := request_id.get():
         event["requestId"] = current
@@ -156,6 +157,17 @@ def _render(
     return (as_json, as_text + "\n"), {}
 
 
+def _now() -> str:
+    """Return the time to the millisecond (RFC 3339)."""
+    seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+    return f"{_until_the_second(seconds)}.{milliseconds:03}+00:00"
+
+
+@lru_cache(maxsize=1)
+def _until_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def _json(value: object) -> bytes:
     try:
         return orjson.dumps(value, default=str)
@@ -169,6 +181,7 @@ def configure(log_dir: Path, level: str) -> None:
 
     Raises StartupError if there can't be such a file.
     """
+    global log  # noqa: PLW0603 - a logger that is looked up at each use takes as long as its line
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
         sink = _Sink(LogFile(log_dir / LOG_FILE))
@@ -181,6 +194,7 @@ def configure(log_dir: Path, level: str) -> None:
         logger_factory=lambda *_: sink,
         cache_logger_on_first_use=False,
     )
+    log = structlog.get_logger().bind()
     logging.basicConfig(handlers=[_Forward()], level=max(number, logging.INFO), force=True)
     # It says at each readiness check which dialect it talks to.
     logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
@@ -212,7 +226,7 @@ class RequestLog:
             # RFC 9110, section 9.3.2: as GET, and the server leaves out the body.
             scope = {**scope, "method": "GET"}
         started = time.perf_counter()
-        current = _given_request_id(scope) or uuid4().hex
+        current = _given_request_id(scope) or os.urandom(16).hex()
         request_id.set(current)
         header = (b"x-request-id", current.encode())
         status = 0

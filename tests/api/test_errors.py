@@ -18,7 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.api.contract import Operation, assert_problem, operation_of, operations
 from tests.people import PASSWORD, Person, Visitor
 from ticketing import database
-from ticketing.app import MAX_BODY, create_app
+from ticketing.app import create_app
+from ticketing.routers.dependencies import MAX_BODY
 from ticketing.settings import Settings
 
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "HEAD", "QUERY", "BREW"}

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from asyncpg import Record
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing import database
@@ -17,6 +17,7 @@ from ticketing.errors import (
     AlreadyBooked,
     AlreadyWaiting,
     BookingNotFound,
+    Busy,
     DatabaseUnavailable,
     EventNotFound,
     UserNotFound,
@@ -347,6 +348,12 @@ async def test_a_replica_that_takes_no_writes_is_an_unavailable_database(
         await bookings.book(show, people[0])
 
 
+BOOKED_BY = (
+    "INSERT INTO bookings (id, event_id, user_id, status, created_at) "
+    "VALUES (gen_random_uuid(), {event}, {user}, 'booked', now())"
+)
+
+
 @pytest.mark.parametrize(
     ("statement", "constraint"),
     [
@@ -370,20 +377,59 @@ async def test_a_replica_that_takes_no_writes_is_an_unavailable_database(
             ),
             "uq_users_username",
         ),
-        ("DELETE FROM users", "fk_events_organiser_id"),
+        ("DELETE FROM users WHERE username = 'user0'", "fk_events_organiser_id"),
+        ("DELETE FROM users WHERE username = 'user1'", "fk_bookings_user_id"),
         ("DELETE FROM events", "fk_bookings_event_id"),
+        (BOOKED_BY.format(event="1", user="gen_random_uuid()"), "fk_bookings_user_id"),
+        (
+            BOOKED_BY.format(event="2", user="(SELECT id FROM users LIMIT 1)"),
+            "fk_bookings_event_id",
+        ),
+        ("UPDATE bookings SET user_id = gen_random_uuid()", "references_stay"),
+        ("UPDATE bookings SET event_id = 2", "references_stay"),
+        ("UPDATE users SET id = gen_random_uuid()", "id_stays"),
+        ("UPDATE events SET id = DEFAULT", "id_stays"),
     ],
 )
 async def test_the_database_refuses_what_must_never_happen(
     engine: AsyncEngine, bookings: BookingRepository, statement: str, constraint: str
 ) -> None:
-    people = await make_people(engine, 1)
+    people = await make_people(engine, 2)
     show = await make_event(engine, total=2, organiser=people[0])
-    await bookings.book(show, people[0])
+    await bookings.book(show, people[1])
     async with engine.connect() as connection:
         with pytest.raises(IntegrityError) as refused:
             await connection.execute(text(statement))
     assert database.constraint_of(refused.value) == constraint
+
+
+async def test_who_is_being_removed_is_not_booked_for(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    people = await make_people(engine, 2)
+    show = await make_event(engine, total=2, organiser=people[0])
+    async with engine.connect() as remover:
+        await remover.execute(text("DELETE FROM users WHERE username = 'user1'"))
+        with pytest.raises(Busy):
+            await bookings.book(show, people[1])
+        await remover.commit()
+    with pytest.raises(UserNotFound):
+        await bookings.book(show, people[1])
+    assert await counters(engine, show) == (2, 0, 1)
+
+
+async def test_who_is_being_booked_for_is_not_removed(engine: AsyncEngine) -> None:
+    people = await make_people(engine, 2)
+    show = await make_event(engine, total=2, organiser=people[0])
+    async with engine.connect() as booker, engine.connect() as remover:
+        await booker.execute(text(BOOKED_BY.format(event=show, user=f"'{people[1]}'")))
+        removal = remover.execute(text("DELETE FROM users WHERE username = 'user1'"))
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            await removal
+        await remover.rollback()
+        await booker.commit()
+        with pytest.raises(IntegrityError, match="bookings refer to a row of users"):
+            await remover.execute(text("DELETE FROM users WHERE username = 'user1'"))
 
 
 async def test_more_events_than_are_remembered_are_served(

@@ -1,6 +1,6 @@
 """The decisions, against a plain model that serves one request at a time."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -85,19 +85,19 @@ class Rows:
         known = self.active()
         line = self.with_status(BookingStatus.WAITING)[: len(cancels)]
         asked = {user: booking for user, booking in known.items() if user in askers}
-        decision = decide(self.snapshot, requests, active=asked, line=line)
+        decision = decide(self.snapshot, requests, active=asked, line=line, at=NOW)
         new = [b for b in decision.inserts.values() if b.status is not BookingStatus.CANCELLED]
         cancelled = {id_ for id_, to in decision.changes.items() if to is BookingStatus.CANCELLED}
         if any(b.user_id in known and known[b.user_id].id not in cancelled for b in new):
             # The unique index refuses the batch; it is decided again with everybody known.
-            decision = decide(self.snapshot, requests, active=known, line=line)
+            decision = decide(self.snapshot, requests, active=known, line=line, at=NOW)
         self._write(decision)
         return decision.outcomes
 
     def _write(self, decision: Decision) -> None:
         assert decision.before == self.snapshot
         for booking_id, status in decision.changes.items():
-            self.bookings[booking_id] = replace(self.bookings[booking_id], status=status)
+            self.bookings[booking_id] = self.bookings[booking_id]._replace(status=status)
         for booking in decision.inserts.values():
             assert booking.id not in self.bookings
             self.bookings[booking.id] = booking
@@ -117,7 +117,7 @@ def seen(outcome: Outcome) -> object:
 
 
 def book(user: UUID) -> Book:
-    return Book(EVENT, user, uuid4(), NOW)
+    return Book(EVENT, user, uuid4())
 
 
 def rows(total: int) -> Rows:
@@ -188,12 +188,12 @@ def test_a_line_that_is_shorter_than_remembered_shows_a_stale_snapshot() -> None
     kept = rows(1)
     kept.commit([book(PEOPLE[0]), book(PEOPLE[1])])
     with pytest.raises(StaleSnapshot):
-        decide(kept.snapshot, [Cancel(EVENT, PEOPLE[0])], active=kept.active(), line=[])
+        decide(kept.snapshot, [Cancel(EVENT, PEOPLE[0])], active=kept.active(), line=[], at=NOW)
 
 
 def test_a_batch_of_refusals_writes_nothing() -> None:
     kept = rows(1)
     kept.commit([book(PEOPLE[0])])
-    decision = decide(kept.snapshot, [book(PEOPLE[0])], active=kept.active(), line=[])
+    decision = decide(kept.snapshot, [book(PEOPLE[0])], active=kept.active(), line=[], at=NOW)
     assert decision.is_empty
     assert isinstance(decision.outcomes[0], AlreadyBooked)

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ticketing import telemetry
 from ticketing.combiner import RETRY, Combiner, Retry
 from ticketing.database import Driver, Statement, driver
 from ticketing.errors import BookingNotFound, EventNotFound, UserNotFound
@@ -30,7 +31,6 @@ from ticketing.inventory import (
 )
 from ticketing.repositories import Page
 from ticketing.tables import uuid7
-from ticketing.telemetry import log
 
 MAX_BATCH: Final = 512
 MAX_QUEUE: Final = 10_000
@@ -72,11 +72,11 @@ _COMMIT: Final = """
         RETURNING bookings.id
     ), inserted AS (
         INSERT INTO bookings (id, event_id, user_id, status, created_at)
-        SELECT new.id, new.event_id, new.user_id, new.status, new.created_at
+        SELECT new.id, new.event_id, new.user_id, new.status, CAST(:at AS timestamptz)
         FROM unnest(
             CAST(:new_ids AS uuid[]), CAST(:new_events AS bigint[]), CAST(:new_users AS uuid[]),
-            CAST(:new_statuses AS text[]), CAST(:new_times AS timestamptz[])
-        ) WITH ORDINALITY AS new(id, event_id, user_id, status, created_at, place)
+            CAST(:new_statuses AS text[])
+        ) WITH ORDINALITY AS new(id, event_id, user_id, status, place)
         JOIN swapped ON swapped.id = new.event_id
         -- Changes first: who cancels and books again in one batch frees the unique index before.
         WHERE (SELECT count(*) FROM changed) >= 0
@@ -206,7 +206,7 @@ class BookingRepository:
         Raises AlreadyBooked, AlreadyWaiting, EventNotFound, UserNotFound, or Busy if nothing was
         changed because too much is under way.
         """
-        request = Book(event_id, user_id, uuid7(), datetime.now(UTC))
+        request = Book(event_id, user_id, uuid7())
         outcome = cast("Booked | Waiting", await self._combiner.submit(request))
         _log_fact(outcome.booking, outcome.booking.status)
         return outcome
@@ -257,12 +257,15 @@ class BookingRepository:
             while True:
                 by_event: dict[int, list[Request]] = defaultdict(list)
                 for request in requests:
-                    if not _is_of(strangers, request):
+                    if not (strangers and _is_of(strangers, request)):
                         by_event[request.event_id].append(request)
                 try:
                     await self._load_snapshots(connection, by_event)
-                    decisions, stale = await self._decide(connection, by_event, asking=asking)
-                    lost = stale | await self._swap(connection, decisions)
+                    at = datetime.now(UTC)
+                    decisions, stale = await self._decide(
+                        connection, by_event, asking=asking, at=at
+                    )
+                    lost = stale | await self._swap(connection, decisions, at=at)
                     break
                 except asyncpg.IntegrityConstraintViolationError as error:
                     if error.constraint_name in refusals:
@@ -284,7 +287,7 @@ class BookingRepository:
         outcomes = {event: iter(decision.outcomes) for event, decision in decisions.items()}
         return [
             UserNotFound()
-            if _is_of(strangers, request)
+            if strangers and _is_of(strangers, request)
             else RETRY
             if request.event_id in lost
             else next(outcomes[request.event_id])
@@ -322,6 +325,7 @@ class BookingRepository:
         by_event: Mapping[int, Sequence[Request]],
         *,
         asking: Sequence[Request],
+        at: datetime,
     ) -> tuple[dict[int, Decision], set[int]]:
         """Decide for every event that exists, knowing the active bookings of those `asking`.
 
@@ -353,7 +357,7 @@ class BookingRepository:
         for event, snapshot in known.items():
             try:
                 decisions[event] = decide(
-                    snapshot, by_event[event], active=active[event], line=lines[event]
+                    snapshot, by_event[event], active=active[event], line=lines[event], at=at
                 )
             except StaleSnapshot:
                 stale.add(event)
@@ -361,7 +365,9 @@ class BookingRepository:
         self._forget(stale)
         return decisions, stale
 
-    async def _swap(self, connection: Driver, decisions: Mapping[int, Decision]) -> set[int]:
+    async def _swap(
+        self, connection: Driver, decisions: Mapping[int, Decision], *, at: datetime
+    ) -> set[int]:
         """Write the decisions and return the events whose swap was lost."""
         writing = [decision for decision in decisions.values() if not decision.is_empty]
         if not writing:
@@ -384,7 +390,7 @@ class BookingRepository:
             "new_events": [booking.event_id for booking in inserts],
             "new_users": [booking.user_id for booking in inserts],
             "new_statuses": [booking.status for booking in inserts],
-            "new_times": [booking.created_at for booking in inserts],
+            "at": at,
         }
         try:
             rows = await COMMIT.fetch(connection, **parameters)
@@ -423,7 +429,7 @@ def _booking(row: asyncpg.Record) -> Booking:
 
 
 def _log_fact(booking: Booking, fact: str) -> None:
-    log.info(
+    telemetry.log.info(
         f"booking.{fact}",
         bookingId=booking.id,
         eventId=booking.event_id,

@@ -31,6 +31,9 @@ from ticketing.repositories.events import EventRepository
 from ticketing.repositories.users import UserRepository
 from ticketing.security import Caller, Passwords, Tokens
 
+MAX_BODY: Final = 64 * 1024
+"""Bytes."""
+
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 """The largest number that every JSON client reads exactly (RFC 8259, section 6)."""
 
@@ -106,11 +109,11 @@ class _Bearer(OAuth2PasswordBearer):
     """One dependency instead of two: finds the token and verifies it."""
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
-        return self.verify(request)
+        return self.verify(request, request.headers.get("authorization", ""))
 
-    def verify(self, request: Request) -> Caller:
-        """Return whom the request's token speaks for. Raises NotAuthenticated."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    def verify(self, request: Request, authorization: str) -> Caller:
+        """Return whom the header's token speaks for. Raises NotAuthenticated."""
+        scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise NotAuthenticated
         caller = parts(request).tokens.verify(token.strip())

@@ -1,41 +1,51 @@
-"""The route class of what a sale calls: the same API, without FastAPI's general machinery.
+"""The routes of a sale: declared as any other, served without the framework's general machinery.
 
-Solving dependencies, two exit stacks and parsing JSON into a dict before validating it cost more
-than a booking does. A DirectRoute is declared, documented and answered like any other route, but
-takes only what is found without solving: a body, the caller, path parameters and the request.
+Matching route by route, a stack of middleware, solving dependencies, exit stacks and reading JSON
+twice cost more than a booking does. A DirectRoute is found in a table by its path, and takes only
+what is found without solving: a body, the caller, one parameter of the path and the request.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, get_args
 
-from fastapi import Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ticketing.errors import UnsupportedMediaType
-from ticketing.routers.dependencies import In, bearer
+from ticketing.errors import BodyTooLarge, InternalError, UnsupportedMediaType
+from ticketing.routers.dependencies import MAX_BODY, In, bearer
 from ticketing.security import Caller
 
 JSON: Final = b"application/json"
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a DirectRoute answers: JSON that is written already."""
+
+    status: int
+    body: bytes
+
+
 class DirectRoute(APIRoute):
-    """Serves an endpoint that takes only what is found without solving dependencies.
+    """A route whose endpoint takes only what is found without solving, and returns an Answer.
 
     That is a body of JSON (a model that is an `In`), the caller (`Authenticated`), the `Request`,
-    and parameters of the path. Raises TypeError, when the route is made, for any other.
+    and the last segment of the path. Raises TypeError, when the route is made, for any other.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
         """Declare the route as APIRoute does."""
         super().__init__(*args, **kwargs)
         self._model: type[In] | None = None
-        self._path: dict[str, TypeAdapter[Any]] = {}
+        self._segment: tuple[str, TypeAdapter[Any]] | None = None
         self._wants_caller = self._wants_request = False
         for name, parameter in inspect.signature(self.endpoint).parameters.items():
             wanted = parameter.annotation
@@ -45,43 +55,111 @@ class DirectRoute(APIRoute):
                 self._wants_caller = True
             elif wanted is Request:
                 self._wants_request = True
-            elif name in self.param_convertors:
-                self._path[name] = TypeAdapter(wanted)
+            elif self.path.endswith(f"/{{{name}}}"):
+                self._segment = name, TypeAdapter(wanted)
             else:
                 raise TypeError(f"{self.path}: a DirectRoute can't find `{name}`")
-        self.app = self._serve
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive, send)
+    @property
+    def key(self) -> str:
+        """Its path, with `{}` for the segment that is a parameter."""
+        return self.path if self._segment is None else self.path.rpartition("/")[0] + "/{}"
+
+    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+        """Serve one request. Raises what refuses it."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request = Request(scope)
         given: dict[str, Any] = {}
         if self._wants_request:
             given["request"] = request
         if self._wants_caller:
-            given["caller"] = bearer.verify(request)
-        for name, adapter in self._path.items():
-            text = scope["path_params"][name]
+            authorization = headers.get(b"authorization", b"").decode("latin-1")
+            given["caller"] = bearer.verify(request, authorization)
+        if self._segment is not None:
+            name, adapter = self._segment
+            text = scope["path"].rpartition("/")[2]
             given[name] = _valid(partial(adapter.validate_python, text), "path", name)
         if self._model is not None:
-            if not _is_json(scope):
+            if not _is_json(headers.get(b"content-type", b"")):
                 raise UnsupportedMediaType
-            text = await request.body()
-            given["body"] = _valid(partial(self._model.model_validate_json, text), "body")
-        answer = await self.endpoint(**given)
-        if isinstance(answer, BaseModel):
-            answer = Response(
-                answer.model_dump_json(by_alias=True),
-                self.status_code or 200,
-                media_type="application/json",
-            )
-        await answer(scope, receive, send)
+            body = await _read(receive)
+            given["body"] = _valid(partial(self._model.model_validate_json, body), "body")
+        answer: Answer = await self.endpoint(**given)
+        return answer
 
 
-def _is_json(scope: Scope) -> bool:
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            kind = value.partition(b";")[0].strip().lower()
-            return bool(kind == JSON or (kind[:12] == JSON[:12] and kind.endswith(b"+json")))
-    return False
+class DirectRoutes:
+    """The ASGI layer before the framework: serves the direct routes, and hands on all else.
+
+    `refuse` makes the answer to an exception. What it was not made for is raised again, after the
+    answer, for the log.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        framework: ASGIApp,
+        routes: Iterable[object],
+        refuse: Callable[[Request, Exception], Response],
+    ) -> None:
+        """Find the DirectRoutes among `routes`; what is left goes to `framework`."""
+        self._app = app
+        self._framework = framework
+        self._refuse = refuse
+        self._routes = {
+            (method, route.key): route
+            for route in routes
+            if isinstance(route, DirectRoute)
+            for method in route.methods or ()
+        }
+
+    def _find(self, method: str, path: str) -> DirectRoute | None:
+        if (route := self._routes.get((method, path))) is not None:
+            return route
+        parent, _, segment = path.rpartition("/")
+        return self._routes.get((method, parent + "/{}")) if segment else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        route = self._find(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if route is None:
+            await self._framework(scope, receive, send)
+            return
+        scope["app"] = self._app
+        scope["route"] = route
+        try:
+            answer = await route.answer(scope, receive)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            response = self._refuse(Request(scope), error)
+            await response(scope, receive, send)
+            if response.status_code == InternalError.status:
+                raise
+            return
+        length = str(len(answer.body)).encode()
+        headers = [(b"content-type", JSON), (b"content-length", length)]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+async def _read(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise BodyTooLarge
+        if not message.get("more_body", False):
+            return body
+
+
+def _is_json(content_type: bytes) -> bool:
+    kind = content_type.partition(b";")[0].strip().lower()
+    return kind == JSON or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
 
 def _valid(validate: Callable[[], Any], *where: str) -> Any:  # noqa: ANN401 - whatever it validates

@@ -30,7 +30,7 @@ from ticketing.routers.dependencies import (
     parts,
     problems,
 )
-from ticketing.routers.direct import DirectRoute
+from ticketing.routers.direct import Answer, DirectRoute
 
 router = APIRouter(prefix="/api/events", tags=["events"])
 sale = APIRouter(prefix="/api/events", tags=["events"], route_class=DirectRoute)
@@ -99,11 +99,13 @@ async def not_an_event() -> None:
     "/{eventId}",
     operation_id="getEvent",
     summary="One event",
+    response_model=EventOut,
     responses=problems(EventNotFound, ValidationFailed),
 )
-async def get(eventId: EventId, request: Request) -> EventOut:  # noqa: N803 - the API's name
+async def get(eventId: EventId, request: Request) -> Answer:  # noqa: N803 - the API's name
     """Return an event with its places as they are now. No token needed."""
-    return EventOut.model_validate(await parts(request).events.get(eventId))
+    event = EventOut.model_validate(await parts(request).events.get(eventId))
+    return Answer(200, event.model_dump_json(by_alias=True).encode())
 
 
 @router.get(
