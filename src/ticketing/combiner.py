@@ -55,6 +55,7 @@ class Combiner(Generic[RequestT, ResultT]):
         self._max_wait = max_wait
         self._queue: deque[_Entry[RequestT, ResultT]] = deque()
         self._leader: asyncio.Task[None] | None = None
+        self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def submit(self, request: RequestT) -> ResultT:
@@ -70,6 +71,8 @@ class Combiner(Generic[RequestT, ResultT]):
         answer: asyncio.Future[ResultT] = loop.create_future()
         entry = _Entry(request, loop.time() + self._max_wait, answer)
         self._queue.append(entry)
+        if self._alarm is None:
+            self._alarm = loop.call_at(entry.deadline, self._expire)
         if self._leader is None:
             # An empty context: a batch serves many requests and must not log under one's id.
             self._leader = loop.create_task(self._lead(), context=Context())
@@ -80,11 +83,26 @@ class Combiner(Generic[RequestT, ResultT]):
         self._closed = True
         if self._leader is not None:
             await self._leader
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _expire(self) -> None:
+        """Send away who has waited too long, also while a commit hangs."""
+        loop = asyncio.get_running_loop()
+        # Those of an earlier batch that ride again are at the head, and came before the others.
+        while self._queue and self._queue[0].deadline <= loop.time():
+            answer = self._queue.popleft().answer
+            if not answer.done():
+                answer.set_exception(Busy())
+        # One timer for the whole queue: most are answered long before it rings.
+        self._alarm = None
+        if self._queue:
+            self._alarm = loop.call_at(self._queue[0].deadline, self._expire)
 
     async def _lead(self) -> None:
         try:
             while batch := self._take():
-                await self._attempt(batch)
+                self._queue.extendleft(reversed(await self._attempt(batch)))
         finally:
             # No await since the queue was seen empty, so nobody can have joined it unnoticed.
             self._leader = None
@@ -96,13 +114,16 @@ class Combiner(Generic[RequestT, ResultT]):
             entry = self._queue.popleft()
             if entry.answer.done():
                 continue
-            if entry.deadline < now:
+            if entry.deadline <= now:
                 entry.answer.set_exception(Busy())
             else:
                 batch.append(entry)
         return batch
 
-    async def _attempt(self, batch: list[_Entry[RequestT, ResultT]]) -> None:
+    async def _attempt(
+        self, batch: list[_Entry[RequestT, ResultT]]
+    ) -> list[_Entry[RequestT, ResultT]]:
+        """Commit a batch, tell everybody their outcome, and return those who ride again."""
         try:
             outcomes = await self._commit([entry.request for entry in batch])
             if len(outcomes) != len(batch):
@@ -110,11 +131,10 @@ class Combiner(Generic[RequestT, ResultT]):
         except Exception as error:  # noqa: BLE001 - every caller gets it, none is swallowed
             if len(batch) > 1 and not isinstance(error, Unavailable):
                 middle = len(batch) // 2
-                await self._attempt(batch[:middle])
-                await self._attempt(batch[middle:])
-                return
+                again = await self._attempt(batch[:middle])
+                return again + await self._attempt(batch[middle:])
             outcomes = [error] * len(batch)
-        again: list[_Entry[RequestT, ResultT]] = []
+        again = []
         for entry, outcome in zip(batch, outcomes, strict=True):
             if entry.answer.done():
                 continue
@@ -124,4 +144,4 @@ class Combiner(Generic[RequestT, ResultT]):
                 entry.answer.set_exception(outcome)
             else:
                 entry.answer.set_result(outcome)
-        self._queue.extendleft(reversed(again))
+        return again

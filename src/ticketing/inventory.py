@@ -93,7 +93,10 @@ Outcome: TypeAlias = Booked | Waiting | Cancelled | TicketingError
 
 @dataclass(slots=True)
 class Decision:
-    """What to write, all or nothing, if the event is still at `before.version`."""
+    """What to write, all or nothing, if the event is still at `before.version`.
+
+    Or, where it `only_takes` places, if there still are as many and nobody waits.
+    """
 
     before: Snapshot
     after: Snapshot
@@ -105,6 +108,25 @@ class Decision:
     def is_empty(self) -> bool:
         """Whether nothing is to be written: every request was refused."""
         return not (self.inserts or self.changes)
+
+    @property
+    def taken(self) -> int:
+        """How many places fewer there are; negative when more."""
+        return self.before.available - self.after.available
+
+    @property
+    def joined(self) -> int:
+        """By how many the line is longer; negative when shorter."""
+        return self.after.waiting - self.before.waiting
+
+    @property
+    def only_takes(self) -> bool:
+        """Whether it rests on no more than that there are places for all, and nobody waits.
+
+        Two such decisions, made of one snapshot, may both be written, in whatever order (O'Neil,
+        "The escrow transactional method", 1986): when a sale opens, all are such.
+        """
+        return not self.changes and self.before.waiting == self.after.waiting == 0
 
 
 def decide(

@@ -102,6 +102,45 @@ async def test_a_batch_of_bookings_is_one_statement(
     assert await counters(engine, show) == (0, 31, 3)
 
 
+async def test_places_are_taken_in_one_statement_whoever_took_some_before(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    sent: list[str],
+) -> None:
+    people = await make_people(engine, 6)
+    show = await make_event(engine, total=3, organiser=people[0])
+    await bookings.book(show, people[0])
+    await elsewhere.book(show, people[1])
+    sent.clear()
+    assert isinstance(await bookings.book(show, people[2]), Booked)
+    assert len(sent) == 1
+    # It remembers a place, which is gone by now, and then nobody in the line.
+    waiting = await elsewhere.book(show, people[3])
+    assert isinstance(waiting, Waiting)
+    assert waiting.position == 1
+    waiting = await bookings.book(show, people[4])
+    assert isinstance(waiting, Waiting)
+    assert waiting.position == 2
+    assert await counters(engine, show) == (0, 2, 6)
+
+
+async def test_a_place_that_is_freed_is_not_taken_past_the_line_by_who_remembers_places(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    people = await make_people(engine, 6)
+    show = await make_event(engine, total=2, organiser=people[0])
+    await bookings.book(show, people[0])
+    for person in people[1:4]:
+        await elsewhere.book(show, person)
+    # Now `bookings` remembers a free place. One is freed, and goes to the line.
+    await elsewhere.cancel(show, people[0])
+    assert isinstance(await bookings.book(show, people[4]), Waiting)
+    assert [status for _, status in await rows(engine, show)] == [
+        *("cancelled", "booked", "booked", "waiting", "waiting")
+    ]
+
+
 async def test_a_crowd_that_reads_one_event_is_answered_by_one_statement_at_a_time(
     engine: AsyncEngine, sent: list[str]
 ) -> None:

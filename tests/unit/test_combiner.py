@@ -110,13 +110,15 @@ async def test_who_has_waited_too_long_is_refused_before_the_commit() -> None:
     combine = combiner(store, max_wait=0.01)
     first = asyncio.create_task(combine.submit(0))
     await store.started.wait()
-    late = asyncio.create_task(combine.submit(1))
-    await asyncio.sleep(0.05)
+    late = [asyncio.create_task(combine.submit(number)) for number in (1, 2)]
+    # They need not wait for the commit that hangs to know it.
+    for answer in late:
+        with pytest.raises(Busy):
+            await answer
     store.opened.set()
     assert await first == 0
-    with pytest.raises(Busy):
-        await late
-    assert store.committed == [0]
+    assert await combine.submit(3) == 6
+    assert store.committed == [0, 3]
 
 
 async def test_a_swap_that_is_always_lost_ends_as_busy() -> None:
@@ -134,6 +136,16 @@ async def test_a_lost_request_keeps_its_place_before_those_that_came_later() -> 
     store.opened.set()
     assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
     assert store.batches == [[0, 1, 2], [1, 2, 3], [4, 5]]
+
+
+async def test_who_rides_again_after_a_split_keeps_the_order_too() -> None:
+    store = opened(lost={0: 1, 2: 1}, culprits=frozenset({3}))
+    combine = combiner(store, max_batch=4)
+    tasks = [asyncio.create_task(combine.submit(number)) for number in range(4)]
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert answers[:3] == [0, 2, 4]
+    assert isinstance(answers[3], CulpritError)
+    assert store.batches[-1] == [0, 2]
 
 
 async def test_nobody_waits_on_a_leader_who_is_leaving() -> None:

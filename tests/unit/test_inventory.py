@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import UUID, uuid4, uuid5
 
 import pytest
 from hypothesis import given, settings
@@ -151,6 +151,30 @@ def test_batches_answer_and_leave_what_one_request_at_a_time_would(
         assert after.waiting == len(line)
         assert not (after.available and after.waiting)
         assert after.version - version in {0, 1}
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(1, 30), st.lists(requests, max_size=12), st.lists(requests, max_size=12))
+def test_what_only_takes_may_be_written_after_another_that_does(
+    total: int, ours: list[Request], theirs: list[Request]
+) -> None:
+    """Made of one snapshot by two processes, by people who are not active there."""
+    snapshot = rows(total).snapshot
+    theirs = [
+        book(other) if isinstance(each, Book) else Cancel(EVENT, other)
+        for each in theirs
+        if (other := uuid5(each.user_id, "their own person"))
+    ]
+    first = decide(snapshot, theirs, active={}, line=[], at=NOW)
+    second = decide(snapshot, ours, active={}, line=[], at=NOW)
+    fits = snapshot.available - first.taken >= second.taken
+    if first.only_takes and second.only_takes and fits:
+        in_turn = decide(first.after, ours, active={}, line=[], at=NOW)
+        assert [seen(each) for each in in_turn.outcomes] == [seen(each) for each in second.outcomes]
+        assert list(in_turn.inserts.values()) == list(second.inserts.values())
+        assert in_turn.taken == second.taken
+    if second.after.waiting:
+        assert not second.only_takes
 
 
 def test_the_answer_carries_the_booking_that_is_written() -> None:

@@ -41,26 +41,33 @@ MAX_SNAPSHOTS: Final = 10_000
 # a prepared statement that was planned while a table was empty keeps its plan as it grows.
 
 # One statement is one transaction and one round trip, whatever the size of the batch. Rows of
-# `events` are locked in id order, so that two processes can't deadlock; a swap that was lost comes
-# back with the inventory as the winner left it.
+# `events` are locked in id order, so that two processes can't deadlock. What comes back is each
+# inventory as it is now, by this swap or, where it was lost, by the winner's.
 _COMMIT: Final = """
     WITH wanted AS (
         SELECT * FROM unnest(
             CAST(:ids AS bigint[]), CAST(:versions AS bigint[]),
-            CAST(:available AS bigint[]), CAST(:waiting AS bigint[])
-        ) AS wanted(id, version, available, waiting)
+            CAST(:taken AS bigint[]), CAST(:joined AS bigint[]), CAST(:only_takes AS boolean[])
+        ) AS wanted(id, version, taken, joined, only_takes)
     ), locked AS (
         SELECT id, version, total_tickets, available_tickets, waiting_list_count
         FROM events WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE {skip}
     ), swapped AS (
         UPDATE events SET
-            available_tickets = wanted.available,
-            waiting_list_count = wanted.waiting,
+            available_tickets = events.available_tickets - wanted.taken,
+            waiting_list_count = events.waiting_list_count + wanted.joined,
             version = events.version + 1
         FROM wanted JOIN locked USING (id)
         WHERE events.id = ANY(CAST(:ids AS bigint[]))
-            AND events.id = wanted.id AND events.version = wanted.version
-        RETURNING events.id
+            AND events.id = wanted.id
+            AND (
+                events.version = wanted.version
+                -- What else such a decision rests on: see Decision.only_takes.
+                OR wanted.only_takes AND events.waiting_list_count = 0
+                    AND events.available_tickets >= wanted.taken
+            )
+        RETURNING events.id, events.version, events.total_tickets, events.available_tickets,
+            events.waiting_list_count
     ), changed AS (
         UPDATE bookings SET status = change.status
         FROM unnest(
@@ -82,7 +89,9 @@ _COMMIT: Final = """
         WHERE (SELECT count(*) FROM changed) >= 0
         ORDER BY new.place
     )
-    SELECT locked.*, swapped.id IS NOT NULL AS won FROM locked LEFT JOIN swapped USING (id)
+    SELECT swapped.*, true AS won FROM swapped
+    UNION ALL
+    SELECT locked.*, false FROM locked WHERE id NOT IN (SELECT id FROM swapped)
     """
 COMMIT: Final = Statement(_COMMIT.format(skip=""))
 COMMIT_UNLOCKED: Final = Statement(_COMMIT.format(skip="SKIP LOCKED"))
@@ -381,8 +390,9 @@ class BookingRepository:
         parameters = {
             "ids": [decision.before.event_id for decision in writing],
             "versions": [decision.before.version for decision in writing],
-            "available": [decision.after.available for decision in writing],
-            "waiting": [decision.after.waiting for decision in writing],
+            "taken": [decision.taken for decision in writing],
+            "joined": [decision.joined for decision in writing],
+            "only_takes": [decision.only_takes for decision in writing],
             "changed_ids": [change[0] for change in changes],
             "changed_events": [change[1] for change in changes],
             "changed_statuses": [change[2] for change in changes],
@@ -402,9 +412,7 @@ class BookingRepository:
         # What did not come back is locked, or gone.
         self._forget(lost)
         self._contended |= lost
-        for row in rows:
-            event = row["id"]
-            self._snapshots[event] = decisions[event].after if event in won else _snapshot(row)
+        self._snapshots.update((row["id"], _snapshot(row)) for row in rows)
         return lost
 
 
