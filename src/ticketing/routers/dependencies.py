@@ -18,6 +18,7 @@ from ticketing.errors import (
     BodyTooLarge,
     Busy,
     DatabaseUnavailable,
+    InsufficientScope,
     InternalError,
     InvalidCursor,
     MalformedBody,
@@ -28,8 +29,10 @@ from ticketing.errors import (
 )
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
+from ticketing.repositories.keys import KeyRepository
+from ticketing.repositories.sessions import SessionRepository
 from ticketing.repositories.users import UserRepository
-from ticketing.security import Caller, Passwords, Tokens
+from ticketing.security import KEY_PREFIX, AccessList, Caller, Passwords, Scope, Tokens
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 """The largest number that every JSON client reads exactly (RFC 8259, section 6)."""
@@ -89,10 +92,13 @@ class Parts:
     """What the routes work with; made once by the composition root."""
 
     users: UserRepository
+    sessions: SessionRepository
+    keys: KeyRepository
     events: EventRepository
     bookings: BookingRepository
     passwords: Passwords
     tokens: Tokens
+    access: AccessList
     is_ready: Callable[[], Awaitable[bool]]
 
 
@@ -102,28 +108,67 @@ def parts(request: Request) -> Parts:
     return found
 
 
-class _Bearer(OAuth2PasswordBearer):
-    """One dependency instead of two: finds the token and verifies it."""
+class Bearer(OAuth2PasswordBearer):
+    """One dependency instead of two: finds the credential and verifies it.
+
+    A session may do whatever its person may. An API key is let in by any one of `accepts`; where
+    that is empty, by none.
+    """
+
+    def __init__(self, *accepts: Scope) -> None:
+        """Let in sessions, and API keys made for one of `accepts`."""
+        super().__init__(
+            tokenUrl="/api/users/token",
+            scheme_name="bearer",
+            description="The token of `POST /api/users/login`, or an API key.",
+        )
+        self._accepts = frozenset(accepts)
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
-        return self.verify(request)
+        """Find and verify the credential, for FastAPI."""
+        return self.known(request) or await self.verify(request)
 
-    def verify(self, request: Request) -> Caller:
-        """Return whom the request's token speaks for. Raises NotAuthenticated."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            raise NotAuthenticated
-        caller = parts(request).tokens.verify(token.strip())
+    def known(self, request: Request) -> Caller | None:
+        """Return whom the request's credential speaks for if it is remembered, without waiting.
+
+        Raises NotAuthenticated if there is none, and InsufficientScope.
+        """
+        caller = parts(request).tokens.known(_credential(request))
+        return None if caller is None else self._admit(request, caller)
+
+    async def verify(self, request: Request) -> Caller:
+        """Return whom the request's credential speaks for.
+
+        Raises NotAuthenticated or InsufficientScope.
+        """
+        have = parts(request)
+        credential = _credential(request)
+        if credential.startswith(KEY_PREFIX):
+            found = await have.keys.verify(credential)
+            return self._admit(request, have.tokens.remember(credential, found))
+        return self._admit(request, have.tokens.verify(credential))
+
+    def _admit(self, request: Request, caller: Caller) -> Caller:
         request.scope["user_id"] = caller.id
+        if caller.scopes is not None and self._accepts.isdisjoint(caller.scopes):
+            raise InsufficientScope(scopes=sorted(self._accepts))
         return caller
 
 
-bearer: Final = _Bearer(
-    tokenUrl="/api/users/token",
-    scheme_name="bearer",
-    description="The token of `POST /api/users/login`.",
-)
-Authenticated = Annotated[Caller, Depends(bearer)]
+def _credential(request: Request) -> str:
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise NotAuthenticated
+    return credential.strip()
+
+
+Authenticated = Annotated[Caller, Depends(Bearer(*Scope))]
+"""A session, or any API key."""
+LoggedIn = Annotated[Caller, Depends(Bearer())]
+"""A session: what no API key may do."""
+WritesEvents = Annotated[Caller, Depends(Bearer(Scope.EVENTS_WRITE))]
+WritesBookings = Annotated[Caller, Depends(Bearer(Scope.BOOKINGS_WRITE))]
+ReadsBookings = Annotated[Caller, Depends(Bearer(Scope.BOOKINGS_READ))]
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Items per page.")]
 Cursor = Annotated[

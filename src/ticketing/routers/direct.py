@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ticketing.errors import UnsupportedMediaType
-from ticketing.routers.dependencies import In, bearer
+from ticketing.routers.dependencies import Bearer, In
 from ticketing.security import Caller
 
 JSON: Final = b"application/json"
@@ -27,7 +27,7 @@ JSON: Final = b"application/json"
 class DirectRoute(APIRoute):
     """Serves an endpoint that takes only what is found without solving dependencies.
 
-    That is a body of JSON (a model that is an `In`), the caller (`Authenticated`), the `Request`,
+    That is a body of JSON (a model that is an `In`), the caller (by a `Bearer`), the `Request`,
     and parameters of the path. Raises TypeError, when the route is made, for any other.
     """
 
@@ -36,13 +36,14 @@ class DirectRoute(APIRoute):
         super().__init__(*args, **kwargs)
         self._model: type[In] | None = None
         self._path: dict[str, TypeAdapter[Any]] = {}
-        self._wants_caller = self._wants_request = False
+        self._bearer: Bearer | None = None
+        self._wants_request = False
         for name, parameter in inspect.signature(self.endpoint).parameters.items():
             wanted = parameter.annotation
             if inspect.isclass(wanted) and issubclass(wanted, In):
                 self._model = wanted
             elif get_args(wanted)[:1] == (Caller,):
-                self._wants_caller = True
+                self._bearer = get_args(wanted)[1].dependency
             elif wanted is Request:
                 self._wants_request = True
             elif name in self.param_convertors:
@@ -56,8 +57,8 @@ class DirectRoute(APIRoute):
         given: dict[str, Any] = {}
         if self._wants_request:
             given["request"] = request
-        if self._wants_caller:
-            given["caller"] = bearer.verify(request)
+        if self._bearer is not None:
+            given["caller"] = self._bearer.known(request) or await self._bearer.verify(request)
         for name, adapter in self._path.items():
             text = scope["path_params"][name]
             given[name] = _valid(partial(adapter.validate_python, text), "path", name)
