@@ -6,11 +6,13 @@ import hashlib
 import os
 import re
 import secrets
+import threading
 import time
 import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
@@ -37,6 +39,10 @@ MAX_WAITING: Final = 25
 """Passwords that may wait for each thread: some seconds of work. The next is refused at once."""
 COMMON_PASSWORDS: Final = files("ticketing") / "wordlists" / "common-passwords.txt.gz"
 
+NICE: Final = 10
+"""By how much the threads of passwords step back: a flood of logins must not stop a sale, nor a
+sale all logins."""
+
 KEY_PREFIX: Final = "tkt_"
 KEY: Final = re.compile(r"(tkt_[0-9a-f]{64})_([0-9a-f]{8})")
 KEY_REMEMBERED: Final = 60.0
@@ -58,7 +64,9 @@ class Passwords:
             bcrypt_sha256__default_rounds=rounds,
             bcrypt_sha256__min_rounds=rounds,
         )
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
+        self._threads = ThreadPoolExecutor(
+            threads, thread_name_prefix="passwords", initializer=_step_back
+        )
         self._max_waiting = MAX_WAITING * threads
         self._nobody: str | None = None
         self._waiting = 0
@@ -105,6 +113,12 @@ class Passwords:
     def close(self) -> None:
         """Let the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _step_back() -> None:
+    # Linux keeps a priority for each thread: a flood of logins leaves the cores to the bookings.
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
 def _normal(password: str) -> str:
