@@ -222,7 +222,7 @@ def make_database(server_url: str, name: str, template: str | None = None) -> st
 def write_tokens(path: Path, people: int) -> None:
     """Write a line `id token` for each person."""
     tokens = Tokens(SECRET, LIFETIME)
-    lines = (f"{who} {tokens.issue(who)}\n" for who in map(person_id, range(people)))
+    lines = (f"{who} {tokens.issue(who, who)}\n" for who in map(person_id, range(people)))
     path.write_text("".join(lines))
 
 

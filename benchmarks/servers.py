@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.ground import LIFETIME, SECRET, environment
+from benchmarks.ground import SECRET, environment
 
 ROOT: Final = Path(__file__).parent.parent
 PATIENCE: Final = 60.0
@@ -130,7 +130,6 @@ def serving(name: str, database_url: str, folder: Path, *, workers: int) -> Iter
         env=environment(
             TICKETING_DATABASE_URL=database_url,
             TICKETING_JWT_SECRET=SECRET,
-            TICKETING_TOKEN_LIFETIME=str(LIFETIME),
             TICKETING_PORT="0",
             TICKETING_WORKERS=str(workers),
             TICKETING_LOG_DIR=str(log_dir),

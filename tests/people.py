@@ -1,7 +1,7 @@
 """People who use the API, so that a test reads as what they do."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -23,7 +23,13 @@ class Visitor:
         made = await self.client.post("/api/users/register", json=credentials)
         assert made.status_code == 201, made.text
         answer = (await self.client.post("/api/users/login", json=credentials)).json()
-        return Person(self.client, credentials["username"], answer["userId"], answer["token"])
+        return Person(
+            self.client,
+            credentials["username"],
+            answer["userId"],
+            answer["token"],
+            answer["refreshToken"],
+        )
 
     async def event(self, event_id: int) -> dict[str, Any]:
         """Look at an event."""
@@ -38,6 +44,7 @@ class Person(Visitor):
     username: str
     id: str
     token: str
+    refresh_token: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -48,6 +55,25 @@ class Person(Visitor):
 
     async def post(self, path: str, body: object) -> httpx.Response:
         return await self.client.post(path, headers=self.headers, json=body)
+
+    async def delete(self, path: str, body: object = None) -> httpx.Response:
+        return await self.client.request("DELETE", path, headers=self.headers, json=body)
+
+    async def again(self) -> "Person":
+        """Log in anew, as from another device."""
+        answer = await self.client.post(
+            "/api/users/login", json={"username": self.username, "password": PASSWORD}
+        )
+        assert answer.status_code == 200, answer.text
+        given = answer.json()
+        return replace(self, token=given["token"], refresh_token=given["refreshToken"])
+
+    async def make_key(self, *scopes: str, **more: object) -> "Person":
+        """Make an API key and return the person as their program, which uses it as its token."""
+        body = {"name": "A program", "scopes": scopes, **more}
+        made = await self.post("/api/users/me/keys", body)
+        assert made.status_code == 201, made.text
+        return replace(self, token=made.json()["key"], refresh_token="")
 
     async def organise(self, total: int = 10, name: str = "A concert") -> int:
         """Make an event and return its id."""

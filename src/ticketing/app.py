@@ -12,6 +12,7 @@ import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
@@ -29,16 +30,23 @@ from ticketing.errors import (
     UnsupportedMediaType,
     ValidationFailed,
 )
+from ticketing.repositories.access import AccessRepository
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
+from ticketing.repositories.keys import KeyRepository
+from ticketing.repositories.sessions import SessionRepository
 from ticketing.repositories.users import UserRepository
-from ticketing.routers import bookings, events, pages, users
+from ticketing.routers import bookings, events, keys, pages, sessions, users
 from ticketing.routers.dependencies import MAX_BODY, PROBLEM_JSON, Parts
 from ticketing.routers.direct import DirectRoutes
-from ticketing.security import Passwords, Tokens
+from ticketing.security import AccessList, Passwords, Tokens, password_threads
 from ticketing.settings import Settings
 from ticketing.telemetry import ASGIApp, Message, Receive, RequestLog, Scope, Send
+from ticketing.workers import repeating
 
+LEARN_EVERY: Final = 1.0
+"""Seconds in which a worker learns what others have revoked."""
+CLEAN_EVERY: Final = 60.0
 DECLARED_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
 """What a path may hold beside letters, digits and -._~ (RFC 3986, section 3.3)."""
@@ -79,7 +87,7 @@ class Problem(BaseModel):
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Make the application; nothing is connected before the first request.
+    """Make the application; nothing is connected before its lifespan begins.
 
     `database_url` and `jwt_secret` must be set: the command line sees to that.
     """
@@ -88,12 +96,24 @@ def create_app(settings: Settings) -> FastAPI:
     url = settings.database_url.get_secret_value()
     engine = database.connect(url, pool_size=settings.pool_size)
     commits = database.connect(url, pool_size=1)
+    access = AccessList()
+    known = AccessRepository(engine, access)
     parts = Parts(
-        users=UserRepository(engine),
+        users=UserRepository(engine, access),
+        sessions=SessionRepository(
+            engine, access, idle=settings.refresh_lifetime, longest=settings.session_lifetime
+        ),
+        keys=KeyRepository(engine, access),
         events=EventRepository(engine),
         bookings=BookingRepository(engine, commits),
-        passwords=Passwords(settings.bcrypt_rounds),
-        tokens=Tokens(settings.jwt_secret.get_secret_value(), settings.token_lifetime),
+        passwords=Passwords(settings.bcrypt_rounds, password_threads()),
+        tokens=Tokens(
+            settings.jwt_secret.get_secret_value(),
+            settings.token_lifetime,
+            previous=[each.get_secret_value() for each in settings.jwt_previous_secrets],
+            access=access,
+        ),
+        access=access,
         is_ready=partial(database.is_migrated, engine),
     )
 
@@ -104,9 +124,14 @@ def create_app(settings: Settings) -> FastAPI:
         # over and over.
         gc.freeze()
         gc.set_threshold(100_000, 50, 1000)
-        yield
+        async with (
+            repeating("access", known.refresh, every=LEARN_EVERY),
+            repeating("cleaning", known.clean, every=CLEAN_EVERY),
+        ):
+            yield
         await parts.bookings.close()
         await parts.events.close()
+        await parts.keys.close()
         parts.passwords.close()
         await commits.dispose()
         await engine.dispose()
@@ -123,7 +148,9 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
         lifespan=lifespan,
         openapi_tags=[
-            {"name": "users", "description": "Accounts and tokens."},
+            {"name": "users", "description": "Accounts."},
+            {"name": "sessions", "description": "Logging in, staying so, and logging out."},
+            {"name": "keys", "description": "API keys for programs."},
             {"name": "events", "description": "What can be booked."},
             {"name": "bookings", "description": "Places, and places in the line."},
             {"name": "service", "description": "Health."},
@@ -133,7 +160,8 @@ def create_app(settings: Settings) -> FastAPI:
     # The routes themselves: an included router is matched anew, route by route, at every request,
     # and takes a quarter of its time. What a sale calls comes first.
     sale = (bookings.sale, events.router, events.sale)
-    for router in (*sale, bookings.router, users.router, pages.router):
+    identity = (users.router, sessions.router, keys.router)
+    for router in (*sale, bookings.router, *identity, pages.router):
         app.router.routes.extend(router.routes)
     app.mount("/static", StaticFiles(packages=[("ticketing", "static")]))
     for refused in (TicketingError, RequestValidationError, HTTPException, Exception):
@@ -195,12 +223,27 @@ def refusal(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         response = _problem(request, STATUS_ERRORS.get(error.status_code, InternalError)())
         response.headers.update(error.headers or {})
+        if error.status_code == MethodNotAllowed.status:
+            _name_allowed_methods(request, response)
         return response
     return _problem(request, InternalError())
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
     return refusal(request, error)
+
+
+def _name_allowed_methods(request: Request, response: Response) -> None:
+    """Name those of all routes with this path: the framework knows of the first only."""
+    path = request.scope["route"].path if "route" in request.scope else None
+    allowed = {
+        method
+        for route in request.app.router.routes
+        if isinstance(route, APIRoute) and route.path == path and route.include_in_schema
+        for method in route.methods or ()
+    }
+    if allowed:
+        response.headers["Allow"] = ", ".join(sorted(allowed))
 
 
 def _invalid_request(request: Request, error: RequestValidationError) -> Response:

@@ -1,5 +1,6 @@
 """The `ticketing` command."""
 
+import asyncio
 import errno
 import multiprocessing
 import os
@@ -8,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import resource_tracker
@@ -25,7 +26,9 @@ from uvicorn.supervisors.multiprocess import Process
 
 from ticketing import __version__, database, postgres, telemetry
 from ticketing.app import create_app
-from ticketing.errors import StartupError
+from ticketing.errors import StartupError, UserNotFound
+from ticketing.repositories.access import AccessRepository
+from ticketing.security import AccessList
 from ticketing.settings import Settings
 
 GRACE: Final = 30
@@ -39,6 +42,8 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+user = typer.Typer(help="Say who is an admin of the site.", no_args_is_help=True)
+cli.add_typer(user, name="user")
 
 
 def main() -> None:
@@ -176,6 +181,61 @@ def migrate() -> None:
     typer.echo("The database is up to date.")
 
 
+Username = Annotated[str, typer.Argument(metavar="NAME", help="A username.")]
+
+
+@user.command()
+def promote(name: Username) -> None:
+    """Make somebody an admin, who may do whatever any event's organiser may."""
+    _change_admin(AccessRepository.promote, name)
+    typer.echo(f"{name} is an admin.")
+
+
+@user.command()
+def demote(name: Username) -> None:
+    """Make somebody an admin no more."""
+    _change_admin(AccessRepository.demote, name)
+    typer.echo(f"{name} is no admin.")
+
+
+def _change_admin(change: Callable[[AccessRepository, str], Awaitable[object]], name: str) -> None:
+    """Change it in the database; a running service learns of it within a second or so."""
+    settings = Settings.load()
+    telemetry.configure(settings.log_dir, settings.log_level)
+
+    async def on(url: str) -> None:
+        engine = database.connect(url, pool_size=1)
+        try:
+            await change(AccessRepository(engine, AccessList()), name)
+        finally:
+            await engine.dispose()
+
+    with _reachable(settings) as url, database.naming_the_database(url):
+        try:
+            asyncio.run(on(url))
+        except UserNotFound as error:
+            raise StartupError(f"there is no user {name!r}") from error
+
+
+@contextmanager
+def _reachable(settings: Settings) -> Iterator[str]:
+    """Yield the address of the database, be it embedded and served by another process or not."""
+    if settings.database_url is None and (url := postgres.running(_data_dir(settings))):
+        yield url
+        return
+    # No token is signed here.
+    unsigned = settings.model_copy(update={"jwt_secret": SecretStr("")})
+    with _database(unsigned) as complete:
+        assert complete.database_url is not None  # noqa: S101 - for mypy: it is complete
+        yield complete.database_url.get_secret_value()
+
+
+def _data_dir(settings: Settings) -> Path:
+    if "data_dir" in settings.model_fields_set:
+        return settings.data_dir
+    return postgres.default_data_dir(settings.data_dir)
+
+
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """Listen before anything else starts, so that a port in use is found at once."""
@@ -217,9 +277,7 @@ def _database(settings: Settings) -> Iterator[Settings]:
         database.check(settings.database_url.get_secret_value())
         yield settings
         return
-    data_dir = settings.data_dir
-    if "data_dir" not in settings.model_fields_set:
-        data_dir = postgres.default_data_dir(data_dir)
+    data_dir = _data_dir(settings)
     # One worker more, for a rolling restart starts the new one before it stops the old.
     connections = str((settings.workers + 1) * (settings.pool_size + 1) + 20)
     with postgres.embedded(data_dir, max_connections=connections) as running:

@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from ticketing.errors import (
     Busy,
     DatabaseUnavailable,
+    InvalidRefreshToken,
     StartupError,
     TicketingError,
     UsernameTaken,
@@ -40,6 +41,8 @@ CONSTRAINTS: Final[dict[str, type[TicketingError]]] = {
     "uq_users_username": UsernameTaken,
     "fk_events_organiser_id": UserNotFound,
     "fk_bookings_user_id": UserNotFound,
+    # The session ended while its token was being used.
+    "fk_refresh_tokens_session_id": InvalidRefreshToken,
 }
 """What it means to the caller that a constraint refused a write."""
 

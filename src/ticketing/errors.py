@@ -3,12 +3,14 @@
     TicketingError
     ├── Invalid            the request itself is wrong
     │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge, ValidationFailed, InvalidCursor
-    ├── NotAuthenticated, InvalidCredentials, Forbidden
+    │   ├── PasswordTooCommon
+    ├── NotAuthenticated, InvalidCredentials, InvalidRefreshToken
+    ├── Forbidden, InsufficientScope, WrongPassword
     ├── NotFound
-    │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound
+    │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound, KeyNotFound
     ├── MethodNotAllowed
     ├── Conflict
-    │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting
+    │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, TooManyKeys
     ├── Unavailable        nothing is wrong with the request, try again later
     │   ├── Busy, DatabaseUnavailable, NotReady
     └── InternalError
@@ -109,6 +111,13 @@ class InvalidCursor(Invalid):
     detail = "The cursor is not one that this list gave out."
 
 
+class PasswordTooCommon(Invalid):
+    """The password is among the first that anybody would try."""
+
+    status, code = 422, "password_too_common"
+    detail = "This password is among the commonest, or is little more than the username."
+
+
 class NotAuthenticated(TicketingError):
     """There is no valid bearer token."""
 
@@ -124,11 +133,34 @@ class InvalidCredentials(TicketingError):
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 
+class InvalidRefreshToken(TicketingError):
+    """The refresh token was never given out, has been used, or its session is over."""
+
+    status, code = 401, "invalid_refresh_token"
+    detail = "This refresh token opens nothing (any more): log in at POST /api/users/login."
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
 class Forbidden(TicketingError):
     """The caller may not do this."""
 
     status, code = 403, "forbidden"
     detail = "Only the person concerned or the event's organiser may do this."
+
+
+class InsufficientScope(TicketingError):
+    """The API key was not made for this (RFC 6750, section 3.1)."""
+
+    status, code = 403, "insufficient_scope"
+    detail = "This API key has none of the `scopes` that open this route; without any, log in."
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
+    example: ClassVar[dict[str, object]] = {"scopes": ["bookings:write"]}
+
+
+class WrongPassword(TicketingError):
+    """Who is logged in gave a wrong password for what needs it again."""
+
+    status, code, detail = 403, "wrong_password", "This is not your password."
 
 
 class NotFound(TicketingError):
@@ -158,6 +190,12 @@ class BookingNotFound(NotFound):
 
     status, code = 404, "booking_not_found"
     detail = "This person never booked this event."
+
+
+class KeyNotFound(NotFound):
+    """The caller has no API key of this id."""
+
+    status, code, detail = 404, "key_not_found", "You have no such API key."
 
 
 class MethodNotAllowed(TicketingError):
@@ -190,6 +228,12 @@ class AlreadyWaiting(Conflict):
 
     status, code = 409, "already_waiting"
     detail = "This person is already on the waiting list."
+
+
+class TooManyKeys(Conflict):
+    """The person has as many API keys as one may have."""
+
+    status, code, detail = 409, "too_many_keys", "You have 50 API keys: revoke one first."
 
 
 class Unavailable(TicketingError):

@@ -121,12 +121,14 @@ class Decision:
 
     @property
     def only_takes(self) -> bool:
-        """Whether it rests on no more than that there are places for all, and nobody waits.
+        """Whether it books and no more, so that it rests on places for all and on nobody waiting.
 
         Two such decisions, made of one snapshot, may both be written, in whatever order (O'Neil,
         "The escrow transactional method", 1986): when a sale opens, all are such.
         """
-        return not self.changes and self.before.waiting == self.after.waiting == 0
+        # Who cancels in the same batch held a place for a while, which must have been there too.
+        nobody_cancels = not self.changes and self.taken == len(self.inserts)
+        return nobody_cancels and self.before.waiting == self.after.waiting == 0
 
 
 def decide(

@@ -178,6 +178,17 @@ def secret(data_dir: Path) -> str:
     return kept
 
 
+def running(data_dir: Path) -> str | None:
+    """Return the address of the server that another process runs on `data_dir`, if one does."""
+    cluster = data_dir.resolve() / "postgres"
+    found = _postmaster(cluster)
+    if found is None or not found[1] or not _is_server(found[0], cluster):
+        return None
+    # Line 5 of the pid file is the folder of the socket.
+    sockets = (cluster / "postmaster.pid").read_text().splitlines()[4]
+    return f"postgresql://postgres@/postgres?host={sockets}"
+
+
 @contextmanager
 def embedded(data_dir: Path, **parameters: str) -> Iterator[Embedded]:
     """Run a PostgreSQL on `data_dir` for as long as the context lasts.

@@ -1,25 +1,52 @@
-"""Password hashing and access tokens."""
+"""Passwords, access tokens, refresh tokens and API keys: what they are, and whom they speak for."""
 
 import asyncio
+import gzip
+import hashlib
 import os
+import re
+import secrets
+import threading
 import time
 import unicodedata
+import zlib
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
+from importlib.resources import files
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import jwt
 from passlib.context import CryptContext
 
-from ticketing.errors import Busy, NotAuthenticated
+from ticketing.errors import Busy, NotAuthenticated, PasswordTooCommon
+from ticketing.settings import MAX_TOKEN_LIFETIME
 
 ALGORITHM: Final = "HS256"
 ISSUER: Final = "ticketing"
 AUDIENCE: Final = "ticketing"
+CLOCKS: Final = 10
+"""Seconds by which the clocks of two machines of ours may differ."""
 CACHED_TOKENS: Final = 10_000
-MAX_WAITING: Final = 50
-"""Passwords that may wait for a thread: some seconds of work. The next is refused at once."""
+REVOKED_FOR: Final = MAX_TOKEN_LIFETIME + 60
+"""Seconds after which nothing of what was revoked can be remembered anywhere."""
+
+MIN_PASSWORD: Final = 8
+MAX_WAITING: Final = 25
+"""Passwords that may wait for each thread: some seconds of work. The next is refused at once."""
+COMMON_PASSWORDS: Final = files("ticketing") / "wordlists" / "common-passwords.txt.gz"
+
+NICE: Final = 10
+"""By how much the threads of passwords step back: a flood of logins must not stop a sale, nor a
+sale all logins."""
+
+KEY_PREFIX: Final = "tkt_"
+KEY: Final = re.compile(r"(tkt_[0-9a-f]{64})_([0-9a-f]{8})")
+KEY_REMEMBERED: Final = 60.0
+"""Seconds for which a worker takes an API key's word without asking the database again."""
 
 
 class Passwords:
@@ -28,34 +55,54 @@ class Passwords:
     bcrypt takes long, and lets go of the interpreter's lock while it does.
     """
 
-    def __init__(self, rounds: int) -> None:
-        """Hash at a cost of 2 to the power of `rounds`."""
-        # bcrypt_sha256 first: bcrypt alone stops at 72 bytes.
+    def __init__(self, rounds: int, threads: int = 1) -> None:
+        """Hash at a cost of 2 to the power of `rounds`, so many at once as there are `threads`."""
+        # bcrypt_sha256 first: bcrypt alone stops at 72 bytes. Dearer hashes stay as they are.
         self._context = CryptContext(
             ["bcrypt_sha256", "bcrypt"],
             deprecated="auto",
-            bcrypt_sha256__rounds=rounds,
-            bcrypt__rounds=rounds,
+            bcrypt_sha256__default_rounds=rounds,
+            bcrypt_sha256__min_rounds=rounds,
         )
-        self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="passwords")
+        self._threads = ThreadPoolExecutor(
+            threads, thread_name_prefix="passwords", initializer=_step_back
+        )
+        self._max_waiting = MAX_WAITING * threads
         self._nobody: str | None = None
         self._waiting = 0
+        self._common = frozenset(gzip.decompress(COMMON_PASSWORDS.read_bytes()).decode().split())
+
+    def require_uncommon(self, password: str, username: str) -> None:
+        """Raise PasswordTooCommon if it is among the commonest, or is so but for the username.
+
+        NIST SP 800-63B, section 5.1.1.2. Without the username in it, a password must still be
+        long enough, and not be one of the commonest.
+        """
+        folded = _normal(password).casefold()
+        rest = folded.replace(username.casefold(), "")
+        is_name = rest != folded and len(rest) < MIN_PASSWORD
+        if is_name or folded in self._common or rest in self._common:
+            raise PasswordTooCommon
 
     async def hash(self, password: str) -> str:
         """Return the hash to keep. Raises Busy."""
         return str(await self._run(self._context.hash, _normal(password)))
 
-    async def verify(self, password: str, hashed: str | None) -> bool:
-        """Whether the password fits; with no hash it takes as long and says no. Raises Busy."""
+    async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
+        """Return whether the password fits, and the better hash to keep if the old one is weak.
+
+        With no hash it takes as long and says no. Raises Busy.
+        """
         if hashed is None:
             if self._nobody is None:
                 self._nobody = await self.hash(uuid4().hex)
-            await self._run(self._context.verify, _normal(password), self._nobody)
-            return False
-        return bool(await self._run(self._context.verify, _normal(password), hashed))
+            await self._run(self._context.verify_and_update, _normal(password), self._nobody)
+            return False, None
+        fits, better = await self._run(self._context.verify_and_update, _normal(password), hashed)
+        return bool(fits), better
 
     async def _run(self, function: Any, *args: str) -> Any:  # noqa: ANN401 - passlib is untyped
-        if self._waiting >= MAX_WAITING:
+        if self._waiting >= self._max_waiting:
             raise Busy
         self._waiting += 1
         try:
@@ -68,68 +115,175 @@ class Passwords:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
+def _step_back() -> None:
+    # Linux keeps a priority for each thread: a flood of logins leaves the cores to the bookings.
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+
+
 def _normal(password: str) -> str:
     # NIST SP 800-63B, section 5.1.1.2: the same password may be typed in several encodings.
     return unicodedata.normalize("NFC", password)
 
 
+class Scope(StrEnum):
+    """What an API key may be made for."""
+
+    EVENTS_WRITE = "events:write"
+    BOOKINGS_WRITE = "bookings:write"
+    BOOKINGS_READ = "bookings:read"
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a verified token speaks for, until `expires_at` (seconds since the epoch)."""
+    """Who a verified credential speaks for, until `expires_at` (seconds since the epoch).
+
+    `credential` is the id of the session or the API key; `scopes` is None for a session, which
+    may do whatever the person may.
+    """
 
     id: UUID
+    credential: UUID
     expires_at: float
+    scopes: frozenset[Scope] | None = None
+
+
+class AccessList:
+    """What this process knows of who may enter: what was revoked, and who is an admin.
+
+    `repositories.access` keeps it up to date, so that no request needs to ask the database.
+    """
+
+    def __init__(self) -> None:
+        self.revoked: dict[UUID, float] = {}
+        """Credentials that ended, in that order, with the monotonic time to forget them at."""
+        self.admins: frozenset[UUID] = frozenset()
+
+    def revoke(self, credentials: Iterable[UUID]) -> None:
+        """Refuse these credentials from now on."""
+        now = time.monotonic()
+        for credential in credentials:
+            self.revoked.setdefault(credential, now + REVOKED_FOR)
+        while self.revoked and next(iter(self.revoked.values())) < now:
+            del self.revoked[next(iter(self.revoked))]
 
 
 class Tokens:
-    """Issues and verifies access tokens (JWT, RFC 7519, signed with HS256)."""
+    """Issues and verifies access tokens (JWT, RFC 7519), and remembers verified credentials.
 
-    def __init__(self, secret: str, lifetime: int) -> None:
-        """Sign with `secret`; tokens live for `lifetime` seconds."""
+    A token names its key by `kid` (RFC 7515, section 4.1.4): tokens of the `previous` secrets are
+    still taken, so that changing the secret logs nobody out.
+    """
+
+    def __init__(
+        self,
+        secret: str,
+        lifetime: int,
+        *,
+        previous: Sequence[str] = (),
+        access: AccessList | None = None,
+    ) -> None:
+        """Sign with `secret`; tokens live for `lifetime` seconds, or until `access` says no."""
         self.lifetime = lifetime
         self._secret = secret
+        self._keys = {key_id(each): each for each in (*previous, secret)}
+        self._revoked = (access or AccessList()).revoked
         self._verified: dict[str, Caller] = {}
 
-    def issue(self, user_id: UUID) -> str:
-        """Return a token that speaks for the user."""
+    def issue(self, user_id: UUID, session_id: UUID, lifetime: int | None = None) -> str:
+        """Return a token that speaks for the user until the session ends, or its own time is up."""
         now = int(time.time())
         claims = {
             "sub": str(user_id),
+            "sid": str(session_id),
             "iss": ISSUER,
             "aud": AUDIENCE,
             "iat": now,
-            "exp": now + self.lifetime,
+            "exp": now + (lifetime or self.lifetime),
             "jti": uuid4().hex,
         }
-        return jwt.encode(claims, self._secret, ALGORITHM)
+        return jwt.encode(claims, self._secret, ALGORITHM, {"kid": key_id(self._secret)})
 
-    def verify(self, token: str) -> Caller:
-        """Return whom the token speaks for.
+    def known(self, token: str) -> Caller | None:
+        """Return whom a token speaks for that was verified before, and is still good.
 
-        A token that was verified before is remembered until it expires, for checking a signature
-        costs as much as all else that a request does. Raises NotAuthenticated.
+        Checking a signature costs as much as all else that a request does.
         """
         caller = self._verified.get(token)
         if caller is None:
-            caller = self._decode(token)
-            if len(self._verified) >= CACHED_TOKENS:
-                del self._verified[next(iter(self._verified))]
-            self._verified[token] = caller
-        if caller.expires_at <= time.time():
+            return None
+        if caller.credential in self._revoked or caller.expires_at <= time.time():
             self._verified.pop(token, None)
+            return None
+        return caller
+
+    def verify(self, token: str) -> Caller:
+        """Return whom the access token speaks for. Raises NotAuthenticated."""
+        return self.remember(token, self._decode(token))
+
+    def remember(self, token: str, caller: Caller) -> Caller:
+        """Know the credential from now on. Raises NotAuthenticated if it is good no more."""
+        if caller.credential in self._revoked or caller.expires_at <= time.time():
             raise NotAuthenticated
+        if len(self._verified) >= CACHED_TOKENS:
+            del self._verified[next(iter(self._verified))]
+        self._verified[token] = caller
         return caller
 
     def _decode(self, token: str) -> Caller:
         try:
             claims = jwt.decode(
                 token,
-                self._secret,
+                self._keys[jwt.get_unverified_header(token)["kid"]],
                 [ALGORITHM],
                 issuer=ISSUER,
                 audience=AUDIENCE,
-                options={"require": ["sub", "iss", "aud", "iat", "exp", "jti"]},
+                # For `iat` and `nbf`: `exp` is checked without it, at each use.
+                leeway=CLOCKS,
+                options={"require": ["sub", "sid", "iss", "aud", "iat", "exp", "jti"]},
             )
-            return Caller(UUID(claims["sub"]), float(claims["exp"]))
-        except (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError) as error:
+            return Caller(UUID(claims["sub"]), UUID(claims["sid"]), float(claims["exp"]))
+        except (
+            *(jwt.InvalidTokenError, KeyError, TypeError, AttributeError),
+            *(ValueError, OverflowError, RecursionError),
+        ) as error:
             raise NotAuthenticated from error
+
+
+def key_id(secret: str) -> str:
+    """Return the short public name of a signing secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:8]
+
+
+def new_refresh_token() -> str:
+    """Return 256 bits that nobody can guess."""
+    return secrets.token_urlsafe(32)
+
+
+def new_api_key() -> str:
+    """Return a fresh key: a prefix that secret scanners know, 256 random bits, a check sum."""
+    body = KEY_PREFIX + secrets.token_hex(32)
+    return f"{body}_{_check(body)}"
+
+
+def is_api_key(text: str) -> bool:
+    """Whether the text is a key that may exist: the check sum keeps typos off the database."""
+    found = KEY.fullmatch(text)
+    return found is not None and found[2] == _check(found[1])
+
+
+def _check(body: str) -> str:
+    return f"{zlib.crc32(body.encode()):08x}"
+
+
+def digest(credential: str) -> bytes:
+    """Return the form in which refresh tokens and API keys are kept.
+
+    A fast hash is enough: nobody can try 256 random bits.
+    """
+    return hashlib.sha256(credential.encode()).digest()
+
+
+def password_threads() -> int:
+    """Return how many passwords to work on at once, so that a flood of logins leaves cores free."""
+    return max(1, (os.cpu_count() or 1) // 2)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ticketing.errors import StartupError
 
@@ -17,11 +17,22 @@ DATABASES: Final = ("postgresql://", "postgres://", "postgresql+asyncpg://")
 MIN_SECRET: Final = 32
 """Bytes. RFC 7518, section 3.2: an HS256 key has at least 256 bits."""
 
+MAX_TOKEN_LIFETIME: Final = 3600
+"""Seconds. A revocation is remembered for as long as an access token can live."""
+DAY: Final = 86_400
+
 
 def _long_enough(secret: SecretStr) -> SecretStr:
     if len(secret.get_secret_value().encode()) < MIN_SECRET:
         raise ValueError(f"must be at least {MIN_SECRET} bytes long")
     return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+
+
+def _words(value: object) -> object:
+    return tuple(value.split()) if isinstance(value, str) else value
 
 
 def _postgres(url: SecretStr) -> SecretStr:
@@ -56,10 +67,16 @@ class Settings(BaseSettings):
     """Server processes."""
     pool_size: int = Field(default=10, ge=2, le=100)
     """Database connections of one worker."""
-    jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)] | None = None
+    jwt_secret: Secret | None = None
     """Signs the access tokens; at least 32 bytes. Required with `database_url`."""
-    token_lifetime: int = Field(default=3600, ge=60, le=86400)
+    jwt_previous_secrets: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_words)] = ()
+    """Signed access tokens before, and still verify them; parted by blanks."""
+    token_lifetime: int = Field(default=MAX_TOKEN_LIFETIME, ge=900, le=MAX_TOKEN_LIFETIME)
     """Seconds that an access token lives."""
+    refresh_lifetime: int = Field(default=14 * DAY, ge=MAX_TOKEN_LIFETIME, le=365 * DAY)
+    """Seconds after which a session that is not refreshed ends."""
+    session_lifetime: int = Field(default=90 * DAY, ge=MAX_TOKEN_LIFETIME, le=365 * DAY)
+    """Seconds after which any session ends, and a password is asked for again."""
     bcrypt_rounds: int = Field(default=12, ge=4, le=16)
     """Cost of a password hash: 2 to this power."""
     log_dir: Path = Path("logs")

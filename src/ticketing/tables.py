@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    LargeBinary,
     MetaData,
     String,
     Text,
@@ -18,7 +19,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from ticketing.inventory import BookingStatus
@@ -49,19 +50,104 @@ class Base(DeclarativeBase):
         str: Text(),
         UUID: Uuid(),
         int: BigInteger(),
+        bytes: LargeBinary(),
+        list[str]: ARRAY(Text()),
     }
 
 
 class User(Base):
-    """A person who can log in."""
+    """A person who can log in.
+
+    Of a deleted account the row stays, for its bookings count: without a password, and under a
+    name that nobody can register.
+    """
 
     __tablename__ = "users"
     __table_args__ = (Index("uq_users_username", text("lower(username)"), unique=True),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     username: Mapped[str] = mapped_column(String(30))
-    password_hash: Mapped[str]
+    password_hash: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Admin(Base):
+    """A person who may do what any event's organiser may.
+
+    A table of its own: every worker reads all of it every second.
+    """
+
+    __tablename__ = "admins"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Session(Base):
+    """A login on one device: a family of refresh tokens (RFC 9700, section 4.14.2).
+
+    A session that ends is deleted with its tokens, and its id joins `revocations`.
+    """
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        Index("ix_sessions_user_id", "user_id"),
+        Index("ix_sessions_expires_at", "expires_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+
+
+class RefreshToken(Base):
+    """What continues a session, once; kept as a SHA-256 hash. Used ones stay, to be recognised."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (Index("ix_refresh_tokens_session_id", "session_id"),)
+
+    hash: Mapped[bytes] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    used_at: Mapped[datetime | None]
+
+
+class ApiKey(Base):
+    """A credential of a person's program, for some scopes; kept as a SHA-256 hash."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("cardinality(scopes) > 0", name="scopes"),
+        Index("uq_api_keys_hash", "hash", unique=True),
+        Index("ix_api_keys_user", "user_id", "seq"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(Identity(always=True))
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str] = mapped_column(String(100))
+    hash: Mapped[bytes]
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class Revocation(Base):
+    """A session or API key that ended, until nothing of it can be remembered anywhere.
+
+    `xact` is the transaction that wrote the row: see `repositories.access`.
+    """
+
+    __tablename__ = "revocations"
+    __table_args__ = (
+        Index("ix_revocations_xact", "xact"),
+        Index("ix_revocations_ends_at", "ends_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    xact: Mapped[int]
+    ends_at: Mapped[datetime]
 
 
 class Event(Base):

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.api.contract import assert_problem
 from tests.conftest import SECRET
 from tests.people import Person, Visitor
+from ticketing.security import key_id, new_api_key, new_refresh_token
 
 JSON = {"Content-Type": "application/json"}
 POSTS = [
@@ -23,8 +24,12 @@ POSTS = [
     "/api/events/initialize",
     "/api/events/book",
     "/api/events/cancel",
+    "/api/users/refresh",
+    "/api/users/logout",
+    "/api/users/me/password",
+    "/api/users/me/keys",
 ]
-LISTS = ["/api/events", "/api/users/me/bookings", "/api/events/1/bookings"]
+LISTS = ["/api/events", "/api/users/me/bookings", "/api/users/me/keys", "/api/events/1/bookings"]
 
 BODIES = {
     "nothing": b"",
@@ -100,6 +105,16 @@ FIELDS = {
         *("a'; DROP TABLE users; --", "<script>", "${jndi:ldap://x}", "%00%00", "abc\u200b"),
     ],
     ("/api/users/register", "password"): [*NOT_TEXT, *TOO_LONG, "", "1234567"],
+    ("/api/users/me/password", "currentPassword"): [*NOT_TEXT, *TOO_LONG],
+    ("/api/users/me/password", "newPassword"): [*NOT_TEXT, *TOO_LONG, "", "1234567"],
+    ("/api/users/refresh", "refreshToken"): [*NOT_TEXT, *TOO_LONG],
+    ("/api/users/logout", "everywhere"): [None, 0, 1, "true", "", [], {}],
+    ("/api/users/me/keys", "name"): [*NOT_TEXT, *TOO_LONG, ""],
+    ("/api/users/me/keys", "expiresAt"): [
+        *(0, 1e300, 4102444800, True, [], {}, "", "tomorrow", "2031-02-30T00:00:00Z", "\0"),
+        *("2000-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"),
+        *("2031-01-01T00:00:00", "2031-01-01", "99999-01-01T00:00:00Z", "4102444800"),
+    ],
     ("/api/users/login", "username"): [*NOT_TEXT, *TOO_LONG],
     ("/api/users/login", "password"): [*NOT_TEXT, *TOO_LONG],
     ("/api/events/initialize", "name"): [
@@ -116,6 +131,8 @@ FIELDS = {
     ("/api/events/cancel", "eventId"): NOT_AN_EVENT,
     ("/api/events/cancel", "userId"): NOT_A_USER,
 }
+
+OPTIONAL = {"everywhere"}
 
 QUERIES = [
     *("limit=0&limit=-1", "limit[]=1&limit=x", "limit=%00", "limit=%ff", "limit=1e1", "limit=1;2"),
@@ -172,7 +189,7 @@ async def rows(engine: AsyncEngine) -> dict[str, list[str]]:
             table: list(
                 await connection.scalars(text(f"SELECT t::text FROM {table} AS t ORDER BY 1"))  # noqa: S608 - the names are below
             )
-            for table in ("users", "events", "bookings")
+            for table in ("users", "events", "bookings", "sessions", "api_keys")
         }
 
 
@@ -184,6 +201,13 @@ def body_of(person: Person, path: str) -> dict[str, Any]:
         "/api/events/initialize": {"name": "A concert", "totalTickets": 1},
         "/api/events/book": {"eventId": 1, "userId": person.id},
         "/api/events/cancel": {"eventId": 1, "userId": person.id},
+        "/api/users/refresh": {"refreshToken": person.refresh_token},
+        "/api/users/logout": {"everywhere": True},
+        "/api/users/me/password": {
+            "currentPassword": "correct horse",
+            "newPassword": "another horse",
+        },
+        "/api/users/me/keys": {"name": "A program", "scopes": ["bookings:read"]},
     }
     return bodies[path]
 
@@ -233,6 +257,16 @@ async def test_no_bad_value_is_served(ada: Person, path: str, field: str) -> Non
         assert [error["pointer"] for error in refused["errors"]] == [f"#/{field}"], repr(value)
 
 
+async def test_no_bad_scope_is_served(ada: Person) -> None:
+    scopes: list[Any] = [
+        *(None, "bookings:read", {}, [], [None], [1], ["bookings"], ["BOOKINGS:READ"], [["x"]]),
+        *(["bookings:read"] * 4, ["bookings:read", "admin"], ["*"], ["\0"], ["bookings:read "]),
+    ]
+    for each in scopes:
+        answer = await ada.post("/api/users/me/keys", {"name": "A program", "scopes": each})
+        assert_problem(answer, 422, "validation_failed")
+
+
 @pytest.mark.parametrize("path", POSTS)
 async def test_no_field_more_or_less_is_served(ada: Person, path: str) -> None:
     body = body_of(ada, path)
@@ -242,7 +276,7 @@ async def test_no_field_more_or_less_is_served(ada: Person, path: str) -> None:
         body | {"is_admin": True},
         {key.upper(): value for key, value in body.items()},
         {"event_id": 1, "user_id": ada.id, "total_tickets": 1} | body,
-        *({k: v for k, v in body.items() if k != missing} for missing in body),
+        *({k: v for k, v in body.items() if k != missing} for missing in body.keys() - OPTIONAL),
     ]
     for given in wrong:
         answer = await ada.post(path, given)
@@ -289,7 +323,7 @@ async def test_no_method_breaks_the_service(ada: Person) -> None:
 async def test_no_declared_length_breaks_the_service(ada: Person, length: str) -> None:
     for path in POSTS:
         headers = ada.headers | JSON | {"Content-Length": length}
-        assert_refused(await ada.client.post(path, headers=headers, content=b"{}"), length)
+        assert_refused(await ada.client.post(path, headers=headers, content=b"[]"), length)
 
 
 async def test_a_body_over_64_kib_is_refused_as_it_arrives_too(ada: Person) -> None:
@@ -311,10 +345,16 @@ async def test_no_header_breaks_the_service(ada: Person) -> None:
         assert served.headers["x-request-id"] not in {"", given.get("X-Request-Id")}
 
 
-def token(key: str | None = SECRET, algorithm: str = "HS256", **claims: object) -> str:
+KID = key_id(SECRET)
+
+
+def token(
+    key: str | None = SECRET, algorithm: str = "HS256", kid: object = KID, **claims: object
+) -> str:
     now = int(time.time())
     usual = {
         "sub": "019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa",
+        "sid": "019938a5-7d10-7b3c-8a44-0e5b6f9c2d11",
         "iss": "ticketing",
         "aud": "ticketing",
         "iat": now,
@@ -322,11 +362,12 @@ def token(key: str | None = SECRET, algorithm: str = "HS256", **claims: object) 
         "jti": "1",
     }
     given = {name: value for name, value in (usual | claims).items() if value is not ...}
-    return jwt.encode(given, key, algorithm)
+    return jwt.encode(given, key, algorithm, {} if kid is ... else {"kid": kid})
 
 
 def raw_token(header: bytes, claims: bytes, algorithm: str = "HS256") -> str:
-    """Parts that no library would write, signed with the service's own key."""
+    """Parts that no library would write, signed with the service's own key, which they name."""
+    header = header.replace(b"{", b'{"kid": "%s", ' % KID.encode(), 1)
     parts = [base64.urlsafe_b64encode(part).rstrip(b"=") for part in (header, claims)]
     signature = jwt.get_algorithm_by_name(algorithm).sign(b".".join(parts), SECRET.encode())
     return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
@@ -351,7 +392,12 @@ def bad_tokens() -> dict[str, str]:
         "an algorithm of public keys": raw_token(b'{"alg": "RS256"}', b"{}"),
         "an unknown critical header": raw_token(b'{"alg": "HS256", "crit": ["x"]}', b"{}"),
         "a detached payload": raw_token(b'{"alg": "HS256", "b64": false, "crit": ["b64"]}', b"{}"),
-        "a number for a key id": raw_token(b'{"alg": "HS256", "kid": 1}', b"{}"),
+        "a number for a key id": raw_token(b'{"alg": "HS256", "kid": 1}', payload),
+        "a list for a key id": raw_token(b'{"alg": "HS256", "kid": ["x"]}', payload),
+        "a path for a key id": token(kid="../../dev/null"),
+        "the id of a key that is not ours": token(kid="00000000"),
+        "no key id": token(kid=...),
+        "a key of its own": raw_token(b'{"alg": "HS256", "kid": "x", "jwk": {}}', payload),
         "a header that is a list": raw_token(b"[]", b"{}"),
         "a header that is no JSON": raw_token(b"{", b"{}"),
         "a header that is no UTF-8": raw_token(b"\xff", b"{}"),
@@ -367,6 +413,10 @@ def bad_tokens() -> dict[str, str]:
         "a list of other audiences": token(aud=["elsewhere"]),
         "another issuer": token(iss="elsewhere"),
         "no subject": token(sub=...),
+        "no session": token(sid=...),
+        "a session that is no id": token(sid="mine"),
+        "a session that is a number": token(sid=1),
+        "a session that is a list": token(sid=[]),
         "no issuer": token(iss=...),
         "no audience": token(aud=...),
         "no time of issue": token(iat=...),
@@ -388,6 +438,14 @@ def bad_tokens() -> dict[str, str]:
         "four parts": f"{good}.{signature}",
         "five parts": ".".join([head] * 5),
         "another's claims": f"{head}.{token(sub='x').split('.')[1]}.{signature}",
+        "a refresh token": new_refresh_token(),
+        "an API key that was never made": new_api_key(),
+        "an API key with a wrong check sum": new_api_key()[:-8] + "00000000",
+        "an API key without one": new_api_key()[:-9],
+        "half an API key": new_api_key()[:40],
+        "an API key in capitals": new_api_key().upper(),
+        "a huge API key": "tkt_" + "0" * 60_000,
+        "an API key's prefix": "tkt_",
         "nothing": "",
         "dots": "..",
         "a word": "null",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,10 +20,13 @@ from tests.api.contract import Operation, assert_problem, operation_of, operatio
 from tests.people import PASSWORD, Person, Visitor
 from ticketing import database
 from ticketing.app import create_app
+from ticketing.repositories.keys import MAX_KEYS
 from ticketing.routers.dependencies import MAX_BODY
 from ticketing.settings import Settings
+from ticketing.tables import Base
 
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "HEAD", "QUERY", "BREW"}
+NOBODY = UUID("019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa")
 OURS = {"internal_error", "database_unavailable", "busy", "not_ready"}
 
 
@@ -54,9 +58,15 @@ def calls(app: FastAPI, person: Person, event: int = 1) -> list[Call]:
         "initializeEvent": {"name": "A concert", "totalTickets": 1},
         "bookTicket": booking,
         "cancelTicket": booking,
+        "refresh": {"refreshToken": person.refresh_token},
+        "logout": {"everywhere": False},
+        "changePassword": {"currentPassword": PASSWORD, "newPassword": "another horse"},
+        "deleteMe": {"password": PASSWORD},
+        "makeKey": {"name": "A program", "scopes": ["bookings:read"]},
     }
+    names = {"eventId": event, "keyId": NOBODY}
     return [
-        Call(each, each.path.format(eventId=event), bodies.get(each.id), person.headers)
+        Call(each, each.path.format(**names), bodies.get(each.id), person.headers)
         for each in operations(app)
     ]
 
@@ -94,8 +104,14 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
     event = await ada.organise(total=1)
     await ada.book(event)
     await bob.book(event)
-    nobody = UUID("019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa")
-    gone = Person(client, "gone", str(nobody), app.state.parts.tokens.issue(nobody))
+    token = app.state.parts.tokens.issue(NOBODY, NOBODY)
+    gone = Person(client, "gone", str(NOBODY), token)
+    common, wrong = {"newPassword": "Password1"}, {"currentPassword": "wrong horse"}
+    change = {"currentPassword": PASSWORD, "newPassword": "another horse"}
+    key = {"name": "A program", "scopes": ["bookings:read"]}
+    programs = [await eve.make_key(scope) for scope in ("bookings:read", "events:write")]
+    for _ in range(MAX_KEYS):
+        await ada.make_key("bookings:read")
     answers = [
         await client.post("/api/users/register", json=credentials(ada)),
         await client.post("/api/users/login", json=credentials(gone)),
@@ -114,17 +130,35 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
         await eve.get("/api/events/999"),
         await eve.get("/api/events/none"),
         await eve.get("/api/events/none/bookings"),
+        await client.post("/api/users/register", json={"username": "fay", "password": "Password1"}),
+        await client.post("/api/users/refresh", json={"refreshToken": "none"}),
+        await eve.post("/api/users/me/password", change | common),
+        await eve.post("/api/users/me/password", change | wrong),
+        await eve.delete("/api/users/me", {"password": "wrong horse"}),
+        await gone.post("/api/users/me/password", change),
+        await gone.delete("/api/users/me", {"password": PASSWORD}),
+        await gone.post("/api/users/me/keys", key),
+        await ada.post("/api/users/me/keys", key),
+        await ada.delete(f"/api/users/me/keys/{NOBODY}"),
+        await ada.delete("/api/users/me/keys/none"),
     ]
-    for path in ("/api/events", "/api/users/me/bookings", f"/api/events/{event}/bookings"):
+    lists = ["/api/events", "/api/users/me/bookings", "/api/users/me/keys"]
+    for path in (*lists, f"/api/events/{event}/bookings"):
         answers += [await ada.get(path, limit=0), await ada.get(path, cursor="none")]
     for call in calls(app, ada, event):
         anonymous = Call(call.operation, call.path, call.body, {})
         answers.append(await anonymous.send(client))
+        for program in programs:
+            by_key = Call(call.operation, call.path, call.body, program.headers)
+            if "insufficient_scope" in call.operation.codes:
+                answers.append(await by_key.send(client))
         if call.body is not None:
             answers += [
-                await client.post(call.path, headers=call.headers | sent, content=content)
+                await client.request(
+                    call.operation.method, call.path, headers=call.headers | sent, content=content
+                )
                 for sent, content in [
-                    ({"Content-Type": "application/json"}, b"{}"),
+                    ({"Content-Type": "application/json"}, b'{"unknown": 0}'),
                     ({"Content-Type": "application/json"}, b"{"),
                     ({"Content-Type": "application/json"}, b" " * (MAX_BODY + 1)),
                     ({"Content-Type": "text/plain"}, b"{}"),
@@ -188,12 +222,14 @@ async def test_a_path_that_no_route_has_is_not_found(client: httpx.AsyncClient) 
 async def test_a_method_that_a_route_has_not_is_refused_with_those_it_has(
     client: httpx.AsyncClient, app: FastAPI
 ) -> None:
-    served = {operation.path: operation.method for operation in operations(app)}
-    for path, method in served.items():
-        for other in METHODS - {method} - {"HEAD"}:
-            refused = await client.request(other, path.format(eventId=1))
+    served: dict[str, set[str]] = defaultdict(set)
+    for operation in operations(app):
+        served[operation.path].add(operation.method)
+    for path, methods in served.items():
+        for other in METHODS - methods - {"HEAD"}:
+            refused = await client.request(other, path.format(eventId=1, keyId=1))
             assert refused.status_code == 405, f"{other} {path}"
-            assert refused.headers["allow"] == method
+            assert refused.headers["allow"] == ", ".join(sorted(methods))
             assert_problem(refused, 405, "method_not_allowed")
 
 
@@ -217,7 +253,7 @@ async def test_a_fault_of_ours_names_only_the_request_and_is_logged_in_full(
 ) -> None:
     ada = await visitor.register()
     async with engine.begin() as connection:
-        await connection.execute(text("DROP TABLE bookings, events, users"))
+        await connection.execute(text(f"DROP TABLE {', '.join(Base.metadata.tables)}"))
         await connection.execute(text("ALTER TABLE alembic_version RENAME TO gone"))
         await connection.execute(text("CREATE TABLE alembic_version (broken text)"))
     for call in that_may_answer("internal_error", calls(app, ada)):

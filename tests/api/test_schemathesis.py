@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -22,6 +23,10 @@ from ticketing.settings import Settings
 SEED = 20261101
 EXAMPLES = 15
 SCENARIOS = 12
+
+# They end sessions, so each is called by somebody of its own.
+LEAVING = ("logout", "changePassword", "deleteMe")
+KEY = {"name": "A program", "scopes": ["bookings:read"]}
 
 # As the document's own examples have it, so that those work.
 ADA = {"username": "ada", "password": "correct horse battery"}
@@ -59,8 +64,16 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
     ):
         await client.post("/api/users/register", json=ADA)
-        token = (await client.post("/api/users/login", json=ADA)).json()
-        ada = Person(client, ADA["username"], token["userId"], token["token"])
+        given = (await client.post("/api/users/login", json=ADA)).json()
+        ada = Person(client, ADA["username"], given["userId"], given["token"])
+        leaving = {}
+        for operation in LEAVING:
+            username = f"who-calls-{operation}"
+            made = await client.post("/api/users/register", json=ADA | {"username": username})
+            token = app.state.parts.tokens.issue(UUID(made.json()["id"]), uuid4())
+            leaving[operation] = {"Authorization": f"Bearer {token}"}
+        opened = [(await client.post("/api/users/login", json=ADA)).json() for _ in range(5)]
+        keys = [await ada.post("/api/users/me/keys", KEY) for _ in range(10)]
         bob = await Visitor(client).register()
         known = [await ada.organise(total=total) for total in (1, 1, 1_000_000)]
         for event in known:
@@ -71,12 +84,34 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
             "headers": ada.headers,
             "continue-on-failure": True,
             # Names out of the blue name nothing: half of them name what exists.
-            "dictionaries": {"events": {"values": known}, "people": {"values": [ada.id]}},
+            "dictionaries": {
+                "events": {"values": known},
+                "people": {"values": [ada.id]},
+                "tokens": {"values": [each["refreshToken"] for each in opened]},
+                "keys": {"values": [each.json()["id"] for each in keys]},
+            },
             "parameters": {
                 "path.eventId": {"dictionary": "events", "probability": 0.5},
                 "body.eventId": {"dictionary": "events", "probability": 0.5},
                 "body.userId": {"dictionary": "people", "probability": 0.5},
+                "body.refreshToken": {"dictionary": "tokens", "probability": 0.5},
+                "path.keyId": {"dictionary": "keys", "probability": 0.5},
             },
+            # What no schema says: which passwords are common, and what time it is.
+            "operations": [
+                *(
+                    {"include-operation-id": operation, "headers": headers}
+                    for operation, headers in leaving.items()
+                ),
+                {
+                    "include-operation-id": ["register", "changePassword", "makeKey"],
+                    "checks": {
+                        "positive_data_acceptance": {
+                            "expected-statuses": ["2xx", "401", "403", "404", "409", "422"]
+                        }
+                    },
+                },
+            ],
             "generation": {"deterministic": True, "max-examples": EXAMPLES, "database": "none"},
             "phases": {"stateful": {"generation": {"max-examples": SCENARIOS}}},
         }

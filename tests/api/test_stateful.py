@@ -112,7 +112,7 @@ class Service:
 
     async def clear(self) -> None:
         async with self.engine.begin() as connection:
-            await connection.execute(text("TRUNCATE users, events, bookings"))
+            await connection.execute(text("TRUNCATE users, events, bookings CASCADE"))
 
     async def open(self) -> None:
         await self.lifespan.__aenter__()

@@ -26,6 +26,7 @@ from ticketing.inventory import Booked, BookingStatus, Cancelled, Waiting
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.users import UserRepository
+from ticketing.security import AccessList
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ async def elsewhere(database_url: str) -> AsyncIterator[BookingRepository]:
 
 
 async def make_people(engine: AsyncEngine, count: int) -> list[UUID]:
-    users = UserRepository(engine)
+    users = UserRepository(engine, AccessList())
     made = [await users.add(f"user{number}", "no hash") for number in range(count)]
     return [user.id for user in made]
 

@@ -132,7 +132,7 @@ async def test_a_migration_gives_up_on_a_lock_that_it_does_not_get(database_url:
     before = await schema(database_url)
     reader = await asyncpg.connect(database_url)
     async with reader.transaction():
-        await reader.fetch("SELECT FROM events")
+        await reader.fetch("SELECT FROM users")
         with pytest.raises(DBAPIError, match="lock timeout"):
             await asyncio.to_thread(database.downgrade, database_url, "base")
     await reader.close()

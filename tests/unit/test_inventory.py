@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4, uuid5
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ticketing.errors import AlreadyBooked, AlreadyWaiting, BookingNotFound
@@ -155,6 +155,11 @@ def test_batches_answer_and_leave_what_one_request_at_a_time_would(
 
 @settings(max_examples=500, deadline=None)
 @given(st.integers(1, 30), st.lists(requests, max_size=12), st.lists(requests, max_size=12))
+@example(
+    2,
+    [book(PEOPLE[0]), book(PEOPLE[1]), Cancel(EVENT, PEOPLE[0]), Cancel(EVENT, PEOPLE[1])],
+    [book(PEOPLE[2])],
+)
 def test_what_only_takes_may_be_written_after_another_that_does(
     total: int, ours: list[Request], theirs: list[Request]
 ) -> None:

@@ -1,21 +1,42 @@
-"""People and their credentials."""
+"""People and their passwords."""
 
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from ticketing.database import domain_errors
-from ticketing.errors import UserNotFound
+from ticketing import telemetry
+from ticketing.database import Statement, domain_errors, driver
+from ticketing.errors import UserNotFound, WrongPassword
+from ticketing.repositories import keys, sessions
+from ticketing.security import AccessList
 from ticketing.tables import User, uuid7
+
+# By the hash that was verified: what was changed meanwhile is not changed again.
+SET_PASSWORD: Final = Statement(
+    """
+    UPDATE users SET password_hash = :new WHERE id = :user AND password_hash = :old RETURNING id
+    """
+)
+# `~` is in no name that can be registered; the rest of the id's digits are those of a date.
+DELETE: Final = Statement(
+    """
+    UPDATE users
+    SET username = '~' || substr(replace(CAST(id AS text), '-', ''), 4), password_hash = NULL
+    WHERE id = :user AND password_hash = :old RETURNING id
+    """
+)
+NO_ADMIN: Final = Statement("DELETE FROM admins WHERE user_id = :user")
 
 
 class UserRepository:
     """Reads and writes `users`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        """Work on `engine`."""
+    def __init__(self, engine: AsyncEngine, access: AccessList) -> None:
+        """Work on `engine`; tell `access` what was revoked."""
         self._engine = engine
+        self._access = access
 
     async def add(self, username: str, password_hash: str) -> User:
         """Add a user. Raises UsernameTaken, whatever the case of the letters."""
@@ -23,13 +44,14 @@ class UserRepository:
         async with domain_errors(), AsyncSession(self._engine, expire_on_commit=False) as session:
             session.add(user)
             await session.commit()
+        telemetry.log.info("user.registered", userId=user.id)
         return user
 
     async def get(self, user_id: UUID) -> User:
-        """Return the user. Raises UserNotFound."""
+        """Return the user. Raises UserNotFound, also if the account was deleted."""
         async with domain_errors(), AsyncSession(self._engine) as session:
             user = await session.get(User, user_id)
-        if user is None:
+        if user is None or user.password_hash is None:
             raise UserNotFound
         return user
 
@@ -38,3 +60,42 @@ class UserRepository:
         query = select(User).where(func.lower(User.username) == username.lower())
         async with domain_errors(), AsyncSession(self._engine) as session:
             return await session.scalar(query)
+
+    async def upgrade_password(self, user_id: UUID, old_hash: str, new_hash: str) -> None:
+        """Keep a better hash of the same password, unless it was changed meanwhile."""
+        async with driver(self._engine) as connection:
+            rows = await SET_PASSWORD.fetch(connection, user=user_id, old=old_hash, new=new_hash)
+        for _ in rows:
+            telemetry.log.info("user.password_upgraded", userId=user_id)
+
+    async def change_password(
+        self, user_id: UUID, old_hash: str, new_hash: str, *, keep: UUID
+    ) -> None:
+        """Change the password and end all sessions but `keep`.
+
+        Raises WrongPassword if it was changed since `old_hash` was verified.
+        """
+        async with driver(self._engine) as connection, connection.transaction():
+            changed = {"user": user_id, "old": old_hash, "new": new_hash}
+            if not await SET_PASSWORD.fetch(connection, **changed):
+                raise WrongPassword
+            # A statement of its own: it sees the sessions that were started until the first one
+            # had its lock.
+            rows = await sessions.END_OTHERS.fetch(connection, user=user_id, keep=keep)
+        telemetry.log.info("user.password_changed", userId=user_id)
+        sessions.ended(self._access, rows)
+
+    async def delete(self, user_id: UUID, password_hash: str) -> None:
+        """Forget who the person is, and end all their sessions and keys. Bookings stay.
+
+        Raises WrongPassword if it was changed since `password_hash` was verified.
+        """
+        async with driver(self._engine) as connection, connection.transaction():
+            if not await DELETE.fetch(connection, user=user_id, old=password_hash):
+                raise WrongPassword
+            ended = await sessions.END_OTHERS.fetch(connection, user=user_id, keep=None)
+            revoked = await keys.REVOKE_ALL.fetch(connection, user=user_id)
+            await NO_ADMIN.fetch(connection, user=user_id)
+        telemetry.log.info("user.deleted", userId=user_id)
+        sessions.ended(self._access, ended)
+        keys.revoked(self._access, revoked)

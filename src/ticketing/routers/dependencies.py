@@ -18,6 +18,7 @@ from ticketing.errors import (
     BodyTooLarge,
     Busy,
     DatabaseUnavailable,
+    InsufficientScope,
     InternalError,
     InvalidCursor,
     MalformedBody,
@@ -28,8 +29,10 @@ from ticketing.errors import (
 )
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
+from ticketing.repositories.keys import KeyRepository
+from ticketing.repositories.sessions import SessionRepository
 from ticketing.repositories.users import UserRepository
-from ticketing.security import Caller, Passwords, Tokens
+from ticketing.security import KEY_PREFIX, AccessList, Caller, Passwords, Scope, Tokens
 
 MAX_BODY: Final = 64 * 1024
 """Bytes."""
@@ -92,10 +95,13 @@ class Parts:
     """What the routes work with; made once by the composition root."""
 
     users: UserRepository
+    sessions: SessionRepository
+    keys: KeyRepository
     events: EventRepository
     bookings: BookingRepository
     passwords: Passwords
     tokens: Tokens
+    access: AccessList
     is_ready: Callable[[], Awaitable[bool]]
 
 
@@ -105,28 +111,54 @@ def parts(request: Request) -> Parts:
     return found
 
 
-class _Bearer(OAuth2PasswordBearer):
-    """One dependency instead of two: finds the token and verifies it."""
+class Bearer(OAuth2PasswordBearer):
+    """One dependency instead of two: finds the credential and verifies it.
+
+    A session may do whatever its person may. An API key is let in by any one of `accepts`; where
+    that is empty, by none.
+    """
+
+    def __init__(self, *accepts: Scope) -> None:
+        """Let in sessions, and API keys made for one of `accepts`."""
+        super().__init__(
+            tokenUrl="/api/users/token",
+            scheme_name="bearer",
+            description="The token of `POST /api/users/login`, or an API key.",
+        )
+        self._accepts = frozenset(accepts)
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
-        return self.verify(request, request.headers.get("authorization", ""))
+        """Find and verify the credential, for FastAPI."""
+        return await self.caller(request, request.headers.get("authorization", ""))
 
-    def verify(self, request: Request, authorization: str) -> Caller:
-        """Return whom the header's token speaks for. Raises NotAuthenticated."""
-        scheme, _, token = authorization.partition(" ")
+    async def caller(self, request: Request, authorization: str) -> Caller:
+        """Return whom the header's credential speaks for; one that is remembered without waiting.
+
+        Raises NotAuthenticated or InsufficientScope.
+        """
+        have = parts(request)
+        scheme, _, credential = authorization.partition(" ")
+        credential = credential.strip()
         if scheme.lower() != "bearer":
             raise NotAuthenticated
-        caller = parts(request).tokens.verify(token.strip())
+        caller = have.tokens.known(credential)
+        if caller is None and credential.startswith(KEY_PREFIX):
+            caller = have.tokens.remember(credential, await have.keys.verify(credential))
+        elif caller is None:
+            caller = have.tokens.verify(credential)
         request.scope["user_id"] = caller.id
+        if caller.scopes is not None and self._accepts.isdisjoint(caller.scopes):
+            raise InsufficientScope(scopes=sorted(self._accepts))
         return caller
 
 
-bearer: Final = _Bearer(
-    tokenUrl="/api/users/token",
-    scheme_name="bearer",
-    description="The token of `POST /api/users/login`.",
-)
-Authenticated = Annotated[Caller, Depends(bearer)]
+Authenticated = Annotated[Caller, Depends(Bearer(*Scope))]
+"""A session, or any API key."""
+LoggedIn = Annotated[Caller, Depends(Bearer())]
+"""A session: what no API key may do."""
+WritesEvents = Annotated[Caller, Depends(Bearer(Scope.EVENTS_WRITE))]
+WritesBookings = Annotated[Caller, Depends(Bearer(Scope.BOOKINGS_WRITE))]
+ReadsBookings = Annotated[Caller, Depends(Bearer(Scope.BOOKINGS_READ))]
 
 Limit = Annotated[int, Query(ge=1, le=100, description="Items per page.")]
 Cursor = Annotated[

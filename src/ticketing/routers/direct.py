@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ticketing.errors import BodyTooLarge, InternalError, UnsupportedMediaType
-from ticketing.routers.dependencies import MAX_BODY, In, bearer
+from ticketing.routers.dependencies import MAX_BODY, Bearer, In
 from ticketing.security import Caller
 
 JSON: Final = b"application/json"
@@ -37,7 +37,7 @@ class Answer:
 class DirectRoute(APIRoute):
     """A route whose endpoint takes only what is found without solving, and returns an Answer.
 
-    That is a body of JSON (a model that is an `In`), the caller (`Authenticated`), the `Request`,
+    That is a body of JSON (a model that is an `In`), the caller (by a `Bearer`), the `Request`,
     and the last segment of the path. Raises TypeError, when the route is made, for any other.
     """
 
@@ -46,13 +46,14 @@ class DirectRoute(APIRoute):
         super().__init__(*args, **kwargs)
         self._model: type[In] | None = None
         self._segment: tuple[str, TypeAdapter[Any]] | None = None
-        self._wants_caller = self._wants_request = False
+        self._bearer: Bearer | None = None
+        self._wants_request = False
         for name, parameter in inspect.signature(self.endpoint).parameters.items():
             wanted = parameter.annotation
             if inspect.isclass(wanted) and issubclass(wanted, In):
                 self._model = wanted
             elif get_args(wanted)[:1] == (Caller,):
-                self._wants_caller = True
+                self._bearer = get_args(wanted)[1].dependency
             elif wanted is Request:
                 self._wants_request = True
             elif self.path.endswith(f"/{{{name}}}"):
@@ -72,9 +73,9 @@ class DirectRoute(APIRoute):
         given: dict[str, Any] = {}
         if self._wants_request:
             given["request"] = request
-        if self._wants_caller:
+        if self._bearer is not None:
             authorization = headers.get(b"authorization", b"").decode("latin-1")
-            given["caller"] = bearer.verify(request, authorization)
+            given["caller"] = await self._bearer.caller(request, authorization)
         if self._segment is not None:
             name, adapter = self._segment
             text = scope["path"].rpartition("/")[2]

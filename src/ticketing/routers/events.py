@@ -8,13 +8,13 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ticketing.errors import (
     EventNotFound,
+    InsufficientScope,
     InvalidCursor,
     NotAuthenticated,
     UserNotFound,
     ValidationFailed,
 )
 from ticketing.routers.dependencies import (
-    Authenticated,
     Cursor,
     EventId,
     In,
@@ -25,6 +25,7 @@ from ticketing.routers.dependencies import (
     Time,
     UserId,
     Whole,
+    WritesEvents,
     decode_cursor,
     encode_cursor,
     parts,
@@ -75,11 +76,11 @@ class EventOut(Out):
     status_code=201,
     responses={
         201: {"headers": {"Location": {"schema": {"type": "string"}}}},
-        **problems(NotAuthenticated, UserNotFound, body=True),
+        **problems(NotAuthenticated, InsufficientScope, UserNotFound, body=True),
     },
 )
 async def initialize(
-    body: InitializeEvent, caller: Authenticated, request: Request, response: Response
+    body: InitializeEvent, caller: WritesEvents, request: Request, response: Response
 ) -> EventOut:
     """Create an event with every place free. The caller becomes its organiser."""
     event = await parts(request).events.initialize(caller.id, body.name, body.total_tickets)

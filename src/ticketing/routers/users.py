@@ -1,17 +1,19 @@
-"""Registration, login, and what a person sees of themself."""
+"""Accounts: registration, what a person sees and changes of themself, and the end of it."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from ticketing.errors import (
-    InvalidCredentials,
+    InsufficientScope,
     InvalidCursor,
     NotAuthenticated,
+    PasswordTooCommon,
     UsernameTaken,
     UserNotFound,
     ValidationFailed,
+    WrongPassword,
 )
 from ticketing.routers.bookings import ListedOut, listed
 from ticketing.routers.dependencies import (
@@ -19,9 +21,11 @@ from ticketing.routers.dependencies import (
     Cursor,
     In,
     Limit,
+    LoggedIn,
     Out,
     PageOut,
     Parts,
+    ReadsBookings,
     Text,
     Time,
     UserId,
@@ -29,13 +33,18 @@ from ticketing.routers.dependencies import (
     parts,
     problems,
 )
+from ticketing.security import MIN_PASSWORD, Caller
+from ticketing.tables import User
 
 router = APIRouter(prefix="/api/users", tags=["users"])
 
 Username = Annotated[
     str, Field(min_length=3, max_length=30, pattern=r"^[A-Za-z0-9._-]+$", examples=["ada"])
 ]
-Password = Annotated[Text, Field(min_length=8, max_length=128, examples=["correct horse battery"])]
+Password = Annotated[
+    Text, Field(min_length=MIN_PASSWORD, max_length=128, examples=["correct horse battery"])
+]
+CurrentPassword = Annotated[Text, Field(max_length=128, examples=["correct horse battery"])]
 
 
 class Register(In):
@@ -45,11 +54,17 @@ class Register(In):
     password: Password
 
 
-class Login(In):
-    """Credentials; whether they could exist at all is not said before they are checked."""
+class ChangePassword(In):
+    """The password as it is, and as it shall be."""
 
-    username: Annotated[Text, Field(max_length=128, examples=["ada"])]
-    password: Annotated[Text, Field(max_length=128, examples=["correct horse battery"])]
+    current_password: CurrentPassword
+    new_password: Password
+
+
+class DeleteAccount(In):
+    """The password, so that a borrowed token is not enough."""
+
+    password: CurrentPassword
 
 
 class UserOut(Out):
@@ -60,65 +75,22 @@ class UserOut(Out):
     created_at: Time
 
 
-class TokenOut(Out):
-    """An access token: send it as `Authorization: Bearer <token>`."""
-
-    token: str = Field(examples=["eyJhbGciOi….eyJzdWIiOi….KMUFsIDTnF…"])
-    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - RFC 6750's word
-    expires_in: int = Field(description="Seconds that the token lives.", examples=[3600])
-    user_id: UserId
-
-
 @router.post(
     "/register",
     operation_id="register",
     summary="Make an account",
     status_code=201,
-    responses=problems(UsernameTaken, body=True),
+    responses=problems(UsernameTaken, PasswordTooCommon, body=True),
 )
 async def register(body: Register, request: Request) -> UserOut:
-    """Make an account. Names that differ only in case are the same name."""
+    """Make an account. Names that differ only in case are the same name.
+
+    The commonest passwords are refused, and those that are little more than the username.
+    """
     have = parts(request)
+    have.passwords.require_uncommon(body.password, body.username)
     user = await have.users.add(body.username, await have.passwords.hash(body.password))
     return UserOut.model_validate(user)
-
-
-@router.post(
-    "/login",
-    operation_id="login",
-    summary="Get an access token",
-    responses=problems(InvalidCredentials, body=True),
-)
-async def login(body: Login, request: Request) -> TokenOut:
-    """Exchange a username and a password for a token that lives an hour.
-
-    The answer to a wrong password is the same, and takes as long, as to a name that nobody has.
-    """
-    return await _authenticate(parts(request), body.username, body.password)
-
-
-@router.post("/token", include_in_schema=False)
-async def token(
-    request: Request,
-    username: Annotated[Text, Form(max_length=128)],
-    password: Annotated[Text, Form(max_length=128)],
-) -> dict[str, str | int]:
-    """Log in by form, as the docs page's Authorize button does (RFC 6749, section 4.3)."""
-    issued = await _authenticate(parts(request), username, password)
-    return {
-        "access_token": issued.token,
-        "token_type": issued.token_type,
-        "expires_in": issued.expires_in,
-    }
-
-
-async def _authenticate(have: Parts, username: str, password: str) -> TokenOut:
-    user = await have.users.find_by_name(username)
-    if not await have.passwords.verify(password, user.password_hash if user else None) or not user:
-        raise InvalidCredentials
-    return TokenOut(
-        token=have.tokens.issue(user.id), expires_in=have.tokens.lifetime, user_id=user.id
-    )
 
 
 @router.get(
@@ -132,14 +104,66 @@ async def me(caller: Authenticated, request: Request) -> UserOut:
     return UserOut.model_validate(await parts(request).users.get(caller.id))
 
 
+@router.delete(
+    "/me",
+    operation_id="deleteMe",
+    summary="Delete my account",
+    status_code=204,
+    response_class=Response,
+    responses=problems(NotAuthenticated, InsufficientScope, WrongPassword, UserNotFound, body=True),
+)
+async def delete(body: DeleteAccount, caller: LoggedIn, request: Request) -> None:
+    """Forget who the caller is: the name, which is free again, the password, sessions and keys.
+
+    Bookings and events stay as they are, of nobody in particular: cancel first what you will not
+    use, so that the next in line gets the place.
+    """
+    have = parts(request)
+    user, password_hash = await _confirmed(have, caller, body.password)
+    await have.users.delete(user.id, password_hash)
+
+
+@router.post(
+    "/me/password",
+    operation_id="changePassword",
+    summary="Change my password",
+    status_code=204,
+    response_class=Response,
+    responses=problems(
+        NotAuthenticated,
+        InsufficientScope,
+        WrongPassword,
+        UserNotFound,
+        PasswordTooCommon,
+        body=True,
+    ),
+)
+async def change_password(body: ChangePassword, caller: LoggedIn, request: Request) -> None:
+    """Change the password, and end all other sessions of the caller. API keys stay."""
+    have = parts(request)
+    user, password_hash = await _confirmed(have, caller, body.current_password)
+    have.passwords.require_uncommon(body.new_password, user.username)
+    new_hash = await have.passwords.hash(body.new_password)
+    await have.users.change_password(user.id, password_hash, new_hash, keep=caller.credential)
+
+
+async def _confirmed(have: Parts, caller: Caller, password: str) -> tuple[User, str]:
+    """Return the caller and the hash that the password fits. Raises WrongPassword."""
+    user = await have.users.get(caller.id)
+    fits, _ = await have.passwords.verify(password, user.password_hash)
+    if user.password_hash is None or not fits:
+        raise WrongPassword
+    return user, user.password_hash
+
+
 @router.get(
     "/me/bookings",
     operation_id="listMyBookings",
     summary="My bookings, newest first",
-    responses=problems(NotAuthenticated, InvalidCursor, ValidationFailed),
+    responses=problems(NotAuthenticated, InsufficientScope, InvalidCursor, ValidationFailed),
 )
 async def my_bookings(
-    caller: Authenticated, request: Request, limit: Limit = 20, cursor: Cursor = None
+    caller: ReadsBookings, request: Request, limit: Limit = 20, cursor: Cursor = None
 ) -> PageOut[ListedOut]:
     """List the caller's bookings of every status, newest first."""
     page = await parts(request).bookings.of_user(

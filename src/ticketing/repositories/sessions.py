@@ -1,0 +1,159 @@
+"""Logins: their sessions and refresh tokens."""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing import telemetry
+from ticketing.database import Statement, driver
+from ticketing.errors import InvalidRefreshToken
+from ticketing.repositories.access import REVOKED
+from ticketing.security import AccessList, digest, new_refresh_token
+from ticketing.tables import uuid7
+
+# The lock has it wait for a change of password that is under way, which ends all sessions, and
+# that in turn for this: none comes into being by an old password.
+START: Final = Statement(
+    """
+    WITH owner AS (
+        SELECT id FROM users WHERE id = :user AND password_hash = :password_hash FOR SHARE
+    ), started AS (
+        INSERT INTO sessions (id, user_id, expires_at)
+        SELECT CAST(:id AS uuid), id,
+            now() + make_interval(secs => least(CAST(:idle AS float8), CAST(:longest AS float8)))
+        FROM owner
+        RETURNING id, user_id, expires_at
+    ), token AS (
+        INSERT INTO refresh_tokens (hash, session_id) SELECT CAST(:hash AS bytea), id FROM started
+    )
+    SELECT id, user_id, CAST(extract(epoch FROM expires_at - now()) AS integer) AS remaining
+    FROM started
+    """
+)
+
+# One statement: of two that come with the same token, the second waits for the first to have the
+# session, then finds the token used. The session is locked first, as by those that end it.
+ROTATE: Final = Statement(
+    """
+    WITH held AS (
+        SELECT sessions.id FROM refresh_tokens JOIN sessions ON sessions.id = session_id
+        WHERE hash = :old AND expires_at > now()
+        FOR UPDATE OF sessions
+    ), used AS (
+        UPDATE refresh_tokens SET used_at = now() FROM held
+        WHERE hash = :old AND used_at IS NULL
+        RETURNING held.id
+    ), extended AS (
+        UPDATE sessions SET expires_at = least(
+            now() + make_interval(secs => :idle), created_at + make_interval(secs => :longest)
+        )
+        FROM used WHERE sessions.id = used.id
+        RETURNING sessions.id, user_id, expires_at
+    ), token AS (
+        INSERT INTO refresh_tokens (hash, session_id) SELECT CAST(:hash AS bytea), id FROM used
+    )
+    SELECT id, user_id, CAST(extract(epoch FROM expires_at - now()) AS integer) AS remaining
+    FROM extended
+    """
+)
+
+END_REUSED: Final = Statement(
+    f"""
+    WITH ended AS (
+        DELETE FROM sessions USING refresh_tokens
+        WHERE sessions.id = session_id AND hash = :hash AND used_at IS NOT NULL
+        RETURNING sessions.id, user_id
+    ), {REVOKED}
+    """  # noqa: S608 - our own text
+)
+END: Final = Statement(
+    f"WITH ended AS (DELETE FROM sessions WHERE id = :id RETURNING id, user_id), {REVOKED}"  # noqa: S608 - our own text
+)
+END_OTHERS: Final = Statement(
+    f"""
+    WITH ended AS (
+        DELETE FROM sessions
+        WHERE user_id = :user AND id IS DISTINCT FROM CAST(:keep AS uuid)
+        RETURNING id, user_id
+    ), {REVOKED}
+    """  # noqa: S608 - our own text
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session as its person gets it."""
+
+    id: UUID
+    user_id: UUID
+    refresh_token: str
+    refresh_expires_in: int
+
+
+class SessionRepository:
+    """Starts, continues and ends sessions."""
+
+    def __init__(self, engine: AsyncEngine, access: AccessList, *, idle: int, longest: int) -> None:
+        """End a session that was not refreshed for `idle` seconds, and any after `longest`."""
+        self._engine = engine
+        self._access = access
+        self._lifetimes = {"idle": float(idle), "longest": float(longest)}
+
+    async def start(self, user_id: UUID, password_hash: str) -> Session | None:
+        """Start a session, or return None if the password was changed since it was verified."""
+        token = new_refresh_token()
+        async with driver(self._engine) as connection:
+            rows = await START.fetch(
+                connection,
+                id=uuid7(),
+                user=user_id,
+                password_hash=password_hash,
+                hash=digest(token),
+                **self._lifetimes,
+            )
+        return _session(rows[0], token, "session.started") if rows else None
+
+    async def refresh(self, token: str) -> Session:
+        """Exchange a refresh token for the next one; each is good for one exchange.
+
+        One that comes again was stolen, from whoever came first or second: the session ends
+        (RFC 9700, section 4.14.2). Raises InvalidRefreshToken.
+        """
+        fresh = new_refresh_token()
+        hashes = {"old": digest(token), "hash": digest(fresh)}
+        async with driver(self._engine) as connection:
+            rows = await ROTATE.fetch(connection, **hashes, **self._lifetimes)
+            reused = [] if rows else await END_REUSED.fetch(connection, hash=digest(token))
+        if rows:
+            return _session(rows[0], fresh, "session.refreshed")
+        for row in reused:
+            telemetry.log.warning("session.reused", userId=row["user_id"], sessionId=row["id"])
+        ended(self._access, reused)
+        raise InvalidRefreshToken
+
+    async def end(self, session_id: UUID) -> None:
+        """End the session."""
+        async with driver(self._engine) as connection:
+            rows = await END.fetch(connection, id=session_id)
+        ended(self._access, rows)
+
+    async def end_all(self, user_id: UUID) -> None:
+        """End all sessions of the user."""
+        async with driver(self._engine) as connection:
+            rows = await END_OTHERS.fetch(connection, user=user_id, keep=None)
+        ended(self._access, rows)
+
+
+def ended(access: AccessList, rows: list[asyncpg.Record]) -> None:
+    """Have this process refuse the sessions that ended, and log them."""
+    access.revoke(row["id"] for row in rows)
+    for row in rows:
+        telemetry.log.info("session.ended", userId=row["user_id"], sessionId=row["id"])
+
+
+def _session(row: asyncpg.Record, token: str, fact: str) -> Session:
+    telemetry.log.info(fact, userId=row["user_id"], sessionId=row["id"])
+    return Session(row["id"], row["user_id"], token, row["remaining"])

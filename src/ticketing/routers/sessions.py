@@ -1,0 +1,160 @@
+"""Logging in, staying logged in, and logging out."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Request, Response
+from pydantic import Field
+
+from ticketing import telemetry
+from ticketing.errors import (
+    InsufficientScope,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    NotAuthenticated,
+)
+from ticketing.repositories.sessions import Session
+from ticketing.routers.dependencies import (
+    In,
+    LoggedIn,
+    Out,
+    Parts,
+    Text,
+    UserId,
+    parts,
+    problems,
+)
+
+router = APIRouter(prefix="/api/users", tags=["sessions"])
+
+
+class Login(In):
+    """Credentials; whether they could exist at all is not said before they are checked."""
+
+    username: Annotated[Text, Field(max_length=128, examples=["ada"])]
+    password: Annotated[Text, Field(max_length=128, examples=["correct horse battery"])]
+
+
+class Refresh(In):
+    """The refresh token of the last login or refresh."""
+
+    refresh_token: Annotated[
+        Text, Field(max_length=128, examples=["3q2-7wJVf0bX9cTnKl4uYdEaGhRsZpMoIiWvCy1xQ8A"])
+    ]
+
+
+class Logout(In):
+    """Which sessions to end."""
+
+    everywhere: bool = Field(
+        default=False, description="All sessions of mine, instead of this one.", examples=[True]
+    )
+
+
+class TokenOut(Out):
+    """An access token, to be sent as `Authorization: Bearer <token>`, and how to get the next."""
+
+    token: str = Field(examples=["eyJhbGciOi….eyJzdWIiOi….KMUFsIDTnF…"])
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - RFC 6750's word
+    expires_in: int = Field(description="Seconds that the token lives.", examples=[3600])
+    refresh_token: str = Field(
+        description="Good for one `POST /api/users/refresh`.",
+        examples=["3q2-7wJVf0bX9cTnKl4uYdEaGhRsZpMoIiWvCy1xQ8A"],
+    )
+    refresh_expires_in: int = Field(
+        description="Seconds after which the session ends, unless it is refreshed.",
+        examples=[1_209_600],
+    )
+    user_id: UserId
+
+
+@router.post(
+    "/login",
+    operation_id="login",
+    summary="Get an access token",
+    responses=problems(InvalidCredentials, body=True),
+)
+async def login(body: Login, request: Request) -> TokenOut:
+    """Exchange a username and a password for a token that lives an hour, and start a session.
+
+    The answer to a wrong password is the same, and takes as long, as to a name that nobody has.
+    """
+    return await _authenticate(parts(request), body.username, body.password)
+
+
+@router.post("/token", include_in_schema=False)
+async def token(
+    request: Request,
+    username: Annotated[Text, Form(max_length=128)],
+    password: Annotated[Text, Form(max_length=128)],
+) -> dict[str, str | int]:
+    """Log in by form, as the docs page's Authorize button does (RFC 6749, section 4.3)."""
+    issued = await _authenticate(parts(request), username, password)
+    return {
+        "access_token": issued.token,
+        "token_type": issued.token_type,
+        "expires_in": issued.expires_in,
+    }
+
+
+@router.post(
+    "/refresh",
+    operation_id="refresh",
+    summary="Get the next access token",
+    responses=problems(InvalidRefreshToken, body=True),
+)
+async def refresh(body: Refresh, request: Request) -> TokenOut:
+    """Exchange the refresh token for the next pair of tokens.
+
+    A refresh token is good for one exchange: keep the new one. If one comes a second time, it is
+    in two hands, and the session ends.
+    """
+    have = parts(request)
+    return _issued(have, await have.sessions.refresh(body.refresh_token))
+
+
+@router.post(
+    "/logout",
+    operation_id="logout",
+    summary="End this session, or all",
+    status_code=204,
+    response_class=Response,
+    responses=problems(NotAuthenticated, InsufficientScope, body=True),
+)
+async def logout(body: Logout, caller: LoggedIn, request: Request) -> None:
+    """End the session that the token belongs to, or all sessions of the caller.
+
+    Their tokens are refused from now on, everywhere within seconds. API keys stay.
+    """
+    have = parts(request)
+    if body.everywhere:
+        await have.sessions.end_all(caller.id)
+    else:
+        await have.sessions.end(caller.credential)
+
+
+async def _authenticate(have: Parts, username: str, password: str) -> TokenOut:
+    while True:
+        user = await have.users.find_by_name(username)
+        hashed = user.password_hash if user else None
+        fits, better = await have.passwords.verify(password, hashed)
+        if user is None or hashed is None or not fits:
+            telemetry.log.info("session.refused", userId=user.id if user else None)
+            raise InvalidCredentials
+        if better is not None:
+            await have.users.upgrade_password(user.id, hashed, better)
+        session = await have.sessions.start(user.id, better or hashed)
+        if session is not None:
+            return _issued(have, session)
+        # The hash was changed meanwhile, by another login that upgraded it or for a new password.
+
+
+def _issued(have: Parts, session: Session) -> TokenOut:
+    # No access token outlives its session, so that who ends a session finds it.
+    lifetime = min(have.tokens.lifetime, session.refresh_expires_in)
+    return TokenOut(
+        token=have.tokens.issue(session.user_id, session.id, lifetime),
+        expires_in=lifetime,
+        refresh_token=session.refresh_token,
+        refresh_expires_in=session.refresh_expires_in,
+        user_id=session.user_id,
+    )

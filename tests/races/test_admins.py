@@ -1,0 +1,41 @@
+"""`ticketing user promote` beside a running service, and without one."""
+
+import asyncio
+import subprocess
+from pathlib import Path
+
+import httpx
+
+from tests.people import Visitor
+from tests.serving import TICKETING, serving
+
+
+def ticketing(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*TICKETING, *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+async def test_an_admin_is_made_beside_the_service_and_unmade_without_it(open_dir: Path) -> None:
+    with serving(open_dir, "--workers", "2") as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+            ada, eve = [await Visitor(client).register() for _ in range(2)]
+            path = f"/api/events/{await ada.organise()}/bookings"
+            assert (await eve.get(path)).status_code == 403
+            done = await asyncio.to_thread(ticketing, open_dir, "user", "promote", eve.username)
+            assert (done.returncode, done.stdout) == (0, f"{eve.username} is an admin.\n")
+            await asyncio.sleep(3)  # every worker has learnt of it
+            for _ in range(20):
+                assert (await eve.get(path)).status_code == 200
+    done = ticketing(open_dir, "user", "demote", eve.username)
+    assert (done.returncode, done.stdout) == (0, f"{eve.username} is no admin.\n")
+    done = ticketing(open_dir, "user", "promote", "nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "ticketing: there is no user 'nobody'"
+
+
+def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TICKETING_DATABASE_URL=postgresql://ada@127.0.0.1:1/none\n")
+    done = ticketing(tmp_path, "user", "promote", "ada")
+    assert done.returncode == 1
+    assert "can't be reached" in done.stderr

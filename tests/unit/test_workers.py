@@ -1,0 +1,34 @@
+import asyncio
+
+from ticketing.workers import repeating
+
+
+async def test_work_is_done_before_the_context_and_again_until_its_end() -> None:
+    done: list[int] = []
+
+    async def work() -> None:
+        done.append(len(done))
+
+    async with repeating("test", work, every=0.001):
+        assert done[0] == 0
+        async with asyncio.timeout(10):
+            while len(done) < 3:  # noqa: ASYNC110 - the loop tells nobody
+                await asyncio.sleep(0)
+    ended = list(done)
+    await asyncio.sleep(0.01)
+    assert done == ended
+
+
+async def test_work_under_way_is_cut_short_at_the_end() -> None:
+    is_second = False
+    started = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal is_second
+        if is_second:
+            started.set()
+            await asyncio.Event().wait()
+        is_second = True
+
+    async with repeating("test", work, every=0):
+        await started.wait()
