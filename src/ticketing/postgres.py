@@ -30,6 +30,8 @@ from ticketing.telemetry import log
 
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 30.0
+HANGS: Final = 2.0
+"""Seconds after which a server that lost its guard, and was told to stop, is told to drop all."""
 RETRY_PAUSE: Final = 0.2
 """Seconds between two attempts to start a server again that died."""
 SOCKET_PATH: Final = re.compile(r"[A-Za-z0-9/._-]{1,90}")
@@ -38,12 +40,21 @@ part two of them, and other characters mean something in an address."""
 
 # Runs the server and waits for the end of its own standard input, whose other end only the
 # service holds: when the service is gone, even by kill -9, the server is stopped. It is told more
-# than once, for it is deaf until it has set up its signals. When the server ends, so does this.
+# than once, for it is deaf until it has set up its signals; and after 5 s to drop everything, for
+# PostgreSQL 18 hangs if it is told while it recovers from a crash of its backends. When the server
+# ends, so does this.
 GUARD: Final = """
 trap "" INT TERM HUP
 exec 3<&0
 "$@" 3<&- & server=$!
-{ read -r _; while kill -INT $server; do sleep 0.2; done; } <&3 2>/dev/null & reader=$!
+{
+    read -r _
+    left=25
+    while kill -$([ $left -gt 0 ] && echo INT || echo QUIT) $server; do
+        sleep 0.2
+        left=$((left - 1))
+    done
+} <&3 2>/dev/null & reader=$!
 wait $server
 kill -KILL $reader
 """
@@ -323,7 +334,7 @@ class Embedded:
             raise StartupError(f"PostgreSQL died and could not be started again: see {self._log}")
         elif not is_alive and now >= self._retry_at:
             self._release_guard()
-            if _is_gone(self._cluster):
+            if _is_gone(self._cluster, hangs=now - self._died_at > HANGS):
                 self._launch()
                 self._retry_at = now + RETRY_PAUSE
 
@@ -341,7 +352,11 @@ class Embedded:
         return found is not None and found.is_ready and _is_server(found.pid, self._cluster)
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        """Start the server under its guard."""
+        """Start the server under its guard. None may be left of one before it."""
+        # By its id PostgreSQL would take any process that has it now for the old server, also one
+        # that has ended and that nobody has seen to.
+        for stale in self.sockets.glob(".s.PGSQL.*"):
+            stale.unlink(missing_ok=True)
         settings = [f"--{name}={value}" for name, value in self._parameters.items()]
         with self._log.open("ab") as log_file:
             self._guard = subprocess.Popen(
@@ -373,9 +388,9 @@ class Embedded:
         self._guard = None
 
     def _wait_until_gone(self) -> None:
-        deadline = time.monotonic() + STOP_TIMEOUT
-        while not _is_gone(self._cluster):
-            if time.monotonic() > deadline:
+        started_at = time.monotonic()
+        while not _is_gone(self._cluster, hangs=time.monotonic() - started_at > HANGS):
+            if time.monotonic() - started_at > STOP_TIMEOUT:
                 raise StartupError(f"the PostgreSQL of {self._cluster} does not stop")
             time.sleep(0.05)
 
@@ -433,17 +448,24 @@ def _is_server(pid: int, cluster: Path) -> bool:
     except (ProcessLookupError, PermissionError):  # gone, or somebody else's
         return False
     process = Path(f"/proc/{pid}")
-    # Where there is no /proc, as on macOS, the pid file is all there is to go by.
-    return not process.exists() or (process / "cwd").resolve() == cluster
+    if not Path("/proc/self").exists():
+        return True  # As on macOS: the pid file is all there is to go by.
+    try:
+        return (process / "cwd").resolve(strict=True) == cluster
+    except OSError:  # It has ended just now, or ended and nobody has seen to it.
+        return False
 
 
-def _is_gone(cluster: Path) -> bool:
-    """Whether nothing is left of a server; what is left is told to go. The lock must be ours."""
+def _is_gone(cluster: Path, *, hangs: bool) -> bool:
+    """Whether nothing is left of a server; what is left is told to go. The lock must be ours.
+
+    One that `hangs` is told to drop everything, of which it loses nothing that was committed.
+    """
     found = _postmaster(cluster)
     if found is not None and _is_server(found.pid, cluster):
         # Its service and its guard were killed.
         with suppress(ProcessLookupError):
-            os.kill(found.pid, signal.SIGINT)
+            os.kill(found.pid, signal.SIGQUIT if hangs else signal.SIGINT)
         return False
     if orphans := _orphans(cluster):
         # Without their server they are of no use, and hold the memory that a new one needs.

@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Final
@@ -67,10 +68,31 @@ class Server(uvicorn.Server):
         self.config.encoded_headers = [*self.config.encoded_headers, _CLOSE]
         if not self._retiring:
             await self._serve_until(time.monotonic() + self._drain)
-        for server in self.servers:
-            server.close()
+        await self._stop_accepting(sockets or [])
         await self._serve_until(time.monotonic() + LINGER, while_connected=True)
         await super().shutdown(sockets)
+
+    async def _stop_accepting(self, sockets: list[socket.socket]) -> None:
+        """Take in whoever is in the queue of each socket, and close it in the same breath."""
+        queues = [] if self._retiring else [each.dup() for each in sockets]
+        for server in self.servers:
+            server.close()
+        taken = []
+        for queue in queues:
+            with queue, suppress(OSError):
+                while True:
+                    taken.append(queue.accept()[0])
+        loop = asyncio.get_running_loop()
+        for each in taken:
+            await loop.connect_accepted_socket(self._protocol, each)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        return protocol
 
     async def _serve_until(self, deadline: float, *, while_connected: bool = False) -> None:
         tick = 0

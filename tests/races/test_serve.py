@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -55,7 +55,8 @@ def wait_until_gone(pids: Iterable[int]) -> None:
 
 def kill(pids: Iterable[int]) -> None:
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it goes with its parent
+            os.kill(pid, signal.SIGKILL)
 
 
 def worker_of(service: Service) -> int:
