@@ -66,7 +66,7 @@ def restore(
         except postgres.InUse as error:
             raise StartupError(f"{error}: stop it first") from None
         if not force and _execute(server.sockets, TABLES, database="postgres") != "0":
-            raise StartupError(f"{data_dir} holds data: --force replaces them")
+            raise StartupError(f"{server.data_dir} holds data: --force replaces them")
         _execute(server.sockets, f"DROP DATABASE IF EXISTS {FRESH}")
         _execute(server.sockets, f"DROP DATABASE IF EXISTS {OLD}")
         _execute(server.sockets, f"CREATE DATABASE {FRESH} TEMPLATE template0")
@@ -80,10 +80,11 @@ def restore(
                 f"ALTER DATABASE postgres RENAME TO {OLD};"
                 f" ALTER DATABASE {FRESH} RENAME TO postgres",
             )
-        except BaseException:
-            with suppress(StartupError):
+        except StartupError as error:
+            with suppress(StartupError):  # The next one does, if this can't.
                 _execute(server.sockets, f"DROP DATABASE IF EXISTS {FRESH}")
-            raise
+            reason = f"{source} can't be restored, and nothing was changed: {error}"
+            raise StartupError(reason) from error
         _execute(server.sockets, f"DROP DATABASE {OLD}")
 
 

@@ -46,6 +46,7 @@ async def test_a_rolling_restart_fails_no_request(
         people, event_id = await crowd(service)
         async with load(service.url, people, event_id, keep_alive=keep_alive) as found:
             for times in (1, 2):
+                # The second also finds workers that have just started.
                 service.process.send_signal(signal.SIGHUP)
                 await restarted(open_dir, times)
         assert found.unanswered == found.refused == 0
