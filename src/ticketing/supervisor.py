@@ -22,6 +22,8 @@ STEADY: Final = 10.0
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 10.0
 """Seconds before a worker that keeps dying is started again, doubled each time from the first."""
+LONGEST_OUTAGE: Final = 1.0
+"""The same of one that came to serve: it may do so again, and to be without is worse."""
 
 _spawn = get_context("spawn")
 
@@ -154,7 +156,8 @@ class Supervisor:
         place.worker = None
         # The first is replaced at once: it may have been killed by mistake.
         pause = FIRST_PAUSE * 2 ** min(place.deaths - 2, 10) if place.deaths > 1 else 0.0
-        place.not_before = now + min(pause, LONGEST_PAUSE)
+        longest = LONGEST_OUTAGE if worker.is_ready else LONGEST_PAUSE
+        place.not_before = now + min(pause, longest)
 
     def _restart(self) -> None:
         """Replace each worker by one that is ready; if one does not get ready, keep the rest."""
