@@ -25,6 +25,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from ticketing.errors import (
     Busy,
@@ -99,10 +100,12 @@ def connect(
     return engine
 
 
-def _refuse_closed(connection: AdaptedConnection, *_: object) -> None:
+def _refuse_closed(connection: AdaptedConnection, record: ConnectionPoolEntry, _: object) -> None:
     """Have the pool connect anew where the server was restarted, before a request finds out."""
-    if cast("Driver", connection.driver_connection).is_closed():
+    # Not one that was made just now: the pool tries twice and then has no error that says why.
+    if record.info.get("was used") and cast("Driver", connection.driver_connection).is_closed():
         raise DisconnectionError
+    record.info["was used"] = True
 
 
 class Statement:
