@@ -48,7 +48,8 @@ def family(pid: int) -> dict[int, str]:
 
 def wait_until_gone(pids: Iterable[int]) -> None:
     deadline = time.monotonic() + PATIENCE
-    while left := processes().keys() & set(pids):
+    pids = set(pids)
+    while left := processes().keys() & pids:
         assert time.monotonic() < deadline, f"{left} stay behind"
         time.sleep(0.05)
 

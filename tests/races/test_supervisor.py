@@ -17,6 +17,8 @@ from ticketing.errors import StartupError
 from ticketing.server import RETIRE
 from ticketing.supervisor import Supervisor
 
+SERVING = Path("serving")
+"""Made by a worker that serves."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,21 +27,22 @@ def stubborn(ready: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(RETIRE, signal.SIG_IGN)
     ready.send("ready")
+    SERVING.touch()
     time.sleep(PATIENCE)
 
 
 def slow(ready: Connection) -> None:
     """Serve if it is the first; else never get to it."""
-    first = Path("first")
-    if not first.exists():
-        first.touch()
+    if not SERVING.exists():
         ready.send("ready")
+        SERVING.touch()
     time.sleep(PATIENCE)
 
 
 def leaving(ready: Connection) -> None:
     """Serve for a moment, and go without being asked."""
     ready.send("ready")
+    SERVING.touch()
     time.sleep(0.2)
 
 
@@ -70,10 +73,9 @@ def supervised(
 
         try:
             deadline = time.monotonic() + PATIENCE
-            while len(family(process.pid)) < 3:  # with the tracker of resources
+            while not (cwd / SERVING).exists():
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
-            time.sleep(1.0)  # in which the worker sets its signals
             yield process, said
         finally:
             relatives = family(process.pid) if process.poll() is None else {}
@@ -96,8 +98,8 @@ def test_a_worker_that_does_not_retire_is_killed_once_it_is_replaced(tmp_path: P
         process.send_signal(signal.SIGHUP)
         said("worker.killed")
         said("service.restarted")
-        new = family(process.pid)
-        assert len(old.keys() - new.keys()) == len(new.keys() - old.keys()) == 1
+        wait_until_gone(pid for pid, command in old.items() if "spawn_main" in command)
+        assert any("spawn_main" in command for command in family(process.pid).values())
         process.send_signal(signal.SIGINT)
         said("failed: a server process did not stop in time, and was killed")
 
