@@ -1,13 +1,16 @@
 """`ticketing serve` as a process of its own, as an operator runs it."""
 
+import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -66,6 +69,19 @@ def serving(
             # The whole session: nothing outlives this, also if the body killed the parent.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def logged(folder: Path, event: str) -> list[dict[str, Any]]:
+    """Return what the service that was run in `folder` has logged of one kind."""
+    lines = (folder / "logs" / "combined.log").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["event"] == event]
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what another process does. Raises TimeoutError."""
+    async with asyncio.timeout(PATIENCE):
+        while not await condition():  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(0.02)
 
 
 def _address(process: subprocess.Popen[str], console: Path) -> str:

@@ -1,6 +1,23 @@
-"""`python -m ticketing` is the `ticketing` command."""
+"""The start of the `ticketing` command and of `python -m ticketing`, light and quiet."""
 
-from ticketing.cli import main
+import os
+import signal
+from types import FrameType
+
+
+def main() -> None:
+    """Run the command; interrupted while it is still being loaded, it leaves without a word."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    from ticketing import cli  # noqa: PLC0415 - takes a second, in which somebody may think better
+
+    cli.main()
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    # Not by an exception, which would arise in the midst of an import. Nothing is open yet.
+    os._exit(128 + number)
+
 
 if __name__ == "__main__":
     main()

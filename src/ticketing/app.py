@@ -157,6 +157,7 @@ def create_app(settings: Settings) -> FastAPI:
         ],
     )
     app.state.parts = parts
+    app.state.stopping = False
     # The routes themselves: an included router is matched anew, route by route, at every request,
     # and takes a quarter of its time. What a sale calls comes first.
     sale = (bookings.sale, events.router, events.sale)

@@ -12,28 +12,29 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Final
 
 import typer
-from fastapi import FastAPI
 from pydantic import SecretStr
 from uvicorn import Config
-from uvicorn.supervisors import Multiprocess
-from uvicorn.supervisors.multiprocess import Process
 
-from ticketing import __version__, database, postgres, telemetry
+from ticketing import __version__, backup, database, postgres, telemetry
 from ticketing.app import create_app
 from ticketing.errors import StartupError, UserNotFound
 from ticketing.repositories.access import AccessRepository
 from ticketing.security import AccessList
+from ticketing.server import LINGER, RETIRE, Server
 from ticketing.settings import Settings
+from ticketing.supervisor import Supervisor
 
 GRACE: Final = 30
 """Seconds that requests under way get to finish when the service stops."""
-LET_GO: Final = 2.0
+CLOSING: Final = 15
+"""Seconds after them in which a worker closes what it has open, or is killed."""
+LET_GO: Final = 5.0
 """Seconds in which the workers of a service that was killed have let go of its port."""
 
 cli = typer.Typer(
@@ -45,20 +46,25 @@ cli = typer.Typer(
 user = typer.Typer(help="Say who is an admin of the site.", no_args_is_help=True)
 cli.add_typer(user, name="user")
 
+DataDir = Annotated[Path | None, typer.Option(help="Where the embedded PostgreSQL keeps its data.")]
+
 
 def main() -> None:
     """Run the command; a StartupError ends it with one line and status 1."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     try:
         cli()
     except StartupError as error:
         sys.stderr.write(f"ticketing: {error}\n")
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # It has ended, but for the interpreter.
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    # While the database starts; later the server's own handler takes over.
-    sys.exit(128 + signal.SIGTERM)
+def _leave(number: int, _frame: FrameType | None) -> None:
+    # Past everything that has to be closed. While it serves, the supervisor takes signals.
+    sys.exit(128 + number)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
@@ -83,21 +89,24 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option(help="Server processes.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Where the embedded PostgreSQL keeps its data.")
-    ] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Run the service, on an embedded PostgreSQL unless TICKETING_DATABASE_URL is set."""
     settings = Settings.load(host=host, port=port, workers=workers, data_dir=data_dir)
     telemetry.configure(settings.log_dir, settings.log_level)
-    with _listening(settings.host, settings.port) as listener, _database(settings) as complete:
+    with (
+        _listening(settings.host, settings.port) as listener,
+        _database(settings) as (complete, watch),
+    ):
         _welcome(complete, listener, embedded=settings.database_url is None)
-        # Always supervised, one worker too: a worker that dies is replaced.
-        config = server_config(partial(_worker, complete), complete.workers)
-        supervisor = _Supervisor(config, [listener])
-        supervisor.run()
-    if supervisor.failed:
-        raise StartupError("a server process could not start: the log says why")
+        supervisor = Supervisor(
+            partial(_work, complete, listener),
+            complete.workers,
+            watch=watch,
+            patience=complete.drain + LINGER + GRACE + CLOSING,
+        )
+        # This process listens too: a connection in a queue that nobody serves would wait for ever.
+        supervisor.run(on_stopping=listener.close)
 
 
 def server_config(make_app: Callable[[], Any], workers: int) -> Config:
@@ -118,53 +127,24 @@ def server_config(make_app: Callable[[], Any], workers: int) -> Config:
     )
 
 
-class _Supervisor(Multiprocess):
-    """Replaces workers that die; stops if one fails by itself, which the next would do too."""
-
-    failed = False
-
-    def init_processes(self) -> None:
-        with _interrupts_for_parent_only():
-            super().init_processes()
-
-    def keep_subprocess_alive(self) -> None:
-        # Not uvicorn's: that waits for an answer from each worker, takes one that starts slowly
-        # for one that hangs, and hears no signal meanwhile.
-        for place, worker in enumerate(self.processes):
-            if worker.exitcode is None:
-                continue
-            if worker.exitcode > 0:
-                self.failed = True
-                self.should_exit.set()
-                return
-            telemetry.log.warning("worker.died", pid=worker.pid, signal=-worker.exitcode)
-            self.processes[place] = Process(self.config, self.sockets)
-            with _interrupts_for_parent_only():
-                self.processes[place].start()
-
-
-@contextmanager
-def _interrupts_for_parent_only() -> Iterator[None]:
-    """Have processes started inside never see Ctrl-C: their parent tells them to stop."""
-    resource_tracker.ensure_running()  # Would unblock it in the midst of the first start.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def _worker(settings: Settings) -> FastAPI:
-    """Make the application of a worker, which stops when its parent is gone, even by kill -9."""
+def _work(settings: Settings, listener: socket.socket, ready: Connection) -> None:
+    """Be a worker, which leaves when its parent is gone, even by kill -9."""
     parent = multiprocessing.parent_process()
     if parent is not None:
 
         def follow() -> None:
             parent.join()
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), RETIRE)
 
         threading.Thread(target=follow, daemon=True).start()
-    return create_app(settings)
+    app = create_app(settings)
+
+    def stopping() -> None:
+        app.state.stopping = True
+
+    config = server_config(lambda: app, settings.workers)
+    server = Server(config, drain=settings.drain, ready=ready, on_stopping=stopping)
+    server.run([listener])
 
 
 @cli.command()
@@ -220,20 +200,58 @@ def _change_admin(change: Callable[[AccessRepository, str], Awaitable[object]], 
 @contextmanager
 def _reachable(settings: Settings) -> Iterator[str]:
     """Yield the address of the database, be it embedded and served by another process or not."""
-    if settings.database_url is None and (url := postgres.running(_data_dir(settings))):
-        yield url
+    if settings.database_url is None and (sockets := postgres.server_of(_data_dir(settings))):
+        yield postgres.url_of(sockets)
         return
     # No token is signed here.
     unsigned = settings.model_copy(update={"jwt_secret": SecretStr("")})
-    with _database(unsigned) as complete:
+    with _database(unsigned) as (complete, _):
         assert complete.database_url is not None  # noqa: S101 - for mypy: it is complete
         yield complete.database_url.get_secret_value()
 
 
-def _data_dir(settings: Settings) -> Path:
-    if "data_dir" in settings.model_fields_set:
-        return settings.data_dir
-    return postgres.default_data_dir(settings.data_dir)
+@cli.command("backup")
+def back_up(
+    *,
+    file: Annotated[Path, typer.Argument(help="What to write.")],
+    data_dir: DataDir = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a backup of the embedded database, whether or not it is being served."""
+    settings = _of_embedded(data_dir)
+    backup.save(_data_dir(settings), file, force=force)
+    typer.echo(f"Wrote {file} ({file.stat().st_size:,} bytes).")
+
+
+@cli.command()
+def restore(
+    *,
+    file: Annotated[Path, typer.Argument(help="What `ticketing backup` wrote.")],
+    data_dir: DataDir = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the data that are there.")
+    ] = False,
+) -> None:
+    """Put a backup in place of the embedded database, while it is not being served."""
+    settings = _of_embedded(data_dir)
+    where = _data_dir(settings)
+    backup.restore(where, file, migrate=_migrate_restored, force=force)
+    typer.echo(f"Restored {file} to {where.resolve()}.")
+
+
+def _of_embedded(data_dir: Path | None) -> Settings:
+    settings = Settings.load(data_dir=data_dir)
+    if settings.database_url is not None:
+        raise StartupError(
+            "TICKETING_DATABASE_URL is set: back up and restore that database with pg_dump or by"
+            " point-in-time recovery (see docs/operations.md)"
+        )
+    return settings
+
+
+def _migrate_restored(url: str) -> None:
+    with database.naming_the_database(url):
+        database.upgrade(url)
 
 
 @contextmanager
@@ -269,28 +287,37 @@ def _bind(listener: socket.socket, address: tuple[Any, ...]) -> None:
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[Settings]:
-    """Yield settings whose database is up and migrated, and whose secret is known."""
+def _database(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]]]:
+    """Yield settings whose database is up and migrated, and whose secret is known.
+
+    And what keeps the embedded one up, if it is called often. Raises StartupError.
+    """
     if settings.database_url is not None:
         if settings.jwt_secret is None:
             raise StartupError("TICKETING_JWT_SECRET: is required with TICKETING_DATABASE_URL")
         database.check(settings.database_url.get_secret_value())
-        yield settings
+        yield settings, lambda: None
         return
-    data_dir = _data_dir(settings)
     # One worker more, for a rolling restart starts the new one before it stops the old.
     connections = str((settings.workers + 1) * (settings.pool_size + 1) + 20)
-    with postgres.embedded(data_dir, max_connections=connections) as running:
+    with postgres.embedded(_data_dir(settings), max_connections=connections) as running:
         with database.naming_the_database(running.url):
             database.upgrade(running.url)
         secret = settings.jwt_secret or SecretStr(postgres.secret(running.data_dir))
-        yield settings.model_copy(
+        complete = settings.model_copy(
             update={
                 "database_url": SecretStr(running.url),
                 "jwt_secret": secret,
                 "data_dir": running.data_dir,
             }
         )
+        yield complete, running.keep_up
+
+
+def _data_dir(settings: Settings) -> Path:
+    if "data_dir" in settings.model_fields_set:
+        return settings.data_dir
+    return postgres.default_data_dir(settings.data_dir)
 
 
 def _welcome(settings: Settings, listener: socket.socket, *, embedded: bool) -> None:

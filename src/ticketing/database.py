@@ -14,11 +14,18 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import AdaptedConnection, Connection, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DBAPIError,
+    DisconnectionError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from ticketing.errors import (
     Busy,
@@ -68,7 +75,7 @@ def connect(
     """
     # To asyncpg as it is: it knows libpq's parameters, such as sslmode, and SQLAlchemy does not.
     address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
         pool_size=pool_size,
         max_overflow=0,
@@ -92,6 +99,16 @@ def connect(
             },
         ),
     )
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(connection: AdaptedConnection, record: ConnectionPoolEntry, _: object) -> None:
+    """Have the pool connect anew where the server was restarted, before a request finds out."""
+    # Not one that was made just now: the pool tries twice and then has no error that says why.
+    if record.info.get("was used") and cast("Driver", connection.driver_connection).is_closed():
+        raise DisconnectionError
+    record.info["was used"] = True
 
 
 class Statement:

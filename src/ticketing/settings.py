@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     """The port to listen on; 0 takes a free one."""
     workers: int = Field(default=1, ge=1, le=64)
     """Server processes."""
+    drain: float = Field(default=1.0, ge=0, le=300)
+    """Seconds for which a service that is told to stop is not ready, and still accepts."""
     pool_size: int = Field(default=10, ge=2, le=100)
     """Database connections of one worker."""
     jwt_secret: Secret | None = None

@@ -151,7 +151,10 @@ def _render(
     fields = _json(event)
     head = f'{{"timestamp":"{now}","level":"{level}","event":'.encode() + _json(name)
     as_json = head + (b"," + fields[1:] if event else b"}") + b"\n"
-    as_text = f"{now[11:23]} {level:<7} {name} {fields.decode()}"
+    if "logger" in event:  # Where in a library it was said interests nobody at a console.
+        del event["logger"]
+        fields = _json(event)
+    as_text = f"{now[11:23]} {level:<7} {name}" + (f" {fields.decode()}" if event else "")
     if not as_text.isprintable():  # What could forge a second line or steer a terminal.
         as_text = as_text.encode("unicode_escape").decode()
     return (as_json, as_text + "\n"), {}

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 
 from tests.conftest import SECRET
 from tests.people import Person, Visitor
-from tests.serving import LISTENING, PATIENCE, TICKETING, Service, serving
+from tests.serving import LISTENING, PATIENCE, TICKETING, Service, logged, serving
 
 
 def processes() -> dict[int, tuple[int, str]]:
@@ -48,20 +48,34 @@ def family(pid: int) -> dict[int, str]:
 
 def wait_until_gone(pids: Iterable[int]) -> None:
     deadline = time.monotonic() + PATIENCE
-    while left := processes().keys() & set(pids):
+    pids = set(pids)
+    while left := processes().keys() & pids:
         assert time.monotonic() < deadline, f"{left} stay behind"
         time.sleep(0.05)
 
 
 def kill(pids: Iterable[int]) -> None:
     for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it goes with its parent
+            os.kill(pid, signal.SIGKILL)
+
+
+def workers_of(service: Service) -> list[int]:
+    every = family(service.process.pid).items()
+    return [pid for pid, command in every if "spawn_main" in command]
+
+
+def said(service: Service, what: str, *, times: int = 1) -> None:
+    """Wait until it is on the console."""
+    deadline = time.monotonic() + PATIENCE
+    while service.console.read_text().count(what) < times:
+        assert time.monotonic() < deadline, f"it never said {what}"
+        assert service.process.poll() is None, "it has ended"
+        time.sleep(0.05)
 
 
 def worker_of(service: Service) -> int:
-    (worker,) = (
-        pid for pid, command in family(service.process.pid).items() if "spawn_main" in command
-    )
+    (worker,) = workers_of(service)
     return worker
 
 
@@ -183,6 +197,70 @@ def test_a_worker_that_dies_is_replaced_and_one_that_cannot_start_ends_the_servi
         last = said.splitlines()[-1]
         assert last == "ticketing: a server process could not start: the log says why"
         wait_until_gone(relatives)
+
+
+def test_workers_that_keep_dying_are_replaced_ever_more_slowly(open_dir: Path) -> None:
+    with serving(open_dir, "--workers", "2") as service:
+        first, spared = workers_of(service)
+        started, deaths = time.monotonic(), 0
+        while time.monotonic() - started < 4:
+            doomed = set(workers_of(service)) - {spared}
+            kill(doomed)
+            wait_until_gone(doomed)
+            deaths += len(doomed)
+            assert httpx.get(service.url + "/livez", timeout=PATIENCE).status_code == 200
+        assert first not in workers_of(service)
+        # At once, after 0.25 s, 0.5 s, 1 s, 2 s.
+        assert 3 <= deaths <= 6
+        assert len(logged(open_dir, "worker.died")) == deaths
+        assert service.stop() == 0
+
+
+def test_one_worker_that_cannot_start_does_not_end_those_that_serve(open_dir: Path) -> None:
+    with serving(open_dir, "--workers", "2") as service:
+        said(service, "Application startup complete.", times=2)
+        first, spared = workers_of(service)
+        logs = open_dir / "logs"
+        logs.rename(open_dir / "logs.old")
+        logs.write_text("in the way of the next worker")
+        kill([first])
+        wait_until_gone([first])
+        service.process.send_signal(signal.SIGHUP)
+        said(service, "service.restart_failed")
+        assert spared in workers_of(service)
+        assert httpx.get(service.url + "/livez", timeout=PATIENCE).status_code == 200
+        logs.unlink()
+        service.process.send_signal(signal.SIGHUP)
+        said(service, "service.restarted")
+        assert spared not in workers_of(service)
+        assert httpx.get(service.url + "/readyz", timeout=PATIENCE).status_code == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_thinks_better_of_it_while_it_starts_gets_no_traceback(
+    open_dir: Path, number: signal.Signals
+) -> None:
+    for tenth in (1, 3, 5, 7, 8, 9, 10, 11, 12):
+        with subprocess.Popen(
+            [*TICKETING, "serve", "--port", "0", "--data-dir", f"data-{tenth}"],
+            cwd=open_dir,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            time.sleep(tenth / 10)
+            relatives = family(process.pid)
+            os.killpg(process.pid, number)
+            _, said = process.communicate(timeout=PATIENCE)
+        # The interpreter's own handlers are in force for its first moments.
+        assert process.returncode in {128 + number, 0, -number}
+        assert "Traceback" not in said
+        wait_until_gone(relatives)
+        cluster = open_dir / f"data-{tenth}" / "postgres"
+        assert cluster.exists() or not cluster.parent.exists()
+        assert not cluster.with_name("postgres.half").exists()
 
 
 def test_a_second_service_on_the_same_data_or_port_is_refused(open_dir: Path) -> None:

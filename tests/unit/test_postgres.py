@@ -4,9 +4,13 @@ As root the server runs as another account, which must be able to enter each of 
 tests play such an account, whoever runs them.
 """
 
+import fcntl
 import os
 import pwd
 import shutil
+import signal
+import time
+from contextlib import suppress
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -82,7 +86,13 @@ def test_a_data_folder_that_was_asked_for_and_cannot_be_entered_is_refused(
     with pytest.raises(StartupError, match="can't enter") as refused, postgres.embedded(closed_dir):
         pass
     assert str(closed_dir) in str(refused.value)
-    assert not (closed_dir / "postgres").exists()
+    assert list(closed_dir.iterdir()) == [], "nothing was made"
+    with (
+        pytest.raises(StartupError, match="can't enter"),
+        postgres.embedded(closed_dir / "a" / "b"),
+    ):
+        pass
+    assert not (closed_dir / "a").exists()
 
 
 @pytest.fixture
@@ -142,6 +152,95 @@ def test_a_socket_too_deep_for_its_path_goes_to_a_short_one(open_dir: Path) -> N
         assert len(str(short)) < 60
         assert short.stat().st_mode & 0o777 == 0o700
     assert not short.exists()
+
+
+@pytest.fixture
+def failing_initdb(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program that makes half of the data and fails, for an account that reaches it."""
+    mine = _Account(os.geteuid(), os.getegid(), {})
+    monkeypatch.setattr(_Account, "choose", lambda: mine)
+    program = wheel / "pginstall" / "bin" / "initdb"
+    program.write_text("#!/bin/sh\n: > $2/PG_VERSION\necho out of room >&2\nexit 1\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.usefixtures("failing_initdb")
+def test_data_that_could_not_be_made_are_not_left_behind(open_dir: Path) -> None:
+    mine, theirs = open_dir / "mine", open_dir / "a" / "b"
+    mine.mkdir()
+    for data_dir in (mine, theirs):
+        with (
+            pytest.raises(StartupError, match="initdb failed: out of room"),
+            postgres.embedded(data_dir),
+        ):
+            pass
+    assert [path.name for path in mine.iterdir()] == ["lock"], "the folder was there before"
+    assert not theirs.parent.exists()
+
+
+def test_who_finds_a_lock_that_was_removed_does_not_hold_it(open_dir: Path) -> None:
+    lock = open_dir / "lock"
+
+    def removed(*_: object) -> None:
+        lock.unlink()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fcntl, "flock", removed)
+        with pytest.raises(postgres.InUse, match="try again"), postgres._locked(open_dir):
+            pass
+    with postgres._locked(open_dir):
+        assert lock.exists()
+
+
+def test_a_server_that_is_not_back_in_time_is_given_up(
+    open_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with postgres.embedded(open_dir) as server:
+        server.keep_up()  # It lives: nothing to do.
+        pid_file = open_dir / "postgres" / "postmaster.pid"
+        os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
+        configuration = open_dir / "postgres" / "postgresql.conf"
+        kept = configuration.read_text()
+        configuration.write_text("what is this")
+
+        def keep_up_for(seconds: float) -> None:
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                server.keep_up()
+                time.sleep(0.05)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres, "START_TIMEOUT", 1.0)
+            with pytest.raises(StartupError, match="could not be started again"):
+                keep_up_for(10)
+        configuration.write_text(kept)
+    with postgres.embedded(open_dir):
+        pass
+
+
+def test_a_server_that_hangs_is_told_to_drop_everything(open_dir: Path) -> None:
+    cluster = open_dir / "postgres"
+    with postgres.embedded(open_dir) as server:
+        guard = server._guard
+        assert guard is not None
+        children = [
+            int(process.name)
+            for process in Path("/proc").glob("[0-9]*")
+            if (process / "comm").exists()
+            and (process / "comm").read_text() == "postgres\n"
+            and (process / "cwd").resolve() == cluster
+        ]
+        assert len(children) > 3
+        # PostgreSQL 18: told to stop while it recovers from this, it waits for ever.
+        pid = int((cluster / "postmaster.pid").read_text().split()[0])
+        for child in children:
+            if child != pid:
+                with suppress(ProcessLookupError):  # its server has seen to it
+                    os.kill(child, signal.SIGKILL)
+        started = time.monotonic()
+    assert time.monotonic() - started < postgres.STOP_TIMEOUT
+    assert postgres.server_of(open_dir) is None
 
 
 def test_the_secret_is_made_once_for_its_owner_alone(open_dir: Path) -> None:

@@ -59,8 +59,11 @@ async def livez() -> Health:
     responses=problems(NotReady),
 )
 async def readyz(request: Request) -> Health:
-    """Answer 200 when the database can be reached and is migrated, else 503."""
-    if not await parts(request).is_ready():
+    """Answer 200 when the database can be reached and is migrated, else 503.
+
+    It is not ready any more from the moment at which it is told to stop.
+    """
+    if request.app.state.stopping or not await parts(request).is_ready():
         raise NotReady
     return Health(status="ready")
 

@@ -1,0 +1,240 @@
+"""`ticketing backup` and `ticketing restore`, as an operator runs them."""
+
+import asyncio
+import gzip
+import os
+import subprocess
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.conftest import SECRET
+from tests.people import Person
+from tests.races.test_serve import bookings_of, visiting
+from tests.serving import PATIENCE, TICKETING, Service, serving
+from ticketing import backup, database, postgres
+from ticketing.errors import StartupError
+
+ROWS = """
+    SELECT format('SELECT %L, to_jsonb(t)::text FROM %I t', tablename, tablename)
+    FROM pg_tables WHERE schemaname = 'public'
+"""
+
+
+def run(cwd: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TICKETING, *arguments],
+        cwd=cwd,
+        # What the shell says of another server is none of this one's business.
+        env={**os.environ, "PGHOST": "nowhere", "PGDATABASE": "nothing", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def refusal(cwd: Path, *arguments: str | Path, **environment: str) -> str:
+    done = run(cwd, *arguments, **environment)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    return line.removeprefix("ticketing: ")
+
+
+def saved(cwd: Path, *arguments: str | Path) -> Path:
+    done = run(cwd, "backup", *arguments)
+    assert done.returncode == 0, done.stderr
+    return cwd / arguments[0]
+
+
+def restored(cwd: Path, *arguments: str | Path) -> None:
+    done = run(cwd, "restore", *arguments)
+    assert done.returncode == 0, done.stderr
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+async def rows(sockets: Path) -> set[tuple[str, str]]:
+    """Every row of every table."""
+    connection = await asyncpg.connect(f"postgresql://postgres@/postgres?host={sockets}")
+    try:
+        queries = [row[0] for row in await connection.fetch(ROWS)]
+        return {(row[0], row[1]) for query in queries for row in await connection.fetch(query)}
+    finally:
+        await connection.close()
+
+
+async def rows_at_rest(data_dir: Path) -> set[tuple[str, str]]:
+    with postgres.embedded(data_dir) as server:
+        return await rows(server.sockets)
+
+
+async def sale(service: Service) -> tuple[Person, int]:
+    """Somebody with a place at an event, at which another waits."""
+    async with visiting(service) as visitor:
+        organiser, other = await visitor.register(), await visitor.register()
+        event = await organiser.organise(1)
+        assert (await organiser.book(event)).status_code == 201
+        assert (await other.book(event)).status_code == 202
+        return organiser, event
+
+
+async def test_a_backup_is_served_again_as_it_was_and_goes_on(open_dir: Path) -> None:
+    with serving(open_dir) as service:
+        organiser, event = await sale(service)
+        file = saved(open_dir, "running.dump")
+        assert file.stat().st_mode & 0o777 == 0o600
+        before = await rows(open_dir / "data" / "sockets")
+        assert len(before) > 5
+    at_rest = saved(open_dir, "stopped.dump")
+    assert not {name for name in names(open_dir) if name.startswith((".running", ".stopped"))}
+    for dump in (file, at_rest):
+        elsewhere = open_dir / dump.stem
+        restored(open_dir, dump, "--data-dir", elsewhere)
+        assert await rows_at_rest(elsewhere) == before
+    # The secret is no part of the backup: it is what keeps the tokens good.
+    (elsewhere / "jwt_secret").write_text((open_dir / "data" / "jwt_secret").read_text())
+    with serving(open_dir, "--data-dir", str(elsewhere)) as service:
+        async with visiting(service) as visitor:
+            assert len(await bookings_of(organiser, visitor)) == 1
+            person = Person(visitor.client, organiser.username, organiser.id, organiser.token)
+            assert await person.organise() > event
+            cancelled = await person.cancel(event)
+            assert cancelled.json()["promoted"] == 1
+            assert (await person.book(event)).json()["position"] == 1
+
+
+async def test_a_restore_replaces_data_only_if_told_to_and_never_those_in_use(
+    open_dir: Path,
+) -> None:
+    with serving(open_dir) as service:
+        await sale(service)
+        file = saved(open_dir, "first.dump")
+        data = open_dir / "data"
+        assert refusal(open_dir, "restore", "--force", file) == (
+            f"{data} is in use by another `ticketing serve`: stop it first"
+        )
+        first = await rows(data / "sockets")
+        async with visiting(service) as visitor:
+            await visitor.register("somebody-later")
+    second = await rows_at_rest(data)
+    assert len(second) > len(first)
+    assert refusal(open_dir, "restore", file) == f"{data} holds data: --force replaces them"
+    assert await rows_at_rest(data) == second
+    restored(open_dir, file, "--force")
+    assert await rows_at_rest(data) == first
+    with serving(open_dir) as service:
+        async with visiting(service) as visitor:
+            assert (await visitor.client.get("/readyz")).status_code == 200
+
+
+async def test_a_restore_that_fails_leaves_the_data_as_they_were(open_dir: Path) -> None:
+    with serving(open_dir) as service:
+        await sale(service)
+        file = saved(open_dir, "whole.dump")
+    before = await rows_at_rest(open_dir / "data")
+
+    def fails(url: str) -> None:
+        assert url.startswith("postgresql://postgres@/ticketing_restoring?")
+        raise StartupError("too new")
+
+    with pytest.raises(StartupError, match="nothing was changed: too new"):
+        backup.restore(open_dir / "data", file, migrate=fails, force=True)
+    assert await rows_at_rest(open_dir / "data") == before
+
+    whole = file.read_bytes()
+    (open_dir / "cut.dump").write_bytes(whole[: len(whole) // 3])
+    (open_dir / "other.dump").write_bytes(gzip.compress(b"something else"))
+    for name in ("cut.dump", "other.dump"):
+        assert refusal(open_dir, "restore", "--force", name).startswith("pg_restore failed: ")
+    assert refusal(open_dir, "restore", "none.dump") == "none.dump is not there"
+    assert await rows_at_rest(open_dir / "data") == before
+    assert not (open_dir / "data" / "postgres.half").exists()
+
+
+def test_an_older_backup_is_migrated_and_a_newer_one_refused(open_dir: Path) -> None:
+    data, file = open_dir / "data", open_dir / "file.dump"
+    with postgres.embedded(data) as server:
+        database.upgrade(server.url)
+        newest = asyncio.run(revision(server.url))
+    backup.save(data, file)
+    seen: list[str | None] = []
+    backup.restore(
+        open_dir / "again", file, migrate=lambda url: seen.append(asyncio.run(revision(url)))
+    )
+    assert seen == [newest]
+    with postgres.embedded(data) as server:
+        asyncio.run(revision(server.url, "UPDATE alembic_version SET version_num = 'later'"))
+    newer = open_dir / "newer.dump"
+    backup.save(data, newer)
+    line = refusal(open_dir, "restore", newer, "--data-dir", open_dir / "new")
+    assert line.startswith(f"{newer} can't be restored, and nothing was changed: ")
+    assert line.endswith("No such revision or branch 'later'")
+    # What it had made by then is as good as new.
+    restored(open_dir, file, "--data-dir", open_dir / "new")
+
+
+async def revision(url: str, change: str = "") -> str | None:
+    connection = await asyncpg.connect(url)
+    try:
+        if change:
+            await connection.execute(change)
+        found: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+        return found
+    finally:
+        await connection.close()
+
+
+def test_a_backup_overwrites_only_if_told_to(open_dir: Path) -> None:
+    data, file = open_dir / "data", open_dir / "file.dump"
+    with pytest.raises(StartupError, match="holds no database"):
+        backup.save(data, file)
+    assert not data.exists()
+    with postgres.embedded(data) as server:
+        with pytest.raises(StartupError, match="is not a backup of this service"):
+            backup.save(data, file)
+        assert not file.exists()
+        database.upgrade(server.url)
+        file.write_text("precious")
+        with pytest.raises(StartupError, match="--force overwrites it"):
+            backup.save(data, file)
+        assert file.read_text() == "precious"
+        backup.save(data, file, force=True)
+        assert file.read_bytes().startswith(b"PGDMP")
+        assert file.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(StartupError, match="can't be written: No such file"):
+            backup.save(data, open_dir / "nowhere" / "file.dump")
+    assert names(open_dir) == {"data", "file.dump"}
+
+
+def test_an_external_database_is_referred_to_its_own_tools(open_dir: Path) -> None:
+    external = {
+        "TICKETING_DATABASE_URL": "postgresql://127.0.0.1:1/tickets",
+        "TICKETING_JWT_SECRET": SECRET,
+    }
+    for command in ("backup", "restore"):
+        line = refusal(open_dir, command, "file.dump", **external)
+        assert line.startswith("TICKETING_DATABASE_URL is set: back up and restore that database")
+    assert list(open_dir.iterdir()) == []
+
+
+def test_a_backup_of_what_is_neither_up_nor_free_is_refused(
+    open_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = open_dir / "data"
+    with postgres.embedded(data):
+        pid_file = data / "postgres" / "postmaster.pid"
+        kept = pid_file.read_text()
+        pid_file.write_text(kept.replace("ready", "starting"))
+        with pytest.raises(StartupError, match="is not up: try again"):
+            backup.save(data, open_dir / "file.dump")
+        pid_file.write_text(kept)
+        # Somebody writes the file while the backup is under way.
+        monkeypatch.setattr(backup, "_verify", lambda _: (open_dir / "file.dump").touch())
+        with pytest.raises(StartupError, match="--force overwrites it"):
+            backup.save(data, open_dir / "file.dump")
+    assert (open_dir / "file.dump").stat().st_size == 0

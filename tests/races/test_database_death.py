@@ -1,0 +1,151 @@
+"""The embedded PostgreSQL dies while the service lives, and is there again."""
+
+import asyncio
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.people import Person, Visitor
+from tests.races.test_serve import family, kill, processes, wait_until_gone
+from tests.serving import PATIENCE, Service, logged, serving, until
+
+HEALTHY_AGAIN = 5.0
+
+
+def postmaster(folder: Path) -> int:
+    return int((folder / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
+
+
+def guard(folder: Path) -> int:
+    return processes()[postmaster(folder)][0]
+
+
+def backends(folder: Path) -> list[int]:
+    server = postmaster(folder)
+    return [pid for pid, (parent, _) in processes().items() if parent == server]
+
+
+VICTIMS: dict[str, Callable[[Path], list[int]]] = {
+    "its server": lambda folder: [postmaster(folder)],
+    "its guard": lambda folder: [guard(folder)],
+    "both": lambda folder: [guard(folder), postmaster(folder)],
+    "every process of it": lambda folder: [postmaster(folder), *backends(folder)],
+    "its backends": backends,
+}
+
+
+async def is_healthy_again(person: Person, client: httpx.AsyncClient) -> float:
+    """Wait until the service is ready and books; return how long that took."""
+
+    async def is_ready() -> bool:
+        return (await client.get("/readyz")).status_code == 200
+
+    async def takes_an_event() -> bool:
+        return (await person.post("/api/events/initialize", EVENT)).status_code == 201
+
+    started = time.monotonic()
+    await until(is_ready)
+    await until(takes_an_event)
+    return time.monotonic() - started
+
+
+EVENT = {"name": "A concert", "totalTickets": 1}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_whatever_of_the_database_is_killed_it_is_there_again_with_all_acknowledged(
+    open_dir: Path, workers: str
+) -> None:
+    with serving(open_dir, "--workers", workers) as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
+            person = await Visitor(client).register()
+            for number, (who, victims) in enumerate(VICTIMS.items(), start=1):
+                # Connections of a whole pool, all of which are dead soon.
+                await asyncio.gather(*[client.get("/readyz") for _ in range(20)])
+                assert (await person.book(await person.organise())).status_code == 201
+                kill(victims(open_dir))
+                await asyncio.sleep(0.1)
+                assert await is_healthy_again(person, client) < HEALTHY_AGAIN, who
+                answers = await asyncio.gather(*[client.get("/readyz") for _ in range(20)])
+                assert {answer.status_code for answer in answers} == {200}, who
+                mine = await person.get("/api/users/me/bookings")
+                assert len(mine.json()["items"]) == number, who
+        assert len(logged(open_dir, "database.restarted")) == 4  # it sees to its backends itself
+        assert logged(open_dir, "worker.died") == []
+        relatives = family(service.process.pid)
+        assert service.stop() == 0
+        wait_until_gone(relatives)
+
+
+async def test_a_backend_that_is_deaf_does_not_keep_the_database_down(open_dir: Path) -> None:
+    with serving(open_dir) as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
+            person = await Visitor(client).register()
+            deaf = backends(open_dir)
+            for pid in deaf:
+                os.kill(pid, signal.SIGSTOP)
+            kill([postmaster(open_dir)])
+            await asyncio.sleep(0.1)
+            assert await is_healthy_again(person, client) < HEALTHY_AGAIN
+            wait_until_gone(deaf)
+
+
+def stops_with(service: Service) -> str:
+    assert service.process.wait(PATIENCE) == 1
+    said = service.console.read_text()
+    assert "Traceback" not in said
+    return said.splitlines()[-1]
+
+
+def test_a_database_that_cannot_be_started_again_ends_the_service(open_dir: Path) -> None:
+    with serving(open_dir) as service:
+        relatives = family(service.process.pid)
+        server = postmaster(open_dir)
+        shutil.move(open_dir / "data" / "postgres", open_dir / "elsewhere")
+        kill([server])
+        log = open_dir / "data" / "postgres" / "server.log"
+        assert stops_with(service) == (
+            f"ticketing: PostgreSQL died and could not be started again: see {log}"
+        )
+        wait_until_gone(relatives)
+
+
+SPARED = (
+    "nobody",
+    "a worker",
+    "its guard",
+    "its server",
+    "its guard and server",
+    "all of the database",
+)
+
+
+@pytest.mark.parametrize("spared", SPARED)
+def test_nothing_is_left_when_several_are_killed_at_once(open_dir: Path, spared: str) -> None:
+    with serving(open_dir, "--workers", "2") as service:
+        relatives = family(service.process.pid)
+        workers = [pid for pid, command in relatives.items() if "spawn_main" in command]
+        guards = [pid for pid, command in relatives.items() if "/bin/sh" in command]
+        left = {
+            "nobody": [],
+            "a worker": workers[:1],
+            "its guard": guards,
+            "its server": [postmaster(open_dir)],
+            "its guard and server": [*guards, postmaster(open_dir)],
+            "all of the database": relatives.keys() - {service.process.pid, *workers},
+        }[spared]
+        kill(relatives.keys() - set(left))
+        service.process.wait(PATIENCE)
+        # A server that is alone is stopped by the next service; anything else leaves by itself.
+        if spared != "its server":
+            wait_until_gone(relatives)
+    with serving(open_dir) as service:
+        assert httpx.get(service.url + "/readyz").status_code == 200
+        wait_until_gone(relatives)
+        assert service.stop() == 0

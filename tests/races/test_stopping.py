@@ -1,0 +1,104 @@
+"""A service that is stopped or restarted under load answers everybody it has accepted."""
+
+import asyncio
+import signal
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.load import Load, load
+from tests.people import Person, Visitor
+from tests.serving import PATIENCE, Service, logged, serving, until
+
+CROWD = 30
+
+
+async def crowd(service: Service) -> tuple[list[Person], int]:
+    """People, and an event that has a place for each of them."""
+    async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
+        people = [await Visitor(client).register() for _ in range(CROWD)]
+        return people, await people[0].organise(CROWD)
+
+
+async def restarted(folder: Path, times: int) -> None:
+    async def is_done() -> bool:
+        return len(logged(folder, "service.restarted")) == times
+
+    await until(is_done)
+
+
+async def check_the_books(service: Service, found: Load, people: list[Person], event: int) -> None:
+    """Whoever was told that they have a place has it, and whoever gave it back has not."""
+    async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
+        organiser = Person(client, people[0].username, people[0].id, people[0].token)
+        answer = await organiser.get(f"/api/events/{event}/bookings", status="booked", limit=100)
+    holders = {each["userId"] for each in answer.json()["items"]}
+    assert {person for person, holds in found.held.items() if holds} == holders & set(found.held)
+    assert len(found.held) >= CROWD - found.unanswered
+
+
+@pytest.mark.parametrize(("workers", "keep_alive"), [("1", True), ("2", True), ("2", False)])
+async def test_a_rolling_restart_fails_no_request(
+    open_dir: Path, workers: str, *, keep_alive: bool
+) -> None:
+    with serving(open_dir, "--workers", workers) as service:
+        people, event_id = await crowd(service)
+        async with load(service.url, people, event_id, keep_alive=keep_alive) as found:
+            for times in (1, 2):
+                # The second also finds workers that have just started.
+                service.process.send_signal(signal.SIGHUP)
+                await restarted(open_dir, times)
+        assert found.unanswered == found.refused == 0
+        assert set(found.statuses) == {200, 201}
+        assert found.answered > CROWD
+        assert len(logged(open_dir, "service.restarting")) == 2
+        assert logged(open_dir, "worker.died") == []
+        await check_the_books(service, found, people, event_id)
+
+
+@pytest.mark.parametrize(
+    ("workers", "number", "keep_alive"),
+    [("1", signal.SIGINT, True), ("2", signal.SIGTERM, True), ("2", signal.SIGTERM, False)],
+)
+async def test_a_stop_answers_whom_it_accepted_and_loses_nothing_that_it_acknowledged(
+    open_dir: Path, workers: str, number: signal.Signals, *, keep_alive: bool
+) -> None:
+    with serving(open_dir, "--workers", workers) as service:
+        people, event_id = await crowd(service)
+        set_up = len(logged(open_dir, "request.completed"))
+        async with load(service.url, people, event_id, keep_alive=keep_alive) as found:
+            await asyncio.sleep(0.3)
+            before = found.answered
+            service.process.send_signal(number)
+            assert await asyncio.to_thread(service.process.wait, PATIENCE) == 0
+        assert found.answered > before
+        assert set(found.statuses) == {200, 201}
+        assert len(logged(open_dir, "request.completed")) - set_up == found.answered
+        # The kernel may take in one more between the last look at the queue and its end.
+        assert found.unanswered <= 1
+        assert logged(open_dir, "worker.killed") == []
+    with serving(open_dir) as service:
+        await check_the_books(service, found, people, event_id)
+
+
+async def test_it_is_not_ready_before_it_stops_accepting(open_dir: Path) -> None:
+    with serving(open_dir, TICKETING_DRAIN="1.5") as service:
+        async with httpx.AsyncClient(base_url=service.url) as kept:
+
+            async def is_not_ready() -> bool:
+                return (await kept.get("/readyz")).status_code == 503
+
+            assert not await is_not_ready()
+            service.process.send_signal(signal.SIGTERM)
+            await until(is_not_ready)
+            assert (await kept.get("/readyz")).json()["code"] == "not_ready"
+            # It still takes in whoever comes, and tells each to come elsewhere next time.
+            async with httpx.AsyncClient(base_url=service.url) as fresh:
+
+                async def says_so() -> bool:
+                    answer = await fresh.get("/livez")
+                    return answer.status_code == 200 and "connection" in answer.headers
+
+                await until(says_so)
+        assert await asyncio.to_thread(service.process.wait, PATIENCE) == 0
