@@ -1,5 +1,6 @@
 """The `ticketing` command."""
 
+import asyncio
 import errno
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 from fastapi import FastAPI
@@ -26,6 +27,7 @@ from uvicorn.supervisors.multiprocess import Process
 from ticketing import __version__, database, postgres, telemetry
 from ticketing.app import create_app
 from ticketing.errors import StartupError
+from ticketing.protocol import BoundedProtocol, Limits
 from ticketing.settings import Settings
 
 GRACE: Final = 30
@@ -88,24 +90,27 @@ def serve(
     with _listening(settings.host, settings.port) as listener, _database(settings) as complete:
         _welcome(complete, listener, embedded=settings.database_url is None)
         # Always supervised, one worker too: a worker that dies is replaced.
-        config = server_config(partial(_worker, complete), complete.workers)
+        config = server_config(partial(_worker, complete), complete)
         supervisor = _Supervisor(config, [listener])
         supervisor.run()
     if supervisor.failed:
         raise StartupError("a server process could not start: the log says why")
 
 
-def server_config(make_app: Callable[[], Any], workers: int) -> Config:
+def server_config(make_app: Callable[[], Any], settings: Settings) -> Config:
     """Return how uvicorn serves the application that `make_app` makes in each worker."""
+    limits = Limits(settings.header_timeout, settings.body_timeout, settings.max_connections)
+    protocol = partial(BoundedProtocol, limits)
     return Config(
         make_app,
         factory=True,
-        workers=workers,
+        workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", protocol),
+        ws="none",
         log_config=None,
         access_log=False,
-        proxy_headers=False,
+        proxy_headers=False,  # It would believe whoever calls from this machine.
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACE,

@@ -29,8 +29,9 @@ from ticketing.routers.dependencies import (
     parts,
     problems,
 )
+from ticketing.routers.direct import StrictRoute
 
-router = APIRouter(prefix="/api/users", tags=["users"])
+router = APIRouter(prefix="/api/users", tags=["users"], route_class=StrictRoute)
 
 Username = Annotated[
     str, Field(min_length=3, max_length=30, pattern=r"^[A-Za-z0-9._-]+$", examples=["ada"])
