@@ -78,7 +78,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._held = b""
         """What came behind a request that has to wait for those before it."""
         self._deadline: asyncio.TimerHandle | None = None
-        self._stalled: asyncio.TimerHandle | None = None
         self._refused = False
         self._last_word: TicketingError | None = None
         """Said when the requests before it are answered."""
@@ -95,8 +94,6 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._disarm()
-        if self._stalled is not None:
-            self._stalled.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, or hold it while requests before it wait."""
@@ -270,17 +267,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._awaited is _Awaited.BODY and not self.transport.is_closing():
             self._disarm()
             self._expire_in(STOPPING)
-
-    def pause_writing(self) -> None:
-        """Give a client that takes no answer as long as one that sends no body."""
-        super().pause_writing()
-        self._stalled = self.loop.call_later(self._limits.body_timeout, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        """Go on, for the client reads again."""
-        super().resume_writing()
-        if self._stalled is not None:
-            self._stalled.cancel()
 
 
 def _problem(
