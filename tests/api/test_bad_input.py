@@ -309,7 +309,7 @@ async def test_a_body_is_refused_that_nests_too_deep(ada: Person, path: str) -> 
         assert_problem(answer, 400, "malformed_body")
 
 
-def test_every_route_with_a_body_reads_json_strictly(app: FastAPI) -> None:
+async def test_every_route_with_a_body_reads_json_strictly(app: FastAPI) -> None:
     for route in app.routes:
         if isinstance(route, APIRoute) and route.body_field is not None:
             assert isinstance(route, StrictRoute | DirectRoute), route.path
