@@ -34,7 +34,7 @@ def main() -> None:
     listener.bind(("127.0.0.1", settings.port))
     listener.listen(2048)
     listener.set_inheritable(True)
-    config = server_config(partial(FACTORIES[sys.argv[1]], settings), settings.workers)
+    config = server_config(partial(FACTORIES[sys.argv[1]], settings), settings)
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     with listener:

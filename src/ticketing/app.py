@@ -15,7 +15,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, ConfigDict
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
@@ -25,11 +27,13 @@ from ticketing.errors import (
     InternalError,
     MalformedBody,
     MethodNotAllowed,
+    OriginRefused,
     RouteNotFound,
     TicketingError,
     UnsupportedMediaType,
     ValidationFailed,
 )
+from ticketing.proxies import TrustedProxies
 from ticketing.repositories.access import AccessRepository
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
@@ -48,8 +52,8 @@ LEARN_EVERY: Final = 1.0
 """Seconds in which a worker learns what others have revoked."""
 CLEAN_EVERY: Final = 60.0
 DECLARED_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
-PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
-"""What a path may hold beside letters, digits and -._~ (RFC 3986, section 3.3)."""
+MAX_FAILURES: Final = 20
+"""Failing fields that one answer names."""
 
 DESCRIPTION: Final = """
 People register, log in, book a place at an event, wait when it is full, and cancel; a cancelled
@@ -169,10 +173,33 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_exception_handler(refused, _refuse)
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     app.add_middleware(BodyLimit)
+    if settings.cors_origins:
+        app.add_middleware(
+            Cors,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["Location", "Retry-After", "X-Request-ID"],
+        )
     # Around everything, Starlette's own error layer too: what is logged is what was answered.
     routes = DirectRoutes(app, app.build_middleware_stack(), app.routes, refusal)
     app.middleware_stack = RequestLog(routes, ClientDisconnect)
+    if settings.trusted_proxies:
+        app.middleware_stack = TrustedProxies(app.middleware_stack, settings.trusted_proxies)
     return app
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, whose refusals are problem documents too."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Answer what a browser asks before a request to another origin."""
+        response = super().preflight_response(request_headers)
+        if response.status_code == OriginRefused.status:
+            error = OriginRefused()
+            document = error.problem("", telemetry.request_id.get(), error.members)
+            return Response(orjson.dumps(document), error.status, media_type=PROBLEM_JSON)
+        return response
 
 
 class BodyLimit:
@@ -208,7 +235,7 @@ class BodyLimit:
 
 def _problem(request: Request, error: TicketingError) -> Response:
     # Not request.url: that is made with the Host header, which may be anything.
-    instance = quote(request.scope["path"], PATH_CHARACTERS, errors="replace")
+    instance = quote(request.scope["path"], telemetry.PATH_CHARACTERS, errors="replace")
     document = error.problem(instance, telemetry.request_id.get(), error.members)
     return Response(
         orjson.dumps(document), error.status, dict(error.headers), media_type=PROBLEM_JSON
@@ -254,7 +281,8 @@ def _invalid_request(request: Request, error: RequestValidationError) -> Respons
     failures = error.errors()
     if any(failure["type"] == "json_invalid" for failure in failures):
         return _problem(request, MalformedBody())
-    return _problem(request, ValidationFailed(errors=[_failure(each) for each in failures]))
+    named = [_failure(each) for each in failures[:MAX_FAILURES]]
+    return _problem(request, ValidationFailed(errors=named))
 
 
 def _failure(failure: dict[str, Any]) -> dict[str, str]:

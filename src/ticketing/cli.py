@@ -15,7 +15,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import typer
 from pydantic import SecretStr
@@ -24,6 +24,7 @@ from uvicorn import Config
 from ticketing import __version__, backup, database, postgres, telemetry
 from ticketing.app import create_app
 from ticketing.errors import StartupError, UserNotFound
+from ticketing.protocol import BoundedProtocol, Limits
 from ticketing.repositories.access import AccessRepository
 from ticketing.security import AccessList
 from ticketing.server import LINGER, RETIRE, Server
@@ -109,17 +110,20 @@ def serve(
         supervisor.run(on_stopping=listener.close)
 
 
-def server_config(make_app: Callable[[], Any], workers: int) -> Config:
+def server_config(make_app: Callable[[], Any], settings: Settings) -> Config:
     """Return how uvicorn serves the application that `make_app` makes in each worker."""
+    limits = Limits(settings.header_timeout, settings.body_timeout, settings.max_connections)
+    protocol = partial(BoundedProtocol, limits)
     return Config(
         make_app,
         factory=True,
-        workers=workers,
+        workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", protocol),
+        ws="none",
         log_config=None,
         access_log=False,
-        proxy_headers=False,
+        proxy_headers=False,  # It would believe whoever calls from this machine.
         server_header=False,
         timeout_keep_alive=75,
         timeout_graceful_shutdown=GRACE,
@@ -142,7 +146,7 @@ def _work(settings: Settings, listener: socket.socket, ready: Connection) -> Non
     def stopping() -> None:
         app.state.stopping = True
 
-    config = server_config(lambda: app, settings.workers)
+    config = server_config(lambda: app, settings)
     server = Server(config, drain=settings.drain, ready=ready, on_stopping=stopping)
     server.run([listener])
 

@@ -2,6 +2,7 @@
 
     TicketingError
     ├── Invalid            the request itself is wrong
+    │   ├── MalformedRequest, RequestTimeout, UrlTooLong, HeadersTooLarge, OriginRefused
     │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge, ValidationFailed, InvalidCursor
     │   ├── PasswordTooCommon
     ├── NotAuthenticated, InvalidCredentials, InvalidRefreshToken
@@ -66,6 +67,39 @@ class Invalid(TicketingError):
     """The request can't be read or breaks a rule of its route."""
 
     status, code, detail = 400, "bad_request", "The request could not be read."
+
+
+class MalformedRequest(Invalid):
+    """What arrived is not HTTP/1.1, or not meant for a server."""
+
+    status, code, detail = 400, "malformed_request", "This is not a valid HTTP/1.1 request."
+
+
+class RequestTimeout(Invalid):
+    """The rest of a request did not arrive in time."""
+
+    status, code = 408, "request_timeout"
+    detail = "The request did not arrive in time. Send it again on a new connection."
+
+
+class UrlTooLong(Invalid):
+    """The address passes the limit."""
+
+    status, code, detail = 414, "url_too_long", "The address is over 8 KiB."
+
+
+class HeadersTooLarge(Invalid):
+    """The header passes a limit."""
+
+    status, code = 431, "headers_too_large"
+    detail = "The header is over 16 KiB, or has over 100 fields."
+
+
+class OriginRefused(Invalid):
+    """A browser asks for a page of another origin that the operator did not name."""
+
+    status, code = 400, "origin_refused"
+    detail = "Pages of this origin may not send this request."
 
 
 class MalformedBody(Invalid):

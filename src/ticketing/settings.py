@@ -1,6 +1,8 @@
 """All settings, read once from `TICKETING_*` variables and `.env`, and passed down from there."""
 
 import os
+import re
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -14,6 +16,9 @@ from ticketing.errors import StartupError
 PREFIX: Final = "TICKETING_"
 DOTENV: Final = ".env"
 DATABASES: Final = ("postgresql://", "postgres://", "postgresql+asyncpg://")
+ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[1-9][0-9]{0,4})?")
+DEFAULT_PORTS: Final = {"http:": ":80", "https": ":443"}
+"""A browser leaves them out."""
 MIN_SECRET: Final = 32
 """Bytes. RFC 7518, section 3.2: an HS256 key has at least 256 bits."""
 
@@ -49,6 +54,19 @@ def _postgres(url: SecretStr) -> SecretStr:
     return url
 
 
+def _listed(given: object) -> object:
+    return [item.strip() for item in given.split(",")] if isinstance(given, str) else given
+
+
+def _origin(origin: str) -> str:
+    # Compared with what browsers send, letter by letter (RFC 6454, section 6.2).
+    if origin == "*":
+        raise ValueError("name every origin: there is no wildcard")
+    if not ORIGIN.fullmatch(origin) or origin.endswith(DEFAULT_PORTS.get(origin[:5], "\0")):
+        raise ValueError("must look like https://tickets.example, as a browser sends it")
+    return origin
+
+
 class Settings(BaseSettings):
     """What an operator can set. Every field is also the variable `TICKETING_<FIELD>`."""
 
@@ -81,6 +99,20 @@ class Settings(BaseSettings):
     """Seconds after which any session ends, and a password is asked for again."""
     bcrypt_rounds: int = Field(default=12, ge=4, le=16)
     """Cost of a password hash: 2 to this power."""
+    header_timeout: int = Field(default=10, ge=1, le=600)
+    """Seconds in which the header of a request must arrive, and a new connection's first."""
+    body_timeout: int = Field(default=30, ge=1, le=600)
+    """Seconds in which the body of a request must arrive."""
+    max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Connections of one worker; who comes above that is told to come back."""
+    cors_origins: Annotated[
+        tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)
+    ] = ()
+    """Origins whose pages may call the API from a browser, separated by commas."""
+    trusted_proxies: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)
+    ] = ()
+    """Addresses and networks of proxies whose X-Forwarded-For is believed."""
     log_dir: Path = Path("logs")
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],

@@ -22,6 +22,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, WrappedLogger
 
 from ticketing.errors import StartupError
+from ticketing.headers import protective
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -32,6 +33,8 @@ ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOG_FILE: Final = "combined.log"
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MAX_PATH: Final = 200
+PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
+"""What a path may hold beside letters, digits and -._~ (RFC 3986, section 3.3)."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that the running code serves; empty outside one."""
@@ -206,6 +209,12 @@ def configure(log_dir: Path, level: str) -> None:
         logging.getLogger(name).propagate = True
 
 
+def client_address(scope: Scope) -> str | None:
+    """Return who calls; where proxies are trusted, who called the first of them."""
+    client = scope.get("client")
+    return client[0] if client else None
+
+
 class RequestLog:
     """The outermost ASGI layer: gives every request an id and writes its line when it is done.
 
@@ -238,7 +247,8 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
+                given = message.get("headers", ())
+                message["headers"] = [*given, header, *protective(scope["path"], given)]
             await send(message)
 
         try:
@@ -247,7 +257,6 @@ class RequestLog:
             if not isinstance(error, self._gone):
                 log.exception("request.failed")
         finally:  # Also when it is cut short as the service stops.
-            client = scope.get("client")
             route = scope.get("route")
             log.info(
                 "request.completed",
@@ -256,7 +265,7 @@ class RequestLog:
                 status=status,
                 durationMs=round((time.perf_counter() - started) * 1000, 2),
                 userId=scope.get("user_id"),
-                clientIp=client[0] if client else None,
+                clientIp=client_address(scope),
             )
 
 

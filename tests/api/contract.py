@@ -8,13 +8,13 @@ from urllib.parse import unquote
 import httpx
 from fastapi import FastAPI
 
-from ticketing.errors import MethodNotAllowed, RouteNotFound
+from ticketing.errors import MethodNotAllowed, OriginRefused, RouteNotFound
 
 PROBLEM_JSON: Final = "application/problem+json"
 MEMBERS: Final = {"type", "title", "status", "detail", "instance", "code", "requestId"}
 
 # They answer to addresses that the document doesn't list.
-OF_NO_ROUTE: Final = {RouteNotFound.code, MethodNotAllowed.code}
+OF_NO_ROUTE: Final = {RouteNotFound.code, MethodNotAllowed.code, OriginRefused.code}
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,15 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import assert_problem
 from tests.conftest import SECRET
 from tests.people import Person, Visitor
+from ticketing.routers.direct import DirectRoute, StrictRoute
 from ticketing.security import key_id, new_api_key, new_refresh_token
 
 JSON = {"Content-Type": "application/json"}
@@ -55,6 +58,10 @@ BODIES = {
     "nested 30,000 deep": b"[" * 30_000,
     "nested 20,000 deep and closed": b"[" * 20_000 + b"]" * 20_000,
     "objects nested 900 deep": b'{"name": ' * 900 + b"1" + b"}" * 900,
+    "objects nested 201 deep": b'{"name": ' * 201 + b"1" + b"}" * 201,
+    "UTF-16": '{"name": "abc", "totalTickets": 1}'.encode("utf-16"),
+    "UTF-16 without its mark": '{"name": "abc", "totalTickets": 1}'.encode("utf-16-le"),
+    "UTF-32": '{"name": "abc", "totalTickets": 1}'.encode("utf-32"),
     "latin-1": '{"name": "é", "username": "é"}'.encode("latin-1"),
     "half a character": b'{"name": "\xe2\x82"}',
     "an overlong NUL": b'{"name": "\xc0\x80"}',
@@ -137,6 +144,8 @@ OPTIONAL = {"everywhere"}
 QUERIES = [
     *("limit=0&limit=-1", "limit[]=1&limit=x", "limit=%00", "limit=%ff", "limit=1e1", "limit=1;2"),
     *("cursor=%00", "cursor=%ff%fe", "cursor=%ed%a0%80", "cursor=" + "a" * 10_000, "cursor=%"),
+    *("limit=1_0", "limit=%2B1", "limit=+1", "limit=1+", "limit=1.0", "limit=01", "limit=-0"),
+    *("limit=%d9%a1", "limit=%EF%BC%91", "limit=true", "limit="),
     *("cursor=a&cursor=-", "limit=99999999999999999999", "limit=" + "9" * 5_000),
 ]
 
@@ -232,10 +241,6 @@ async def test_no_body_of_another_type_is_served(ada: Person, path: str) -> None
         assert_problem(answer, 415, "unsupported_media_type")
 
 
-# They read JSON with Pydantic's parser, to which a lone surrogate is not JSON at all.
-DIRECT = {"/api/events/book", "/api/events/cancel"}
-
-
 def is_utf8(text: str) -> bool:
     try:
         text.encode()
@@ -250,7 +255,8 @@ async def test_no_bad_value_is_served(ada: Person, path: str, field: str) -> Non
         # json.dumps keeps a lone surrogate as its escape, which is ASCII.
         content = json.dumps(body_of(ada, path) | {field: value})
         answer = await ada.client.post(path, headers=ada.headers | JSON, content=content)
-        if path in DIRECT and isinstance(value, str) and not is_utf8(value):
+        # A lone surrogate is not JSON at all.
+        if isinstance(value, str) and not is_utf8(value):
             assert_problem(answer, 400, "malformed_body")
             continue
         refused = assert_problem(answer, 422, "validation_failed")
@@ -308,6 +314,61 @@ async def test_no_path_breaks_the_service(ada: Person) -> None:
     for path in PATHS:
         answer = await ada.client.get(path, headers=ada.headers)
         assert answer.status_code in {404, 422}, path[:100]
+
+
+@pytest.mark.parametrize("suffix", ["", "/bookings"])
+async def test_an_event_has_one_address(ada: Person, suffix: str) -> None:
+    assert (await ada.client.get(f"/api/events/1{suffix}", headers=ada.headers)).status_code == 200
+    for other in ("1.0", "1_0", "+1", "%201", "1%20", "01", "1%0a", "%EF%BC%91", "1e0", "0x1"):
+        answer = await ada.client.get(f"/api/events/{other}{suffix}", headers=ada.headers)
+        (error,) = assert_problem(answer, 422, "validation_failed")["errors"]
+        assert (error["pointer"], error["type"]) == ("#/eventId", "int_parsing"), other
+
+
+@pytest.mark.parametrize("path", POSTS)
+async def test_a_body_that_would_do_is_refused_in_another_encoding(ada: Person, path: str) -> None:
+    content = json.dumps(body_of(ada, path))
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        answer = await ada.client.post(
+            path, headers=ada.headers | JSON, content=content.encode(encoding)
+        )
+        assert_problem(answer, 400, "malformed_body")
+
+
+@pytest.mark.parametrize("path", POSTS)
+async def test_a_body_is_refused_that_nests_too_deep(ada: Person, path: str) -> None:
+    for depth in (201, 1_000, 30_000):
+        content = b'{"x":' + b"[" * depth + b"]" * depth + b"}"
+        answer = await ada.client.post(path, headers=ada.headers | JSON, content=content)
+        assert_problem(answer, 400, "malformed_body")
+
+
+async def test_every_route_with_a_body_reads_json_strictly(app: FastAPI) -> None:
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.body_field is not None:
+            assert isinstance(route, StrictRoute | DirectRoute), route.path
+
+
+async def test_no_header_turns_a_method_into_another(ada: Person) -> None:
+    for name in ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "_method"):
+        for path in ("/api/events/cancel?_method=POST", "/api/events/1?_method=DELETE"):
+            plain = await ada.client.get(path, headers=ada.headers)
+            answer = await ada.client.get(path, headers=ada.headers | {name: "POST"})
+            assert answer.status_code == plain.status_code
+
+
+async def test_no_answer_tells_back_what_host_it_was_asked_for(ada: Person) -> None:
+    tricks = {
+        "Host": "evil.example",
+        "X-Forwarded-Host": "evil.example",
+        "X-Host": "evil.example",
+        "Forwarded": "host=evil.example",
+        "X-Original-URL": "/evil.example",
+    }
+    paths = ("/", "/docs", "/openapi.json", "/static", "/nope", "/api/events/", "/api/events/1")
+    for path in paths:
+        answer = await ada.client.get(path, headers=ada.headers | tricks)
+        assert "evil" not in f"{answer.headers} {answer.text}"
 
 
 async def test_no_method_breaks_the_service(ada: Person) -> None:

@@ -63,6 +63,23 @@ def test_what_others_set_in_the_file_is_theirs() -> None:
         ("TOKEN_LIFETIME", "1e9"),
         ("BCRYPT_ROUNDS", "3"),
         ("LOG_LEVEL", "loud"),
+        ("HEADER_TIMEOUT", "0"),
+        ("BODY_TIMEOUT", "601"),
+        ("MAX_CONNECTIONS", "0"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", "null"),
+        ("CORS_ORIGINS", "xyzzy.example"),
+        ("CORS_ORIGINS", "https://xyzzy.example/"),
+        ("CORS_ORIGINS", "https://XYZZY.example"),
+        ("CORS_ORIGINS", "https://xyzzy.example:443"),
+        ("CORS_ORIGINS", "http://xyzzy.example:80"),
+        ("CORS_ORIGINS", "https://ada@xyzzy.example"),
+        ("CORS_ORIGINS", "https://*.xyzzy.example"),
+        ("CORS_ORIGINS", "https://tickets.example,"),
+        ("TRUSTED_PROXIES", "xyzzy"),
+        ("TRUSTED_PROXIES", "*"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TRUSTED_PROXIES", "10.0.0.1,,"),
         ("JWT_SECRET", "xyzzy"),
         ("JWT_SECRET", SECRET[1:]),
         ("DATABASE_URL", "mysql://ada:xyzzy@host/tickets"),
@@ -131,3 +148,12 @@ def test_settings_never_show_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_secret_is_measured_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKETING_JWT_SECRET", "ü" * 16)
     assert Settings.load().jwt_secret is not None
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (Settings.load().cors_origins, Settings.load().trusted_proxies) == ((), ())
+    monkeypatch.setenv("TICKETING_CORS_ORIGINS", "https://a.example, http://[::1]:8080")
+    monkeypatch.setenv("TICKETING_TRUSTED_PROXIES", "10.0.0.0/8, ::1")
+    settings = Settings.load()
+    assert settings.cors_origins == ("https://a.example", "http://[::1]:8080")
+    assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]

@@ -13,18 +13,23 @@ from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticKnownError
 
 from ticketing.errors import (
     BodyTooLarge,
     Busy,
     DatabaseUnavailable,
+    HeadersTooLarge,
     InsufficientScope,
     InternalError,
     InvalidCursor,
     MalformedBody,
+    MalformedRequest,
     NotAuthenticated,
+    RequestTimeout,
     TicketingError,
     UnsupportedMediaType,
+    UrlTooLong,
     ValidationFailed,
 )
 from ticketing.repositories.bookings import BookingRepository
@@ -50,9 +55,17 @@ ItemT = TypeVar("ItemT")
 Text = Annotated[str, StringConstraints(pattern=r"^[^\u0000]*$")]
 
 
+DIGITS: Final = re.compile(r"-?(0|[1-9][0-9]*)")
+
+
 def _whole(value: object) -> object:
     # JSON Schema Validation, section 6.1.1: an integer is any number without a fraction, 200.0 too.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    # In an address: Pydantic would take 1_0, +1, 1.0 and blanks, and give one thing many addresses.
+    if isinstance(value, str) and not DIGITS.fullmatch(value):
+        raise PydanticKnownError("int_parsing")
+    return value
 
 
 Whole: Final = BeforeValidator(_whole)
@@ -160,7 +173,7 @@ WritesEvents = Annotated[Caller, Depends(Bearer(Scope.EVENTS_WRITE))]
 WritesBookings = Annotated[Caller, Depends(Bearer(Scope.BOOKINGS_WRITE))]
 ReadsBookings = Annotated[Caller, Depends(Bearer(Scope.BOOKINGS_READ))]
 
-Limit = Annotated[int, Query(ge=1, le=100, description="Items per page.")]
+Limit = Annotated[int, Query(ge=1, le=100, description="Items per page."), Whole]
 Cursor = Annotated[
     # Left out or a string: an address has no null.
     str | SkipJsonSchema[None],
@@ -188,13 +201,19 @@ def decode_cursor(cursor: str | None) -> int | None:
 
 PROBLEM_JSON: Final = "application/problem+json"
 
+OF_ANY_ROUTE: Final[tuple[type[TicketingError], ...]] = (
+    *(MalformedRequest, RequestTimeout, UrlTooLong, HeadersTooLarge),
+    *(InternalError, Busy, DatabaseUnavailable),
+)
+"""Of any route that asks the database: what the server refuses, and what may fail."""
+
 
 def problems(*errors: type[TicketingError], body: bool = False) -> dict[int | str, dict[str, Any]]:
     """Document the errors of a route, with an example each, for FastAPI's `responses`.
 
-    Those of any route that asks the database are added, and with `body` those of any body.
+    Those of any route are added, and with `body` those of any body.
     """
-    every: list[type[TicketingError]] = [*errors, InternalError, Busy, DatabaseUnavailable]
+    every: list[type[TicketingError]] = [*errors, *OF_ANY_ROUTE]
     if body:
         every += [MalformedBody, BodyTooLarge, UnsupportedMediaType, ValidationFailed]
     by_status: dict[int | str, list[type[TicketingError]]] = defaultdict(list)

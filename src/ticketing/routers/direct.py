@@ -1,4 +1,4 @@
-"""The routes of a sale: declared as any other, served without the framework's general machinery.
+"""The route classes; that of a sale does without the framework's general machinery.
 
 Matching route by route, a stack of middleware, solving dependencies, exit stacks and reading JSON
 twice cost more than a booking does. A DirectRoute is found in a table by its path, and takes only
@@ -6,7 +6,7 @@ what is found without solving: a body, the caller, one parameter of the path and
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, get_args
@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,6 +25,25 @@ from ticketing.routers.dependencies import MAX_BODY, Bearer, In
 from ticketing.security import Caller
 
 JSON: Final = b"application/json"
+
+
+class _JsonRequest(Request):
+    async def json(self) -> Any:  # noqa: ANN401 - JSON
+        # Not the standard library's, which takes UTF-16 and recurses as deep as it is told to.
+        return from_json(await self.body())
+
+
+class StrictRoute(APIRoute):
+    """FastAPI's route, which reads the same JSON as a DirectRoute: UTF-8, at most 200 deep."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what serves a request."""
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(_JsonRequest(request.scope, request.receive))
+
+        return strict
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,9 @@ from ticketing.routers.dependencies import (
     parts,
     problems,
 )
-from ticketing.routers.direct import Answer, DirectRoute
+from ticketing.routers.direct import Answer, DirectRoute, StrictRoute
 
-router = APIRouter(prefix="/api/events", tags=["events"])
+router = APIRouter(prefix="/api/events", tags=["events"], route_class=StrictRoute)
 sale = APIRouter(prefix="/api/events", tags=["events"], route_class=DirectRoute)
 
 

@@ -30,11 +30,12 @@ from ticketing.routers.dependencies import (
     parts,
     problems,
 )
+from ticketing.routers.direct import StrictRoute
 from ticketing.security import Scope
 
 LONGEST: Final = timedelta(days=3660)
 
-router = APIRouter(prefix="/api/users/me/keys", tags=["keys"])
+router = APIRouter(prefix="/api/users/me/keys", tags=["keys"], route_class=StrictRoute)
 
 
 def _text(value: object) -> object:

@@ -23,8 +23,9 @@ from ticketing.routers.dependencies import (
     parts,
     problems,
 )
+from ticketing.routers.direct import StrictRoute
 
-router = APIRouter(prefix="/api/users", tags=["sessions"])
+router = APIRouter(prefix="/api/users", tags=["sessions"], route_class=StrictRoute)
 
 
 class Login(In):

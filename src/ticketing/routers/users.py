@@ -33,10 +33,11 @@ from ticketing.routers.dependencies import (
     parts,
     problems,
 )
+from ticketing.routers.direct import StrictRoute
 from ticketing.security import MIN_PASSWORD, Caller
 from ticketing.tables import User
 
-router = APIRouter(prefix="/api/users", tags=["users"])
+router = APIRouter(prefix="/api/users", tags=["users"], route_class=StrictRoute)
 
 Username = Annotated[
     str, Field(min_length=3, max_length=30, pattern=r"^[A-Za-z0-9._-]+$", examples=["ada"])

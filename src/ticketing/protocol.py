@@ -1,0 +1,307 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol, with bounds on how much may come how slowly.
+
+Nothing here is timed for a request that arrives in one piece, as nearly all do.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import partial
+from typing import Any, Final
+from urllib.parse import quote
+from uuid import uuid4
+
+import httptools
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from ticketing import telemetry
+from ticketing.errors import (
+    BodyTooLarge,
+    Busy,
+    HeadersTooLarge,
+    MalformedRequest,
+    RequestTimeout,
+    TicketingError,
+    UrlTooLong,
+)
+from ticketing.headers import OF_API
+from ticketing.telemetry import ASGIApp, Receive, Scope, Send
+
+MAX_URL: Final = 8 * 1024
+MAX_HEADER: Final = 16 * 1024
+"""Bytes of request line and header fields together."""
+MAX_FIELDS: Final = 100
+MAX_WIRE: Final = 512 * 1024
+"""Bytes of a body as it is sent: one of 64 KiB in chunks of a byte each, or what nobody reads."""
+PIECE: Final = 4096
+"""Bytes parsed at a time, so that what a connection may make the parser hold is bounded."""
+STOPPING: Final = 1.0
+"""Seconds that a body under way has to arrive once the service stops."""
+LINGER: Final = 1.0
+"""Seconds in which a client that is refused can read why, before its connection is reset."""
+ALIVE: Final = "/livez"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client is given: seconds for the header and for the body, and connections in all."""
+
+    header_timeout: float
+    body_timeout: float
+    max_connections: int
+
+
+class _Awaited(Enum):
+    """What the rest of the request under way is."""
+
+    NOTHING = auto()
+    HEADER = auto()
+    BODY = auto()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Serves a connection, and drops it when the client passes a limit.
+
+    Who began a request is told by a problem document, after the answers to requests before it.
+    """
+
+    def __init__(self, limits: Limits, **given: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        """Serve within `limits`; uvicorn gives the rest."""
+        super().__init__(**given)
+        self._limits = limits
+        self._awaited = _Awaited.NOTHING
+        # Of the header under way, but for the piece that it began in: others' may be in that too.
+        self._header_bytes = 0
+        self._body_bytes = 0
+        self._held = b""
+        """What came behind a request that has to wait for those before it."""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._refused = False
+        self._last_word: TicketingError | None = None
+        """Said when the requests before it are answered."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a header from now on, and not for ever."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.max_connections:
+            self.app = partial(_too_many, self.app)
+        self._expire_in(self._limits.header_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget every timer."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._disarm()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, or hold it while requests before it wait."""
+        if self._refused:
+            return
+        if self._held:  # The application reads a body: that goes on reading the socket too.
+            self._held += data
+            self.flow.pause_reading()
+            return
+        while data:
+            if self.pipeline:
+                self._held = data
+                break
+            piece, data = (data, b"") if len(data) <= PIECE else (data[:PIECE], data[PIECE:])
+            try:
+                self.parser.feed_data(piece)
+                if self._awaited is not _Awaited.NOTHING:
+                    self._count(len(piece))
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_upgrade() + piece[upgrade.args[0] :] + data
+            except httptools.HttpParserError as error:
+                cause = error.__context__
+                self._refuse(cause if isinstance(cause, TicketingError) else MalformedRequest())
+                return
+            except TicketingError as error:
+                self._refuse(error)
+                return
+        if self._awaited is not _Awaited.NOTHING and self._deadline is None:
+            self._expire_in(self._patience())
+
+    def _count(self, size: int) -> None:
+        if self._awaited is _Awaited.HEADER:
+            self._header_bytes += size
+            self._check_header()
+            if self._header_bytes > MAX_HEADER:
+                raise HeadersTooLarge
+        else:
+            self._body_bytes += size
+            if self._body_bytes > MAX_WIRE:
+                raise BodyTooLarge
+
+    def _check_header(self) -> None:
+        if len(self.url) > MAX_URL:
+            raise UrlTooLong
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MAX_HEADER or len(self.headers) > MAX_FIELDS:
+            raise HeadersTooLarge
+
+    def _without_upgrade(self) -> bytes:
+        """Return the header that asked for an upgrade as it reads without that.
+
+        The parser takes what follows for another protocol's, and can't be told otherwise. There
+        is none to upgrade to, and a server may ignore the wish (RFC 9110, section 7.8).
+        """
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        return b"\r\n".join([*lines, b"", b""])
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._unset_keepalive_if_required()
+        self._awaited = _Awaited.HEADER
+        self._header_bytes = -PIECE
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field; those behind a body may not pass for one, and are left out."""
+        if self._awaited is _Awaited.HEADER:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Start the request."""
+        if self._header_bytes > -PIECE or len(self.headers) > MAX_FIELDS:
+            self._check_header()
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise MalformedRequest  # This is no proxy.
+            return  # It begins again without.
+        super().on_headers_complete()
+        self._awaited = _Awaited.BODY
+        self._body_bytes = 0
+        self._disarm()
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        if self.parser.should_upgrade():
+            return
+        super().on_message_complete()
+        self._awaited = _Awaited.NOTHING
+        self._disarm()
+
+    def on_response_complete(self) -> None:
+        """Go on with what waited for this answer."""
+        if self._last_word is not None and not self.pipeline:
+            self._say(self._last_word)
+            return
+        super().on_response_complete()
+        if self._held and not self.pipeline:
+            data, self._held = self._held, b""
+            self.data_received(data)
+
+    def _patience(self) -> float:
+        limits = self._limits
+        return limits.body_timeout if self._awaited is _Awaited.BODY else limits.header_timeout
+
+    def _expire_in(self, seconds: float) -> None:
+        self._deadline = self.loop.call_later(seconds, self._expire)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        if self.flow.read_paused or self._held:  # It is we who let them wait.
+            self._expire_in(self._patience())
+        elif self._awaited is _Awaited.NOTHING:
+            self.transport.close()
+        else:
+            self._refuse(RequestTimeout())
+
+    def _refuse(self, error: TicketingError) -> None:
+        """Read no further, and end the connection with this error where it can be told."""
+        self._refused = True
+        self._held = b""
+        self._disarm()
+        self._unset_keepalive_if_required()
+        cycle = self.cycle
+        if self._awaited is _Awaited.BODY:
+            if cycle.response_complete:
+                self._linger()
+                return
+            if cycle.response_started:
+                cycle.keep_alive = False
+                return
+            if self.pipeline:
+                self.pipeline.popleft()
+                self._last_word = error
+                return
+            cycle.disconnected = True  # As the application sees it.
+            cycle.message_event.set()
+        elif cycle is not None and not cycle.response_complete:
+            self._last_word = error
+            return
+        self._say(error)
+
+    def _say(self, error: TicketingError) -> None:
+        if self.transport.is_closing():
+            return
+        path = self.scope.get("path", "") if self._awaited is _Awaited.BODY else ""
+        headers, body = _problem(error, path, self.client)
+        lines = [STATUS_LINE[error.status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            lines += [name, b": ", value, b"\r\n"]
+        self.transport.write(b"".join([*lines, b"\r\n", body]))
+        self._linger()
+
+    def _linger(self) -> None:
+        # Closing while the client still sends would reset the connection, and the answer with it.
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.transport.write_eof()
+            self._deadline = self.loop.call_later(LINGER, self.transport.abort)
+
+    def shutdown(self) -> None:
+        """Finish what was asked for; what is still being asked for gets a moment."""
+        super().shutdown()
+        if self._awaited is _Awaited.BODY and not self.transport.is_closing():
+            self._disarm()
+            self._expire_in(STOPPING)
+
+
+def _problem(
+    error: TicketingError, path: str, client: tuple[str, int] | None
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return the headers and the body of an answer that the application has no part in."""
+    request_id = uuid4().hex
+    telemetry.log.info(
+        "request.refused",
+        status=error.status,
+        code=error.code,
+        requestId=request_id,
+        clientIp=client[0] if client else None,
+    )
+    instance = quote(path, telemetry.PATH_CHARACTERS, errors="replace")
+    body = orjson.dumps(error.problem(instance, request_id, error.members))
+    return [*_headers(error, request_id, len(body))], body
+
+
+def _headers(error: TicketingError, request_id: str, size: int) -> Iterator[tuple[bytes, bytes]]:
+    yield b"content-type", b"application/problem+json"
+    yield b"content-length", str(size).encode()
+    for name, value in error.headers.items():
+        yield name.lower().encode(), value.encode()
+    yield b"x-request-id", request_id.encode()
+    yield from OF_API
+    yield b"connection", b"close"
+
+
+async def _too_many(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one connection too many; whether the process lives can always be asked."""
+    if scope["path"] == ALIVE:
+        await app(scope, receive, send)
+        return
+    error = Busy()
+    headers, body = _problem(error, scope["path"], scope["client"])
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,199 @@
+"""What a connection may send, and how slowly, spoken over raw sockets."""
+
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.serving import Service, serving
+
+HOST = b"Host: x\r\n"
+POST = b"POST /api/users/login HTTP/1.1\r\nContent-Type: application/json\r\n" + HOST
+CREDENTIALS = b'{"username":"nobody","password":"correct horse"}'
+LENGTH = b"Content-Length: %d\r\n" % len(CREDENTIALS)
+ALIVE = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
+
+
+@pytest.fixture
+def service(open_dir: Path) -> Iterator[Service]:
+    with serving(
+        open_dir,
+        TICKETING_HEADER_TIMEOUT="1",
+        TICKETING_BODY_TIMEOUT="2",
+        TICKETING_MAX_CONNECTIONS="3",
+    ) as running:
+        yield running
+        assert "Traceback" not in running.console.read_text()
+
+
+def connect(service: Service) -> socket.socket:
+    url = httpx.URL(service.url)
+    return socket.create_connection((url.host, url.port), timeout=10)
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    said = b""
+    with suppress(ConnectionResetError):
+        while more := connection.recv(65536):
+            said += more
+    return said
+
+
+def say(service: Service, *parts: bytes, pause: float = 0.0) -> bytes:
+    """What is answered until the service closes the connection."""
+    with connect(service) as connection:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+        return until_closed(connection)
+
+
+def assert_refused(said: bytes, status: int, code: str) -> dict[str, Any]:
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), said[:200]
+    fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:])
+    assert fields[b"content-type"] == b"application/problem+json"
+    assert fields[b"connection"] == b"close"
+    assert fields[b"x-content-type-options"] == b"nosniff"
+    document: dict[str, Any] = json.loads(body)
+    assert (document["code"], document["status"]) == (code, status)
+    assert document["requestId"].encode() == fields[b"x-request-id"]
+    return document
+
+
+def statuses(said: bytes) -> list[int]:
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", said)]
+
+
+CLOSE = b"Connection: close\r\n\r\n"
+
+
+def test_no_request_passes_a_limit(service: Service) -> None:
+    get = b"GET /livez HTTP/1.1\r\n" + HOST
+    fields = b"".join(b"X-%d: 1\r\n" % number for number in range(98))
+    assert statuses(say(service, get + fields + CLOSE)) == [200]
+    assert_refused(say(service, get + fields + b"X: 1\r\n" + CLOSE), 431, "headers_too_large")
+    big = b"X: " + b"a" * 16_000 + b"\r\n"
+    assert statuses(say(service, get + big + CLOSE)) == [200]
+    big = b"X: " + b"a" * 16_400 + b"\r\n"
+    assert_refused(say(service, get + big + CLOSE), 431, "headers_too_large")
+    assert_refused(say(service, get + b"X: ", *[b"a" * 65_536] * 20), 431, "headers_too_large")
+    many = b"X-Some: value\r\n" * 1_000
+    assert_refused(say(service, get, *[many] * 20), 431, "headers_too_large")
+
+    path = b"GET /livez?%b HTTP/1.1\r\n" + HOST + CLOSE
+    assert statuses(say(service, path % (b"a" * 8_100))) == [200]
+    assert_refused(say(service, path % (b"a" * 8_200)), 414, "url_too_long")
+    assert_refused(say(service, b"GET /", *[b"a" * 65_536] * 20), 414, "url_too_long")
+
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+    trailers = b"X-Some: value\r\n" * 1_000
+    body = b"2\r\n{}\r\n0\r\n"
+    assert_refused(say(service, chunked + body, *[trailers] * 100), 413, "body_too_large")
+    declared = POST + b"Content-Length: 104857600\r\n\r\n"
+    assert_refused_by_application = say(service, declared, *[b" " * 65_536] * 50)
+    assert statuses(assert_refused_by_application) == [413]
+    assert httpx.get(service.url + "/livez").status_code == 200
+
+
+def test_what_is_no_request_is_told_so(service: Service) -> None:
+    for said in (
+        *(b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n"),
+        *(
+            b"\x16\x03\x01\x02\x00\x01",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"GET / HTTP/9.9\r\n\r\n",
+        ),
+        b"CONNECT evil.example:443 HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET http://evil.example HTTP/1.1\r\n" + HOST + b"\r\n",
+        POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Content-Length: -1\r\n\r\n",
+    ):
+        answer = say(service, said)
+        assert b"evil" not in answer
+        assert_refused(answer, 400, "malformed_request")
+    broken = say(service, POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert assert_refused(broken, 400, "malformed_request")["instance"] == "/api/users/login"
+    answered_first = say(service, ALIVE * 2 + b"hello\r\n\r\n")
+    assert statuses(answered_first) == [200, 200, 400]
+
+
+def test_an_address_with_a_host_is_served_by_its_path(service: Service) -> None:
+    said = say(service, b"GET http://evil.example/livez HTTP/1.1\r\n" + HOST + CLOSE)
+    assert statuses(said) == [200]
+    assert b"evil" not in said
+
+
+def test_who_is_slow_is_dropped(service: Service) -> None:
+    began = time.monotonic()
+    assert say(service) == b""
+    assert say(service, *[b"\r\n"] * 4, pause=0.4) == b""
+    assert time.monotonic() - began < 8
+    drip = [b"GET /livez HTTP/1.1\r\nX: ", *[b"a"] * 5]
+    assert_refused(say(service, *drip, pause=0.4), 408, "request_timeout")
+    document = assert_refused(say(service, POST + LENGTH + b"\r\n{"), 408, "request_timeout")
+    assert document["instance"] == "/api/users/login"
+    second = say(service, ALIVE, b"GET /li", pause=0.3)
+    assert statuses(second) == [200, 408]
+    # Answered already: there is nothing more to say.
+    early = b"GET /livez HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\n"
+    assert statuses(say(service, early)) == [200]
+
+
+def test_whoever_keeps_to_the_limits_is_served_as_ever(service: Service) -> None:
+    post = POST + LENGTH + b"\r\n" + CREDENTIALS
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in CREDENTIALS) + b"0\r\n\r\n"
+    chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
+    last = b"HEAD /livez HTTP/1.1\r\n" + HOST + CLOSE
+    said = say(service, ALIVE + post + chunked + ALIVE + last)
+    assert statuses(said) == [200, 401, 401, 200, 200]
+    assert said.endswith(b"\r\n\r\n")  # HEAD has no body.
+    assert statuses(say(service, *(b"%c" % byte for byte in post + last))) == [401, 200]
+    assert statuses(say(service, ALIVE * 2_000 + last)) == [200] * 2_001
+    expecting = POST + LENGTH + b"Expect: 100-continue\r\n\r\n"
+    assert statuses(say(service, expecting, CREDENTIALS + last, pause=0.2)) == [100, 401, 200]
+    # Trailers are no header.
+    late = chunked[:-2] + b"Authorization: Bearer x\r\n\r\n"
+    assert statuses(say(service, late + last)) == [401, 200]
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.0"])
+def test_the_wish_for_another_protocol_is_ignored(service: Service, protocol: bytes) -> None:
+    wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: x\r\n" % protocol
+    post = POST + wish + LENGTH + b"\r\n" + CREDENTIALS
+    said = say(service, post + post[:-1], post[-1:] + b"GET / HTTP/1.1\r\n" + HOST + CLOSE)
+    assert statuses(said) == [401, 401, 200]
+    assert b"invalid_credentials" in said
+
+
+def test_one_connection_too_many_is_asked_to_come_back(service: Service) -> None:
+    with ExitStack() as stack:
+        held = [stack.enter_context(connect(service)) for _ in range(3)]
+        for connection in held:
+            connection.sendall(ALIVE)
+            assert statuses(connection.recv(65536)) == [200]
+        refused = say(service, b"GET /api/events HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert assert_refused(refused, 503, "busy")["retryAfter"] == 1
+        assert b"\r\nretry-after: 1\r\n" in refused
+        assert statuses(say(service, ALIVE[:-2] + CLOSE)) == [200]
+    time.sleep(0.2)
+    assert httpx.get(service.url + "/api/events").status_code == 200
+
+
+def test_half_a_request_does_not_hold_up_the_end(open_dir: Path) -> None:
+    with serving(open_dir) as service, ExitStack() as stack:
+        for begun in (b"", b"GET /li", POST + LENGTH + b"\r\n{", ALIVE + b"GET /li"):
+            stack.enter_context(connect(service)).sendall(begun)
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 15  # The grace is 30.
