@@ -39,7 +39,7 @@ MAX_WAITING: Final = 25
 """Passwords that may wait for each thread: some seconds of work. The next is refused at once."""
 COMMON_PASSWORDS: Final = files("ticketing") / "wordlists" / "common-passwords.txt.gz"
 
-NICE: Final = 10
+NICE: Final = 15
 """By how much the threads of passwords step back: a flood of logins must not stop a sale, nor a
 sale all logins."""
 
@@ -84,6 +84,14 @@ class Passwords:
         if is_name or folded in self._common or rest in self._common:
             raise PasswordTooCommon
 
+    def require_room(self) -> None:
+        """Raise Busy if so many passwords wait that another would be refused.
+
+        To ask this first makes a flood of logins cheap to refuse.
+        """
+        if self._waiting >= self._max_waiting:
+            raise Busy
+
     async def hash(self, password: str) -> str:
         """Return the hash to keep. Raises Busy."""
         return str(await self._run(self._context.hash, _normal(password)))
@@ -102,8 +110,7 @@ class Passwords:
         return bool(fits), better
 
     async def _run(self, function: Any, *args: str) -> Any:  # noqa: ANN401 - passlib is untyped
-        if self._waiting >= self._max_waiting:
-            raise Busy
+        self.require_room()
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)

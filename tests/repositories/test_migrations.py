@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.serving import PATIENCE, TICKETING
 from ticketing import database
 from ticketing.errors import StartupError
+from ticketing.security import Passwords
 
 ADVISORY_LOCK = 0x7469636B
 """The one that `alembic/env.py` takes."""
@@ -85,6 +86,18 @@ async def test_up_and_down_and_up_again_makes_the_same_schema(empty_url: str) ->
     assert all("alembic_version" in line for line in below)
     await asyncio.to_thread(database.upgrade, empty_url)
     assert await schema(empty_url) == first
+
+
+async def test_a_deleted_account_stays_closed_in_the_version_before(database_url: str) -> None:
+    deleted = "INSERT INTO users (id, username) VALUES (gen_random_uuid(), '~gone')"
+    await execute(database_url, deleted)
+    await asyncio.to_thread(database.downgrade, database_url, "0001")
+    connection = await asyncpg.connect(database_url)
+    kept = await connection.fetchval("SELECT password_hash FROM users")
+    await connection.close()
+    passwords = Passwords(4)
+    assert await passwords.verify("", kept) == (False, None)
+    passwords.close()
 
 
 async def test_the_tables_are_what_the_migrations_make(database_url: str) -> None:

@@ -61,6 +61,11 @@ def test_what_others_set_in_the_file_is_theirs() -> None:
         ("WORKERS", "two"),
         ("POOL_SIZE", "1"),
         ("TOKEN_LIFETIME", "1e9"),
+        ("TOKEN_LIFETIME", "899"),
+        ("TOKEN_LIFETIME", "3601"),
+        ("REFRESH_LIFETIME", "3599"),
+        ("SESSION_LIFETIME", "3599"),
+        ("JWT_PREVIOUS_SECRETS", f"{SECRET} xyzzy"),
         ("BCRYPT_ROUNDS", "3"),
         ("LOG_LEVEL", "loud"),
         ("HEADER_TIMEOUT", "0"),
@@ -143,6 +148,17 @@ def test_settings_never_show_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.jwt_secret.get_secret_value() == SECRET
     assert SECRET not in f"{settings!r} {settings}"
     assert "swordfish" not in f"{settings!r} {settings}"
+
+
+def test_previous_secrets_are_parted_by_blanks_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Settings.load().jwt_previous_secrets == ()
+    monkeypatch.setenv("TICKETING_JWT_PREVIOUS_SECRETS", f" {SECRET}\n{SECRET[::-1]} ")
+    settings = Settings.load()
+    kept = [secret.get_secret_value() for secret in settings.jwt_previous_secrets]
+    assert kept == [SECRET, SECRET[::-1]]
+    assert SECRET not in f"{settings!r} {settings}"
 
 
 def test_a_secret_is_measured_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,12 +71,14 @@ VERIFY: Final = Statement(
         WHERE hash = ANY(CAST(:hashes AS bytea[]))
             AND (expires_at IS NULL OR expires_at > now())
     ), stale AS (
-        SELECT api_keys.id FROM api_keys JOIN found USING (id)
-        WHERE found.last_used_at IS NULL OR found.last_used_at < now() - interval '1 minute'
+        SELECT id FROM api_keys WHERE id = ANY(ARRAY(
+            SELECT id FROM found
+            WHERE last_used_at IS NULL OR last_used_at < now() - interval '1 minute'
+        ))
         -- Another worker that writes it at this moment will do.
-        FOR NO KEY UPDATE OF api_keys SKIP LOCKED
+        FOR NO KEY UPDATE SKIP LOCKED
     ), touched AS (
-        UPDATE api_keys SET last_used_at = now() FROM stale WHERE api_keys.id = stale.id
+        UPDATE api_keys SET last_used_at = now() WHERE id = ANY(ARRAY(SELECT id FROM stale))
     )
     SELECT hash, id, user_id, scopes,
         CAST(extract(epoch FROM coalesce(expires_at, 'infinity')) AS float8) AS expires_at

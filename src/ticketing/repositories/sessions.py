@@ -35,25 +35,28 @@ START: Final = Statement(
 )
 
 # One statement: of two that come with the same token, the second waits for the first to have the
-# session, then finds the token used. The session is locked first, as by those that end it.
+# session, then finds the token used. The session is locked first, as by those that end it. Rows are
+# named by sub-select, not by join: a join planned on empty tables goes on reading them whole.
 ROTATE: Final = Statement(
     """
     WITH held AS (
-        SELECT sessions.id FROM refresh_tokens JOIN sessions ON sessions.id = session_id
-        WHERE hash = :old AND expires_at > now()
-        FOR UPDATE OF sessions
+        SELECT id FROM sessions
+        WHERE id = (SELECT session_id FROM refresh_tokens WHERE hash = :old)
+            AND expires_at > now()
+        FOR UPDATE
     ), used AS (
-        UPDATE refresh_tokens SET used_at = now() FROM held
-        WHERE hash = :old AND used_at IS NULL
-        RETURNING held.id
+        UPDATE refresh_tokens SET used_at = now()
+        WHERE hash = :old AND session_id = (SELECT id FROM held) AND used_at IS NULL
+        RETURNING session_id
     ), extended AS (
         UPDATE sessions SET expires_at = least(
             now() + make_interval(secs => :idle), created_at + make_interval(secs => :longest)
         )
-        FROM used WHERE sessions.id = used.id
-        RETURNING sessions.id, user_id, expires_at
+        WHERE id = (SELECT session_id FROM used)
+        RETURNING id, user_id, expires_at
     ), token AS (
-        INSERT INTO refresh_tokens (hash, session_id) SELECT CAST(:hash AS bytea), id FROM used
+        INSERT INTO refresh_tokens (hash, session_id)
+        SELECT CAST(:hash AS bytea), session_id FROM used
     )
     SELECT id, user_id, CAST(extract(epoch FROM expires_at - now()) AS integer) AS remaining
     FROM extended
@@ -63,9 +66,10 @@ ROTATE: Final = Statement(
 END_REUSED: Final = Statement(
     f"""
     WITH ended AS (
-        DELETE FROM sessions USING refresh_tokens
-        WHERE sessions.id = session_id AND hash = :hash AND used_at IS NOT NULL
-        RETURNING sessions.id, user_id
+        DELETE FROM sessions WHERE id = (
+            SELECT session_id FROM refresh_tokens WHERE hash = :hash AND used_at IS NOT NULL
+        )
+        RETURNING id, user_id
     ), {REVOKED}
     """  # noqa: S608 - our own text
 )

@@ -65,7 +65,7 @@ class UserRepository:
         """Keep a better hash of the same password, unless it was changed meanwhile."""
         async with driver(self._engine) as connection:
             rows = await SET_PASSWORD.fetch(connection, user=user_id, old=old_hash, new=new_hash)
-        for _ in rows:
+        if rows:
             telemetry.log.info("user.password_upgraded", userId=user_id)
 
     async def change_password(

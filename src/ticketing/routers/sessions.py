@@ -134,6 +134,7 @@ async def logout(body: Logout, caller: LoggedIn, request: Request) -> None:
 
 
 async def _authenticate(have: Parts, username: str, password: str) -> TokenOut:
+    have.passwords.require_room()
     while True:
         user = await have.users.find_by_name(username)
         hashed = user.password_hash if user else None
