@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from ticketing import tables
 from ticketing.app import create_app
 from ticketing.errors import AlreadyBooked, Busy, EventNotFound
+from ticketing.idempotency import Intent
 from ticketing.inventory import Booked, Booking, BookingStatus, Waiting
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.settings import Settings
@@ -134,7 +135,12 @@ class NoDatabase(BookingRepository):
     def __init__(self) -> None:  # pylint: disable=super-init-not-called
         """Do without an engine."""
 
-    async def book(self, event_id: int, user_id: UUID) -> Booked | Waiting:
+    async def book(
+        self,
+        event_id: int,
+        user_id: UUID,
+        intent: Intent | None = None,  # noqa: ARG002
+    ) -> Booked | Waiting:
         """Answer at once."""
         return Booked(_booking(event_id, user_id, BookingStatus.BOOKED))
 
@@ -146,7 +152,12 @@ class RowLock(BookingRepository):
         """Work on `engine`."""
         self._engine = engine
 
-    async def book(self, event_id: int, user_id: UUID) -> Booked | Waiting:
+    async def book(
+        self,
+        event_id: int,
+        user_id: UUID,
+        intent: Intent | None = None,  # noqa: ARG002
+    ) -> Booked | Waiting:
         """Take a place, or one in the line."""
         try:
             async with AsyncSession(self._engine) as session, session.begin():
@@ -177,7 +188,12 @@ class CompareAndSwap(BookingRepository):
         """Work on `engine`."""
         self._engine = engine
 
-    async def book(self, event_id: int, user_id: UUID) -> Booked | Waiting:
+    async def book(
+        self,
+        event_id: int,
+        user_id: UUID,
+        intent: Intent | None = None,  # noqa: ARG002
+    ) -> Booked | Waiting:
         """Take a place, or one in the line."""
         deadline = time.monotonic() + MAX_WAIT
         pause = 0.005

@@ -53,8 +53,9 @@ class Person(Visitor):
     async def get(self, path: str, **parameters: str | int) -> httpx.Response:
         return await self.client.get(path, headers=self.headers, params=parameters)
 
-    async def post(self, path: str, body: object) -> httpx.Response:
-        return await self.client.post(path, headers=self.headers, json=body)
+    async def post(self, path: str, body: object, *, key: str | None = None) -> httpx.Response:
+        named = {} if key is None else {"Idempotency-Key": key}
+        return await self.client.post(path, headers=self.headers | named, json=body)
 
     async def delete(self, path: str, body: object = None) -> httpx.Response:
         return await self.client.request("DELETE", path, headers=self.headers, json=body)
@@ -81,10 +82,14 @@ class Person(Visitor):
         assert made.status_code == 201, made.text
         return int(made.json()["id"])
 
-    async def book(self, event_id: int, *, for_: "Person | None" = None) -> httpx.Response:
+    async def book(
+        self, event_id: int, *, for_: "Person | None" = None, key: str | None = None
+    ) -> httpx.Response:
         body = {"eventId": event_id, "userId": (for_ or self).id}
-        return await self.post("/api/events/book", body)
+        return await self.post("/api/events/book", body, key=key)
 
-    async def cancel(self, event_id: int, *, for_: "Person | None" = None) -> httpx.Response:
+    async def cancel(
+        self, event_id: int, *, for_: "Person | None" = None, key: str | None = None
+    ) -> httpx.Response:
         body = {"eventId": event_id, "userId": (for_ or self).id}
-        return await self.post("/api/events/cancel", body)
+        return await self.post("/api/events/cancel", body, key=key)

@@ -34,6 +34,7 @@ from ticketing.errors import (
     ValidationFailed,
 )
 from ticketing.proxies import TrustedProxies
+from ticketing.repositories import commits, idempotency
 from ticketing.repositories.access import AccessRepository
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
@@ -99,7 +100,7 @@ def create_app(settings: Settings) -> FastAPI:
         raise ValueError("database_url and jwt_secret must be set")
     url = settings.database_url.get_secret_value()
     engine = database.connect(url, pool_size=settings.pool_size)
-    commits = database.connect(url, pool_size=1)
+    committing = database.connect(url, pool_size=1)
     access = AccessList()
     known = AccessRepository(engine, access)
     parts = Parts(
@@ -109,7 +110,7 @@ def create_app(settings: Settings) -> FastAPI:
         ),
         keys=KeyRepository(engine, access),
         events=EventRepository(engine),
-        bookings=BookingRepository(engine, commits),
+        bookings=BookingRepository(engine, committing),
         passwords=Passwords(settings.bcrypt_rounds, password_threads()),
         tokens=Tokens(
             settings.jwt_secret.get_secret_value(),
@@ -130,14 +131,16 @@ def create_app(settings: Settings) -> FastAPI:
         gc.set_threshold(100_000, 50, 1000)
         async with (
             repeating("access", known.refresh, every=LEARN_EVERY),
-            repeating("cleaning", known.clean, every=CLEAN_EVERY),
+            repeating("sessions", known.clean, every=CLEAN_EVERY),
+            repeating("keys", partial(idempotency.clean, engine), every=CLEAN_EVERY),
+            repeating("commits", partial(commits.clean, engine), every=CLEAN_EVERY),
         ):
             yield
         await parts.bookings.close()
         await parts.events.close()
         await parts.keys.close()
         parts.passwords.close()
-        await commits.dispose()
+        await committing.dispose()
         await engine.dispose()
 
     app = FastAPI(

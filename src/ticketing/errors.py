@@ -4,16 +4,16 @@
     ├── Invalid            the request itself is wrong
     │   ├── MalformedRequest, RequestTimeout, UrlTooLong, HeadersTooLarge, OriginRefused
     │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge, ValidationFailed, InvalidCursor
-    │   ├── PasswordTooCommon
+    │   ├── PasswordTooCommon, InvalidIdempotencyKey, IdempotencyKeyReused
     ├── NotAuthenticated, InvalidCredentials, InvalidRefreshToken
     ├── Forbidden, InsufficientScope, WrongPassword
     ├── NotFound
     │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound, KeyNotFound
     ├── MethodNotAllowed
     ├── Conflict
-    │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, TooManyKeys
+    │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, RequestInProgress, TooManyKeys
     ├── Unavailable        nothing is wrong with the request, try again later
-    │   ├── Busy, DatabaseUnavailable, NotReady
+    │   ├── Busy, DatabaseUnavailable, OutcomeUnknown, NotReady
     └── InternalError
 
 A class carries the HTTP status, a stable code and a sentence; an instance may add members that
@@ -152,6 +152,20 @@ class PasswordTooCommon(Invalid):
     detail = "This password is among the commonest, or is little more than the username."
 
 
+class InvalidIdempotencyKey(Invalid):
+    """The Idempotency-Key can't be one."""
+
+    status, code = 400, "invalid_idempotency_key"
+    detail = "An Idempotency-Key has 1 to 255 visible ASCII characters."
+
+
+class IdempotencyKeyReused(Invalid):
+    """The Idempotency-Key was used for something else."""
+
+    status, code = 422, "idempotency_key_reused"
+    detail = "This Idempotency-Key was used for another request: each intention has its own."
+
+
 class NotAuthenticated(TicketingError):
     """There is no valid bearer token."""
 
@@ -251,6 +265,19 @@ class UsernameTaken(Conflict):
     status, code, detail = 409, "username_taken", "This username is taken."
 
 
+class RequestInProgress(Conflict):
+    """The first request with this Idempotency-Key is still being carried out."""
+
+    status, code = 409, "request_in_progress"
+    detail = "A request with this Idempotency-Key is under way. Ask again for its answer."
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    example: ClassVar[dict[str, object]] = {"retryAfter": 1}
+
+    def __init__(self) -> None:
+        """Say when to ask again, in the document as in the header."""
+        super().__init__(retryAfter=1)
+
+
 class AlreadyBooked(Conflict):
     """The person holds a place already."""
 
@@ -296,6 +323,13 @@ class DatabaseUnavailable(Unavailable):
     detail = (
         "The database can't be reached. A change that was under way may or may not have been made."
     )
+
+
+class OutcomeUnknown(Unavailable):
+    """The database was lost during the commit, and has not come back to say what became of it."""
+
+    status, code = 503, "outcome_unknown"
+    detail = "The change may or may not have been made. Send it again with its Idempotency-Key."
 
 
 class NotReady(Unavailable):

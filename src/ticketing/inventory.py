@@ -14,7 +14,8 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
-from ticketing.errors import AlreadyBooked, AlreadyWaiting, BookingNotFound, TicketingError
+from ticketing.errors import AlreadyBooked, AlreadyWaiting, BookingNotFound
+from ticketing.idempotency import Intent
 
 
 class BookingStatus(StrEnum):
@@ -56,6 +57,7 @@ class Book(NamedTuple):
     event_id: int
     user_id: UUID
     booking_id: UUID
+    intent: Intent | None = None
 
 
 class Cancel(NamedTuple):
@@ -63,6 +65,7 @@ class Cancel(NamedTuple):
 
     event_id: int
     user_id: UUID
+    intent: Intent | None = None
 
 
 Request: TypeAlias = Book | Cancel
@@ -88,7 +91,8 @@ class Cancelled(NamedTuple):
     promoted: Sequence[Booking] = ()
 
 
-Outcome: TypeAlias = Booked | Waiting | Cancelled | TicketingError
+Outcome: TypeAlias = Booked | Waiting | Cancelled | Exception
+"""What became of a request; an exception is its refusal."""
 
 
 @dataclass(slots=True)

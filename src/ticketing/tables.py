@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Text,
     Uuid,
@@ -220,3 +221,30 @@ class Booking(Base):
     user_id: Mapped[UUID]
     status: Mapped[BookingStatus] = mapped_column(Text())
     created_at: Mapped[datetime]
+
+
+class IdempotencyKey(Base):
+    """What was answered to an intention, by who had it and the key they gave it."""
+
+    __tablename__ = "idempotency_keys"
+
+    owner: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[bytes]
+    status: Mapped[int] = mapped_column(SmallInteger())
+    location: Mapped[str | None]
+    body: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+
+class Commit(Base):
+    """A commit of many bookings, for whoever lost the connection before it was confirmed.
+
+    `events` are those whose swap was won. Without them, the commit was given up before it was
+    written, and never will be: its own row would be a second one.
+    """
+
+    __tablename__ = "commits"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    events: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger()))

@@ -97,14 +97,18 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
                 "body.refreshToken": {"dictionary": "tokens", "probability": 0.5},
                 "path.keyId": {"dictionary": "keys", "probability": 0.5},
             },
-            # What no schema says: which passwords are common, and what time it is.
+            # What no schema says: which passwords are common, what time it is, and which
+            # Idempotency-Key stood for something else before.
             "operations": [
                 *(
                     {"include-operation-id": operation, "headers": headers}
                     for operation, headers in leaving.items()
                 ),
                 {
-                    "include-operation-id": ["register", "changePassword", "makeKey"],
+                    "include-operation-id": [
+                        *("register", "changePassword", "makeKey"),
+                        *("initializeEvent", "bookTicket", "cancelTicket"),
+                    ],
                     "checks": {
                         "positive_data_acceptance": {
                             "expected-statuses": ["2xx", "401", "403", "404", "409", "422"]

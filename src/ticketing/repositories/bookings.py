@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing import telemetry
 from ticketing.combiner import RETRY, Combiner, Retry
 from ticketing.database import Driver, Statement, driver
-from ticketing.errors import BookingNotFound, EventNotFound, UserNotFound
+from ticketing.errors import BookingNotFound, EventNotFound, TicketingError, UserNotFound
+from ticketing.idempotency import Answer, Intent, UnderWay
 from ticketing.inventory import (
     Book,
     Booked,
@@ -29,7 +30,7 @@ from ticketing.inventory import (
     Waiting,
     decide,
 )
-from ticketing.repositories import Page
+from ticketing.repositories import Page, commits, idempotency
 from ticketing.tables import uuid7
 
 MAX_BATCH: Final = 512
@@ -88,6 +89,17 @@ _COMMIT: Final = """
         -- Changes first: who cancels and books again in one batch frees the unique index before.
         WHERE (SELECT count(*) FROM changed) >= 0
         ORDER BY new.place
+    ), kept AS (
+        INSERT INTO idempotency_keys (owner, key, digest, status, body)
+        SELECT kept.owner, kept.key, kept.digest, kept.status, kept.body
+        FROM unnest(
+            CAST(:key_events AS bigint[]), CAST(:key_owners AS uuid[]), CAST(:keys AS text[]),
+            CAST(:key_digests AS bytea[]), CAST(:key_statuses AS smallint[]),
+            CAST(:key_bodies AS bytea[])
+        ) AS kept(event_id, owner, key, digest, status, body)
+        JOIN swapped ON swapped.id = kept.event_id
+    ), noted AS (
+        INSERT INTO commits (id, events) VALUES (:commit, ARRAY(SELECT id FROM swapped))
     )
     SELECT swapped.*, true AS won FROM swapped
     UNION ALL
@@ -201,6 +213,7 @@ class BookingRepository:
         self._commits = commits or engine
         self._snapshots: dict[int, Snapshot] = {}
         self._contended: set[int] = set()
+        self._under_way = UnderWay()
         self._combiner = Combiner[Request, Outcome](
             self._commit, max_batch=MAX_BATCH, max_queue=MAX_QUEUE, max_wait=MAX_WAIT
         )
@@ -209,31 +222,42 @@ class BookingRepository:
         """Finish what is queued and refuse what comes."""
         await self._combiner.close()
 
-    async def book(self, event_id: int, user_id: UUID) -> Booked | Waiting:
+    async def book(
+        self, event_id: int, user_id: UUID, intent: Intent | None = None
+    ) -> Booked | Waiting:
         """Take a place for the person, or a place at the end of the line if none is left.
 
         Raises AlreadyBooked, AlreadyWaiting, EventNotFound, UserNotFound, or Busy if nothing was
-        changed because too much is under way.
+        changed because too much is under way. With an `intent`, Replayed if it was carried out
+        before, RequestInProgress, or IdempotencyKeyReused.
         """
-        request = Book(event_id, user_id, uuid7())
-        outcome = cast("Booked | Waiting", await self._combiner.submit(request))
-        _log_fact(outcome.booking, outcome.booking.status)
-        return outcome
+        outcome = await self._submit(Book(event_id, user_id, uuid7(), intent))
+        booked = cast("Booked | Waiting", outcome)
+        _log_fact(booked.booking, booked.booking.status)
+        return booked
 
-    async def cancel(self, event_id: int, user_id: UUID) -> Cancelled:
+    async def cancel(self, event_id: int, user_id: UUID, intent: Intent | None = None) -> Cancelled:
         """Cancel a person's booking and give the freed place to the head of the waiting list.
 
         Cancelling twice is harmless: the second call returns the same booking and frees nothing.
-        Raises BookingNotFound if the person never booked this event, EventNotFound, or Busy.
+        Raises BookingNotFound if the person never booked this event, EventNotFound, or Busy; with
+        an `intent`, the same as `book`.
         """
         try:
-            outcome = cast("Cancelled", await self._combiner.submit(Cancel(event_id, user_id)))
+            outcome = await self._submit(Cancel(event_id, user_id, intent))
         except BookingNotFound:
             return Cancelled(await self._last_cancelled(event_id, user_id))
-        _log_fact(outcome.booking, outcome.booking.status)
-        for booking in outcome.promoted:
+        cancelled = cast("Cancelled", outcome)
+        _log_fact(cancelled.booking, cancelled.booking.status)
+        for booking in cancelled.promoted:
             _log_fact(booking, "promoted")
-        return outcome
+        return cancelled
+
+    async def _submit(self, request: Request) -> Outcome:
+        if request.intent is None:
+            return await self._combiner.submit(request)
+        with self._under_way.once(request.intent):
+            return await self._combiner.submit(request)
 
     async def _last_cancelled(self, event_id: int, user_id: UUID) -> Booking:
         async with driver(self._engine) as connection:
@@ -260,49 +284,74 @@ class BookingRepository:
 
     async def _commit(self, requests: Sequence[Request]) -> Sequence[Outcome | Retry]:
         asking: Sequence[Request] = [each for each in requests if isinstance(each, Cancel)]
-        strangers: set[UUID] = set()
+        settled: dict[int, Exception] = {}
         refusals: set[str | None] = set()
         async with driver(self._commits) as connection:
-            while True:
-                by_event: dict[int, list[Request]] = defaultdict(list)
-                for request in requests:
-                    if not (strangers and _is_of(strangers, request)):
-                        by_event[request.event_id].append(request)
-                try:
-                    await self._load_snapshots(connection, by_event)
-                    at = datetime.now(UTC)
-                    decisions, stale = await self._decide(
-                        connection, by_event, asking=asking, at=at
-                    )
-                    lost = stale | await self._swap(connection, decisions, at=at)
-                    break
-                except asyncpg.IntegrityConstraintViolationError as error:
-                    if error.constraint_name in refusals:
-                        raise
-                    refusals.add(error.constraint_name)
-                    # Ask whom the constraint refused, and decide again for the others.
-                    if error.constraint_name == "uq_bookings_active":
-                        asking = requests
-                    elif error.constraint_name == "fk_bookings_user_id":
-                        users = [request.user_id for request in requests]
-                        rows = await STRANGERS.fetch(connection, users=users)
-                        strangers = {row["id"] for row in rows}
-                    else:
-                        self._forget(by_event)
-                        raise
-                except BaseException:
-                    self._forget(by_event)
-                    raise
-        outcomes = {event: iter(decision.outcomes) for event, decision in decisions.items()}
+            try:
+                while True:
+                    try:
+                        outcomes = await self._write(
+                            connection, requests, asking=asking, settled=settled
+                        )
+                        break
+                    except asyncpg.IntegrityConstraintViolationError as error:
+                        if error.constraint_name in refusals:
+                            raise
+                        refusals.add(error.constraint_name)
+                        # Ask whom the constraint refused, and decide again for the others.
+                        if error.constraint_name == "uq_bookings_active":
+                            asking = requests
+                        elif error.constraint_name == "fk_bookings_user_id":
+                            settled |= await _strangers(connection, requests)
+                        elif error.constraint_name == idempotency.CONSTRAINT:
+                            settled |= await _replays(connection, dict(enumerate(requests)))
+                        else:
+                            raise
+            except BaseException:
+                self._forget(request.event_id for request in requests)
+                raise
+            # What was carried out before is refused now: its first answer is still the right one.
+            refused = {
+                place: request
+                for place, request in enumerate(requests)
+                if request.intent is not None and isinstance(outcomes[place], TicketingError)
+            }
+            if refused:
+                for place, replay in (await _replays(connection, refused)).items():
+                    outcomes[place] = replay
+        return outcomes
+
+    async def _write(
+        self,
+        connection: Driver,
+        requests: Sequence[Request],
+        *,
+        asking: Sequence[Request],
+        settled: Mapping[int, Exception],
+    ) -> list[Outcome | Retry]:
+        """Decide and write, knowing the active bookings of those `asking`.
+
+        `settled` has, by place, what needs no decision. Return an outcome for every request.
+        """
+        by_event: dict[int, list[Request]] = defaultdict(list)
+        for place, request in enumerate(requests):
+            if place not in settled:
+                by_event[request.event_id].append(request)
+        await self._load_snapshots(connection, by_event)
+        at = datetime.now(UTC)
+        decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
+        answers = _answers(by_event, decisions)
+        lost = stale | await self._swap(connection, decisions, answers, at=at)
+        decided = {event: iter(decision.outcomes) for event, decision in decisions.items()}
         return [
-            UserNotFound()
-            if strangers and _is_of(strangers, request)
+            settled[place]
+            if place in settled
             else RETRY
             if request.event_id in lost
-            else next(outcomes[request.event_id])
-            if request.event_id in outcomes
+            else next(decided[request.event_id])
+            if request.event_id in decided
             else EventNotFound()
-            for request in requests
+            for place, request in enumerate(requests)
         ]
 
     def _forget(self, events: Iterable[int]) -> None:
@@ -375,9 +424,14 @@ class BookingRepository:
         return decisions, stale
 
     async def _swap(
-        self, connection: Driver, decisions: Mapping[int, Decision], *, at: datetime
+        self,
+        connection: Driver,
+        decisions: Mapping[int, Decision],
+        answers: Sequence[tuple[int, Intent, Answer]],
+        *,
+        at: datetime,
     ) -> set[int]:
-        """Write the decisions and return the events whose swap was lost."""
+        """Write the decisions, with the answers to keep, and return the events that were lost."""
         writing = [decision for decision in decisions.values() if not decision.is_empty]
         if not writing:
             return set()
@@ -401,23 +455,62 @@ class BookingRepository:
             "new_users": [booking.user_id for booking in inserts],
             "new_statuses": [booking.status for booking in inserts],
             "at": at,
+            "key_events": [event for event, _, _ in answers],
+            "key_owners": [intent.owner for _, intent, _ in answers],
+            "keys": [intent.key for _, intent, _ in answers],
+            "key_digests": [intent.digest for _, intent, _ in answers],
+            "key_statuses": [answer.status for _, _, answer in answers],
+            "key_bodies": [answer.body for _, _, answer in answers],
+            "commit": uuid7(),
         }
+        rows: list[asyncpg.Record] = []
         try:
-            rows = await COMMIT.fetch(connection, **parameters)
-        except asyncpg.LockNotAvailableError:
-            # Somebody holds one of the events for long: the others need not wait.
-            rows = await COMMIT_UNLOCKED.fetch(connection, **parameters)
-        won = {row["id"] for row in rows if row["won"]}
+            try:
+                rows = await COMMIT.fetch(connection, **parameters)
+            except asyncpg.LockNotAvailableError:
+                # Somebody holds one of the events for long: the others need not wait.
+                rows = await COMMIT_UNLOCKED.fetch(connection, **parameters)
+            won = {row["id"] for row in rows if row["won"]}
+        except commits.UNCERTAIN:
+            connection.terminate()
+            won = await commits.settle(self._engine, parameters["commit"])
         lost = {decision.before.event_id for decision in writing} - won
-        # What did not come back is locked, or gone.
-        self._forget(lost)
+        # What did not come back is locked, or gone, or known by hearsay only.
+        self._forget(decision.before.event_id for decision in writing)
         self._contended |= lost
         self._snapshots.update((row["id"], _snapshot(row)) for row in rows)
         return lost
 
 
-def _is_of(strangers: set[UUID], request: Request) -> bool:
-    return isinstance(request, Book) and request.user_id in strangers
+def _answers(
+    by_event: Mapping[int, Sequence[Request]], decisions: Mapping[int, Decision]
+) -> list[tuple[int, Intent, Answer]]:
+    """Return the answers to keep: those to requests with a key that change something."""
+    return [
+        (event, request.intent, request.intent.write(outcome))
+        for event, decision in decisions.items()
+        for request, outcome in zip(by_event[event], decision.outcomes, strict=True)
+        if request.intent is not None and not isinstance(outcome, TicketingError)
+    ]
+
+
+async def _replays(connection: Driver, requests: Mapping[int, Request]) -> dict[int, Exception]:
+    """Return what those that were carried out before were answered, by place."""
+    intents = {place: each.intent for place, each in requests.items() if each.intent is not None}
+    found = await idempotency.find(connection, intents.values())
+    return {
+        place: found[intent.owner, intent.key]
+        for place, intent in intents.items()
+        if (intent.owner, intent.key) in found
+    }
+
+
+async def _strangers(connection: Driver, requests: Sequence[Request]) -> dict[int, Exception]:
+    """Return those who book and do not exist, by place."""
+    asked = {place: each.user_id for place, each in enumerate(requests) if isinstance(each, Book)}
+    rows = await STRANGERS.fetch(connection, users=list(asked.values()))
+    strangers = {row["id"] for row in rows}
+    return {place: UserNotFound() for place, user in asked.items() if user in strangers}
 
 
 def _snapshot(row: asyncpg.Record) -> Snapshot:

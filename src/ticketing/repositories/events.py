@@ -6,14 +6,16 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import insert, select
+import asyncpg
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing import tables
 from ticketing.combiner import Combiner
 from ticketing.database import Statement, domain_errors, driver
 from ticketing.errors import EventNotFound, Forbidden
-from ticketing.repositories import Page
+from ticketing.idempotency import Intent, UnderWay
+from ticketing.repositories import Page, idempotency
 
 MAX_BATCH: Final = 512
 MAX_QUEUE: Final = 10_000
@@ -24,6 +26,15 @@ READ: Final = Statement(
     SELECT id, name, organiser_id, total_tickets, available_tickets, waiting_list_count,
         version, created_at
     FROM events WHERE id = ANY(CAST(:ids AS bigint[]))
+    """
+)
+
+MAKE: Final = Statement(
+    """
+    INSERT INTO events (name, organiser_id, total_tickets, available_tickets)
+    VALUES (:name, :organiser, :total, :total)
+    RETURNING id, name, organiser_id, total_tickets, available_tickets, waiting_list_count,
+        version, created_at
     """
 )
 
@@ -51,6 +62,7 @@ class EventRepository:
     def __init__(self, engine: AsyncEngine) -> None:
         """Work on `engine`."""
         self._engine = engine
+        self._under_way = UnderWay()
         self._reads = Combiner[int, Event](
             self._read, max_batch=MAX_BATCH, max_queue=MAX_QUEUE, max_wait=MAX_WAIT
         )
@@ -59,17 +71,32 @@ class EventRepository:
         """Finish the reads that are queued and refuse what comes."""
         await self._reads.close()
 
-    async def initialize(self, organiser_id: UUID, name: str, total_tickets: int) -> Event:
-        """Make an event with every place free. Raises UserNotFound."""
-        making = insert(tables.Event).values(
-            name=name,
-            organiser_id=organiser_id,
-            total_tickets=total_tickets,
-            available_tickets=total_tickets,
-        )
-        async with domain_errors(), self._engine.begin() as connection:
-            made = (await connection.execute(making.returning(*COLUMNS))).one()
-        return Event(*made)
+    async def initialize(
+        self, organiser_id: UUID, name: str, total_tickets: int, intent: Intent | None = None
+    ) -> Event:
+        """Make an event with every place free.
+
+        Raises UserNotFound; with an `intent`, Replayed if it was carried out before,
+        RequestInProgress, or IdempotencyKeyReused.
+        """
+        made = {"organiser": organiser_id, "name": name, "total": total_tickets}
+        if intent is None:
+            async with driver(self._engine) as connection:
+                (row,) = await MAKE.fetch(connection, **made)
+            return Event(*row)
+        with self._under_way.once(intent):
+            async with driver(self._engine) as connection:
+                try:
+                    async with connection.transaction():
+                        (row,) = await MAKE.fetch(connection, **made)
+                        event = Event(*row)
+                        await idempotency.keep(connection, intent, intent.write(event))
+                except asyncpg.UniqueViolationError as error:
+                    if error.constraint_name != idempotency.CONSTRAINT:
+                        raise
+                    (replay,) = (await idempotency.find(connection, [intent])).values()
+                    raise replay from None
+        return event
 
     async def get(self, event_id: int) -> Event:
         """Return the event as it is now. Raises EventNotFound, or Busy.

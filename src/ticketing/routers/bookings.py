@@ -20,13 +20,16 @@ from ticketing.errors import (
     UserNotFound,
     ValidationFailed,
 )
-from ticketing.inventory import Booking, BookingStatus, Waiting
+from ticketing.idempotency import Answer
+from ticketing.idempotency import intent as intention
+from ticketing.inventory import Booked, Booking, BookingStatus, Cancelled, Waiting
 from ticketing.repositories import Page
 from ticketing.repositories.bookings import Standing
 from ticketing.routers.dependencies import (
     BookingId,
     Cursor,
     EventId,
+    IdempotencyKey,
     In,
     Limit,
     Out,
@@ -41,7 +44,7 @@ from ticketing.routers.dependencies import (
     parts,
     problems,
 )
-from ticketing.routers.direct import Answer, DirectRoute
+from ticketing.routers.direct import DirectRoute
 from ticketing.security import Caller
 
 router = APIRouter(prefix="/api/events", tags=["bookings"])
@@ -95,6 +98,14 @@ class ListedOut(BookingOut):
     """A booking in a list; `position` is null unless it waits."""
 
     position: int | None = Field(description="Place in the line, from 1.", examples=[None])
+
+
+def _written(outcome: Booked | Waiting | Cancelled) -> Answer:
+    if isinstance(outcome, Booked):
+        return _answer(201, outcome.booking)
+    if isinstance(outcome, Waiting):
+        return _answer(202, outcome.booking, position=outcome.position)
+    return _answer(200, outcome.booking, promoted=len(outcome.promoted))
 
 
 def _answer(status: int, booking: Booking, **more: int) -> Answer:
@@ -159,10 +170,16 @@ async def _require_organiser(have: Parts, caller: Caller, event_id: int) -> None
             AlreadyBooked,
             AlreadyWaiting,
             body=True,
+            keyed=True,
         ),
     },
 )
-async def book(body: BookTicket, caller: WritesBookings, request: Request) -> Answer:
+async def book(
+    body: BookTicket,
+    caller: WritesBookings,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Answer:
     """Take a place, or a place at the end of the waiting list when none is left (202).
 
     A person books for themself; the organiser may book for anybody. One active booking per
@@ -170,10 +187,8 @@ async def book(body: BookTicket, caller: WritesBookings, request: Request) -> An
     """
     have = parts(request)
     await _require_may_act(have, caller, body.event_id, body.user_id)
-    outcome = await have.bookings.book(body.event_id, body.user_id)
-    if isinstance(outcome, Waiting):
-        return _answer(202, outcome.booking, position=outcome.position)
-    return _answer(201, outcome.booking)
+    intent = intention(caller.id, idempotency_key, body, _written)
+    return _written(await have.bookings.book(body.event_id, body.user_id, intent))
 
 
 @sale.post(
@@ -182,18 +197,29 @@ async def book(body: BookTicket, caller: WritesBookings, request: Request) -> An
     summary="Cancel a booking",
     response_model=CancelledOut,
     responses=problems(
-        NotAuthenticated, InsufficientScope, Forbidden, EventNotFound, BookingNotFound, body=True
+        NotAuthenticated,
+        InsufficientScope,
+        Forbidden,
+        EventNotFound,
+        BookingNotFound,
+        body=True,
+        keyed=True,
     ),
 )
-async def cancel(body: CancelTicket, caller: WritesBookings, request: Request) -> Answer:
+async def cancel(
+    body: CancelTicket,
+    caller: WritesBookings,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Answer:
     """Give up a place, which goes to the head of the waiting list, or leave the line.
 
     Cancelling again gives the same answer with `promoted` 0 and changes nothing.
     """
     have = parts(request)
     await _require_may_act(have, caller, body.event_id, body.user_id)
-    outcome = await have.bookings.cancel(body.event_id, body.user_id)
-    return _answer(200, outcome.booking, promoted=len(outcome.promoted))
+    intent = intention(caller.id, idempotency_key, body, _written)
+    return _written(await have.bookings.cancel(body.event_id, body.user_id, intent))
 
 
 @router.get(

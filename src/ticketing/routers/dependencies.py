@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.security import OAuth2PasswordBearer
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
@@ -20,18 +20,23 @@ from ticketing.errors import (
     Busy,
     DatabaseUnavailable,
     HeadersTooLarge,
+    IdempotencyKeyReused,
     InsufficientScope,
     InternalError,
     InvalidCursor,
+    InvalidIdempotencyKey,
     MalformedBody,
     MalformedRequest,
     NotAuthenticated,
+    OutcomeUnknown,
+    RequestInProgress,
     RequestTimeout,
     TicketingError,
     UnsupportedMediaType,
     UrlTooLong,
     ValidationFailed,
 )
+from ticketing.idempotency import KEY
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.keys import KeyRepository
@@ -173,6 +178,16 @@ WritesEvents = Annotated[Caller, Depends(Bearer(Scope.EVENTS_WRITE))]
 WritesBookings = Annotated[Caller, Depends(Bearer(Scope.BOOKINGS_WRITE))]
 ReadsBookings = Annotated[Caller, Depends(Bearer(Scope.BOOKINGS_READ))]
 
+IdempotencyKey = Annotated[
+    str | SkipJsonSchema[None],
+    Header(
+        description="Names the intention: sent again with the same key and body, the request has "
+        "no second effect, and the first answer comes again.",
+        # Documented, not checked: `intent` has an error of its own for it.
+        json_schema_extra={"pattern": f"^({KEY.pattern})$", "examples": ["8e03978e-40d5-43dd"]},
+    ),
+]
+
 Limit = Annotated[int, Query(ge=1, le=100, description="Items per page."), Whole]
 Cursor = Annotated[
     # Left out or a string: an address has no null.
@@ -208,14 +223,19 @@ OF_ANY_ROUTE: Final[tuple[type[TicketingError], ...]] = (
 """Of any route that asks the database: what the server refuses, and what may fail."""
 
 
-def problems(*errors: type[TicketingError], body: bool = False) -> dict[int | str, dict[str, Any]]:
+def problems(
+    *errors: type[TicketingError], body: bool = False, keyed: bool = False
+) -> dict[int | str, dict[str, Any]]:
     """Document the errors of a route, with an example each, for FastAPI's `responses`.
 
-    Those of any route are added, and with `body` those of any body.
+    Those of any route are added, with `body` those of any body, and with `keyed` those of an
+    Idempotency-Key.
     """
     every: list[type[TicketingError]] = [*errors, *OF_ANY_ROUTE]
     if body:
         every += [MalformedBody, BodyTooLarge, UnsupportedMediaType, ValidationFailed]
+    if keyed:
+        every += [InvalidIdempotencyKey, IdempotencyKeyReused, RequestInProgress, OutcomeUnknown]
     by_status: dict[int | str, list[type[TicketingError]]] = defaultdict(list)
     for error in dict.fromkeys(every):
         by_status[error.status].append(error)

@@ -7,7 +7,6 @@ what is found without solving: a body, the caller, one parameter of the path and
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, get_args
 
@@ -21,7 +20,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ticketing.errors import BodyTooLarge, InternalError, UnsupportedMediaType
-from ticketing.routers.dependencies import MAX_BODY, Bearer, In
+from ticketing.idempotency import Answer, Replayed
+from ticketing.routers.dependencies import MAX_BODY, Bearer, IdempotencyKey, In
 from ticketing.security import Caller
 
 JSON: Final = b"application/json"
@@ -46,19 +46,12 @@ class StrictRoute(APIRoute):
         return strict
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a DirectRoute answers: JSON that is written already."""
-
-    status: int
-    body: bytes
-
-
 class DirectRoute(APIRoute):
     """A route whose endpoint takes only what is found without solving, and returns an Answer.
 
     That is a body of JSON (a model that is an `In`), the caller (by a `Bearer`), the `Request`,
-    and the last segment of the path. Raises TypeError, when the route is made, for any other.
+    the Idempotency-Key, and the last segment of the path. Raises TypeError, when the route is
+    made, for any other.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
@@ -67,7 +60,7 @@ class DirectRoute(APIRoute):
         self._model: type[In] | None = None
         self._segment: tuple[str, TypeAdapter[Any]] | None = None
         self._bearer: Bearer | None = None
-        self._wants_request = False
+        self._wants_request = self._wants_key = False
         for name, parameter in inspect.signature(self.endpoint).parameters.items():
             wanted = parameter.annotation
             if inspect.isclass(wanted) and issubclass(wanted, In):
@@ -76,6 +69,8 @@ class DirectRoute(APIRoute):
                 self._bearer = get_args(wanted)[1].dependency
             elif wanted is Request:
                 self._wants_request = True
+            elif wanted == IdempotencyKey:
+                self._wants_key = True
             elif self.path.endswith(f"/{{{name}}}"):
                 self._segment = name, TypeAdapter(wanted)
             else:
@@ -96,6 +91,8 @@ class DirectRoute(APIRoute):
         if self._bearer is not None:
             authorization = headers.get(b"authorization", b"").decode("latin-1")
             given["caller"] = await self._bearer.caller(request, authorization)
+        if self._wants_key and (key := headers.get(b"idempotency-key")) is not None:
+            given["idempotency_key"] = key.decode("latin-1")
         if self._segment is not None:
             name, adapter = self._segment
             text = scope["path"].rpartition("/")[2]
@@ -148,8 +145,12 @@ class DirectRoutes:
             return
         scope["app"] = self._app
         scope["route"] = route
+        headers: list[tuple[bytes, bytes]] = []
         try:
             answer = await route.answer(scope, receive)
+        except Replayed as before:
+            answer = before.answer
+            headers.append((b"idempotency-replayed", b"true"))
         except ClientDisconnect:
             raise
         except Exception as error:
@@ -158,8 +159,10 @@ class DirectRoutes:
             if response.status_code == InternalError.status:
                 raise
             return
+        if answer.location is not None:
+            headers.append((b"location", answer.location.encode()))
         length = str(len(answer.body)).encode()
-        headers = [(b"content-type", JSON), (b"content-length", length)]
+        headers += [(b"content-type", JSON), (b"content-length", length)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import Field, StringConstraints, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
@@ -14,9 +14,13 @@ from ticketing.errors import (
     UserNotFound,
     ValidationFailed,
 )
+from ticketing.idempotency import Answer
+from ticketing.idempotency import intent as intention
+from ticketing.repositories.events import Event
 from ticketing.routers.dependencies import (
     Cursor,
     EventId,
+    IdempotencyKey,
     In,
     Limit,
     Out,
@@ -31,7 +35,7 @@ from ticketing.routers.dependencies import (
     parts,
     problems,
 )
-from ticketing.routers.direct import Answer, DirectRoute, StrictRoute
+from ticketing.routers.direct import DirectRoute, StrictRoute
 
 router = APIRouter(prefix="/api/events", tags=["events"], route_class=StrictRoute)
 sale = APIRouter(prefix="/api/events", tags=["events"], route_class=DirectRoute)
@@ -69,23 +73,35 @@ class EventOut(Out):
     created_at: Time
 
 
-@router.post(
+@sale.post(
     "/initialize",
     operation_id="initializeEvent",
     summary="Create an event",
     status_code=201,
+    response_model=EventOut,
     responses={
         201: {"headers": {"Location": {"schema": {"type": "string"}}}},
-        **problems(NotAuthenticated, InsufficientScope, UserNotFound, body=True),
+        **problems(NotAuthenticated, InsufficientScope, UserNotFound, body=True, keyed=True),
     },
 )
 async def initialize(
-    body: InitializeEvent, caller: WritesEvents, request: Request, response: Response
-) -> EventOut:
+    body: InitializeEvent,
+    caller: WritesEvents,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Answer:
     """Create an event with every place free. The caller becomes its organiser."""
-    event = await parts(request).events.initialize(caller.id, body.name, body.total_tickets)
-    response.headers["Location"] = f"{router.prefix}/{event.id}"
-    return EventOut.model_validate(event)
+    intent = intention(caller.id, idempotency_key, body, _made)
+    event = await parts(request).events.initialize(caller.id, body.name, body.total_tickets, intent)
+    return _made(event)
+
+
+def _made(event: Event) -> Answer:
+    return _answer(201, event)._replace(location=f"{router.prefix}/{event.id}")
+
+
+def _answer(status: int, event: Event) -> Answer:
+    return Answer(status, EventOut.model_validate(event).model_dump_json(by_alias=True).encode())
 
 
 @sale.get("/initialize", include_in_schema=False)
@@ -105,8 +121,7 @@ async def not_an_event() -> None:
 )
 async def get(eventId: EventId, request: Request) -> Answer:  # noqa: N803 - the API's name
     """Return an event with its places as they are now. No token needed."""
-    event = EventOut.model_validate(await parts(request).events.get(eventId))
-    return Answer(200, event.model_dump_json(by_alias=True).encode())
+    return _answer(200, await parts(request).events.get(eventId))
 
 
 @router.get(
