@@ -69,8 +69,11 @@ class Arena:
 
 
 @contextmanager
-def arena(people: int = PEOPLE) -> Iterator[Arena]:
-    """Start PostgreSQL with the durability that it has by default, in a folder that goes away."""
+def arena(people: int = PEOPLE, **parameters: str) -> Iterator[Arena]:
+    """Start PostgreSQL with the durability that it has by default, in a folder that goes away.
+
+    `parameters` are set on it.
+    """
     wrk()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
@@ -79,6 +82,6 @@ def arena(people: int = PEOPLE) -> Iterator[Arena]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ticketing-bench-")))
         folder.chmod(0o711)  # PostgreSQL's account must pass, which is not ours under root
         data = folder / "data"
-        running = stack.enter_context(postgres.embedded(data, max_connections="200"))
+        running = stack.enter_context(postgres.embedded(data, max_connections="200", **parameters))
         pid = int((data / "postgres" / "postmaster.pid").read_text().split()[0])
         yield Arena(folder, running.url, pid, stack.enter_context(ExitStack()), people)

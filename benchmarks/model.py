@@ -1,0 +1,195 @@
+"""Many replicas on one hot event, by simulation: `python -m benchmarks.model [--check]`.
+
+One machine can't hold a hundred replicas, but what they share is simple: the event's row, which a
+commit holds from its swap until it is durable. So bookings per second are what fits into the
+commits that the row lets through one after the other. The model has a replica's processor, which
+works on one request at a time, its combiner, which commits all that waits, and the row with its
+queue. `--check` measures the service itself on this machine, with slow commits, beside it.
+"""
+
+import argparse
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Final
+
+from benchmarks.arena import arena
+from benchmarks.rounds import Contest
+from benchmarks.scenarios import HOT
+
+from ticketing.repositories.bookings import MAX_BATCH
+
+MILLISECOND: Final = 1e-3
+LATENCIES: Final = (0.2, 1.0, 5.0)
+"""Milliseconds that a commit takes to be durable: a local disk, a good one afar, a replica afar."""
+REPLICAS: Final = (1, 2, 5, 10, 20, 50, 100)
+LOCK_TIMEOUT: Final = 0.25
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds, as measured on one machine (docs/performance.md)."""
+
+    request: float = 100e-6
+    """Of a replica's processor for a request, its share of a batch included."""
+    commit: float = 0.4e-3
+    """Of a commit without its rows: the way there and back, and the swap."""
+    row: float = 10e-6
+    """Of the database for each booking of a commit."""
+    durable: float = 0.0
+    """From the last row written until the commit is durable; the event's row is held as long."""
+
+
+@dataclass
+class _Replica:
+    working: int
+    """Requests that its processor has yet to hand to the combiner."""
+    waiting: int = 0
+    under_way: int = 0
+
+
+@dataclass
+class Simulation:
+    """Replicas with so many connections each, which ask again as soon as they are answered."""
+
+    replicas: int
+    connections: int
+    costs: Costs
+    now: float = 0.0
+    booked: int = 0
+    gave_up: int = 0
+    """Commits that did not get the row in time, and were tried again."""
+    waits: list[float] = field(default_factory=list)
+    """For the row, in seconds."""
+
+    def run(self, seconds: float) -> "Simulation":
+        """Let so much time pass."""
+        self._all = [_Replica(self.connections) for _ in range(self.replicas)]
+        self._row_free = True
+        self._queue: deque[tuple[int, float]] = deque()
+        # Not all begin at one moment.
+        self._events = [
+            (number / self.replicas * MILLISECOND, number, "work")
+            for number in range(self.replicas)
+        ]
+        heapq.heapify(self._events)
+        while self._events and self._events[0][0] < seconds:
+            self.now, number, what = heapq.heappop(self._events)
+            getattr(self, "_" + what)(number)
+        return self
+
+    @property
+    def per_second(self) -> float:
+        """Bookings per second."""
+        return self.booked / self.now
+
+    def _after(self, delay: float, number: int, what: str) -> None:
+        heapq.heappush(self._events, (self.now + delay, number, what))
+
+    def _work(self, number: int) -> None:
+        """Hand one request to the combiner, and take the next."""
+        replica = self._all[number]
+        if replica.working:
+            replica.working -= 1
+            replica.waiting += 1
+            self._after(self.costs.request, number, "work")
+        self._commit(number)
+
+    def _commit(self, number: int) -> None:
+        replica = self._all[number]
+        if replica.under_way or not replica.waiting:
+            return
+        replica.under_way = min(replica.waiting, MAX_BATCH)
+        replica.waiting -= replica.under_way
+        self._queue.append((number, self.now))
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._row_free and self._queue:
+            number, since = self._queue.popleft()
+            if self.now - since > LOCK_TIMEOUT:
+                self.gave_up += 1
+                self._queue.append((number, self.now))
+                continue
+            self.waits.append(self.now - since)
+            self._row_free = False
+            costs, rows = self.costs, self._all[number].under_way
+            self._after(costs.commit + rows * costs.row + costs.durable, number, "committed")
+
+    def _committed(self, number: int) -> None:
+        replica = self._all[number]
+        self._row_free = True
+        self.booked += replica.under_way
+        was_idle = not replica.working
+        replica.working += replica.under_way
+        replica.under_way = 0
+        if was_idle:
+            self._after(self.costs.request, number, "work")
+        self._commit(number)
+        self._grant()
+
+
+def table(costs: Costs, connections: int) -> Iterator[str]:
+    """Yield the lines of a table: replicas down, latencies across."""
+    names = [f"{latency} ms" for latency in LATENCIES]
+    yield "| replicas | " + " | ".join(f"{name}: bookings/s, wait" for name in names) + " |"
+    yield "| ---: |" + " ---: |" * len(names)
+    for replicas in REPLICAS:
+        cells = []
+        for latency in LATENCIES:
+            slow = Costs(costs.request, costs.commit, costs.row, latency * MILLISECOND)
+            done = Simulation(replicas, connections, slow).run(5.0)
+            wait = median(done.waits) / MILLISECOND
+            tried = f", {done.gave_up} tried again" if done.gave_up else ""
+            cells.append(f"{done.per_second:,.0f}, {wait:.1f} ms{tried}")
+        yield f"| {replicas} | " + " | ".join(cells) + " |"
+
+
+def check(rounds: int, seconds: int) -> Iterator[str]:
+    """Measure the service with slow commits, and yield what the model says beside it."""
+    yield "| commit takes | workers | connections | measured | model | model / measured |"
+    yield "| ---: | ---: | ---: | ---: | ---: | ---: |"
+    for delay in (1.0, 5.0, 20.0):
+        # PostgreSQL sleeps so long before it writes a commit out, with the row held.
+        slow = str(int(delay * 1000))
+        with arena(commit_delay=slow, commit_siblings="0") as here:
+            cases = [(workers, each) for workers in (1, 2, 4) for each in (16, 64, 256)]
+            found: dict[tuple[int, int], list[float]] = {case: [] for case in cases}
+            for _ in range(rounds):
+                for workers, connections in cases:
+                    server = here.server("service", workers=workers)
+                    contest = Contest(
+                        "service", HOT, server, here.ground(), connections=connections
+                    )
+                    found[workers, connections].append(here.driver.run(contest, seconds).per_second)
+        for (workers, connections), rates in found.items():
+            costs = Costs(durable=delay * MILLISECOND)
+            said = Simulation(workers, connections // workers, costs).run(5.0).per_second
+            measured = median(rates)
+            yield (
+                f"| {delay} ms | {workers} | {connections} | {measured:,.0f} | {said:,.0f} |"
+                f" {said / measured:.2f} |"
+            )
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="measure beside it")
+    parser.add_argument("--connections", type=int, default=128, help="of each replica")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=2)
+    options = parser.parse_args()
+    lines = (
+        check(options.rounds, options.seconds)
+        if options.check
+        else table(Costs(), options.connections)
+    )
+    for line in lines:
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
