@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -38,28 +39,35 @@ def _no_settings_from_outside() -> None:
         del os.environ[name]
 
 
-@pytest.fixture
-def open_dir() -> Iterator[Path]:
-    """A folder that the account of the embedded PostgreSQL can enter, also under root."""
+@contextmanager
+def folder_open_to_all() -> Iterator[Path]:
+    """Make a folder that the account of the embedded PostgreSQL can enter, also under root."""
     path = Path(tempfile.mkdtemp(prefix="ticketing-test-"))
     path.chmod(0o711)
-    yield path
-    shutil.rmtree(path)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@pytest.fixture
+def open_dir() -> Iterator[Path]:
+    """Such a folder, for one test."""
+    with folder_open_to_all() as path:
+        yield path
 
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
     """A PostgreSQL server with the migrated template in it."""
-    path = Path(tempfile.mkdtemp(prefix="ticketing-test-"))
-    path.chmod(0o711)
-    try:
-        # Durability is tested with `ticketing serve`, which keeps the defaults.
-        with postgres.embedded(path, max_connections="200", fsync="off") as running:
-            asyncio.run(_execute(running.url, f"CREATE DATABASE {TEMPLATE}"))
-            database.upgrade(_with_database(running.url, TEMPLATE))
-            yield running.url
-    finally:
-        shutil.rmtree(path)
+    # Durability is tested with `ticketing serve`, which keeps the defaults.
+    with (
+        folder_open_to_all() as path,
+        postgres.embedded(path, max_connections="200", fsync="off") as running,
+    ):
+        asyncio.run(_execute(running.url, f"CREATE DATABASE {TEMPLATE}"))
+        database.upgrade(_with_database(running.url, TEMPLATE))
+        yield running.url
 
 
 @pytest.fixture

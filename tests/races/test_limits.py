@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.conftest import folder_open_to_all
 from tests.serving import Service, serving
 
 HOST = b"Host: x\r\n"
@@ -21,14 +22,13 @@ LENGTH = b"Content-Length: %d\r\n" % len(CREDENTIALS)
 ALIVE = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
 
 
-@pytest.fixture
-def service(open_dir: Path) -> Iterator[Service]:
-    with serving(
-        open_dir,
-        TICKETING_HEADER_TIMEOUT="1",
-        TICKETING_BODY_TIMEOUT="2",
-        TICKETING_MAX_CONNECTIONS="3",
-    ) as running:
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """One for all: none of them changes anything."""
+    with (
+        folder_open_to_all() as folder,
+        serving(folder, TICKETING_HEADER_TIMEOUT="1", TICKETING_BODY_TIMEOUT="2") as running,
+    ):
         yield running
         assert "Traceback" not in running.console.read_text()
 
@@ -175,8 +175,8 @@ def test_the_wish_for_another_protocol_is_ignored(service: Service, protocol: by
     assert b"invalid_credentials" in said
 
 
-def test_one_connection_too_many_is_asked_to_come_back(service: Service) -> None:
-    with ExitStack() as stack:
+def test_one_connection_too_many_is_asked_to_come_back(open_dir: Path) -> None:
+    with serving(open_dir, TICKETING_MAX_CONNECTIONS="3") as service, ExitStack() as stack:
         held = [stack.enter_context(connect(service)) for _ in range(3)]
         for connection in held:
             connection.sendall(ALIVE)
@@ -185,8 +185,10 @@ def test_one_connection_too_many_is_asked_to_come_back(service: Service) -> None
         assert assert_refused(refused, 503, "busy")["retryAfter"] == 1
         assert b"\r\nretry-after: 1\r\n" in refused
         assert statuses(say(service, ALIVE[:-2] + CLOSE)) == [200]
-    time.sleep(0.2)
-    assert httpx.get(service.url + "/api/events").status_code == 200
+        for connection in held:
+            connection.close()
+        time.sleep(0.2)
+        assert httpx.get(service.url + "/api/events").status_code == 200
 
 
 def test_half_a_request_does_not_hold_up_the_end(open_dir: Path) -> None:
