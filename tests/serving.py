@@ -50,7 +50,12 @@ def serving(
         subprocess.Popen(
             [*command, "serve", "--port", "0", *arguments],
             cwd=cwd,
-            env={**os.environ, "TICKETING_BCRYPT_ROUNDS": "4", **environment},
+            env={
+                **os.environ,
+                "TICKETING_BCRYPT_ROUNDS": "4",
+                "TICKETING_RATE_LIMITS": "off",
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
