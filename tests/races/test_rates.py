@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from benchmarks.servers import children
 
 from tests.conftest import SECRET
 from tests.people import PASSWORD, Visitor
+from tests.races.test_serve import workers_of
 from tests.serving import Service, logged, serving, until
 
 WRONG = {"username": "ada", "password": "wrong"}
@@ -25,17 +25,8 @@ async def answers(service: Service, times: int, path: str = "/api/events/1") -> 
     return Counter(answer.status_code for answer in given)
 
 
-def workers(service: Service) -> list[int]:
-    """The processes that serve, by what they are."""
-    return [
-        child
-        for child in children(service.process.pid)
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
-
-
 async def served(service: Service, at_least: int) -> bool:
-    return len(workers(service)) >= at_least and (await answers(service, 4, "/livez"))[200] == 4
+    return len(workers_of(service)) >= at_least and (await answers(service, 4, "/livez"))[200] == 4
 
 
 async def test_the_processes_of_a_service_share_each_limit_and_new_ones_know_it(
@@ -48,12 +39,11 @@ async def test_the_processes_of_a_service_share_each_limit_and_new_ones_know_it(
         # Two that count within the same microsecond may be taken for one.
         assert given[404] + given[429] == 300
         assert 100 <= given[404] <= 103
-        # Of requests and not of the log: the processes both had their part.
-        killed = workers(service)[0]
+        killed = workers_of(service)[0]
         os.kill(killed, signal.SIGKILL)
 
         async def replaced() -> bool:
-            return killed not in workers(service) and await served(service, 2)
+            return killed not in workers_of(service) and await served(service, 2)
 
         await until(replaced)
         assert (await answers(service, 50))[429] == 50
