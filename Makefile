@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SERVE := $(VENV)/.serve
 DEV := $(VENV)/.dev
+AUDIT := $(VENV)/.audit
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test bench bench-full lint format lock clean
+.PHONY: help serve test bench bench-full lint format audit sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,26 +32,46 @@ lint: $(DEV) ## Check style, types and imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src alembic
 
 format: $(DEV) ## Format the code and mend what can be mended
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+audit: $(DEV) $(AUDIT) ## Look for known vulnerabilities in what is installed and in the code (needs the network)
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src alembic
+	@for name in runtime build dev audit; do \
+		$(BIN)/pip-audit --disable-pip --require-hashes --strict --progress-spinner off \
+			--timeout 30 --requirement requirements/$$name.txt \
+			|| { echo "requirements/$$name.txt: vulnerable, or not checked: see above"; exit 1; }; \
+	done
+
+sbom: $(AUDIT) ## Write what the service is made of to dist/sbom.json (CycloneDX)
+	@mkdir -p dist
+	@$(PYTHON) -m venv --clear --without-pip $(VENV)-sbom
+	@$(BIN)/pip --python $(VENV)-sbom install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements/runtime.txt
+	@$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file dist/sbom.json $(VENV)-sbom/bin/python
+	@rm -rf $(VENV)-sbom
+	@echo "Wrote dist/sbom.json"
+
 lock: ## Resolve the dependencies anew
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
-	for name in runtime build dev; do \
+	for name in runtime build dev audit; do \
 		case $$name in \
 			runtime) from="pyproject.toml" ;; \
 			build) from="--group build" ;; \
 			dev) from="--group build --group dev pyproject.toml --constraint requirements/runtime.txt --constraint requirements/build.txt" ;; \
+			audit) from="--group audit --constraint requirements/dev.txt" ;; \
 		esac; \
 		$(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 			--custom-compile-command "make lock" --output-file requirements/$$name.txt $$from || exit 1; \
 	done
 
 clean: ## Remove what was built and cached; data and logs stay
-	rm -rf $(VENV) $(VENV)-lock dist build .coverage .coverage.* .hypothesis .mypy_cache \
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-sbom dist build .coverage .coverage.* .hypothesis .mypy_cache \
 		.pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -73,3 +94,9 @@ $(SERVE): $(VENV)/.made requirements/runtime.txt requirements/build.txt pyprojec
 $(DEV): $(VENV)/.made requirements/dev.txt pyproject.toml
 	$(call install,requirements/dev.txt)
 	@touch $(SERVE)
+
+# Beside what is there: pinned to the same versions where they share one.
+$(AUDIT): $(DEV) requirements/audit.txt
+	@echo "Installing into $(VENV) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	@touch $@

@@ -133,6 +133,7 @@ def serving(name: str, database_url: str, folder: Path, *, workers: int) -> Iter
             TICKETING_PORT="0",
             TICKETING_WORKERS=str(workers),
             TICKETING_LOG_DIR=str(log_dir),
+            TICKETING_RATE_LIMITS="off",
         ),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

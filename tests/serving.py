@@ -54,6 +54,7 @@ def serving(
                 **os.environ,
                 "TICKETING_BCRYPT_ROUNDS": "4",
                 "TICKETING_DRAIN": "0",
+                "TICKETING_RATE_LIMITS": "off",
                 **environment,
             },
             stdin=subprocess.DEVNULL,

@@ -2,8 +2,8 @@
 
 import gc
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
@@ -34,11 +34,13 @@ from ticketing.errors import (
     ValidationFailed,
 )
 from ticketing.proxies import TrustedProxies
+from ticketing.rates import Cells, Guard, Keys, Limit, Memory, Meter, Rates
 from ticketing.repositories import commits, idempotency
 from ticketing.repositories.access import AccessRepository
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.keys import KeyRepository
+from ticketing.repositories.rates import RateRepository
 from ticketing.repositories.sessions import SessionRepository
 from ticketing.repositories.users import UserRepository
 from ticketing.routers import bookings, events, keys, pages, sessions, users
@@ -47,6 +49,7 @@ from ticketing.routers.direct import DirectRoutes
 from ticketing.security import AccessList, Passwords, Tokens, password_threads
 from ticketing.settings import Settings
 from ticketing.telemetry import ASGIApp, Message, Receive, RequestLog, Scope, Send
+from ticketing.throttle import Throttle
 from ticketing.workers import repeating
 
 LEARN_EVERY: Final = 1.0
@@ -91,10 +94,11 @@ class Problem(BaseModel):
     requestId: str  # noqa: N815 - the wire name
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, memory: Memory | None = None) -> FastAPI:
     """Make the application; nothing is connected before its lifespan begins.
 
-    `database_url` and `jwt_secret` must be set: the command line sees to that.
+    `database_url` and `jwt_secret` must be set: the command line sees to that. Rate limits are
+    counted in `memory`, which the worker processes share; without it, in memory of this one's own.
     """
     if settings.database_url is None or settings.jwt_secret is None:
         raise ValueError("database_url and jwt_secret must be set")
@@ -102,6 +106,8 @@ def create_app(settings: Settings) -> FastAPI:
     engine = database.connect(url, pool_size=settings.pool_size)
     committing = database.connect(url, pool_size=1)
     access = AccessList()
+    secret = settings.jwt_secret.get_secret_value()
+    rates, shared = _rates(settings, secret, memory, partial(RateRepository, engine))
     known = AccessRepository(engine, access)
     parts = Parts(
         users=UserRepository(engine, access),
@@ -120,7 +126,20 @@ def create_app(settings: Settings) -> FastAPI:
         ),
         access=access,
         is_ready=partial(database.is_migrated, engine),
+        rates=rates,
     )
+
+    loops: list[tuple[str, Callable[[], Awaitable[None]], float]] = [
+        ("access", known.refresh, LEARN_EVERY),
+        ("cleaning of sessions", known.clean, CLEAN_EVERY),
+        ("cleaning of keys", partial(idempotency.clean, engine), CLEAN_EVERY),
+        ("cleaning of commits", partial(commits.clean, engine), CLEAN_EVERY),
+    ]
+    if shared is not None:
+        loops += [
+            ("rates", shared.exchange, LEARN_EVERY),
+            ("cleaning of rates", shared.clean, CLEAN_EVERY),
+        ]
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -129,12 +148,9 @@ def create_app(settings: Settings) -> FastAPI:
         # over and over.
         gc.freeze()
         gc.set_threshold(100_000, 50, 1000)
-        async with (
-            repeating("access", known.refresh, every=LEARN_EVERY),
-            repeating("sessions", known.clean, every=CLEAN_EVERY),
-            repeating("keys", partial(idempotency.clean, engine), every=CLEAN_EVERY),
-            repeating("commits", partial(commits.clean, engine), every=CLEAN_EVERY),
-        ):
+        async with AsyncExitStack() as stack:
+            for name, work, every in loops:
+                await stack.enter_async_context(repeating(name, work, every=every))
             yield
         await parts.bookings.close()
         await parts.events.close()
@@ -176,20 +192,59 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_exception_handler(refused, _refuse)
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     app.add_middleware(BodyLimit)
+    # Around everything, Starlette's own error layer too: what is logged is what was answered.
+    routes: ASGIApp = DirectRoutes(app, app.build_middleware_stack(), app.routes, refusal)
+    if rates is not None:
+        routes = Throttle(routes, rates, lambda scope, error: refusal(Request(scope), error))
     if settings.cors_origins:
-        app.add_middleware(
-            Cors,
+        routes = Cors(
+            routes,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=["Location", "Retry-After", "X-Request-ID"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
+            expose_headers=[
+                *("Idempotency-Replayed", "Location", "RateLimit", "RateLimit-Policy"),
+                *("Retry-After", "X-Request-ID"),
+            ],
         )
-    # Around everything, Starlette's own error layer too: what is logged is what was answered.
-    routes = DirectRoutes(app, app.build_middleware_stack(), app.routes, refusal)
     app.middleware_stack = RequestLog(routes, ClientDisconnect)
     if settings.trusted_proxies:
         app.middleware_stack = TrustedProxies(app.middleware_stack, settings.trusted_proxies)
     return app
+
+
+def _rates(
+    settings: Settings, secret: str, memory: Memory | None, share: Callable[[Cells], RateRepository]
+) -> tuple[Rates | None, RateRepository | None]:
+    """Return the limits, if there are any, and what shares them with other machines, if it should.
+
+    Without `memory` they are counted in some of this process's own.
+    """
+    if not settings.rate_limits:
+        return None, None
+    memory = memory or Memory.make()
+    shared = share(memory.counts) if settings.rate_limit_store == "postgresql" else None
+    pending = shared.pending if shared is not None else None
+
+    def counting(name: str, limit: Limit) -> Meter:
+        return Meter(name, limit, memory.counts, pending)
+
+    subjects = Keys(secret)
+    guard = Guard(
+        shared.change if shared is not None else memory.guarded.change,
+        subjects,
+        logins=counting("logins", settings.limit_logins),
+        address_logins=counting("address-logins", settings.limit_address_logins),
+        registrations=counting("registrations", settings.limit_registrations),
+    )
+    rates = Rates(
+        subjects,
+        guard,
+        bookings=counting("bookings", settings.limit_bookings),
+        address_bookings=counting("address-bookings", settings.limit_address_bookings),
+        requests=counting("requests", settings.limit_requests),
+    )
+    return rates, shared
 
 
 class Cors(CORSMiddleware):
@@ -241,7 +296,7 @@ def _problem(request: Request, error: TicketingError) -> Response:
     instance = quote(request.scope["path"], telemetry.PATH_CHARACTERS, errors="replace")
     document = error.problem(instance, telemetry.request_id.get(), error.members)
     return Response(
-        orjson.dumps(document), error.status, dict(error.headers), media_type=PROBLEM_JSON
+        orjson.dumps(document), error.status, error.header_fields(), media_type=PROBLEM_JSON
     )
 
 

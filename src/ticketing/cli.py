@@ -25,6 +25,7 @@ from ticketing import __version__, backup, database, postgres, telemetry
 from ticketing.app import create_app
 from ticketing.errors import StartupError, UserNotFound
 from ticketing.protocol import BoundedProtocol, Limits
+from ticketing.rates import Memory
 from ticketing.repositories.access import AccessRepository
 from ticketing.security import AccessList
 from ticketing.server import LINGER, RETIRE, Server
@@ -101,7 +102,7 @@ def serve(
     ):
         _welcome(complete, listener, embedded=settings.database_url is None)
         supervisor = Supervisor(
-            partial(_work, complete, listener),
+            partial(_work, complete, listener, Memory.make()),
             complete.workers,
             watch=watch,
             patience=complete.drain + LINGER + GRACE + CLOSING,
@@ -131,7 +132,7 @@ def server_config(make_app: Callable[[], Any], settings: Settings) -> Config:
     )
 
 
-def _work(settings: Settings, listener: socket.socket, ready: Connection) -> None:
+def _work(settings: Settings, listener: socket.socket, memory: Memory, ready: Connection) -> None:
     """Be a worker, which leaves when its parent is gone, even by kill -9."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -141,7 +142,7 @@ def _work(settings: Settings, listener: socket.socket, ready: Connection) -> Non
             os.kill(os.getpid(), RETIRE)
 
         threading.Thread(target=follow, daemon=True).start()
-    app = create_app(settings)
+    app = create_app(settings, memory)
 
     def stopping() -> None:
         app.state.stopping = True

@@ -12,6 +12,7 @@
     ├── MethodNotAllowed
     ├── Conflict
     │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, RequestInProgress, TooManyKeys
+    ├── TooManyRequests
     ├── Unavailable        nothing is wrong with the request, try again later
     │   ├── Busy, DatabaseUnavailable, OutcomeUnknown, NotReady
     └── InternalError
@@ -36,6 +37,10 @@ class TicketingError(Exception):
         """Keep `members`, which join the problem document in camelCase as given."""
         super().__init__(self.detail)
         self.members = members
+
+    def header_fields(self) -> dict[str, str]:
+        """Return the headers of this answer; `headers` are those of any, and examples."""
+        return dict(self.headers)
 
     @classmethod
     def title(cls) -> str:
@@ -295,6 +300,28 @@ class TooManyKeys(Conflict):
     """The person has as many API keys as one may have."""
 
     status, code, detail = 409, "too_many_keys", "You have 50 API keys: revoke one first."
+
+
+class TooManyRequests(TicketingError):
+    """The caller, or their address, did this too often: try again after `retryAfter` seconds."""
+
+    status, code = 429, "too_many_requests"
+    detail = "This was tried too often. Nothing was changed: wait as long as `Retry-After` says."
+    headers: ClassVar[dict[str, str]] = {
+        "Retry-After": "2",
+        "RateLimit-Policy": '"requests";q=6000;w=60',
+        "RateLimit": '"requests";r=0;t=2',
+    }
+    example: ClassVar[dict[str, object]] = {"retryAfter": 2}
+
+    def __init__(self, seconds: int) -> None:
+        """Say when to try again, in the document as in the header."""
+        super().__init__(retryAfter=seconds)
+        self._seconds = seconds
+
+    def header_fields(self) -> dict[str, str]:
+        """Return Retry-After; what there is left, the layer around all limits says."""
+        return {"Retry-After": str(self._seconds)}
 
 
 class Unavailable(TicketingError):

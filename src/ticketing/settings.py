@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ticketing.errors import StartupError
+from ticketing.rates import Limit
 
 PREFIX: Final = "TICKETING_"
 DOTENV: Final = ".env"
@@ -56,6 +57,13 @@ def _postgres(url: SecretStr) -> SecretStr:
 
 def _listed(given: object) -> object:
     return [item.strip() for item in given.split(",")] if isinstance(given, str) else given
+
+
+def _limit(given: object) -> object:
+    return Limit.parse(given) if isinstance(given, str) else given
+
+
+Rate = Annotated[Limit, NoDecode, BeforeValidator(_limit)]
 
 
 def _origin(origin: str) -> str:
@@ -113,6 +121,22 @@ class Settings(BaseSettings):
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)
     ] = ()
     """Addresses and networks of proxies whose X-Forwarded-For is believed."""
+    rate_limits: bool = True
+    """Whether the limits below hold."""
+    rate_limit_store: Literal["memory", "postgresql"] = "memory"
+    """Where they are counted: for this machine, or for all on one database."""
+    limit_bookings: Rate = Limit(60, 60)
+    """Bookings and cancels of one account."""
+    limit_address_bookings: Rate = Limit(3000, 60)
+    """Bookings and cancels from one address: that of thousands, it may be."""
+    limit_requests: Rate = Limit(6000, 60)
+    """All else from one address."""
+    limit_registrations: Rate = Limit(200, 3600)
+    """New accounts from one address."""
+    limit_logins: Rate = Limit(100, 3600)
+    """Wrong passwords for one account, from addresses that it was never opened from."""
+    limit_address_logins: Rate = Limit(300, 3600)
+    """Wrong passwords from one address, for accounts that were never opened from there."""
     log_dir: Path = Path("logs")
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],

@@ -151,6 +151,19 @@ class Revocation(Base):
     ends_at: Mapped[datetime]
 
 
+class Rate(Base):
+    """A count that all machines share: see `rates`. `until` is in nanoseconds since the epoch.
+
+    Not logged: after a crash of the database, all counts begin anew.
+    """
+
+    __tablename__ = "rates"
+    __table_args__ = (Index("ix_rates_until", "until"), {"prefixes": ["UNLOGGED"]})
+
+    key: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    until: Mapped[int]
+
+
 class Event(Base):
     """An event and its inventory.
 

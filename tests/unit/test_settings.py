@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from ticketing.errors import StartupError
+from ticketing.rates import Limit
 from ticketing.settings import Settings
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -54,6 +55,9 @@ def test_what_others_set_in_the_file_is_theirs() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        *(("LIMIT_BOOKINGS", value) for value in ("60", "60/60", "0/60s", "60/0s", "-1/1s", "x")),
+        ("RATE_LIMIT_STORE", "redis"),
+        ("RATE_LIMITS", "perhaps"),
         ("PORT", "http"),
         ("PORT", "-1"),
         ("PORT", "65536"),
@@ -173,3 +177,12 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings.load()
     assert settings.cors_origins == ("https://a.example", "http://[::1]:8080")
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
+
+
+def test_limits_are_written_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKETING_LIMIT_BOOKINGS", " 5/10s ")
+    monkeypatch.setenv("TICKETING_RATE_LIMITS", "off")
+    settings = Settings.load()
+    assert settings.limit_bookings == Limit(5, 10)
+    assert settings.limit_requests == Limit(6000, 60)
+    assert not settings.rate_limits

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final, Generic, TypeVar
@@ -32,17 +33,20 @@ from ticketing.errors import (
     RequestInProgress,
     RequestTimeout,
     TicketingError,
+    TooManyRequests,
     UnsupportedMediaType,
     UrlTooLong,
     ValidationFailed,
 )
 from ticketing.idempotency import KEY
+from ticketing.rates import TAKEN, Rates
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.keys import KeyRepository
 from ticketing.repositories.sessions import SessionRepository
 from ticketing.repositories.users import UserRepository
 from ticketing.security import KEY_PREFIX, AccessList, Caller, Passwords, Scope, Tokens
+from ticketing.telemetry import client_address
 
 MAX_BODY: Final = 64 * 1024
 """Bytes."""
@@ -121,12 +125,22 @@ class Parts:
     tokens: Tokens
     access: AccessList
     is_ready: Callable[[], Awaitable[bool]]
+    rates: Rates | None
+    """None: there are no limits."""
 
 
 def parts(request: Request) -> Parts:
     """Return the parts of the application that serves the request."""
     found: Parts = request.app.state.parts
     return found
+
+
+def trying_password(request: Request, account: str) -> AbstractAsyncContextManager[None]:
+    """Return in what to verify a password, so that nobody can guess it: see `rates.Guard`."""
+    rates = parts(request).rates
+    if rates is None:
+        return nullcontext()
+    return rates.guard.password(account, client_address(request.scope) or "")
 
 
 class Bearer(OAuth2PasswordBearer):
@@ -144,6 +158,7 @@ class Bearer(OAuth2PasswordBearer):
             description="The token of `POST /api/users/login`, or an API key.",
         )
         self._accepts = frozenset(accepts)
+        self._books = self._accepts == {Scope.BOOKINGS_WRITE}
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
         """Find and verify the credential, for FastAPI."""
@@ -152,7 +167,7 @@ class Bearer(OAuth2PasswordBearer):
     async def caller(self, request: Request, authorization: str) -> Caller:
         """Return whom the header's credential speaks for; one that is remembered without waiting.
 
-        Raises NotAuthenticated or InsufficientScope.
+        Raises NotAuthenticated, InsufficientScope, or TooManyRequests where one books or cancels.
         """
         have = parts(request)
         scheme, _, credential = authorization.partition(" ")
@@ -167,6 +182,8 @@ class Bearer(OAuth2PasswordBearer):
         request.scope["user_id"] = caller.id
         if caller.scopes is not None and self._accepts.isdisjoint(caller.scopes):
             raise InsufficientScope(scopes=sorted(self._accepts))
+        if have.rates is not None and self._books:
+            have.rates.book(caller.id, request.scope[TAKEN])
         return caller
 
 
@@ -224,14 +241,16 @@ OF_ANY_ROUTE: Final[tuple[type[TicketingError], ...]] = (
 
 
 def problems(
-    *errors: type[TicketingError], body: bool = False, keyed: bool = False
+    *errors: type[TicketingError], body: bool = False, keyed: bool = False, limited: bool = True
 ) -> dict[int | str, dict[str, Any]]:
     """Document the errors of a route, with an example each, for FastAPI's `responses`.
 
-    Those of any route are added, with `body` those of any body, and with `keyed` those of an
-    Idempotency-Key.
+    Those of any route are added, with `body` those of any body, with `keyed` those of an
+    Idempotency-Key, and with `limited` that of limits.
     """
     every: list[type[TicketingError]] = [*errors, *OF_ANY_ROUTE]
+    if limited:
+        every.append(TooManyRequests)
     if body:
         every += [MalformedBody, BodyTooLarge, UnsupportedMediaType, ValidationFailed]
     if keyed:

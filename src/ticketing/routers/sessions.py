@@ -22,6 +22,7 @@ from ticketing.routers.dependencies import (
     UserId,
     parts,
     problems,
+    trying_password,
 )
 from ticketing.routers.direct import StrictRoute
 
@@ -78,8 +79,9 @@ async def login(body: Login, request: Request) -> TokenOut:
     """Exchange a username and a password for a token that lives an hour, and start a session.
 
     The answer to a wrong password is the same, and takes as long, as to a name that nobody has.
+    Whoever gives wrong ones again and again has to wait between them, 30 seconds at most (429).
     """
-    return await _authenticate(parts(request), body.username, body.password)
+    return await _authenticate(request, body.username, body.password)
 
 
 @router.post("/token", include_in_schema=False)
@@ -89,7 +91,7 @@ async def token(
     password: Annotated[Text, Form(max_length=128)],
 ) -> dict[str, str | int]:
     """Log in by form, as the docs page's Authorize button does (RFC 6749, section 4.3)."""
-    issued = await _authenticate(parts(request), username, password)
+    issued = await _authenticate(request, username, password)
     return {
         "access_token": issued.token,
         "token_type": issued.token_type,
@@ -133,8 +135,13 @@ async def logout(body: Logout, caller: LoggedIn, request: Request) -> None:
         await have.sessions.end(caller.credential)
 
 
-async def _authenticate(have: Parts, username: str, password: str) -> TokenOut:
-    have.passwords.require_room()
+async def _authenticate(request: Request, username: str, password: str) -> TokenOut:
+    parts(request).passwords.require_room()
+    async with trying_password(request, username):
+        return await _open(parts(request), username, password)
+
+
+async def _open(have: Parts, username: str, password: str) -> TokenOut:
     while True:
         user = await have.users.find_by_name(username)
         hashed = user.password_hash if user else None

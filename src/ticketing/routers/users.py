@@ -24,7 +24,6 @@ from ticketing.routers.dependencies import (
     LoggedIn,
     Out,
     PageOut,
-    Parts,
     ReadsBookings,
     Text,
     Time,
@@ -32,10 +31,12 @@ from ticketing.routers.dependencies import (
     decode_cursor,
     parts,
     problems,
+    trying_password,
 )
 from ticketing.routers.direct import StrictRoute
 from ticketing.security import MIN_PASSWORD, Caller
 from ticketing.tables import User
+from ticketing.telemetry import client_address
 
 router = APIRouter(prefix="/api/users", tags=["users"], route_class=StrictRoute)
 
@@ -90,6 +91,8 @@ async def register(body: Register, request: Request) -> UserOut:
     """
     have = parts(request)
     have.passwords.require_uncommon(body.password, body.username)
+    if have.rates is not None:
+        await have.rates.guard.register(client_address(request.scope) or "")
     user = await have.users.add(body.username, await have.passwords.hash(body.password))
     return UserOut.model_validate(user)
 
@@ -120,7 +123,7 @@ async def delete(body: DeleteAccount, caller: LoggedIn, request: Request) -> Non
     use, so that the next in line gets the place.
     """
     have = parts(request)
-    user, password_hash = await _confirmed(have, caller, body.password)
+    user, password_hash = await _confirmed(request, caller, body.password)
     await have.users.delete(user.id, password_hash)
 
 
@@ -142,18 +145,20 @@ async def delete(body: DeleteAccount, caller: LoggedIn, request: Request) -> Non
 async def change_password(body: ChangePassword, caller: LoggedIn, request: Request) -> None:
     """Change the password, and end all other sessions of the caller. API keys stay."""
     have = parts(request)
-    user, password_hash = await _confirmed(have, caller, body.current_password)
+    user, password_hash = await _confirmed(request, caller, body.current_password)
     have.passwords.require_uncommon(body.new_password, user.username)
     new_hash = await have.passwords.hash(body.new_password)
     await have.users.change_password(user.id, password_hash, new_hash, keep=caller.credential)
 
 
-async def _confirmed(have: Parts, caller: Caller, password: str) -> tuple[User, str]:
+async def _confirmed(request: Request, caller: Caller, password: str) -> tuple[User, str]:
     """Return the caller and the hash that the password fits. Raises WrongPassword."""
+    have = parts(request)
     user = await have.users.get(caller.id)
-    fits, _ = await have.passwords.verify(password, user.password_hash)
-    if user.password_hash is None or not fits:
-        raise WrongPassword
+    async with trying_password(request, user.username):
+        fits, _ = await have.passwords.verify(password, user.password_hash)
+        if user.password_hash is None or not fits:
+            raise WrongPassword
     return user, user.password_hash
 
 

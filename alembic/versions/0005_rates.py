@@ -1,0 +1,31 @@
+"""Make the counts of rate limits.
+
+Revision ID: 0005
+Revises: 0004
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.create_table(
+        "rates",
+        sa.Column("key", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name="pk_rates"),
+        # Written to no log: after a crash of the database, all begin anew.
+        prefixes=["UNLOGGED"],
+    )
+    op.create_index("ix_rates_until", "rates", ["until"])
+
+
+def downgrade() -> None:
+    """Undo."""
+    op.drop_table("rates")

@@ -1,0 +1,90 @@
+"""Limits among processes: those of one service, and services that share a database."""
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import SECRET
+from tests.people import PASSWORD, Visitor
+from tests.races.test_serve import workers_of
+from tests.serving import Service, logged, serving, until
+
+WRONG = {"username": "ada", "password": "wrong"}
+
+
+async def answers(service: Service, times: int, path: str = "/api/events/1") -> Counter[int]:
+    """Call on a new connection each, so that the processes share them, many at once."""
+    limits = httpx.Limits(max_connections=16, max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=service.url, limits=limits, timeout=30) as client:
+        given = await asyncio.gather(*(client.get(path) for _ in range(times)))
+    return Counter(answer.status_code for answer in given)
+
+
+async def served(service: Service, at_least: int) -> bool:
+    return len(workers_of(service)) >= at_least and (await answers(service, 4, "/livez"))[200] == 4
+
+
+async def test_the_processes_of_a_service_share_each_limit_and_new_ones_know_it(
+    open_dir: Path,
+) -> None:
+    environment = {"TICKETING_RATE_LIMITS": "on", "TICKETING_LIMIT_REQUESTS": "100/36000s"}
+    with serving(open_dir, "--workers", "2", **environment) as service:
+        await until(lambda: served(service, 2))
+        given = await answers(service, 300)
+        # Two that count within the same microsecond may be taken for one.
+        assert given[404] + given[429] == 300
+        assert 100 <= given[404] <= 103
+        killed = workers_of(service)[0]
+        os.kill(killed, signal.SIGKILL)
+
+        async def replaced() -> bool:
+            return killed not in workers_of(service) and await served(service, 2)
+
+        await until(replaced)
+        assert (await answers(service, 50))[429] == 50
+        assert (await answers(service, 50, "/readyz"))[200] == 50
+    assert len(logged(open_dir, "worker.died")) == 1
+
+
+@pytest.mark.parametrize("store", ["memory", "postgresql"])
+async def test_guessing_at_two_processes_gains_nothing(open_dir: Path, store: str) -> None:
+    environment = {"TICKETING_RATE_LIMITS": "on", "TICKETING_RATE_LIMIT_STORE": store}
+    with serving(open_dir, "--workers", "2", **environment) as service:
+        limits = httpx.Limits(max_connections=8, max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=service.url, limits=limits, timeout=30) as client:
+            await Visitor(client).register("ada")
+            guesses = [client.post("/api/users/login", json=WRONG) for _ in range(20)]
+            given = Counter(answer.status_code for answer in await asyncio.gather(*guesses))
+            assert given == {401: 3, 429: 17}
+            right = {"username": "ada", "password": PASSWORD}
+            refused = await client.post("/api/users/login", json=right)
+            assert refused.status_code == 429
+            await asyncio.sleep(float(refused.headers["Retry-After"]))
+            assert (await client.post("/api/users/login", json=right)).status_code == 200
+
+
+async def test_services_on_one_database_share_each_limit(
+    database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    environment = {
+        "TICKETING_RATE_LIMITS": "on",
+        "TICKETING_RATE_LIMIT_STORE": "postgresql",
+        "TICKETING_LIMIT_REQUESTS": "50/36000s",
+        "TICKETING_DATABASE_URL": database_url,
+        "TICKETING_JWT_SECRET": SECRET,
+    }
+    folders = [tmp_path_factory.mktemp("service") for _ in range(2)]
+    with serving(folders[0], **environment) as one, serving(folders[1], **environment) as other:
+        assert (await answers(one, 60))[404] == 50
+
+        async def told() -> bool:
+            return bool((await answers(other, 1))[429])
+
+        await until(told)
+        given = await answers(other, 60)
+        assert given[429] == 60
