@@ -56,6 +56,12 @@ class Person(Visitor):
     async def post(self, path: str, body: object) -> httpx.Response:
         return await self.client.post(path, headers=self.headers, json=body)
 
+    async def put(self, path: str, body: object) -> httpx.Response:
+        return await self.client.put(path, headers=self.headers, json=body)
+
+    async def patch(self, path: str, body: object) -> httpx.Response:
+        return await self.client.patch(path, headers=self.headers, json=body)
+
     async def delete(self, path: str, body: object = None) -> httpx.Response:
         return await self.client.request("DELETE", path, headers=self.headers, json=body)
 
@@ -80,6 +86,11 @@ class Person(Visitor):
         made = await self.post("/api/events/initialize", {"name": name, "totalTickets": total})
         assert made.status_code == 201, made.text
         return int(made.json()["id"])
+
+    async def appoint(self, event_id: int, whom: "Person", role: str) -> None:
+        """Give somebody a role at an event of one's own."""
+        given = await self.put(f"/api/events/{event_id}/team/{whom.id}", {"role": role})
+        assert given.status_code == 204, given.text
 
     async def book(self, event_id: int, *, for_: "Person | None" = None) -> httpx.Response:
         body = {"eventId": event_id, "userId": (for_ or self).id}

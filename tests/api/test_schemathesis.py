@@ -78,6 +78,10 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
         known = [await ada.organise(total=total) for total in (1, 1, 1_000_000)]
         for event in known:
             await bob.book(event)
+        staff = [await Visitor(client).register() for _ in range(4)]
+        for event in known:
+            for person in staff:
+                await ada.appoint(event, person, "staff")
     return SchemathesisConfig.from_dict(
         {
             "seed": SEED,
@@ -87,6 +91,7 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
             "dictionaries": {
                 "events": {"values": known},
                 "people": {"values": [ada.id]},
+                "members": {"values": [person.id for person in staff]},
                 "tokens": {"values": [each["refreshToken"] for each in opened]},
                 "keys": {"values": [each.json()["id"] for each in keys]},
             },
@@ -95,6 +100,7 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
                 "body.eventId": {"dictionary": "events", "probability": 0.5},
                 "body.userId": {"dictionary": "people", "probability": 0.5},
                 "body.refreshToken": {"dictionary": "tokens", "probability": 0.5},
+                "path.userId": {"dictionary": "members", "probability": 0.5},
                 "path.keyId": {"dictionary": "keys", "probability": 0.5},
             },
             # What no schema says: which passwords are common, and what time it is.

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ticketing.database import Statement
-from ticketing.repositories import bookings, events
+from ticketing.repositories import audit, bookings, events, team
 
 HOT = {
     "commit": bookings.COMMIT,
@@ -25,6 +25,9 @@ HOT = {
     "of_event": bookings.OF_EVENT,
     "last_cancelled": bookings.LAST_CANCELLED,
     "event": events.READ,
+    "roles": team.ROLES,
+    "members": team.MEMBERS,
+    "trail": audit.TRAIL,
 }
 
 FILL = """

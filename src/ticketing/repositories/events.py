@@ -6,25 +6,67 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing import tables
+from ticketing import tables, telemetry
 from ticketing.combiner import Combiner
 from ticketing.database import Statement, domain_errors, driver
-from ticketing.errors import EventNotFound, Forbidden
+from ticketing.errors import EventNotFound
 from ticketing.repositories import Page
+from ticketing.repositories.audit import Origin, recorded
 
 MAX_BATCH: Final = 512
 MAX_QUEUE: Final = 10_000
 MAX_WAIT: Final = 5.0
 
+_COLUMNS: Final = """
+    id, name, organiser_id, total_tickets, available_tickets, waiting_list_count, version,
+    created_at
+"""
+MAKE: Final = Statement(
+    f"""
+    WITH made AS (
+        INSERT INTO events (name, organiser_id, total_tickets, available_tickets)
+        VALUES (:name, :organiser, :total, :total)
+        RETURNING {_COLUMNS}
+    ), {
+        recorded(
+            "event.created",
+            of="made",
+            event="id",
+            details="jsonb_build_object('name', name, 'totalTickets', total_tickets)",
+        )
+    }
+    SELECT {_COLUMNS} FROM made
+    """  # noqa: S608 - our own text
+)
+# One statement, so that a sale waits for no round trip of ours. The lock is for the old name, which
+# another may be changing. Nothing that a decision rests on changes, and so the version stays.
+RENAME: Final = Statement(
+    f"""
+    WITH before AS (
+        SELECT id, name FROM events WHERE id = :id FOR NO KEY UPDATE
+    ), renamed AS (
+        UPDATE events SET name = :name FROM before
+        WHERE events.id = :id AND before.id = events.id AND before.name <> :name
+        RETURNING events.id, before.name AS was, events.name
+    ), {
+        recorded(
+            "event.renamed",
+            of="renamed",
+            event="id",
+            details="jsonb_build_object('from', was, 'to', name)",
+        )
+    }
+    SELECT id FROM renamed
+    """  # noqa: S608 - our own text
+)
 READ: Final = Statement(
-    """
-    SELECT id, name, organiser_id, total_tickets, available_tickets, waiting_list_count,
-        version, created_at
+    f"""
+    SELECT {_COLUMNS}
     FROM events WHERE id = ANY(CAST(:ids AS bigint[]))
-    """
+    """  # noqa: S608 - our own text
 )
 
 
@@ -59,17 +101,29 @@ class EventRepository:
         """Finish the reads that are queued and refuse what comes."""
         await self._reads.close()
 
-    async def initialize(self, organiser_id: UUID, name: str, total_tickets: int) -> Event:
+    async def initialize(
+        self, organiser_id: UUID, name: str, total_tickets: int, origin: Origin
+    ) -> Event:
         """Make an event with every place free. Raises UserNotFound."""
-        making = insert(tables.Event).values(
-            name=name,
-            organiser_id=organiser_id,
-            total_tickets=total_tickets,
-            available_tickets=total_tickets,
-        )
-        async with domain_errors(), self._engine.begin() as connection:
-            made = (await connection.execute(making.returning(*COLUMNS))).one()
-        return Event(*made)
+        async with driver(self._engine) as connection:
+            (row,) = await MAKE.fetch(
+                connection,
+                name=name,
+                organiser=organiser_id,
+                total=total_tickets,
+                **origin.parameters,
+            )
+        event = Event(*row)
+        telemetry.log.info("event.created", eventId=event.id, userId=organiser_id)
+        return event
+
+    async def rename(self, event_id: int, name: str, origin: Origin) -> Event:
+        """Give the event this name and return it. Raises EventNotFound."""
+        async with driver(self._engine) as connection:
+            rows = await RENAME.fetch(connection, id=event_id, name=name, **origin.parameters)
+        for _ in rows:
+            telemetry.log.info("event.renamed", eventId=event_id)
+        return await self.get(event_id)
 
     async def get(self, event_id: int) -> Event:
         """Return the event as it is now. Raises EventNotFound, or Busy.
@@ -96,9 +150,3 @@ class EventRepository:
             rows = (await connection.execute(query)).all()
         events = [Event(*row) for row in rows[:limit]]
         return Page(events, events[-1].id if len(rows) > limit else None)
-
-    async def require_organiser(self, event_id: int, user_id: UUID) -> None:
-        """Raise Forbidden unless the user organises the event. Raises EventNotFound."""
-        event = await self.get(event_id)
-        if event.organiser_id != user_id:
-            raise Forbidden

@@ -8,12 +8,14 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ticketing.errors import (
     EventNotFound,
+    Forbidden,
     InsufficientScope,
     InvalidCursor,
     NotAuthenticated,
     UserNotFound,
     ValidationFailed,
 )
+from ticketing.permissions import Action
 from ticketing.routers.dependencies import (
     Cursor,
     EventId,
@@ -25,35 +27,47 @@ from ticketing.routers.dependencies import (
     Time,
     UserId,
     Whole,
-    WritesEvents,
     decode_cursor,
     encode_cursor,
+    origin,
     parts,
     problems,
+    require,
+    who_may,
 )
 from ticketing.routers.direct import Answer, DirectRoute, StrictRoute
+from ticketing.security import Caller
 
 router = APIRouter(prefix="/api/events", tags=["events"], route_class=StrictRoute)
 sale = APIRouter(prefix="/api/events", tags=["events"], route_class=DirectRoute)
 
 
+EventName = Annotated[
+    Text,
+    StringConstraints(strip_whitespace=True, min_length=3, max_length=100),
+    # Lengths in the schema would count the blanks at the ends, which don't count.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\s*[^\s\u0000][^\u0000]{1,98}[^\s\u0000]\s*$",
+            "description": "3 to 100 characters; blanks at the ends are dropped.",
+            "examples": ["An evening of chamber music"],
+        }
+    ),
+]
+
+
 class InitializeEvent(In):
     """A new event."""
 
-    name: Annotated[
-        Text,
-        StringConstraints(strip_whitespace=True, min_length=3, max_length=100),
-        # Lengths in the schema would count the blanks at the ends, which don't count.
-        WithJsonSchema(
-            {
-                "type": "string",
-                "pattern": r"^\s*[^\s\u0000][^\u0000]{1,98}[^\s\u0000]\s*$",
-                "description": "3 to 100 characters; blanks at the ends are dropped.",
-                "examples": ["An evening of chamber music"],
-            }
-        ),
-    ]
+    name: EventName
     total_tickets: Annotated[int, Field(ge=1, le=1_000_000, examples=[200]), Whole]
+
+
+class RenameEvent(In):
+    """What an event shall be called."""
+
+    name: EventName
 
 
 class EventOut(Out):
@@ -80,17 +94,22 @@ class EventOut(Out):
     },
 )
 async def initialize(
-    body: InitializeEvent, caller: WritesEvents, request: Request, response: Response
+    body: InitializeEvent,
+    caller: Annotated[Caller, who_may(Action.INITIALIZE_EVENT)],
+    request: Request,
+    response: Response,
 ) -> EventOut:
-    """Create an event with every place free. The caller becomes its organiser."""
-    event = await parts(request).events.initialize(caller.id, body.name, body.total_tickets)
+    """Create an event with every place free. The caller becomes its owner."""
+    event = await parts(request).events.initialize(
+        caller.id, body.name, body.total_tickets, origin(request, caller)
+    )
     response.headers["Location"] = f"{router.prefix}/{event.id}"
     return EventOut.model_validate(event)
 
 
-@sale.get("/initialize", include_in_schema=False)
-@sale.get("/book", include_in_schema=False)
-@sale.get("/cancel", include_in_schema=False)
+@sale.api_route("/initialize", methods=["GET", "PATCH"], include_in_schema=False)
+@sale.api_route("/book", methods=["GET", "PATCH"], include_in_schema=False)
+@sale.api_route("/cancel", methods=["GET", "PATCH"], include_in_schema=False)
 async def not_an_event() -> None:
     """Answer 405 where the next route would say that the word is no number."""
     raise HTTPException(405, headers={"Allow": "POST"})
@@ -107,6 +126,26 @@ async def get(eventId: EventId, request: Request) -> Answer:  # noqa: N803 - the
     """Return an event with its places as they are now. No token needed."""
     event = EventOut.model_validate(await parts(request).events.get(eventId))
     return Answer(200, event.model_dump_json(by_alias=True).encode())
+
+
+@router.patch(
+    "/{eventId}",
+    operation_id="renameEvent",
+    summary="Rename an event",
+    responses=problems(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound, body=True),
+)
+async def rename(
+    eventId: EventId,  # noqa: N803 - the API's name
+    body: RenameEvent,
+    caller: Annotated[Caller, who_may(Action.RENAME_EVENT)],
+    request: Request,
+) -> EventOut:
+    """Give the event another name; its owner and managers may."""
+    have = parts(request)
+    await require(have, caller, Action.RENAME_EVENT, eventId)
+    return EventOut.model_validate(
+        await have.events.rename(eventId, body.name, origin(request, caller))
+    )
 
 
 @router.get(

@@ -15,23 +15,23 @@ from ticketing.errors import (
     ValidationFailed,
     WrongPassword,
 )
+from ticketing.permissions import Action
 from ticketing.routers.bookings import ListedOut, listed
 from ticketing.routers.dependencies import (
-    Authenticated,
     Cursor,
     In,
     Limit,
-    LoggedIn,
     Out,
     PageOut,
     Parts,
-    ReadsBookings,
     Text,
     Time,
     UserId,
     decode_cursor,
+    origin,
     parts,
     problems,
+    who_may,
 )
 from ticketing.routers.direct import StrictRoute
 from ticketing.security import MIN_PASSWORD, Caller
@@ -90,7 +90,9 @@ async def register(body: Register, request: Request) -> UserOut:
     """
     have = parts(request)
     have.passwords.require_uncommon(body.password, body.username)
-    user = await have.users.add(body.username, await have.passwords.hash(body.password))
+    user = await have.users.add(
+        body.username, await have.passwords.hash(body.password), origin(request)
+    )
     return UserOut.model_validate(user)
 
 
@@ -100,7 +102,7 @@ async def register(body: Register, request: Request) -> UserOut:
     summary="Who am I",
     responses=problems(NotAuthenticated, UserNotFound),
 )
-async def me(caller: Authenticated, request: Request) -> UserOut:
+async def me(caller: Annotated[Caller, who_may(Action.GET_ME)], request: Request) -> UserOut:
     """Return the caller."""
     return UserOut.model_validate(await parts(request).users.get(caller.id))
 
@@ -113,7 +115,9 @@ async def me(caller: Authenticated, request: Request) -> UserOut:
     response_class=Response,
     responses=problems(NotAuthenticated, InsufficientScope, WrongPassword, UserNotFound, body=True),
 )
-async def delete(body: DeleteAccount, caller: LoggedIn, request: Request) -> None:
+async def delete(
+    body: DeleteAccount, caller: Annotated[Caller, who_may(Action.DELETE_ME)], request: Request
+) -> None:
     """Forget who the caller is: the name, which is free again, the password, sessions and keys.
 
     Bookings and events stay as they are, of nobody in particular: cancel first what you will not
@@ -121,7 +125,7 @@ async def delete(body: DeleteAccount, caller: LoggedIn, request: Request) -> Non
     """
     have = parts(request)
     user, password_hash = await _confirmed(have, caller, body.password)
-    await have.users.delete(user.id, password_hash)
+    await have.users.delete(user.id, password_hash, origin(request, caller))
 
 
 @router.post(
@@ -139,13 +143,19 @@ async def delete(body: DeleteAccount, caller: LoggedIn, request: Request) -> Non
         body=True,
     ),
 )
-async def change_password(body: ChangePassword, caller: LoggedIn, request: Request) -> None:
+async def change_password(
+    body: ChangePassword,
+    caller: Annotated[Caller, who_may(Action.CHANGE_PASSWORD)],
+    request: Request,
+) -> None:
     """Change the password, and end all other sessions of the caller. API keys stay."""
     have = parts(request)
     user, password_hash = await _confirmed(have, caller, body.current_password)
     have.passwords.require_uncommon(body.new_password, user.username)
     new_hash = await have.passwords.hash(body.new_password)
-    await have.users.change_password(user.id, password_hash, new_hash, keep=caller.credential)
+    await have.users.change_password(
+        user.id, password_hash, new_hash, origin(request, caller), keep=caller.credential
+    )
 
 
 async def _confirmed(have: Parts, caller: Caller, password: str) -> tuple[User, str]:
@@ -164,7 +174,10 @@ async def _confirmed(have: Parts, caller: Caller, password: str) -> tuple[User, 
     responses=problems(NotAuthenticated, InsufficientScope, InvalidCursor, ValidationFailed),
 )
 async def my_bookings(
-    caller: ReadsBookings, request: Request, limit: Limit = 20, cursor: Cursor = None
+    caller: Annotated[Caller, who_may(Action.LIST_MY_BOOKINGS)],
+    request: Request,
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> PageOut[ListedOut]:
     """List the caller's bookings of every status, newest first."""
     page = await parts(request).bookings.of_user(
