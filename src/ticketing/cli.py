@@ -153,13 +153,17 @@ def _work(settings: Settings, listener: socket.socket, ready: Connection) -> Non
 
 @cli.command()
 def migrate() -> None:
-    """Bring the database of TICKETING_DATABASE_URL to the newest revision."""
+    """Bring the database to the newest revision, by TICKETING_MIGRATION_DATABASE_URL if it is set.
+
+    Otherwise by TICKETING_DATABASE_URL.
+    """
     settings = Settings.load()
-    if settings.database_url is None:
+    address = settings.migration_database_url or settings.database_url
+    if address is None:
         raise StartupError(
             "TICKETING_DATABASE_URL: is not set (the embedded database is migrated by `serve`)"
         )
-    url = settings.database_url.get_secret_value()
+    url = address.get_secret_value()
     with database.naming_the_database(url):
         database.upgrade(url)
     typer.echo("The database is up to date.")
