@@ -174,7 +174,7 @@ Username = Annotated[str, typer.Argument(metavar="NAME", help="A username.")]
 
 @user.command()
 def promote(name: Username) -> None:
-    """Make somebody an admin, who may do whatever any event's organiser may."""
+    """Make somebody an admin, who may do whatever any event's owner may."""
     _change_admin(AccessRepository.promote, name)
     typer.echo(f"{name} is an admin.")
 

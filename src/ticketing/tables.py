@@ -74,7 +74,7 @@ class User(Base):
 
 
 class Admin(Base):
-    """A person who may do what any event's organiser may.
+    """A person who may do what any event's owner may.
 
     A table of its own: every worker reads all of it every second.
     """

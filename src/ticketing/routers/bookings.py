@@ -1,4 +1,4 @@
-"""Booking, cancelling, and the organiser's list."""
+"""Booking, cancelling, and the list of an event's bookings."""
 
 from typing import Annotated, Literal
 

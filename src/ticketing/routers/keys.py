@@ -112,8 +112,8 @@ async def make(
 ) -> MadeKeyOut:
     """Make a key for a program that acts for the caller, within the scopes alone.
 
-    `events:write` makes events, `bookings:write` books and cancels, `bookings:read` lists
-    bookings. The key itself is in this answer only. A person has up to 50.
+    `events:write` makes and renames events, `bookings:write` books and cancels, `bookings:read`
+    lists bookings and trails. The key itself is in this answer only. A person has up to 50.
     """
     key, secret = await parts(request).keys.make(
         caller.id, body.name, sorted(set(body.scopes)), body.expires_at, origin(request, caller)
