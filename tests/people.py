@@ -57,6 +57,12 @@ class Person(Visitor):
         named = {} if key is None else {"Idempotency-Key": key}
         return await self.client.post(path, headers=self.headers | named, json=body)
 
+    async def put(self, path: str, body: object) -> httpx.Response:
+        return await self.client.put(path, headers=self.headers, json=body)
+
+    async def patch(self, path: str, body: object) -> httpx.Response:
+        return await self.client.patch(path, headers=self.headers, json=body)
+
     async def delete(self, path: str, body: object = None) -> httpx.Response:
         return await self.client.request("DELETE", path, headers=self.headers, json=body)
 
@@ -81,6 +87,11 @@ class Person(Visitor):
         made = await self.post("/api/events/initialize", {"name": name, "totalTickets": total})
         assert made.status_code == 201, made.text
         return int(made.json()["id"])
+
+    async def appoint(self, event_id: int, whom: "Person", role: str) -> None:
+        """Give somebody a role at an event of one's own."""
+        given = await self.put(f"/api/events/{event_id}/team/{whom.id}", {"role": role})
+        assert given.status_code == 204, given.text
 
     async def book(
         self, event_id: int, *, for_: "Person | None" = None, key: str | None = None

@@ -37,13 +37,15 @@ from ticketing.proxies import TrustedProxies
 from ticketing.rates import Cells, Guard, Keys, Limit, Memory, Meter, Rates
 from ticketing.repositories import commits, idempotency
 from ticketing.repositories.access import AccessRepository
+from ticketing.repositories.audit import AuditRepository
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.keys import KeyRepository
 from ticketing.repositories.rates import RateRepository
 from ticketing.repositories.sessions import SessionRepository
+from ticketing.repositories.team import TeamRepository
 from ticketing.repositories.users import UserRepository
-from ticketing.routers import bookings, events, keys, pages, sessions, users
+from ticketing.routers import bookings, events, keys, pages, sessions, team, users
 from ticketing.routers.dependencies import MAX_BODY, PROBLEM_JSON, Parts
 from ticketing.routers.direct import DirectRoutes
 from ticketing.security import AccessList, Passwords, Tokens, password_threads
@@ -117,6 +119,8 @@ def create_app(settings: Settings, memory: Memory | None = None) -> FastAPI:
         keys=KeyRepository(engine, access),
         events=EventRepository(engine),
         bookings=BookingRepository(engine, committing),
+        team=TeamRepository(engine),
+        audit=AuditRepository(engine),
         passwords=Passwords(settings.bcrypt_rounds, password_threads()),
         tokens=Tokens(
             settings.jwt_secret.get_secret_value(),
@@ -154,6 +158,7 @@ def create_app(settings: Settings, memory: Memory | None = None) -> FastAPI:
             yield
         await parts.bookings.close()
         await parts.events.close()
+        await parts.team.close()
         await parts.keys.close()
         parts.passwords.close()
         await committing.dispose()
@@ -176,6 +181,10 @@ def create_app(settings: Settings, memory: Memory | None = None) -> FastAPI:
             {"name": "keys", "description": "API keys for programs."},
             {"name": "events", "description": "What can be booked."},
             {"name": "bookings", "description": "Places, and places in the line."},
+            {
+                "name": "team",
+                "description": "Who works on an event, and what was changed about it.",
+            },
             {"name": "service", "description": "Health."},
         ],
     )
@@ -183,9 +192,9 @@ def create_app(settings: Settings, memory: Memory | None = None) -> FastAPI:
     app.state.stopping = False
     # The routes themselves: an included router is matched anew, route by route, at every request,
     # and takes a quarter of its time. What a sale calls comes first.
-    sale = (bookings.sale, events.router, events.sale)
+    sale = (bookings.sale, events.sale, events.router)
     identity = (users.router, sessions.router, keys.router)
-    for router in (*sale, bookings.router, *identity, pages.router):
+    for router in (*sale, bookings.router, team.router, *identity, pages.router):
         app.router.routes.extend(router.routes)
     app.mount("/static", StaticFiles(packages=[("ticketing", "static")]))
     for refused in (TicketingError, RequestValidationError, HTTPException, Exception):

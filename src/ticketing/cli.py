@@ -154,13 +154,17 @@ def _work(settings: Settings, listener: socket.socket, memory: Memory, ready: Co
 
 @cli.command()
 def migrate() -> None:
-    """Bring the database of TICKETING_DATABASE_URL to the newest revision."""
+    """Bring the database to the newest revision, by TICKETING_MIGRATION_DATABASE_URL if it is set.
+
+    Otherwise by TICKETING_DATABASE_URL.
+    """
     settings = Settings.load()
-    if settings.database_url is None:
+    address = settings.migration_database_url or settings.database_url
+    if address is None:
         raise StartupError(
             "TICKETING_DATABASE_URL: is not set (the embedded database is migrated by `serve`)"
         )
-    url = settings.database_url.get_secret_value()
+    url = address.get_secret_value()
     with database.naming_the_database(url):
         database.upgrade(url)
     typer.echo("The database is up to date.")
@@ -171,7 +175,7 @@ Username = Annotated[str, typer.Argument(metavar="NAME", help="A username.")]
 
 @user.command()
 def promote(name: Username) -> None:
-    """Make somebody an admin, who may do whatever any event's organiser may."""
+    """Make somebody an admin, who may do whatever any event's owner may."""
     _change_admin(AccessRepository.promote, name)
     typer.echo(f"{name} is an admin.")
 

@@ -39,6 +39,10 @@ from ticketing.errors import (
 
 CONNECT_TIMEOUT: Final = 5.0
 COMMAND_TIMEOUT: Final = 10.0
+STATEMENT_TIMEOUT: Final = "15s"
+"""Longer than we wait ourselves: it ends what the server would go on with after we have gone."""
+IDLE_TIMEOUT: Final = "10s"
+"""For a transaction of ours in which nothing comes: it may hold locks that others wait for."""
 POOL_TIMEOUT: Final = 2.0
 READY_TIMEOUT: Final = 2.0
 LOCK_TIMEOUT: Final = "250ms"
@@ -57,9 +61,9 @@ NAME: Final = re.compile(r"(?<!:):(\w+)")
 
 Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-UNAVAILABLE: Final = ("08", "53", "57P", "25006")
+UNAVAILABLE: Final = ("08", "53", "57P", "25006", "25P03")
 """How SQLSTATEs begin that say: no connection, no resources, starting or shutting down, a replica
-that takes no writes."""
+that takes no writes, a transaction that idled for too long."""
 
 BUSY: Final = {"40001", "40P01", "55P03", "57014"}
 """SQLSTATEs of a statement that was given up, with nothing changed: a conflict, a deadlock, a lock
@@ -71,7 +75,8 @@ def connect(
 ) -> AsyncEngine:
     """Make an engine; nothing is connected yet.
 
-    `url` may be any spelling of a PostgreSQL address; asyncpg is the driver. Timeouts in seconds.
+    `url` may be any spelling of a PostgreSQL address; asyncpg is the driver. Timeouts in seconds;
+    without one for commands, as migrations need it, the server has none either.
     """
     # To asyncpg as it is: it knows libpq's parameters, such as sslmode, and SQLAlchemy does not.
     address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
@@ -96,6 +101,8 @@ def connect(
                 # must not go on reading all of it when it is large.
                 "enable_seqscan": "off",
                 "lock_timeout": LOCK_TIMEOUT,
+                "statement_timeout": STATEMENT_TIMEOUT if command_timeout else "0",
+                "idle_in_transaction_session_timeout": IDLE_TIMEOUT if command_timeout else "0",
             },
         ),
     )

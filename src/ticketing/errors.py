@@ -8,10 +8,12 @@
     ├── NotAuthenticated, InvalidCredentials, InvalidRefreshToken
     ├── Forbidden, InsufficientScope, WrongPassword
     ├── NotFound
-    │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound, KeyNotFound
+    │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound, KeyNotFound,
+    │   ├── MemberNotFound
     ├── MethodNotAllowed
     ├── Conflict
-    │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, RequestInProgress, TooManyKeys
+    │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, AlreadyOwner, RequestInProgress,
+    │   ├── TooManyKeys
     ├── TooManyRequests
     ├── Unavailable        nothing is wrong with the request, try again later
     │   ├── Busy, DatabaseUnavailable, OutcomeUnknown, NotReady
@@ -198,7 +200,7 @@ class Forbidden(TicketingError):
     """The caller may not do this."""
 
     status, code = 403, "forbidden"
-    detail = "Only the person concerned or the event's organiser may do this."
+    detail = "Only the person concerned, or who works on the event and is meant to, may do this."
 
 
 class InsufficientScope(TicketingError):
@@ -251,6 +253,12 @@ class KeyNotFound(NotFound):
     status, code, detail = 404, "key_not_found", "You have no such API key."
 
 
+class MemberNotFound(NotFound):
+    """The person has no role at the event."""
+
+    status, code, detail = 404, "member_not_found", "This person has no role at this event."
+
+
 class MethodNotAllowed(TicketingError):
     """The route exists, the method does not."""
 
@@ -294,6 +302,13 @@ class AlreadyWaiting(Conflict):
 
     status, code = 409, "already_waiting"
     detail = "This person is already on the waiting list."
+
+
+class AlreadyOwner(Conflict):
+    """The person owns the event, and needs no role."""
+
+    status, code = 409, "already_owner"
+    detail = "This person owns the event, and may do everything already."
 
 
 class TooManyKeys(Conflict):

@@ -84,6 +84,8 @@ class Settings(BaseSettings):
 
     database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = None
     """`postgresql://user:password@host/database`. Absent: an embedded PostgreSQL."""
+    migration_database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = None
+    """The same database by the role that owns it, for `migrate`. Absent: as `database_url`."""
     data_dir: Path = Path("data")
     """Where the embedded PostgreSQL and its secret live."""
     host: str = "127.0.0.1"

@@ -3,6 +3,7 @@
 import os
 import time
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
@@ -20,7 +21,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from ticketing.inventory import BookingStatus
@@ -53,6 +54,7 @@ class Base(DeclarativeBase):
         int: BigInteger(),
         bytes: LargeBinary(),
         list[str]: ARRAY(Text()),
+        dict[str, Any]: JSONB(),
     }
 
 
@@ -73,7 +75,7 @@ class User(Base):
 
 
 class Admin(Base):
-    """A person who may do what any event's organiser may.
+    """A person who may do what any event's owner may.
 
     A table of its own: every worker reads all of it every second.
     """
@@ -196,6 +198,52 @@ class Event(Base):
     waiting_list_count: Mapped[int] = mapped_column(server_default=text("0"))
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class EventRole(Base):
+    """What a person may do at an event, besides its owner and the site's admins."""
+
+    __tablename__ = "event_roles"
+    __table_args__ = (
+        CheckConstraint("role in ('manager', 'staff')", name="role"),
+        Index("ix_event_roles_event", "event_id", "seq"),
+        Index("ix_event_roles_user_id", "user_id"),
+    )
+
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id"), primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Identity(always=True))
+    role: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class AuditRecord(Base):
+    """A change, with who made it and from where; all of that is null for the command line.
+
+    Append-only: the migration that makes this table has the trigger that sees to it. What it
+    names it does not refer to, so that it holds up nobody and outlives everything.
+    """
+
+    __tablename__ = "audit_records"
+    __table_args__ = (
+        Index(
+            "ix_audit_records_event",
+            "event_id",
+            "seq",
+            postgresql_where=text("event_id IS NOT NULL"),
+        ),
+    )
+
+    seq: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    action: Mapped[str]
+    event_id: Mapped[int | None]
+    subject: Mapped[UUID | None]
+    details: Mapped[dict[str, Any]]
+    actor: Mapped[UUID | None]
+    credential: Mapped[UUID | None]
+    address: Mapped[str | None]
+    request_id: Mapped[str | None]
 
 
 class Booking(Base):

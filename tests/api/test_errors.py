@@ -67,8 +67,10 @@ def calls(app: FastAPI, person: Person, event: int = 1) -> list[Call]:
         "changePassword": {"currentPassword": PASSWORD, "newPassword": "another horse"},
         "deleteMe": {"password": PASSWORD},
         "makeKey": {"name": "A program", "scopes": ["bookings:read"]},
+        "renameEvent": {"name": "Another concert"},
+        "grantRole": {"role": "staff"},
     }
-    names = {"eventId": event, "keyId": NOBODY}
+    names = {"eventId": event, "keyId": NOBODY, "userId": NOBODY}
     return [
         Call(each, each.path.format(**names), bodies.get(each.id), person.headers)
         for each in operations(app)
@@ -98,6 +100,35 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
     ):
         yield client
+
+
+async def _about_keys(event: int, eve: Person) -> list[httpx.Response]:
+    answers = []
+    keyed = {
+        "/api/events/initialize": {"name": "A concert", "totalTickets": 1},
+        "/api/events/book": {"eventId": event, "userId": eve.id},
+        "/api/events/cancel": {"eventId": event, "userId": eve.id},
+    }
+    for path, body in keyed.items():
+        await eve.post("/api/events/initialize", {"name": "Another", "totalTickets": 1}, key=path)
+        answers.append(await eve.post(path, body, key=path))
+        answers.append(await eve.post(path, body, key="not one"))
+        answers += await asyncio.gather(*(eve.post(path, body, key="twice" + path) for _ in "ab"))
+    return answers
+
+
+async def _about_teams(event: int, ada: Person, eve: Person) -> list[httpx.Response]:
+    answers = []
+    for number, to in ((event, NOBODY), (event, ada.id), (999, NOBODY), ("none", "none")):
+        member = f"/api/events/{number}/team/{to}"
+        answers += [
+            *(await eve.put(member, {"role": "staff"}), await eve.delete(member)),
+            *(await ada.put(member, {"role": "staff"}), await ada.delete(member)),
+            await eve.patch(f"/api/events/{number}", {"name": "Another concert"}),
+            await eve.get(f"/api/events/{number}/team"),
+            await eve.get(f"/api/events/{number}/trail"),
+        ]
+    return answers
 
 
 async def test_every_documented_error_of_the_caller_can_be_provoked(
@@ -146,18 +177,11 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
         await ada.delete(f"/api/users/me/keys/{NOBODY}"),
         await ada.delete("/api/users/me/keys/none"),
     ]
-    keyed = {
-        "/api/events/initialize": {"name": "A concert", "totalTickets": 1},
-        "/api/events/book": {"eventId": event, "userId": eve.id},
-        "/api/events/cancel": {"eventId": event, "userId": eve.id},
-    }
-    for path, body in keyed.items():
-        await eve.post("/api/events/initialize", {"name": "Another", "totalTickets": 1}, key=path)
-        answers.append(await eve.post(path, body, key=path))
-        answers.append(await eve.post(path, body, key="not one"))
-        answers += await asyncio.gather(*(eve.post(path, body, key="twice" + path) for _ in "ab"))
+    answers += await _about_keys(event, eve)
+    answers += await _about_teams(event, ada, eve)
     lists = ["/api/events", "/api/users/me/bookings", "/api/users/me/keys"]
-    for path in (*lists, f"/api/events/{event}/bookings"):
+    of_event = [f"/api/events/{event}/{name}" for name in ("bookings", "team", "trail")]
+    for path in lists + of_event:
         answers += [await ada.get(path, limit=0), await ada.get(path, cursor="none")]
     for call in calls(app, ada, event):
         anonymous = Call(call.operation, call.path, call.body, {})
@@ -250,7 +274,7 @@ async def test_a_method_that_a_route_has_not_is_refused_with_those_it_has(
         served[operation.path].add(operation.method)
     for path, methods in served.items():
         for other in METHODS - methods - {"HEAD"}:
-            refused = await client.request(other, path.format(eventId=1, keyId=1))
+            refused = await client.request(other, path.format(eventId=1, keyId=1, userId=1))
             assert refused.status_code == 405, f"{other} {path}"
             assert refused.headers["allow"] == ", ".join(sorted(methods))
             assert_problem(refused, 405, "method_not_allowed")

@@ -11,7 +11,7 @@ from tests.people import Person, Visitor
 
 EVENTS = "/api/events"
 MINE = "/api/users/me/bookings"
-LISTS = [EVENTS, MINE, "/api/events/{event}/bookings"]
+LISTS = [EVENTS, MINE, *(f"/api/events/{{event}}/{of}" for of in ("bookings", "team", "trail"))]
 
 
 async def pages(person: Person, path: str, **parameters: str | int) -> list[list[dict[str, Any]]]:

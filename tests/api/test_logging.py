@@ -133,7 +133,7 @@ async def test_a_fault_of_ours_is_logged_with_its_traceback_and_not_answered_wit
     assert "username" not in answer.text
     failed, completed = lines(log_file)[-2:]
     assert (failed["event"], failed["level"]) == ("request.failed", "error")
-    assert failed["exception"][0]["exc_type"] == "ProgrammingError"
+    assert failed["exception"][0]["exc_type"] == "UndefinedColumnError"
     frames = failed["exception"][0]["frames"]
     assert any(frame["name"] == "register" and frame["lineno"] > 0 for frame in frames)
     assert (completed["event"], completed["status"]) == ("request.completed", 500)

@@ -22,7 +22,7 @@ from ticketing.settings import Settings
 
 SEED = 20261101
 EXAMPLES = 15
-SCENARIOS = 12
+SCENARIOS = 20
 
 # They end sessions, so each is called by somebody of its own.
 LEAVING = ("logout", "changePassword", "deleteMe")
@@ -78,6 +78,10 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
         known = [await ada.organise(total=total) for total in (1, 1, 1_000_000)]
         for event in known:
             await bob.book(event)
+        staff = [await Visitor(client).register() for _ in range(4)]
+        for event in known:
+            for person in staff:
+                await ada.appoint(event, person, "staff")
     return SchemathesisConfig.from_dict(
         {
             "seed": SEED,
@@ -87,15 +91,19 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
             "dictionaries": {
                 "events": {"values": known},
                 "people": {"values": [ada.id]},
+                "members": {"values": [person.id for person in staff]},
                 "tokens": {"values": [each["refreshToken"] for each in opened]},
                 "keys": {"values": [each.json()["id"] for each in keys]},
+                "intentions": {"values": [f"intention-{number}" for number in range(1_000)]},
             },
             "parameters": {
                 "path.eventId": {"dictionary": "events", "probability": 0.5},
                 "body.eventId": {"dictionary": "events", "probability": 0.5},
                 "body.userId": {"dictionary": "people", "probability": 0.5},
                 "body.refreshToken": {"dictionary": "tokens", "probability": 0.5},
+                "path.userId": {"dictionary": "members", "probability": 0.5},
                 "path.keyId": {"dictionary": "keys", "probability": 0.5},
+                "header.idempotency-key": {"dictionary": "intentions", "probability": 0.9},
             },
             # What no schema says: which passwords are common, what time it is, and which
             # Idempotency-Key stood for something else before.

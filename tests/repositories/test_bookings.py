@@ -23,6 +23,7 @@ from ticketing.errors import (
     UserNotFound,
 )
 from ticketing.inventory import Booked, BookingStatus, Cancelled, Waiting
+from ticketing.repositories.audit import Origin
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.users import UserRepository
@@ -48,12 +49,12 @@ async def elsewhere(database_url: str) -> AsyncIterator[BookingRepository]:
 
 async def make_people(engine: AsyncEngine, count: int) -> list[UUID]:
     users = UserRepository(engine, AccessList())
-    made = [await users.add(f"user{number}", "no hash") for number in range(count)]
+    made = [await users.add(f"user{number}", "no hash", Origin()) for number in range(count)]
     return [user.id for user in made]
 
 
 async def make_event(engine: AsyncEngine, *, total: int, organiser: UUID) -> int:
-    return (await EventRepository(engine).initialize(organiser, "An event", total)).id
+    return (await EventRepository(engine).initialize(organiser, "An event", total, Origin())).id
 
 
 async def rows(engine: AsyncEngine, event_id: int) -> list[tuple[UUID, str]]:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ticketing.database import Statement
-from ticketing.repositories import access, bookings, events, keys, sessions
+from ticketing.repositories import access, audit, bookings, events, keys, sessions, team
 
 HOT = {
     "commit": bookings.COMMIT,
@@ -34,6 +34,9 @@ HOT = {
     "key": keys.VERIFY,
     "keys": keys.OF_USER,
     "count_keys": keys.OWNER,
+    "roles": team.ROLES,
+    "members": team.MEMBERS,
+    "trail": audit.TRAIL,
 }
 
 FILL = """

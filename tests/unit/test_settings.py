@@ -93,6 +93,7 @@ def test_what_others_set_in_the_file_is_theirs() -> None:
         ("JWT_SECRET", SECRET[1:]),
         ("DATABASE_URL", "mysql://ada:xyzzy@host/tickets"),
         ("DATABASE_URL", "postgresql:tickets"),
+        ("MIGRATION_DATABASE_URL", "mysql://ada:xyzzy@host/tickets"),
         ("DATABASE_URL", "postgresql://ada:xyzzy/plugh@host/tickets"),
         ("DATABASE_URL", "postgresql://ada:xyzzy@plugh@host/tickets"),
         ("DATABASE_URL", "postgresql://ada@host:xyzzy/tickets"),

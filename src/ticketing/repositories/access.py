@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing import telemetry
 from ticketing.database import Statement, driver
 from ticketing.errors import UserNotFound
+from ticketing.repositories.audit import Origin, recorded
 from ticketing.security import REVOKED_FOR, AccessList
 
 # For a statement that begins with `WITH ended AS (DELETE ... RETURNING id, ...)`.
@@ -43,8 +44,22 @@ CLEAN_SESSIONS: Final = Statement(
 )
 
 FIND: Final = Statement("SELECT id FROM users WHERE lower(username) = lower(:name)")
-PROMOTE: Final = Statement("INSERT INTO admins (user_id) VALUES (:id) ON CONFLICT DO NOTHING")
-DEMOTE: Final = Statement("DELETE FROM admins WHERE user_id = :id")
+PROMOTE: Final = Statement(
+    f"""
+    WITH promoted AS (
+        INSERT INTO admins (user_id) VALUES (:id) ON CONFLICT DO NOTHING RETURNING user_id
+    ), {recorded("user.promoted", of="promoted", subject="user_id")}
+    SELECT user_id FROM promoted
+    """  # noqa: S608 - our own text
+)
+DEMOTE: Final = Statement(
+    f"""
+    WITH demoted AS (
+        DELETE FROM admins WHERE user_id = :id RETURNING user_id
+    ), {recorded("user.demoted", of="demoted", subject="user_id")}
+    SELECT user_id FROM demoted
+    """  # noqa: S608 - our own text
+)
 
 
 class AccessRepository:
@@ -85,6 +100,7 @@ class AccessRepository:
             if not rows:
                 raise UserNotFound
             user_id: UUID = rows[0]["id"]
-            await statement.fetch(connection, id=user_id)
+            # By the command line alone.
+            await statement.fetch(connection, id=user_id, **Origin().parameters)
         telemetry.log.info(fact, userId=user_id)
         return user_id

@@ -10,32 +10,65 @@ import asyncpg
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing import tables
+from ticketing import tables, telemetry
 from ticketing.combiner import Combiner
 from ticketing.database import Statement, domain_errors, driver
-from ticketing.errors import EventNotFound, Forbidden
+from ticketing.errors import EventNotFound
 from ticketing.idempotency import Intent, UnderWay
 from ticketing.repositories import Page, idempotency
+from ticketing.repositories.audit import Origin, recorded
 
 MAX_BATCH: Final = 512
 MAX_QUEUE: Final = 10_000
 MAX_WAIT: Final = 5.0
 
-READ: Final = Statement(
-    """
-    SELECT id, name, organiser_id, total_tickets, available_tickets, waiting_list_count,
-        version, created_at
-    FROM events WHERE id = ANY(CAST(:ids AS bigint[]))
-    """
-)
-
+_COLUMNS: Final = """
+    id, name, organiser_id, total_tickets, available_tickets, waiting_list_count, version,
+    created_at
+"""
 MAKE: Final = Statement(
-    """
-    INSERT INTO events (name, organiser_id, total_tickets, available_tickets)
-    VALUES (:name, :organiser, :total, :total)
-    RETURNING id, name, organiser_id, total_tickets, available_tickets, waiting_list_count,
-        version, created_at
-    """
+    f"""
+    WITH made AS (
+        INSERT INTO events (name, organiser_id, total_tickets, available_tickets)
+        VALUES (:name, :organiser, :total, :total)
+        RETURNING {_COLUMNS}
+    ), {
+        recorded(
+            "event.created",
+            of="made",
+            event="id",
+            details="jsonb_build_object('name', name, 'totalTickets', total_tickets)",
+        )
+    }
+    SELECT {_COLUMNS} FROM made
+    """  # noqa: S608 - our own text
+)
+# One statement, so that a sale waits for no round trip of ours. The lock is for the old name, which
+# another may be changing. Nothing that a decision rests on changes, and so the version stays.
+RENAME: Final = Statement(
+    f"""
+    WITH before AS (
+        SELECT id, name FROM events WHERE id = :id FOR NO KEY UPDATE
+    ), renamed AS (
+        UPDATE events SET name = :name FROM before
+        WHERE events.id = :id AND before.id = events.id AND before.name <> :name
+        RETURNING events.id, before.name AS was, events.name
+    ), {
+        recorded(
+            "event.renamed",
+            of="renamed",
+            event="id",
+            details="jsonb_build_object('from', was, 'to', name)",
+        )
+    }
+    SELECT id FROM renamed
+    """  # noqa: S608 - our own text
+)
+READ: Final = Statement(
+    f"""
+    SELECT {_COLUMNS}
+    FROM events WHERE id = ANY(CAST(:ids AS bigint[]))
+    """  # noqa: S608 - our own text
 )
 
 
@@ -72,31 +105,51 @@ class EventRepository:
         await self._reads.close()
 
     async def initialize(
-        self, organiser_id: UUID, name: str, total_tickets: int, intent: Intent | None = None
+        self,
+        organiser_id: UUID,
+        name: str,
+        total_tickets: int,
+        origin: Origin,
+        intent: Intent | None = None,
     ) -> Event:
         """Make an event with every place free.
 
         Raises UserNotFound; with an `intent`, Replayed if it was carried out before,
         RequestInProgress, or IdempotencyKeyReused.
         """
-        made = {"organiser": organiser_id, "name": name, "total": total_tickets}
+        made: dict[str, object] = {"organiser": organiser_id, "name": name, "total": total_tickets}
+        made |= origin.parameters
         if intent is None:
             async with driver(self._engine) as connection:
                 (row,) = await MAKE.fetch(connection, **made)
-            return Event(*row)
-        with self._under_way.once(intent):
-            async with driver(self._engine) as connection:
-                try:
-                    async with connection.transaction():
-                        (row,) = await MAKE.fetch(connection, **made)
-                        event = Event(*row)
-                        await idempotency.keep(connection, intent, intent.write(event))
-                except asyncpg.UniqueViolationError as error:
-                    if error.constraint_name != idempotency.CONSTRAINT:
-                        raise
-                    (replay,) = (await idempotency.find(connection, [intent])).values()
-                    raise replay from None
+            event = Event(*row)
+        else:
+            with self._under_way.once(intent):
+                event = await self._make_once(intent, made)
+        telemetry.log.info("event.created", eventId=event.id, userId=organiser_id)
         return event
+
+    async def _make_once(self, intent: Intent, made: dict[str, object]) -> Event:
+        async with driver(self._engine) as connection:
+            try:
+                async with connection.transaction():
+                    (row,) = await MAKE.fetch(connection, **made)
+                    event = Event(*row)
+                    await idempotency.keep(connection, intent, intent.write(event))
+            except asyncpg.UniqueViolationError as error:
+                if error.constraint_name != idempotency.CONSTRAINT:
+                    raise
+                (replay,) = (await idempotency.find(connection, [intent])).values()
+                raise replay from None
+        return event
+
+    async def rename(self, event_id: int, name: str, origin: Origin) -> Event:
+        """Give the event this name and return it. Raises EventNotFound."""
+        async with driver(self._engine) as connection:
+            rows = await RENAME.fetch(connection, id=event_id, name=name, **origin.parameters)
+        for _ in rows:
+            telemetry.log.info("event.renamed", eventId=event_id)
+        return await self.get(event_id)
 
     async def get(self, event_id: int) -> Event:
         """Return the event as it is now. Raises EventNotFound, or Busy.
@@ -123,9 +176,3 @@ class EventRepository:
             rows = (await connection.execute(query)).all()
         events = [Event(*row) for row in rows[:limit]]
         return Page(events, events[-1].id if len(rows) > limit else None)
-
-    async def require_organiser(self, event_id: int, user_id: UUID) -> None:
-        """Raise Forbidden unless the user organises the event. Raises EventNotFound."""
-        event = await self.get(event_id)
-        if event.organiser_id != user_id:
-            raise Forbidden

@@ -16,6 +16,7 @@ from ticketing.database import Statement, driver
 from ticketing.errors import KeyNotFound, NotAuthenticated, TooManyKeys, UserNotFound
 from ticketing.repositories import Page
 from ticketing.repositories.access import REVOKED
+from ticketing.repositories.audit import Origin, recorded
 from ticketing.security import (
     KEY_REMEMBERED,
     AccessList,
@@ -41,11 +42,21 @@ OWNER: Final = Statement(
     """
 )
 ADD: Final = Statement(
-    """
-    INSERT INTO api_keys (id, user_id, name, hash, scopes, expires_at)
-    VALUES (:id, :user, :name, :hash, :scopes, :expires_at)
-    RETURNING id, seq, name, scopes, created_at, expires_at, last_used_at
-    """
+    f"""
+    WITH made AS (
+        INSERT INTO api_keys (id, user_id, name, hash, scopes, expires_at)
+        VALUES (:id, :user, :name, :hash, :scopes, :expires_at)
+        RETURNING id, user_id, name, scopes, created_at, expires_at, last_used_at
+    ), {
+        recorded(
+            "key.made",
+            of="made",
+            subject="user_id",
+            details="jsonb_build_object('keyId', id, 'scopes', scopes)",
+        )
+    }
+    SELECT id, name, scopes, created_at, expires_at, last_used_at FROM made
+    """  # noqa: S608 - our own text
 )
 OF_USER: Final = Statement(
     """
@@ -54,15 +65,22 @@ OF_USER: Final = Statement(
     ORDER BY seq DESC LIMIT :limit
     """
 )
+_RECORDED: Final = recorded(
+    "key.revoked", of="ended", subject="user_id", details="jsonb_build_object('keyId', id)"
+)
 REVOKE: Final = Statement(
     f"""
     WITH ended AS (
         DELETE FROM api_keys WHERE id = :id AND user_id = :user RETURNING id, user_id
-    ), {REVOKED}
+    ), {_RECORDED}, {REVOKED}
     """  # noqa: S608 - our own text
 )
 REVOKE_ALL: Final = Statement(
-    f"WITH ended AS (DELETE FROM api_keys WHERE user_id = :user RETURNING id, user_id), {REVOKED}"  # noqa: S608 - our own text
+    f"""
+    WITH ended AS (
+        DELETE FROM api_keys WHERE user_id = :user RETURNING id, user_id
+    ), {_RECORDED}, {REVOKED}
+    """  # noqa: S608 - our own text
 )
 VERIFY: Final = Statement(
     """
@@ -115,7 +133,12 @@ class KeyRepository:
         await self._verifications.close()
 
     async def make(
-        self, user_id: UUID, name: str, scopes: Sequence[Scope], expires_at: datetime | None
+        self,
+        user_id: UUID,
+        name: str,
+        scopes: Sequence[Scope],
+        expires_at: datetime | None,
+        origin: Origin,
     ) -> tuple[ApiKey, str]:
         """Make a key and return it with its secret, which nothing can show again.
 
@@ -136,6 +159,7 @@ class KeyRepository:
                 hash=digest(secret),
                 scopes=list(scopes),
                 expires_at=expires_at,
+                **origin.parameters,
             )
         key = _key(row)
         telemetry.log.info("key.made", userId=user_id, keyId=key.id, scopes=key.scopes)
@@ -148,10 +172,10 @@ class KeyRepository:
         after = rows[limit - 1]["seq"] if len(rows) > limit else None
         return Page([_key(row) for row in rows[:limit]], after)
 
-    async def revoke(self, user_id: UUID, key_id: UUID) -> None:
+    async def revoke(self, user_id: UUID, key_id: UUID, origin: Origin) -> None:
         """Revoke one of the person's keys. Raises KeyNotFound."""
         async with driver(self._engine) as connection:
-            rows = await REVOKE.fetch(connection, id=key_id, user=user_id)
+            rows = await REVOKE.fetch(connection, id=key_id, user=user_id, **origin.parameters)
         if not rows:
             raise KeyNotFound
         revoked(self._access, rows)

@@ -1,5 +1,6 @@
 """People and their passwords."""
 
+from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -9,25 +10,45 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from ticketing import telemetry
 from ticketing.database import Statement, domain_errors, driver
 from ticketing.errors import UserNotFound, WrongPassword
-from ticketing.repositories import keys, sessions
+from ticketing.repositories import keys, sessions, team
+from ticketing.repositories.access import DEMOTE
+from ticketing.repositories.audit import Origin, recorded
 from ticketing.security import AccessList
 from ticketing.tables import User, uuid7
 
+ADD: Final = Statement(
+    f"""
+    WITH added AS (
+        INSERT INTO users (id, username, password_hash) VALUES (:id, :username, :password_hash)
+        RETURNING id, created_at
+    ), {recorded("user.registered", of="added", subject="id")}
+    SELECT created_at FROM added
+    """  # noqa: S608 - our own text
+)
 # By the hash that was verified: what was changed meanwhile is not changed again.
-SET_PASSWORD: Final = Statement(
-    """
+_REPLACE_HASH: Final = """
     UPDATE users SET password_hash = :new WHERE id = :user AND password_hash = :old RETURNING id
-    """
+"""
+UPGRADE_PASSWORD: Final = Statement(_REPLACE_HASH)
+CHANGE_PASSWORD: Final = Statement(
+    f"""
+    WITH changed AS ({_REPLACE_HASH}), {
+        recorded("user.password_changed", of="changed", subject="id")
+    }
+    SELECT id FROM changed
+    """  # noqa: S608 - our own text
 )
 # `~` is in no name that can be registered; the rest of the id's digits are those of a date.
 DELETE: Final = Statement(
-    """
-    UPDATE users
-    SET username = '~' || substr(replace(CAST(id AS text), '-', ''), 4), password_hash = NULL
-    WHERE id = :user AND password_hash = :old RETURNING id
-    """
+    f"""
+    WITH deleted AS (
+        UPDATE users
+        SET username = '~' || substr(replace(CAST(id AS text), '-', ''), 4), password_hash = NULL
+        WHERE id = :user AND password_hash = :old RETURNING id
+    ), {recorded("user.deleted", of="deleted", subject="id")}
+    SELECT id FROM deleted
+    """  # noqa: S608 - our own text
 )
-NO_ADMIN: Final = Statement("DELETE FROM admins WHERE user_id = :user")
 
 
 class UserRepository:
@@ -38,12 +59,18 @@ class UserRepository:
         self._engine = engine
         self._access = access
 
-    async def add(self, username: str, password_hash: str) -> User:
-        """Add a user. Raises UsernameTaken, whatever the case of the letters."""
+    async def add(self, username: str, password_hash: str, origin: Origin) -> User:
+        """Add a user, who is also whom the record names. Raises UsernameTaken, in any case."""
         user = User(id=uuid7(), username=username, password_hash=password_hash)
-        async with domain_errors(), AsyncSession(self._engine, expire_on_commit=False) as session:
-            session.add(user)
-            await session.commit()
+        async with driver(self._engine) as connection:
+            (row,) = await ADD.fetch(
+                connection,
+                id=user.id,
+                username=username,
+                password_hash=password_hash,
+                **replace(origin, actor=user.id).parameters,
+            )
+        user.created_at = row["created_at"]
         telemetry.log.info("user.registered", userId=user.id)
         return user
 
@@ -64,12 +91,14 @@ class UserRepository:
     async def upgrade_password(self, user_id: UUID, old_hash: str, new_hash: str) -> None:
         """Keep a better hash of the same password, unless it was changed meanwhile."""
         async with driver(self._engine) as connection:
-            rows = await SET_PASSWORD.fetch(connection, user=user_id, old=old_hash, new=new_hash)
+            rows = await UPGRADE_PASSWORD.fetch(
+                connection, user=user_id, old=old_hash, new=new_hash
+            )
         if rows:
             telemetry.log.info("user.password_upgraded", userId=user_id)
 
     async def change_password(
-        self, user_id: UUID, old_hash: str, new_hash: str, *, keep: UUID
+        self, user_id: UUID, old_hash: str, new_hash: str, origin: Origin, *, keep: UUID
     ) -> None:
         """Change the password and end all sessions but `keep`.
 
@@ -77,7 +106,7 @@ class UserRepository:
         """
         async with driver(self._engine) as connection, connection.transaction():
             changed = {"user": user_id, "old": old_hash, "new": new_hash}
-            if not await SET_PASSWORD.fetch(connection, **changed):
+            if not await CHANGE_PASSWORD.fetch(connection, **changed, **origin.parameters):
                 raise WrongPassword
             # A statement of its own: it sees the sessions that were started until the first one
             # had its lock.
@@ -85,17 +114,20 @@ class UserRepository:
         telemetry.log.info("user.password_changed", userId=user_id)
         sessions.ended(self._access, rows)
 
-    async def delete(self, user_id: UUID, password_hash: str) -> None:
-        """Forget who the person is, and end all their sessions and keys. Bookings stay.
+    async def delete(self, user_id: UUID, password_hash: str, origin: Origin) -> None:
+        """Forget who the person is, and end all their sessions, keys and roles. Bookings stay.
 
         Raises WrongPassword if it was changed since `password_hash` was verified.
         """
         async with driver(self._engine) as connection, connection.transaction():
-            if not await DELETE.fetch(connection, user=user_id, old=password_hash):
+            by = origin.parameters
+            if not await DELETE.fetch(connection, user=user_id, old=password_hash, **by):
                 raise WrongPassword
             ended = await sessions.END_OTHERS.fetch(connection, user=user_id, keep=None)
-            revoked = await keys.REVOKE_ALL.fetch(connection, user=user_id)
-            await NO_ADMIN.fetch(connection, user=user_id)
+            revoked = await keys.REVOKE_ALL.fetch(connection, user=user_id, **by)
+            roles = await team.REVOKE_ALL.fetch(connection, user=user_id, **by)
+            await DEMOTE.fetch(connection, id=user_id, **by)
         telemetry.log.info("user.deleted", userId=user_id)
         sessions.ended(self._access, ended)
         keys.revoked(self._access, revoked)
+        team.revoked(roles)

@@ -1,7 +1,6 @@
-"""Booking, cancelling, and the organiser's list."""
+"""Booking, cancelling, and the list of an event's bookings."""
 
-from typing import Literal
-from uuid import UUID
+from typing import Annotated, Literal
 
 import orjson
 from fastapi import APIRouter, Request
@@ -23,6 +22,7 @@ from ticketing.errors import (
 from ticketing.idempotency import Answer
 from ticketing.idempotency import intent as intention
 from ticketing.inventory import Booked, Booking, BookingStatus, Cancelled, Waiting
+from ticketing.permissions import Action
 from ticketing.repositories import Page
 from ticketing.repositories.bookings import Standing
 from ticketing.routers.dependencies import (
@@ -34,15 +34,14 @@ from ticketing.routers.dependencies import (
     Limit,
     Out,
     PageOut,
-    Parts,
-    ReadsBookings,
     Time,
     UserId,
-    WritesBookings,
     decode_cursor,
     encode_cursor,
     parts,
     problems,
+    require,
+    who_may,
 )
 from ticketing.routers.direct import DirectRoute
 from ticketing.security import Caller
@@ -139,20 +138,6 @@ def listed(page: Page[Standing]) -> PageOut[ListedOut]:
     )
 
 
-async def _require_may_act(have: Parts, caller: Caller, event_id: int, user_id: UUID) -> None:
-    """Let people act for themselves, and the organiser (the box office) for anybody."""
-    if user_id != caller.id:
-        await _require_organiser(have, caller, event_id)
-
-
-async def _require_organiser(have: Parts, caller: Caller, event_id: int) -> None:
-    """Let the event's organiser and the site's admins act. Raises Forbidden, EventNotFound."""
-    if caller.id in have.access.admins:
-        await have.events.get(event_id)
-    else:
-        await have.events.require_organiser(event_id, caller.id)
-
-
 @sale.post(
     "/book",
     operation_id="bookTicket",
@@ -176,17 +161,18 @@ async def _require_organiser(have: Parts, caller: Caller, event_id: int) -> None
 )
 async def book(
     body: BookTicket,
-    caller: WritesBookings,
+    caller: Annotated[Caller, who_may(Action.BOOK_TICKET)],
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer:
     """Take a place, or a place at the end of the waiting list when none is left (202).
 
-    A person books for themself; the organiser may book for anybody. One active booking per
+    A person books for themself; the owner and managers may book for anybody. One active booking per
     person and event. A 503 `busy` has changed nothing: try again after `Retry-After`.
     """
     have = parts(request)
-    await _require_may_act(have, caller, body.event_id, body.user_id)
+    if body.user_id != caller.id:
+        await require(have, caller, Action.BOOK_TICKET, body.event_id)
     intent = intention(caller.id, idempotency_key, body, _written)
     return _written(await have.bookings.book(body.event_id, body.user_id, intent))
 
@@ -208,7 +194,7 @@ async def book(
 )
 async def cancel(
     body: CancelTicket,
-    caller: WritesBookings,
+    caller: Annotated[Caller, who_may(Action.CANCEL_TICKET)],
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer:
@@ -217,7 +203,8 @@ async def cancel(
     Cancelling again gives the same answer with `promoted` 0 and changes nothing.
     """
     have = parts(request)
-    await _require_may_act(have, caller, body.event_id, body.user_id)
+    if body.user_id != caller.id:
+        await require(have, caller, Action.CANCEL_TICKET, body.event_id)
     intent = intention(caller.id, idempotency_key, body, _written)
     return _written(await have.bookings.cancel(body.event_id, body.user_id, intent))
 
@@ -225,7 +212,7 @@ async def cancel(
 @router.get(
     "/{eventId}/bookings",
     operation_id="listEventBookings",
-    summary="An event's bookings, for its organiser",
+    summary="An event's bookings, for who works on it",
     responses=problems(
         NotAuthenticated,
         InsufficientScope,
@@ -237,7 +224,7 @@ async def cancel(
 )
 async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     eventId: EventId,  # noqa: N803 - the API's name
-    caller: ReadsBookings,
+    caller: Annotated[Caller, who_may(Action.LIST_EVENT_BOOKINGS)],
     request: Request,
     status: BookingStatus | SkipJsonSchema[None] = None,
     limit: Limit = 20,
@@ -245,7 +232,7 @@ async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by nam
 ) -> PageOut[ListedOut]:
     """List an event's bookings in the order they were made; `status` keeps those of one status."""
     have = parts(request)
-    await _require_organiser(have, caller, eventId)
+    await require(have, caller, Action.LIST_EVENT_BOOKINGS, eventId)
     page = await have.bookings.of_event(
         eventId, status=status, after=decode_cursor(cursor), limit=limit
     )

@@ -16,10 +16,12 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticKnownError
 
+from ticketing import telemetry
 from ticketing.errors import (
     BodyTooLarge,
     Busy,
     DatabaseUnavailable,
+    Forbidden,
     HeadersTooLarge,
     IdempotencyKeyReused,
     InsufficientScope,
@@ -39,13 +41,16 @@ from ticketing.errors import (
     ValidationFailed,
 )
 from ticketing.idempotency import KEY
+from ticketing.permissions import RULES, Action, Role
 from ticketing.rates import TAKEN, Rates
+from ticketing.repositories.audit import AuditRepository, Origin
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.keys import KeyRepository
 from ticketing.repositories.sessions import SessionRepository
+from ticketing.repositories.team import TeamRepository
 from ticketing.repositories.users import UserRepository
-from ticketing.security import KEY_PREFIX, AccessList, Caller, Passwords, Scope, Tokens
+from ticketing.security import KEY_PREFIX, AccessList, Caller, Passwords, Tokens
 from ticketing.telemetry import client_address
 
 MAX_BODY: Final = 64 * 1024
@@ -121,6 +126,8 @@ class Parts:
     keys: KeyRepository
     events: EventRepository
     bookings: BookingRepository
+    team: TeamRepository
+    audit: AuditRepository
     passwords: Passwords
     tokens: Tokens
     access: AccessList
@@ -146,19 +153,18 @@ def trying_password(request: Request, account: str) -> AbstractAsyncContextManag
 class Bearer(OAuth2PasswordBearer):
     """One dependency instead of two: finds the credential and verifies it.
 
-    A session may do whatever its person may. An API key is let in by any one of `accepts`; where
-    that is empty, by none.
+    A session may do whatever its person may, an API key what its scopes say.
     """
 
-    def __init__(self, *accepts: Scope) -> None:
-        """Let in sessions, and API keys made for one of `accepts`."""
+    def __init__(self, action: Action) -> None:
+        """Let in sessions, and API keys made for this."""
         super().__init__(
             tokenUrl="/api/users/token",
             scheme_name="bearer",
             description="The token of `POST /api/users/login`, or an API key.",
         )
-        self._accepts = frozenset(accepts)
-        self._books = self._accepts == {Scope.BOOKINGS_WRITE}
+        self._accepts = RULES[action].scopes
+        self._books = action in {Action.BOOK_TICKET, Action.CANCEL_TICKET}
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
         """Find and verify the credential, for FastAPI."""
@@ -187,13 +193,29 @@ class Bearer(OAuth2PasswordBearer):
         return caller
 
 
-Authenticated = Annotated[Caller, Depends(Bearer(*Scope))]
-"""A session, or any API key."""
-LoggedIn = Annotated[Caller, Depends(Bearer())]
-"""A session: what no API key may do."""
-WritesEvents = Annotated[Caller, Depends(Bearer(Scope.EVENTS_WRITE))]
-WritesBookings = Annotated[Caller, Depends(Bearer(Scope.BOOKINGS_WRITE))]
-ReadsBookings = Annotated[Caller, Depends(Bearer(Scope.BOOKINGS_READ))]
+def who_may(action: Action) -> Any:  # noqa: ANN401 - what FastAPI's Depends is typed as
+    """Return the dependency that finds who calls, by a credential that is good for the action."""
+    return Depends(Bearer(action))
+
+
+async def require(have: Parts, caller: Caller, action: Action, event_id: int) -> None:
+    """Raise Forbidden unless the caller may do this with the event. Raises EventNotFound."""
+    role = await have.team.role(event_id, caller.id)
+    if caller.id in have.access.admins:
+        role = Role.ADMIN
+    if role not in RULES[action].roles:
+        raise Forbidden
+
+
+def origin(request: Request, caller: Caller | None = None) -> Origin:
+    """Return where a change comes from, for its record."""
+    return Origin(
+        actor=caller.id if caller else None,
+        credential=caller.credential if caller else None,
+        address=telemetry.client_address(request.scope),
+        request_id=telemetry.request_id.get(),
+    )
+
 
 IdempotencyKey = Annotated[
     str | SkipJsonSchema[None],

@@ -8,6 +8,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ticketing.errors import (
     EventNotFound,
+    Forbidden,
     InsufficientScope,
     InvalidCursor,
     NotAuthenticated,
@@ -16,6 +17,7 @@ from ticketing.errors import (
 )
 from ticketing.idempotency import Answer
 from ticketing.idempotency import intent as intention
+from ticketing.permissions import Action
 from ticketing.repositories.events import Event
 from ticketing.routers.dependencies import (
     Cursor,
@@ -29,35 +31,47 @@ from ticketing.routers.dependencies import (
     Time,
     UserId,
     Whole,
-    WritesEvents,
     decode_cursor,
     encode_cursor,
+    origin,
     parts,
     problems,
+    require,
+    who_may,
 )
 from ticketing.routers.direct import DirectRoute, StrictRoute
+from ticketing.security import Caller
 
 router = APIRouter(prefix="/api/events", tags=["events"], route_class=StrictRoute)
 sale = APIRouter(prefix="/api/events", tags=["events"], route_class=DirectRoute)
 
 
+EventName = Annotated[
+    Text,
+    StringConstraints(strip_whitespace=True, min_length=3, max_length=100),
+    # Lengths in the schema would count the blanks at the ends, which don't count.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\s*[^\s\u0000][^\u0000]{1,98}[^\s\u0000]\s*$",
+            "description": "3 to 100 characters; blanks at the ends are dropped.",
+            "examples": ["An evening of chamber music"],
+        }
+    ),
+]
+
+
 class InitializeEvent(In):
     """A new event."""
 
-    name: Annotated[
-        Text,
-        StringConstraints(strip_whitespace=True, min_length=3, max_length=100),
-        # Lengths in the schema would count the blanks at the ends, which don't count.
-        WithJsonSchema(
-            {
-                "type": "string",
-                "pattern": r"^\s*[^\s\u0000][^\u0000]{1,98}[^\s\u0000]\s*$",
-                "description": "3 to 100 characters; blanks at the ends are dropped.",
-                "examples": ["An evening of chamber music"],
-            }
-        ),
-    ]
+    name: EventName
     total_tickets: Annotated[int, Field(ge=1, le=1_000_000, examples=[200]), Whole]
+
+
+class RenameEvent(In):
+    """What an event shall be called."""
+
+    name: EventName
 
 
 class EventOut(Out):
@@ -86,13 +100,15 @@ class EventOut(Out):
 )
 async def initialize(
     body: InitializeEvent,
-    caller: WritesEvents,
+    caller: Annotated[Caller, who_may(Action.INITIALIZE_EVENT)],
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer:
-    """Create an event with every place free. The caller becomes its organiser."""
+    """Create an event with every place free. The caller becomes its owner."""
     intent = intention(caller.id, idempotency_key, body, _made)
-    event = await parts(request).events.initialize(caller.id, body.name, body.total_tickets, intent)
+    event = await parts(request).events.initialize(
+        caller.id, body.name, body.total_tickets, origin(request, caller), intent
+    )
     return _made(event)
 
 
@@ -104,9 +120,9 @@ def _answer(status: int, event: Event) -> Answer:
     return Answer(status, EventOut.model_validate(event).model_dump_json(by_alias=True).encode())
 
 
-@sale.get("/initialize", include_in_schema=False)
-@sale.get("/book", include_in_schema=False)
-@sale.get("/cancel", include_in_schema=False)
+@sale.api_route("/initialize", methods=["GET", "PATCH"], include_in_schema=False)
+@sale.api_route("/book", methods=["GET", "PATCH"], include_in_schema=False)
+@sale.api_route("/cancel", methods=["GET", "PATCH"], include_in_schema=False)
 async def not_an_event() -> None:
     """Answer 405 where the next route would say that the word is no number."""
     raise HTTPException(405, headers={"Allow": "POST"})
@@ -122,6 +138,26 @@ async def not_an_event() -> None:
 async def get(eventId: EventId, request: Request) -> Answer:  # noqa: N803 - the API's name
     """Return an event with its places as they are now. No token needed."""
     return _answer(200, await parts(request).events.get(eventId))
+
+
+@router.patch(
+    "/{eventId}",
+    operation_id="renameEvent",
+    summary="Rename an event",
+    responses=problems(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound, body=True),
+)
+async def rename(
+    eventId: EventId,  # noqa: N803 - the API's name
+    body: RenameEvent,
+    caller: Annotated[Caller, who_may(Action.RENAME_EVENT)],
+    request: Request,
+) -> EventOut:
+    """Give the event another name; its owner and managers may."""
+    have = parts(request)
+    await require(have, caller, Action.RENAME_EVENT, eventId)
+    return EventOut.model_validate(
+        await have.events.rename(eventId, body.name, origin(request, caller))
+    )
 
 
 @router.get(

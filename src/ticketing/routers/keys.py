@@ -16,22 +16,24 @@ from ticketing.errors import (
     UserNotFound,
     ValidationFailed,
 )
+from ticketing.permissions import Action
 from ticketing.routers.dependencies import (
     Cursor,
     In,
     Limit,
-    LoggedIn,
     Out,
     PageOut,
     Text,
     Time,
     decode_cursor,
     encode_cursor,
+    origin,
     parts,
     problems,
+    who_may,
 )
 from ticketing.routers.direct import StrictRoute
-from ticketing.security import Scope
+from ticketing.security import Caller, Scope
 
 LONGEST: Final = timedelta(days=3660)
 
@@ -105,14 +107,16 @@ class MadeKeyOut(KeyOut):
     status_code=201,
     responses=problems(NotAuthenticated, InsufficientScope, UserNotFound, TooManyKeys, body=True),
 )
-async def make(body: MakeKey, caller: LoggedIn, request: Request) -> MadeKeyOut:
+async def make(
+    body: MakeKey, caller: Annotated[Caller, who_may(Action.MAKE_KEY)], request: Request
+) -> MadeKeyOut:
     """Make a key for a program that acts for the caller, within the scopes alone.
 
-    `events:write` makes events, `bookings:write` books and cancels, `bookings:read` lists
-    bookings. The key itself is in this answer only. A person has up to 50.
+    `events:write` makes and renames events, `bookings:write` books and cancels, `bookings:read`
+    lists bookings and trails. The key itself is in this answer only. A person has up to 50.
     """
     key, secret = await parts(request).keys.make(
-        caller.id, body.name, sorted(set(body.scopes)), body.expires_at
+        caller.id, body.name, sorted(set(body.scopes)), body.expires_at, origin(request, caller)
     )
     return MadeKeyOut(**KeyOut.model_validate(key).model_dump(), key=secret)
 
@@ -124,7 +128,10 @@ async def make(body: MakeKey, caller: LoggedIn, request: Request) -> MadeKeyOut:
     responses=problems(NotAuthenticated, InsufficientScope, InvalidCursor, ValidationFailed),
 )
 async def mine(
-    caller: LoggedIn, request: Request, limit: Limit = 20, cursor: Cursor = None
+    caller: Annotated[Caller, who_may(Action.LIST_KEYS)],
+    request: Request,
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> PageOut[KeyOut]:
     """List the caller's keys, also those that have expired, newest first."""
     page = await parts(request).keys.of_user(caller.id, before=decode_cursor(cursor), limit=limit)
@@ -142,6 +149,10 @@ async def mine(
     response_class=Response,
     responses=problems(NotAuthenticated, InsufficientScope, KeyNotFound, ValidationFailed),
 )
-async def revoke(keyId: KeyId, caller: LoggedIn, request: Request) -> None:  # noqa: N803 - the API's name
+async def revoke(
+    keyId: KeyId,  # noqa: N803 - the API's name
+    caller: Annotated[Caller, who_may(Action.REVOKE_KEY)],
+    request: Request,
+) -> None:
     """Revoke a key of the caller's: it is refused from now on, everywhere within seconds."""
-    await parts(request).keys.revoke(caller.id, keyId)
+    await parts(request).keys.revoke(caller.id, keyId, origin(request, caller))

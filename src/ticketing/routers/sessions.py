@@ -12,10 +12,10 @@ from ticketing.errors import (
     InvalidRefreshToken,
     NotAuthenticated,
 )
+from ticketing.permissions import Action
 from ticketing.repositories.sessions import Session
 from ticketing.routers.dependencies import (
     In,
-    LoggedIn,
     Out,
     Parts,
     Text,
@@ -23,8 +23,10 @@ from ticketing.routers.dependencies import (
     parts,
     problems,
     trying_password,
+    who_may,
 )
 from ticketing.routers.direct import StrictRoute
+from ticketing.security import Caller
 
 router = APIRouter(prefix="/api/users", tags=["sessions"], route_class=StrictRoute)
 
@@ -123,7 +125,9 @@ async def refresh(body: Refresh, request: Request) -> TokenOut:
     response_class=Response,
     responses=problems(NotAuthenticated, InsufficientScope, body=True),
 )
-async def logout(body: Logout, caller: LoggedIn, request: Request) -> None:
+async def logout(
+    body: Logout, caller: Annotated[Caller, who_may(Action.LOGOUT)], request: Request
+) -> None:
     """End the session that the token belongs to, or all sessions of the caller.
 
     Their tokens are refused from now on, everywhere within seconds. API keys stay.

@@ -15,23 +15,23 @@ from ticketing.errors import (
     ValidationFailed,
     WrongPassword,
 )
+from ticketing.permissions import Action
 from ticketing.routers.bookings import ListedOut, listed
 from ticketing.routers.dependencies import (
-    Authenticated,
     Cursor,
     In,
     Limit,
-    LoggedIn,
     Out,
     PageOut,
-    ReadsBookings,
     Text,
     Time,
     UserId,
     decode_cursor,
+    origin,
     parts,
     problems,
     trying_password,
+    who_may,
 )
 from ticketing.routers.direct import StrictRoute
 from ticketing.security import MIN_PASSWORD, Caller
@@ -93,7 +93,9 @@ async def register(body: Register, request: Request) -> UserOut:
     have.passwords.require_uncommon(body.password, body.username)
     if have.rates is not None:
         await have.rates.guard.register(client_address(request.scope) or "")
-    user = await have.users.add(body.username, await have.passwords.hash(body.password))
+    user = await have.users.add(
+        body.username, await have.passwords.hash(body.password), origin(request)
+    )
     return UserOut.model_validate(user)
 
 
@@ -103,7 +105,7 @@ async def register(body: Register, request: Request) -> UserOut:
     summary="Who am I",
     responses=problems(NotAuthenticated, UserNotFound),
 )
-async def me(caller: Authenticated, request: Request) -> UserOut:
+async def me(caller: Annotated[Caller, who_may(Action.GET_ME)], request: Request) -> UserOut:
     """Return the caller."""
     return UserOut.model_validate(await parts(request).users.get(caller.id))
 
@@ -116,7 +118,9 @@ async def me(caller: Authenticated, request: Request) -> UserOut:
     response_class=Response,
     responses=problems(NotAuthenticated, InsufficientScope, WrongPassword, UserNotFound, body=True),
 )
-async def delete(body: DeleteAccount, caller: LoggedIn, request: Request) -> None:
+async def delete(
+    body: DeleteAccount, caller: Annotated[Caller, who_may(Action.DELETE_ME)], request: Request
+) -> None:
     """Forget who the caller is: the name, which is free again, the password, sessions and keys.
 
     Bookings and events stay as they are, of nobody in particular: cancel first what you will not
@@ -124,7 +128,7 @@ async def delete(body: DeleteAccount, caller: LoggedIn, request: Request) -> Non
     """
     have = parts(request)
     user, password_hash = await _confirmed(request, caller, body.password)
-    await have.users.delete(user.id, password_hash)
+    await have.users.delete(user.id, password_hash, origin(request, caller))
 
 
 @router.post(
@@ -142,13 +146,19 @@ async def delete(body: DeleteAccount, caller: LoggedIn, request: Request) -> Non
         body=True,
     ),
 )
-async def change_password(body: ChangePassword, caller: LoggedIn, request: Request) -> None:
+async def change_password(
+    body: ChangePassword,
+    caller: Annotated[Caller, who_may(Action.CHANGE_PASSWORD)],
+    request: Request,
+) -> None:
     """Change the password, and end all other sessions of the caller. API keys stay."""
     have = parts(request)
     user, password_hash = await _confirmed(request, caller, body.current_password)
     have.passwords.require_uncommon(body.new_password, user.username)
     new_hash = await have.passwords.hash(body.new_password)
-    await have.users.change_password(user.id, password_hash, new_hash, keep=caller.credential)
+    await have.users.change_password(
+        user.id, password_hash, new_hash, origin(request, caller), keep=caller.credential
+    )
 
 
 async def _confirmed(request: Request, caller: Caller, password: str) -> tuple[User, str]:
@@ -169,7 +179,10 @@ async def _confirmed(request: Request, caller: Caller, password: str) -> tuple[U
     responses=problems(NotAuthenticated, InsufficientScope, InvalidCursor, ValidationFailed),
 )
 async def my_bookings(
-    caller: ReadsBookings, request: Request, limit: Limit = 20, cursor: Cursor = None
+    caller: Annotated[Caller, who_may(Action.LIST_MY_BOOKINGS)],
+    request: Request,
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> PageOut[ListedOut]:
     """List the caller's bookings of every status, newest first."""
     page = await parts(request).bookings.of_user(

@@ -1,0 +1,96 @@
+"""The append-only record of who changed what, when and from where."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing.database import Statement, driver
+from ticketing.repositories import Page
+
+TRAIL: Final = Statement(
+    """
+    SELECT seq, at, action, actor, credential, subject, details, address, request_id
+    FROM audit_records
+    WHERE event_id = :event AND seq < coalesce(CAST(:before AS bigint), 9223372036854775807)
+    ORDER BY seq DESC LIMIT :limit
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who makes a change, by which credential, and from where; all None for the command line."""
+
+    actor: UUID | None = None
+    credential: UUID | None = None
+    address: str | None = None
+    request_id: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of a statement with `recorded` in it."""
+        return asdict(self)
+
+
+def recorded(
+    action: str, *, of: str, event: str = "NULL", subject: str = "NULL", details: str = "'{}'"
+) -> str:
+    """Return the part of a statement that records each row of `of`, a part that changes something.
+
+    So a change and its record are one statement, and no change is without one. The rest are
+    expressions over the columns of `of`; nothing secret may be in them.
+    """
+    return f"""
+    recorded AS (
+        INSERT INTO audit_records
+            (action, event_id, subject, details, actor, credential, address, request_id)
+        SELECT '{action}', CAST({event} AS bigint), CAST({subject} AS uuid),
+            CAST({details} AS jsonb), CAST(:actor AS uuid), CAST(:credential AS uuid),
+            CAST(:address AS text), CAST(:request_id AS text)
+        FROM {of}
+    )
+    """  # noqa: S608 - our own text
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One change: its origin, and `subject`, the person whom it is about."""
+
+    at: datetime
+    action: str
+    actor: UUID | None
+    credential: UUID | None
+    subject: UUID | None
+    details: dict[str, Any]
+    address: str | None
+    request_id: str | None
+
+
+class AuditRepository:
+    """Reads `audit_records`; who changes something writes its record by `recorded`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Work on `engine`."""
+        self._engine = engine
+
+    async def of_event(self, event_id: int, *, before: int | None, limit: int) -> Page[Record]:
+        """Return what was changed about the event, newest first, from below record `before`."""
+        async with driver(self._engine) as connection:
+            rows = await TRAIL.fetch(connection, event=event_id, before=before, limit=limit + 1)
+        records = [
+            Record(
+                row["at"],
+                row["action"],
+                row["actor"],
+                row["credential"],
+                row["subject"],
+                row["details"],
+                row["address"],
+                row["request_id"],
+            )
+            for row in rows[:limit]
+        ]
+        return Page(records, rows[limit - 1]["seq"] if len(rows) > limit else None)

@@ -1,0 +1,140 @@
+"""A call of every route that does something, whoever makes it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.people import PASSWORD, Person, Visitor
+from ticketing.permissions import Action, Role
+from ticketing.repositories.access import AccessRepository
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Somebody who calls, an event, and the person whom the call is about."""
+
+    caller: Person
+    event: int
+    about: Person
+    key: str
+
+    @property
+    def subject(self) -> dict[str, object]:
+        return {"eventId": self.event, "userId": self.about.id}
+
+
+Request = tuple[str, str, object]
+
+CALLS: dict[Action, Callable[[Scene], Request]] = {
+    Action.WELCOME: lambda _: ("GET", "/", None),
+    Action.LIVEZ: lambda _: ("GET", "/livez", None),
+    Action.READYZ: lambda _: ("GET", "/readyz", None),
+    Action.REGISTER: lambda scene: (
+        "POST",
+        "/api/users/register",
+        {"username": f"new-{scene.caller.username}", "password": PASSWORD},
+    ),
+    Action.LOGIN: lambda scene: (
+        "POST",
+        "/api/users/login",
+        {"username": scene.caller.username, "password": PASSWORD},
+    ),
+    Action.REFRESH: lambda scene: (
+        "POST",
+        "/api/users/refresh",
+        {"refreshToken": scene.caller.refresh_token},
+    ),
+    Action.LOGOUT: lambda _: ("POST", "/api/users/logout", {}),
+    Action.GET_ME: lambda _: ("GET", "/api/users/me", None),
+    Action.DELETE_ME: lambda _: ("DELETE", "/api/users/me", {"password": PASSWORD}),
+    Action.CHANGE_PASSWORD: lambda _: (
+        "POST",
+        "/api/users/me/password",
+        {"currentPassword": PASSWORD, "newPassword": "another horse"},
+    ),
+    Action.LIST_MY_BOOKINGS: lambda _: ("GET", "/api/users/me/bookings", None),
+    Action.MAKE_KEY: lambda _: (
+        "POST",
+        "/api/users/me/keys",
+        {"name": "A program", "scopes": ["bookings:read"]},
+    ),
+    Action.LIST_KEYS: lambda _: ("GET", "/api/users/me/keys", None),
+    Action.REVOKE_KEY: lambda scene: ("DELETE", f"/api/users/me/keys/{scene.key}", None),
+    Action.INITIALIZE_EVENT: lambda _: (
+        "POST",
+        "/api/events/initialize",
+        {"name": "Another concert", "totalTickets": 1},
+    ),
+    Action.GET_EVENT: lambda scene: ("GET", f"/api/events/{scene.event}", None),
+    Action.LIST_EVENTS: lambda _: ("GET", "/api/events", None),
+    Action.RENAME_EVENT: lambda scene: (
+        "PATCH",
+        f"/api/events/{scene.event}",
+        {"name": "Renamed"},
+    ),
+    Action.BOOK_TICKET: lambda scene: ("POST", "/api/events/book", scene.subject),
+    Action.CANCEL_TICKET: lambda scene: ("POST", "/api/events/cancel", scene.subject),
+    Action.LIST_EVENT_BOOKINGS: lambda scene: (
+        "GET",
+        f"/api/events/{scene.event}/bookings",
+        None,
+    ),
+    Action.LIST_TEAM: lambda scene: ("GET", f"/api/events/{scene.event}/team", None),
+    Action.GRANT_ROLE: lambda scene: (
+        "PUT",
+        f"/api/events/{scene.event}/team/{scene.about.id}",
+        {"role": "staff"},
+    ),
+    Action.REVOKE_ROLE: lambda scene: (
+        "DELETE",
+        f"/api/events/{scene.event}/team/{scene.about.id}",
+        None,
+    ),
+    Action.LIST_TRAIL: lambda scene: ("GET", f"/api/events/{scene.event}/trail", None),
+}
+
+PREPARED = {
+    Action.CANCEL_TICKET: Action.BOOK_TICKET,
+    Action.REVOKE_ROLE: Action.GRANT_ROLE,
+}
+"""What an admin does first, so that there is something to do."""
+
+
+async def promote(app: FastAPI, engine: AsyncEngine, person: Person) -> None:
+    known = AccessRepository(engine, app.state.parts.access)
+    await known.promote(person.username)
+    await known.refresh()
+
+
+async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role) -> Scene:
+    """Make a person who is this to a fresh event, and to a person."""
+    owner = await visitor.register()
+    event = await owner.organise()
+    caller = owner if role is Role.OWNER else await visitor.register()
+    about = caller if role is Role.SELF else await visitor.register()
+    if role in {Role.MANAGER, Role.STAFF}:
+        await owner.appoint(event, caller, role)
+    if role is Role.ADMIN:
+        await promote(app, engine, caller)
+    await caller.make_key("bookings:read")
+    (key,) = (await caller.get("/api/users/me/keys")).json()["items"]
+    return Scene(caller, event, about, key["id"])
+
+
+async def call(
+    action: Action, on: Scene, headers: dict[str, str], visitor: Visitor
+) -> httpx.Response:
+    method, path, body = CALLS[action](on)
+    return await visitor.client.request(method, path, headers=headers, json=body)
+
+
+async def prepare(
+    action: Action, on: Scene, app: FastAPI, engine: AsyncEngine, visitor: Visitor
+) -> None:
+    if action in PREPARED:
+        admin = await visitor.register()
+        await promote(app, engine, admin)
+        assert (await call(PREPARED[action], on, admin.headers, visitor)).is_success

@@ -1,0 +1,151 @@
+"""What a connection is made with: its timeouts, and TLS where the address asks for it."""
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing import database
+from ticketing.database import Statement, driver
+from ticketing.errors import Busy, DatabaseUnavailable
+
+SSL_REQUEST = bytes.fromhex("0000000804d2162f")
+"""PostgreSQL's protocol, section 54.2.11."""
+
+
+async def shown(engine: AsyncEngine, name: str) -> str:
+    async with engine.connect() as connection:
+        value: str = await connection.scalar(text(f"SHOW {name}"))
+        return value
+
+
+async def test_the_server_ends_what_takes_too_long_except_a_migration(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    migrating = database.connect(database_url, pool_size=1, command_timeout=None)
+    for name, limit in (
+        ("statement_timeout", database.STATEMENT_TIMEOUT),
+        ("idle_in_transaction_session_timeout", database.IDLE_TIMEOUT),
+    ):
+        assert await shown(engine, name) == limit
+        assert await shown(migrating, name) == "0"
+    await migrating.dispose()
+
+
+async def test_a_statement_that_takes_too_long_is_given_up(engine: AsyncEngine) -> None:
+    async def sleep() -> None:
+        async with driver(engine) as connection, connection.transaction():
+            await connection.execute("SET LOCAL statement_timeout = '50ms'")
+            await Statement("SELECT pg_sleep(60)").fetch(connection)
+
+    with pytest.raises(Busy):
+        await sleep()
+    assert await shown(engine, "statement_timeout") == database.STATEMENT_TIMEOUT
+
+
+async def test_a_transaction_that_idles_loses_its_locks_and_its_connection(
+    engine: AsyncEngine,
+) -> None:
+    async def idle() -> None:
+        async with driver(engine) as connection, connection.transaction():
+            await connection.execute("LOCK TABLE users")
+            await connection.execute("SET LOCAL idle_in_transaction_session_timeout = '50ms'")
+            while not connection.is_closed():  # noqa: ASYNC110 - the server ends it
+                await asyncio.sleep(0.01)
+            await Statement("SELECT 1").fetch(connection)
+
+    with pytest.raises(DatabaseUnavailable):
+        await idle()
+    assert await shown(engine, "idle_in_transaction_session_timeout") == database.IDLE_TIMEOUT
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of `localhost`, signed by itself, and its key beside it."""
+    made = tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "1"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", made.with_name("key.pem"), "-out", made),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return made
+
+
+@pytest.fixture
+async def behind_tls(database_url: str, certificate: Path) -> AsyncIterator[str]:
+    """The address of the test's database over TCP and TLS, which the embedded one can't do."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    url = make_url(database_url)
+    socket = f"{url.query['host']}/.s.PGSQL.5432"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Whoever refuses the certificate leaves amid the handshake.
+        with suppress(OSError, asyncio.IncompleteReadError):
+            assert await reader.readexactly(len(SSL_REQUEST)) == SSL_REQUEST
+            writer.write(b"S")
+            await writer.start_tls(context)
+            from_server, to_server = await asyncio.open_unix_connection(socket)
+            await asyncio.gather(pump(reader, to_server), pump(from_server, writer))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "localhost", 0)
+    port = server.sockets[0].getsockname()[1]
+    yield f"postgresql://postgres@localhost:{port}/{url.database}"
+    server.close()
+    await server.wait_closed()
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+async def test_verify_full_takes_the_server_that_its_certificate_names_and_no_other(
+    behind_tls: str, certificate: Path
+) -> None:
+    verified = f"{behind_tls}?sslmode=verify-full&sslrootcert={certificate}"
+    engine = database.connect(verified, pool_size=1)
+    async with driver(engine) as connection:
+        assert await Statement("SELECT count(*) FROM users").fetch(connection)
+    await engine.dispose()
+    by_another_name = verified.replace("@localhost:", "@127.0.0.1:")
+    by_another_authority = f"{behind_tls}?sslmode=verify-full"
+    for url in (by_another_name, by_another_authority):
+        engine = database.connect(url, pool_size=1)
+        with pytest.raises(DatabaseUnavailable) as refused:
+            async with driver(engine):
+                pass
+        assert "certificate" in str(refused.value.__cause__).lower()
+        await engine.dispose()
+
+
+async def test_verify_full_does_without_no_tls() -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readexactly(len(SSL_REQUEST)) == SSL_REQUEST
+        writer.write(b"N")
+        assert await reader.read() == b""  # Not a byte in the clear, let alone a password.
+        writer.close()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    url = f"postgresql://ada:swordfish@127.0.0.1:{port}/tickets?sslmode=verify-full"
+    engine = database.connect(url, pool_size=1)
+    with pytest.raises(DatabaseUnavailable):
+        async with driver(engine):
+            pass
+    await engine.dispose()
+    server.close()
+    await server.wait_closed()

@@ -1,0 +1,23 @@
+from ticketing.permissions import RULES, Action, Role
+from ticketing.security import Scope
+
+RANKS = [Role.ANYBODY, Role.STAFF, Role.MANAGER, Role.OWNER, Role.ADMIN]
+"""Each may do what the one before may."""
+
+
+def test_every_action_has_its_rule() -> None:
+    assert list(RULES) == list(Action)
+
+
+def test_who_ranks_higher_may_do_no_less() -> None:
+    for action, rule in RULES.items():
+        allowed = [rank in rule.roles for rank in RANKS]
+        assert allowed == sorted(allowed), action
+        assert Role.ADMIN in rule.roles, action
+        if Role.NOBODY in rule.roles:
+            assert rule.roles == set(Role), action
+
+
+def test_what_is_public_asks_for_no_key_and_every_scope_is_good_for_something() -> None:
+    assert not any(rule.scopes for rule in RULES.values() if Role.NOBODY in rule.roles)
+    assert {scope for rule in RULES.values() for scope in rule.scopes} == set(Scope)
