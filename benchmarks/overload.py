@@ -17,8 +17,6 @@ import sys
 import time
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
-from functools import partial
-from itertools import islice
 from pathlib import Path
 from statistics import quantiles
 from typing import Final
@@ -108,7 +106,9 @@ class Phase:
     seconds: float
     sent: int
     good: int
-    """Places that were booked, and told within the client's patience."""
+    """Places that were booked, and told before the phase was over."""
+    told: int
+    """The same, or later, within the client's patience."""
     shed: int
     """Answers 503 with Retry-After."""
     other: dict[int, int]
@@ -119,7 +119,12 @@ class Phase:
     alive_worst: float
     """The longest that /livez took."""
     alive_missed: int
-    generator_cpu: float
+    generator: float
+    """Cores that the generator took."""
+    service: float
+    """Cores that the service took."""
+    machine: float
+    """Cores that anything took: these, PostgreSQL, and whoever shares the machine."""
     recovered: float
     """After the start of the phase, when all began to be as it should."""
 
@@ -131,12 +136,13 @@ class Phase:
     @property
     def follows(self) -> bool:
         """Whether the service did what was asked."""
-        return self.good >= FOLLOWS * self.sent and self.p99 <= SWIFT
+        return self.told >= FOLLOWS * self.sent and self.p99 <= SWIFT
 
 
 class _Generator:
-    def __init__(self, port: int, first_event: int, people: Path) -> None:
+    def __init__(self, port: int, pid: int, first_event: int, people: Path) -> None:
         self._port = port
+        self._pid = pid
         self._first_event = first_event
         self._people = [line.split() for line in people.read_text().splitlines()]
         self._next = 0
@@ -167,6 +173,9 @@ class _Generator:
             self._opening -= 1
         self._all.add(line)
         self._idle.append(line)
+
+    def _cpu(self) -> list[float]:
+        return [time.process_time(), tree_cpu_seconds(self._pid), machine_cpu_seconds()]
 
     def _send(self) -> None:
         while self._backlog:
@@ -209,7 +218,7 @@ class _Generator:
         """Offer `rate` requests a second; with `drain`, wait for the last answers."""
         self._alive.clear()
         wishes: list[_Wish] = []
-        cpu = time.process_time()
+        before = self._cpu()
         began = time.perf_counter()
         asking = asyncio.create_task(self._ask_if_alive())
         look = began
@@ -223,7 +232,7 @@ class _Generator:
                 self._give_up(now)
                 look = now + 0.1
             await asyncio.sleep(TICK)
-        cpu = time.process_time() - cpu
+        cpu = [now - then for now, then in zip(self._cpu(), before, strict=True)]
         if drain:
             until = time.perf_counter() + PATIENCE
             while time.perf_counter() < until and (
@@ -235,7 +244,7 @@ class _Generator:
         return self._phase(wishes, rate, seconds, began, cpu)
 
     def _phase(
-        self, wishes: list[_Wish], rate: float, seconds: float, began: float, cpu: float
+        self, wishes: list[_Wish], rate: float, seconds: float, began: float, cpu: list[float]
     ) -> Phase:
         end = began + seconds
         told = [w for w in wishes if w.status == BOOKED and w.done - w.meant <= PATIENCE]
@@ -250,13 +259,16 @@ class _Generator:
             seconds=seconds,
             sent=len(wishes),
             good=good,
+            told=len(told),
             shed=sum(w.retry_after for w in wishes),
             other=dict(statuses),
             p50=percentiles[49],
             p99=percentiles[98],
             alive_worst=max(alive, default=PATIENCE),
             alive_missed=len(self._alive) - len(alive),
-            generator_cpu=cpu / seconds,
+            generator=cpu[0] / seconds,
+            service=cpu[1] / seconds,
+            machine=cpu[2] / seconds,
             recovered=_recovered(wishes, began),
         )
 
@@ -268,9 +280,11 @@ def _recovered(wishes: list[_Wish], began: float) -> float:
     return late[-1 - len(wishes) // 100] - began if len(late) > len(wishes) // 100 else 0.0
 
 
-async def _generate(port: int, first_event: int, people: Path, seconds: float) -> list[Phase]:
+async def _generate(
+    port: int, pid: int, first_event: int, people: Path, seconds: float
+) -> list[Phase]:
     gc.disable()
-    generator = _Generator(port, first_event, people)
+    generator = _Generator(port, pid, first_event, people)
     await generator.offer(500, 2)
     phases = []
     rate, followed = 1500.0, 0.0
@@ -294,7 +308,8 @@ def _tell(phase: Phase) -> None:
         f"{phase.offered:8,.0f}/s offered  {phase.goodput:8,.0f}/s booked  p50 {phase.p50:6.3f} s"
         f"  p99 {phase.p99:6.3f} s  {phase.shed:7,} shed  other {phase.other}"
         f"  /livez at most {phase.alive_worst:.3f} s, {phase.alive_missed} missed"
-        f"  generator {phase.generator_cpu:.2f} cores  normal after {phase.recovered:.2f} s\n"
+        f"  cores: generator {phase.generator:.2f}, service {phase.service:.2f}, in all"
+        f" {phase.machine:.2f}  normal after {phase.recovered:.2f} s\n"
     )
 
 
@@ -302,11 +317,11 @@ def main() -> None:
     """Start a service, offer it too much, and write down what it did."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
     parser.add_argument("--seconds", type=float, default=15.0, help="of overload, and after it")
-    parser.add_argument("--client", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument("--client", nargs=5, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.client:
-        port, first, people, out = given.client
-        phases = uvloop.run(_generate(int(port), int(first), Path(people), given.seconds))
+        port, pid, first, people, out = given.client
+        phases = uvloop.run(_generate(int(port), int(pid), int(first), Path(people), given.seconds))
         Path(out).write_text(json.dumps([asdict(each) for each in phases]))
         return
     with arena() as here, here.fresh("service") as server:
@@ -316,7 +331,7 @@ def main() -> None:
         subprocess.run(
             [
                 *(sys.executable, "-m", "benchmarks.overload", "--seconds", str(given.seconds)),
-                *("--client", str(server.port), str(first), here.people, out),
+                *("--client", str(server.port), str(server.pid), str(first), here.people, out),
             ],
             cwd=ROOT,
             env=environment(),
