@@ -16,7 +16,9 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 from typing import Final
@@ -33,9 +35,9 @@ PATIENCE: Final = 5.0
 TICK: Final = 0.002
 FOLLOWS: Final = 0.97
 """The share of what is offered that a service answers well as long as it follows."""
-SWIFT: Final = 0.25
+SWIFT: Final = 0.5
 """Seconds within which 99 of 100 are answered as long as it follows."""
-RAISE: Final = 1.2
+RAISE: Final = 1.35
 LENGTH: Final = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 BOOKED, BUSY, GIVEN_UP = 201, 503, 0
 CLOSE: Final = b"\r\nconnection: close"
@@ -125,6 +127,8 @@ class Phase:
     """Cores that the service took."""
     machine: float
     """Cores that anything took: these, PostgreSQL, and whoever shares the machine."""
+    connections: int
+    """At the end, open."""
     recovered: float
     """After the start of the phase, when all began to be as it should."""
 
@@ -184,7 +188,7 @@ class _Generator:
             if not self._idle:
                 break
             self._idle.popleft().send(self._backlog.popleft(), self._request())
-        wanted = min(len(self._backlog), 200, MAX_CONNECTIONS - len(self._all)) - self._opening
+        wanted = min(len(self._backlog), 50, MAX_CONNECTIONS - len(self._all)) - self._opening
         for _ in range(max(wanted, 0)):
             self._opening += 1
             asyncio.get_running_loop().create_task(self._open())
@@ -200,6 +204,12 @@ class _Generator:
                 line.abort()
                 self._all.discard(line)
 
+    async def gather(self) -> None:
+        """Open all connections before anything counts, a few at a time: the queue is bounded."""
+        while len(self._all) < MAX_CONNECTIONS:
+            self._opening += 50
+            await asyncio.gather(*(self._open() for _ in range(50)))
+
     async def _ask_if_alive(self) -> None:
         while True:
             started = time.perf_counter()
@@ -214,9 +224,14 @@ class _Generator:
             self._alive.append(time.perf_counter() - started if is_alive else -1.0)
             await asyncio.sleep(0.05)
 
-    async def offer(self, rate: float, seconds: float, *, drain: bool = True) -> Phase:
-        """Offer `rate` requests a second; with `drain`, wait for the last answers."""
-        self._alive.clear()
+    async def offer(
+        self, rate: float, seconds: float, *, drain: bool = True
+    ) -> Callable[[], Phase]:
+        """Offer `rate` requests a second, and return what tells what came of them.
+
+        With `drain`, wait for the last answers; without, ask when they are there.
+        """
+        self._alive = []
         wishes: list[_Wish] = []
         before = self._cpu()
         began = time.perf_counter()
@@ -241,10 +256,16 @@ class _Generator:
                 self._send()
                 await asyncio.sleep(0.01)
         asking.cancel()
-        return self._phase(wishes, rate, seconds, began, cpu)
+        return partial(self._phase, wishes, rate, seconds, began, cpu, self._alive)
 
-    def _phase(
-        self, wishes: list[_Wish], rate: float, seconds: float, began: float, cpu: list[float]
+    def _phase(  # noqa: PLR0913, PLR0917 - what was measured
+        self,
+        wishes: list[_Wish],
+        rate: float,
+        seconds: float,
+        began: float,
+        cpu: list[float],
+        asked: list[float],
     ) -> Phase:
         end = began + seconds
         told = [w for w in wishes if w.status == BOOKED and w.done - w.meant <= PATIENCE]
@@ -253,7 +274,7 @@ class _Generator:
         late = sorted(w.done - w.meant for w in told) or [0.0, 0.0]
         percentiles = quantiles(late, n=100)
         statuses = Counter(w.status for w in wishes if w.status != BOOKED and not w.retry_after)
-        alive = [each for each in self._alive if each >= 0]
+        alive = [each for each in asked if each >= 0]
         return Phase(
             offered=rate,
             seconds=seconds,
@@ -265,10 +286,11 @@ class _Generator:
             p50=percentiles[49],
             p99=percentiles[98],
             alive_worst=max(alive, default=PATIENCE),
-            alive_missed=len(self._alive) - len(alive),
+            alive_missed=len(asked) - len(alive),
             generator=cpu[0] / seconds,
             service=cpu[1] / seconds,
             machine=cpu[2] / seconds,
+            connections=len(self._all),
             recovered=_recovered(wishes, began),
         )
 
@@ -285,19 +307,21 @@ async def _generate(
 ) -> list[Phase]:
     gc.disable()
     generator = _Generator(port, pid, first_event, people)
+    await generator.gather()
     await generator.offer(500, 2)
     phases = []
-    rate, followed = 1500.0, 0.0
+    rate, followed = 600.0, 0.0
     while True:
-        phase = await generator.offer(rate, 3)
+        phase = (await generator.offer(rate, 3))()
         _tell(phase)
         phases.append(phase)
         if not phase.follows:
             break
         followed, rate = rate, rate * RAISE
-    for times, length in ((4.0, seconds), (0.5, seconds)):
-        await_last = times < 1
-        phase = await generator.offer(max(followed, 500) * times, length, drain=await_last)
+    rate = max(followed, 500)
+    over = await generator.offer(4 * rate, seconds, drain=False)
+    after = await generator.offer(rate / 2, seconds)
+    for phase in (over(), after()):
         _tell(phase)
         phases.append(phase)
     return phases
@@ -308,7 +332,7 @@ def _tell(phase: Phase) -> None:
         f"{phase.offered:8,.0f}/s offered  {phase.goodput:8,.0f}/s booked  p50 {phase.p50:6.3f} s"
         f"  p99 {phase.p99:6.3f} s  {phase.shed:7,} shed  other {phase.other}"
         f"  /livez at most {phase.alive_worst:.3f} s, {phase.alive_missed} missed"
-        f"  cores: generator {phase.generator:.2f}, service {phase.service:.2f}, in all"
+        f"  {phase.connections} connections  cores: generator {phase.generator:.2f}, service {phase.service:.2f}, in all"
         f" {phase.machine:.2f}  normal after {phase.recovered:.2f} s\n"
     )
 
@@ -331,7 +355,8 @@ def main() -> None:
         subprocess.run(
             [
                 *(sys.executable, "-m", "benchmarks.overload", "--seconds", str(given.seconds)),
-                *("--client", str(server.port), str(server.pid), str(first), here.people, out),
+                *("--client", str(server.port), str(server.pid), str(first)),
+                *(str(here.people), str(out)),
             ],
             cwd=ROOT,
             env=environment(),

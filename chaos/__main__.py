@@ -43,11 +43,11 @@ async def run(  # noqa: PLR0913 - by name
     seed: str,
     keys: bool,
     results: Path,
-) -> list[Round]:
-    """Play the rounds, and save the histories of those that fail."""
+    played: list[Round],
+) -> None:
+    """Play the rounds, add each to `played`, and save the histories of those that fail."""
     chance = random.Random(seed)
     planned = plan(chance, names, rounds)
-    played: list[Round] = []
     for embedded in (True, False):
         chosen = [faults_ for is_embedded, faults_ in planned if is_embedded == embedded]
         if not chosen:
@@ -83,7 +83,6 @@ async def run(  # noqa: PLR0913 - by name
                     more = {"seed": one.seed, "faults": one.faults, "wrong": one.wrong}
                     save(path, one.operations, one.books, **more)
                     report.say(f"      its history: {path}")
-    return played
 
 
 async def _knows_keys(ready: Rig, token: str) -> bool:
@@ -113,18 +112,22 @@ def main() -> None:
     names = given.faults.split(",")
     if unknown := [name for name in names if name not in faults.FAULTS]:
         parser.error(f"no such fault: {', '.join(unknown)}")
-    played = asyncio.run(
-        run(
-            names,
-            rounds=given.rounds,
-            seconds=given.seconds,
-            freeze=given.freeze,
-            seed=given.seed,
-            keys=given.keys,
-            results=given.results,
+    played: list[Round] = []
+    try:
+        asyncio.run(
+            run(
+                names,
+                rounds=given.rounds,
+                seconds=given.seconds,
+                freeze=given.freeze,
+                seed=given.seed,
+                keys=given.keys,
+                results=given.results,
+                played=played,
+            )
         )
-    )
-    report.write(given.results / "faults.md", played, seed=given.seed)
+    finally:
+        report.write(given.results / "faults.md", played, seed=given.seed)
     sys.exit(any(each.wrong for each in played))
 
 

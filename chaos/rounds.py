@@ -303,6 +303,9 @@ async def _compare_with_lists(rig: Rig, organiser: Person, played: Round) -> Non
         while True:
             path = f"/api/events/{books.event}/bookings?limit=100{cursor}"
             page = await rig.ask("GET", path, token=organiser.token)
+            if page.status == 401:  # noqa: PLR2004 - of a token from when the clock was wrong
+                await rig.log_in(organiser)
+                continue
             listed += [(item["id"], item["status"]) for item in page.body["items"]]
             if page.body["nextCursor"] is None:
                 break

@@ -11,11 +11,11 @@ from ticketing import telemetry
 from ticketing.errors import Busy
 from ticketing.headers import OF_API
 
-TARGET: Final = 1.0
+TARGET: Final = 0.5
 """Seconds in which what is taken on shall be answered."""
 FIRST: Final = 1000
 """Requests under way that a worker takes on before it knows how fast it is."""
-LEAST: Final = 256
+LEAST: Final = 128
 """The same of a worker that answers nothing, because its database hangs."""
 PERIOD: Final = 0.25
 """Seconds over which it measures how fast it is."""

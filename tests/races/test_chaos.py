@@ -12,7 +12,8 @@ def failures(rounds: list[Round]) -> list[str]:
 
 
 async def play(results: Path, *faults: str) -> list[Round]:
-    return await run(
+    played: list[Round] = []
+    await run(
         faults,
         rounds=len(faults),
         seconds=1.2,
@@ -20,7 +21,9 @@ async def play(results: Path, *faults: str) -> list[Round]:
         seed="short",
         keys=False,
         results=results,
+        played=played,
     )
+    return played
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -73,14 +73,14 @@ def test_whatever_is_unusual_is_left_to_the_parser(data: bytes) -> None:
     assert shed(data, []) is None
 
 
-def test_the_bound_follows_what_is_answered_in_a_second() -> None:
+def test_the_bound_follows_what_is_answered_in_half_a_second() -> None:
     admission = Admission()
     admission.refuse(FIRST, answered=0, now=10.0)
     assert admission.bound == FIRST
     admission.refuse(FIRST, answered=100, now=10.1)
     assert admission.bound == FIRST
     admission.refuse(FIRST, answered=1000, now=10.25)
-    assert admission.bound == 4000
+    assert admission.bound == 2000
     admission.refuse(FIRST, answered=1000, now=10.5)
     assert admission.bound == LEAST
     assert admission.shed == 4
@@ -97,5 +97,5 @@ def test_an_answer_that_says_busy_is_not_taken_for_work() -> None:
     admission = Admission()
     admission.refuse(FIRST, answered=0, now=10.0)
     admission.answering += 500
-    admission.refuse(FIRST, answered=1000, now=10.5)
+    admission.refuse(FIRST, answered=1000, now=10.25)
     assert admission.bound == 1000
