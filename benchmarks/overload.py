@@ -332,7 +332,8 @@ def _tell(phase: Phase) -> None:
         f"{phase.offered:8,.0f}/s offered  {phase.goodput:8,.0f}/s booked  p50 {phase.p50:6.3f} s"
         f"  p99 {phase.p99:6.3f} s  {phase.shed:7,} shed  other {phase.other}"
         f"  /livez at most {phase.alive_worst:.3f} s, {phase.alive_missed} missed"
-        f"  {phase.connections} connections  cores: generator {phase.generator:.2f}, service {phase.service:.2f}, in all"
+        f"  {phase.connections} connections  cores: generator {phase.generator:.2f},"
+        f" service {phase.service:.2f}, in all"
         f" {phase.machine:.2f}  normal after {phase.recovered:.2f} s\n"
     )
 

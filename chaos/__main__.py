@@ -42,17 +42,20 @@ async def run(  # noqa: PLR0913 - by name
     freeze: float,
     seed: str,
     keys: bool,
+    forgetful: bool,
     results: Path,
     played: list[Round],
 ) -> None:
     """Play the rounds, add each to `played`, and save the histories of those that fail."""
     chance = random.Random(seed)
     planned = plan(chance, names, rounds)
+    if forgetful:  # Only the harness's own database can be.
+        planned = [(False, chosen) for _, chosen in planned]
     for embedded in (True, False):
         chosen = [faults_ for is_embedded, faults_ in planned if is_embedded == embedded]
         if not chosen:
             continue
-        async with rig(embedded=embedded, chance=chance) as ready:
+        async with rig(embedded=embedded, forgetful=forgetful, chance=chance) as ready:
             people = await ready.register([f"person-{n}" for n in range(PEOPLE)])
             keyed = keys and await _knows_keys(ready, people[0].token)
             if keys and not keyed:
@@ -107,6 +110,11 @@ def main() -> None:
     parser.add_argument("--faults", default=",".join(faults.FAULTS), help="some of the default's")
     parser.add_argument("--seed", default=str(random.SystemRandom().randrange(10**6)))
     parser.add_argument("--keys", action="store_true", help="send Idempotency-Key, and retry by it")
+    parser.add_argument(
+        "--forgetful",
+        action="store_true",
+        help="have the database acknowledge before it writes, which the harness must find out",
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     names = given.faults.split(",")
@@ -122,6 +130,7 @@ def main() -> None:
                 freeze=given.freeze,
                 seed=given.seed,
                 keys=given.keys,
+                forgetful=given.forgetful,
                 results=given.results,
                 played=played,
             )

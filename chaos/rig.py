@@ -249,8 +249,11 @@ def _folder(*, limited: bool) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def rig(*, embedded: bool, chance: random.Random) -> AsyncIterator[Rig]:
-    """Run a service and its database for as long as the context lasts."""
+async def rig(*, embedded: bool, forgetful: bool, chance: random.Random) -> AsyncIterator[Rig]:
+    """Run a service and its database for as long as the context lasts.
+
+    One that is `forgetful` acknowledges before it writes, and must be found out.
+    """
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(limited=False))
         environment = {
@@ -264,7 +267,13 @@ async def rig(*, embedded: bool, chance: random.Random) -> AsyncIterator[Rig]:
             limited = can_mount()
             where = stack.enter_context(_folder(limited=limited))
             disk = where if limited else None
-            own = stack.enter_context(postgres.embedded(where / "db", max_connections="60"))
+            own = stack.enter_context(
+                postgres.embedded(
+                    where / "db",
+                    max_connections="60",
+                    synchronous_commit="off" if forgetful else "on",
+                )
+            )
             data = where / "db"
             await asyncio.to_thread(database.upgrade, own.url)
             proxy = Proxy(own.sockets / ".s.PGSQL.5432", chance)

@@ -20,6 +20,7 @@ async def play(results: Path, *faults: str) -> list[Round]:
         freeze=2.0,
         seed="short",
         keys=False,
+        forgetful=False,
         results=results,
         played=played,
     )
