@@ -40,4 +40,3 @@ async def test_the_books_are_right_whatever_is_killed_cut_or_frozen(
     assert failures(rounds) == []
     assert len(rounds) == len(faults)
     assert all(each.operations for each in rounds)
-    assert all(each.healthy_after < 5 for each in rounds)
