@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from uvicorn import Config
 
 from ticketing import __version__, backup, database, postgres, telemetry
+from ticketing.admission import Admission
 from ticketing.app import create_app
 from ticketing.errors import StartupError, UserNotFound
 from ticketing.protocol import BoundedProtocol, Limits
@@ -114,7 +115,7 @@ def serve(
 def server_config(make_app: Callable[[], Any], settings: Settings) -> Config:
     """Return how uvicorn serves the application that `make_app` makes in each worker."""
     limits = Limits(settings.header_timeout, settings.body_timeout, settings.max_connections)
-    protocol = partial(BoundedProtocol, limits)
+    protocol = partial(BoundedProtocol, limits, Admission())
     return Config(
         make_app,
         factory=True,

@@ -145,9 +145,9 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[Driver]:
         raw = (await connection.get_raw_connection()).driver_connection
         try:
             yield cast("Driver", raw)
-        except BaseException:
+        except BaseException as error:
             # Whatever it was, a connection in an unknown state goes to nobody else.
-            if cast("Driver", raw).is_closed():
+            if cast("Driver", raw).is_closed() or isinstance(error, asyncpg.InternalClientError):
                 await connection.invalidate()
             raise
 
@@ -176,8 +176,15 @@ async def domain_errors() -> AsyncIterator[None]:
         raise known from error
     except PoolTimeoutError as error:
         raise Busy from error
-    except (OperationalError, InterfaceError, asyncpg.InterfaceError, OSError) as error:
-        raise DatabaseUnavailable from error  # TimeoutError is an OSError
+    except (
+        OperationalError,
+        InterfaceError,
+        asyncpg.InterfaceError,
+        # The server has said that it ends the connection, which is not closed yet.
+        asyncpg.InternalClientError,
+        OSError,  # TimeoutError is one.
+    ) as error:
+        raise DatabaseUnavailable from error
     except (DBAPIError, asyncpg.PostgresError) as error:
         from_driver = error.orig if isinstance(error, DBAPIError) else error
         state = getattr(from_driver, "sqlstate", None) or ""

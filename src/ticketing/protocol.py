@@ -17,6 +17,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ticketing import telemetry
+from ticketing.admission import Admission, shed
 from ticketing.errors import (
     BodyTooLarge,
     Busy,
@@ -41,7 +42,9 @@ STOPPING: Final = 1.0
 """Seconds that a body under way has to arrive once the service stops."""
 LINGER: Final = 1.0
 """Seconds in which a client that is refused can read why, before its connection is reset."""
-ALIVE: Final = "/livez"
+HEALTH: Final = {"/livez", "/readyz"}
+"""What can always be asked: a service that has much to do must not be taken for one that is ill."""
+CLOSES: Final = (b"connection", b"close")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,11 @@ class BoundedProtocol(HttpToolsProtocol):
     Who began a request is told by a problem document, after the answers to requests before it.
     """
 
-    def __init__(self, limits: Limits, **given: Any) -> None:  # noqa: ANN401 - uvicorn's own
-        """Serve within `limits`; uvicorn gives the rest."""
+    def __init__(self, limits: Limits, admission: Admission, **given: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        """Serve within `limits`, as far as there is `admission`; uvicorn gives the rest."""
         super().__init__(**given)
         self._limits = limits
+        self._admission = admission
         self._awaited = _Awaited.NOTHING
         # Of the header under way, but for the piece that it began in: others' may be in that too.
         self._header_bytes = 0
@@ -97,7 +101,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, or hold it while requests before it wait."""
-        if self._refused:
+        is_full = len(self.tasks) >= self._admission.bound
+        if self._refused or (is_full and self._shed(data)):
             return
         if self._held:  # The application reads a body: that goes on reading the socket too.
             self._held += data
@@ -123,6 +128,27 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
         if self._awaited is not _Awaited.NOTHING and self._deadline is None:
             self._expire_in(self._patience())
+
+    def _shed(self, data: bytes) -> bool:
+        """Send away a request that came in one piece, before it is parsed; False for any other.
+
+        What parsing and answering costs as usual would leave little for those who are admitted.
+        """
+        cycle = self.cycle
+        is_idle = self._awaited is _Awaited.NOTHING and (cycle is None or cycle.response_complete)
+        if not is_idle or self._held or CLOSES in self.server_state.default_headers:
+            return False
+        answer = shed(data, self.server_state.default_headers)
+        if answer is None:
+            return False
+        self._admission.refuse(len(self.tasks), self.server_state.total_requests, self.loop.time())
+        self._disarm()
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+        self.transport.write(answer)
+        return True
 
     def _count(self, size: int) -> None:
         if self._awaited is _Awaited.HEADER:
@@ -174,7 +200,17 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise MalformedRequest  # This is no proxy.
             return  # It begins again without.
-        super().on_headers_complete()
+        if len(self.tasks) >= self._admission.bound:
+            # Its answer will count as one of the server's.
+            self._admission.answering += 1
+            self._admission.refuse(
+                len(self.tasks), self.server_state.total_requests, self.loop.time()
+            )
+            app, self.app = self.app, partial(_too_many, self.app, stays=True)
+            super().on_headers_complete()
+            self.app = app
+        else:
+            super().on_headers_complete()
         self._awaited = _Awaited.BODY
         self._body_bytes = 0
         self._disarm()
@@ -296,12 +332,16 @@ def _headers(error: TicketingError, request_id: str, size: int) -> Iterator[tupl
     yield b"connection", b"close"
 
 
-async def _too_many(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer one connection too many; whether the process lives can always be asked."""
-    if scope["path"] == ALIVE:
+async def _too_many(
+    app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, stays: bool = False
+) -> None:
+    """Answer one connection or, if it `stays`, one request too many, unless it asks for health."""
+    if scope["path"] in HEALTH:
         await app(scope, receive, send)
         return
     error = Busy()
     headers, body = _problem(error, scope["path"], scope["client"])
+    if stays:
+        headers.remove(CLOSES)
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -12,6 +12,7 @@ from ticketing.errors import OutcomeUnknown, Unavailable
 UNCERTAIN: Final = (
     OSError,  # TimeoutError is one
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InternalServerError,

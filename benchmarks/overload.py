@@ -1,0 +1,373 @@
+"""Offer more than the service can do, without ever waiting for it, and see what it still does.
+
+The load is open: requests are sent at their times whatever became of those before, and a latency
+counts from the time that a request was meant to be sent (no coordinated omission). First the rate
+is raised until the service can't follow, then four times what it could is offered, then half.
+
+`python -m benchmarks.overload`; the generator runs as a process of its own.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from statistics import quantiles
+from typing import Final
+
+import uvloop
+from benchmarks.arena import arena
+from benchmarks.ground import environment
+from benchmarks.servers import ROOT, machine_cpu_seconds, tree_cpu_seconds
+
+EVENTS: Final = 100
+MAX_CONNECTIONS: Final = 4000
+PATIENCE: Final = 5.0
+"""Seconds after which a client gives up."""
+TICK: Final = 0.002
+FOLLOWS: Final = 0.97
+"""The share of what is offered that a service answers well as long as it follows."""
+SWIFT: Final = 0.5
+"""Seconds within which 99 of 100 are answered as long as it follows."""
+RAISE: Final = 1.35
+LENGTH: Final = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
+BOOKED, BUSY, GIVEN_UP = 201, 503, 0
+CLOSE: Final = b"\r\nconnection: close"
+
+
+class _Wish:
+    """A request, and what became of it."""
+
+    __slots__ = ("at", "done", "meant", "retry_after", "status")
+
+    def __init__(self, meant: float) -> None:
+        self.meant = meant
+        self.done = 0.0
+        self.status = GIVEN_UP
+        self.retry_after = False
+
+
+class _Line(asyncio.Protocol):
+    """A connection with at most one request under way."""
+
+    def __init__(self, idle: "deque[_Line]") -> None:
+        self._idle = idle
+        self._transport: asyncio.Transport | None = None
+        self._received = b""
+        self.wish: _Wish | None = None
+        self.is_open = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self.is_open = False
+
+    def send(self, wish: _Wish, request: bytes) -> None:
+        self.wish = wish
+        if self._transport is not None:
+            self._transport.write(request)
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        data = self._received + data
+        head, separator, body = data.partition(b"\r\n\r\n")
+        length = LENGTH.search(head)
+        if not separator or length is None or len(body) < int(length[1]):
+            self._received = data
+            return
+        self._received = b""
+        wish, self.wish = self.wish, None
+        if wish is not None:
+            wish.done = time.perf_counter()
+            wish.status = int(head[9:12])
+            wish.retry_after = b"retry-after" in head.lower() if wish.status == BUSY else False
+        if CLOSE in head.lower():
+            self.abort()
+        else:
+            self._idle.append(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What was offered for a while, and what came of it. Times in seconds."""
+
+    offered: float
+    """Requests per second."""
+    seconds: float
+    sent: int
+    good: int
+    """Places that were booked, and told before the phase was over."""
+    told: int
+    """The same, or later, within the client's patience."""
+    shed: int
+    """Answers 503 with Retry-After."""
+    other: dict[int, int]
+    """Other answers by status; 0 for none."""
+    p50: float
+    p99: float
+    """Of the good ones."""
+    alive_worst: float
+    """The longest that /livez took."""
+    alive_missed: int
+    generator: float
+    """Cores that the generator took."""
+    service: float
+    """Cores that the service took."""
+    machine: float
+    """Cores that anything took: these, PostgreSQL, and whoever shares the machine."""
+    connections: int
+    """At the end, open."""
+    recovered: float
+    """After the start of the phase, when all began to be as it should."""
+
+    @property
+    def goodput(self) -> float:
+        """Bookings per second."""
+        return self.good / self.seconds
+
+    @property
+    def follows(self) -> bool:
+        """Whether the service did what was asked."""
+        return self.told >= FOLLOWS * self.sent and self.p99 <= SWIFT
+
+
+class _Generator:
+    def __init__(self, port: int, pid: int, first_event: int, people: Path) -> None:
+        self._port = port
+        self._pid = pid
+        self._first_event = first_event
+        self._people = [line.split() for line in people.read_text().splitlines()]
+        self._next = 0
+        self._idle: deque[_Line] = deque()
+        self._all: set[_Line] = set()
+        self._opening = 0
+        self._backlog: deque[_Wish] = deque()
+        self._alive: list[float] = []
+
+    def _request(self) -> bytes:
+        number, self._next = self._next, self._next + 1
+        who, token = self._people[number % len(self._people)]
+        body = f'{{"eventId":{self._first_event + number // len(self._people)},"userId":"{who}"}}'
+        return (
+            "POST /api/events/book HTTP/1.1\r\nHost: localhost\r\n"
+            f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n{body}"
+        ).encode()
+
+    async def _open(self) -> None:
+        try:
+            _, line = await asyncio.get_running_loop().create_connection(
+                lambda: _Line(self._idle), "127.0.0.1", self._port
+            )
+        except OSError:
+            return
+        finally:
+            self._opening -= 1
+        self._all.add(line)
+        self._idle.append(line)
+
+    def _cpu(self) -> list[float]:
+        return [time.process_time(), tree_cpu_seconds(self._pid), machine_cpu_seconds()]
+
+    def _send(self) -> None:
+        while self._backlog:
+            while self._idle and not self._idle[0].is_open:
+                self._all.discard(self._idle.popleft())
+            if not self._idle:
+                break
+            self._idle.popleft().send(self._backlog.popleft(), self._request())
+        wanted = min(len(self._backlog), 50, MAX_CONNECTIONS - len(self._all)) - self._opening
+        for _ in range(max(wanted, 0)):
+            self._opening += 1
+            asyncio.get_running_loop().create_task(self._open())
+
+    def _give_up(self, now: float) -> None:
+        while self._backlog and self._backlog[0].meant < now - PATIENCE:
+            self._backlog.popleft()
+        for line in list(self._all):
+            if not line.is_open:
+                self._all.discard(line)
+            elif line.wish is not None and line.wish.meant < now - PATIENCE:
+                line.wish = None
+                line.abort()
+                self._all.discard(line)
+
+    async def gather(self) -> None:
+        """Open all connections before anything counts, a few at a time: the queue is bounded."""
+        while len(self._all) < MAX_CONNECTIONS:
+            self._opening += 50
+            await asyncio.gather(*(self._open() for _ in range(50)))
+
+    async def _ask_if_alive(self) -> None:
+        while True:
+            started = time.perf_counter()
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                    writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                    is_alive = (await reader.readline()).startswith(b"HTTP/1.1 200")
+                    writer.transport.abort()
+            except OSError:
+                is_alive = False
+            self._alive.append(time.perf_counter() - started if is_alive else -1.0)
+            await asyncio.sleep(0.05)
+
+    async def offer(
+        self, rate: float, seconds: float, *, drain: bool = True
+    ) -> Callable[[], Phase]:
+        """Offer `rate` requests a second, and return what tells what came of them.
+
+        With `drain`, wait for the last answers; without, ask when they are there.
+        """
+        self._alive = []
+        wishes: list[_Wish] = []
+        before = self._cpu()
+        began = time.perf_counter()
+        asking = asyncio.create_task(self._ask_if_alive())
+        look = began
+        while (now := time.perf_counter()) < began + seconds:
+            for _ in range(int((now - began) * rate) - len(wishes)):
+                wish = _Wish(began + len(wishes) / rate)
+                wishes.append(wish)
+                self._backlog.append(wish)
+            self._send()
+            if now > look:
+                self._give_up(now)
+                look = now + 0.1
+            await asyncio.sleep(TICK)
+        cpu = [now - then for now, then in zip(self._cpu(), before, strict=True)]
+        if drain:
+            until = time.perf_counter() + PATIENCE
+            while time.perf_counter() < until and (
+                self._backlog or any(line.wish is not None for line in self._all)
+            ):
+                self._send()
+                await asyncio.sleep(0.01)
+        asking.cancel()
+        return partial(self._phase, wishes, rate, seconds, began, cpu, self._alive)
+
+    def _phase(  # noqa: PLR0913, PLR0917 - what was measured
+        self,
+        wishes: list[_Wish],
+        rate: float,
+        seconds: float,
+        began: float,
+        cpu: list[float],
+        asked: list[float],
+    ) -> Phase:
+        end = began + seconds
+        told = [w for w in wishes if w.status == BOOKED and w.done - w.meant <= PATIENCE]
+        # Goodput is what was done while it was offered, not what trickled in afterwards.
+        good = sum(w.done <= end for w in told)
+        late = sorted(w.done - w.meant for w in told) or [0.0, 0.0]
+        percentiles = quantiles(late, n=100)
+        statuses = Counter(w.status for w in wishes if w.status != BOOKED and not w.retry_after)
+        alive = [each for each in asked if each >= 0]
+        return Phase(
+            offered=rate,
+            seconds=seconds,
+            sent=len(wishes),
+            good=good,
+            told=len(told),
+            shed=sum(w.retry_after for w in wishes),
+            other=dict(statuses),
+            p50=percentiles[49],
+            p99=percentiles[98],
+            alive_worst=max(alive, default=PATIENCE),
+            alive_missed=len(asked) - len(alive),
+            generator=cpu[0] / seconds,
+            service=cpu[1] / seconds,
+            machine=cpu[2] / seconds,
+            connections=len(self._all),
+            recovered=_recovered(wishes, began),
+        )
+
+
+def _recovered(wishes: list[_Wish], began: float) -> float:
+    """Return after how many seconds the last request was meant that was not booked swiftly."""
+    late = [w.meant for w in wishes if w.status != BOOKED or w.done - w.meant > SWIFT]
+    # One in a hundred may be late also in good times.
+    return late[-1 - len(wishes) // 100] - began if len(late) > len(wishes) // 100 else 0.0
+
+
+async def _generate(
+    port: int, pid: int, first_event: int, people: Path, seconds: float
+) -> list[Phase]:
+    gc.disable()
+    generator = _Generator(port, pid, first_event, people)
+    await generator.gather()
+    await generator.offer(500, 2)
+    phases = []
+    rate, followed = 600.0, 0.0
+    while True:
+        phase = (await generator.offer(rate, 3))()
+        _tell(phase)
+        phases.append(phase)
+        if not phase.follows:
+            break
+        followed, rate = rate, rate * RAISE
+    rate = max(followed, 500)
+    over = await generator.offer(4 * rate, seconds, drain=False)
+    after = await generator.offer(rate / 2, seconds)
+    for phase in (over(), after()):
+        _tell(phase)
+        phases.append(phase)
+    return phases
+
+
+def _tell(phase: Phase) -> None:
+    sys.stderr.write(
+        f"{phase.offered:8,.0f}/s offered  {phase.goodput:8,.0f}/s booked  p50 {phase.p50:6.3f} s"
+        f"  p99 {phase.p99:6.3f} s  {phase.shed:7,} shed  other {phase.other}"
+        f"  /livez at most {phase.alive_worst:.3f} s, {phase.alive_missed} missed"
+        f"  {phase.connections} connections  cores: generator {phase.generator:.2f},"
+        f" service {phase.service:.2f}, in all"
+        f" {phase.machine:.2f}  normal after {phase.recovered:.2f} s\n"
+    )
+
+
+def main() -> None:
+    """Start a service, offer it too much, and write down what it did."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=15.0, help="of overload, and after it")
+    parser.add_argument("--client", nargs=5, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.client:
+        port, pid, first, people, out = given.client
+        phases = uvloop.run(_generate(int(port), int(pid), int(first), Path(people), given.seconds))
+        Path(out).write_text(json.dumps([asdict(each) for each in phases]))
+        return
+    with arena() as here, here.fresh("service") as server:
+        first = here.ground().add_events(EVENTS)
+        here.ground().settle()
+        out = here.folder / "overload.json"
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "benchmarks.overload", "--seconds", str(given.seconds)),
+                *("--client", str(server.port), str(server.pid), str(first)),
+                *(str(here.people), str(out)),
+            ],
+            cwd=ROOT,
+            env=environment(),
+            check=True,
+        )
+        books = here.ground().books(first, EVENTS)
+        print(f"books: {books}")
+        if books.crooked or books.taken != books.booked_rows:
+            sys.exit("the books are wrong")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""What was asked, when, and what was answered: the record that the checker judges."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import inf
+from pathlib import Path
+from typing import Any, Literal
+
+Verb = Literal["book", "cancel", "read"]
+
+
+@dataclass(slots=True)
+class Operation:
+    """One intention of one person at one event; or what somebody saw of the event.
+
+    Times are seconds of one monotonic clock. `end` is infinite and `answer` None while the outcome
+    is unknown: it may have taken effect, may do so yet, or never. An answer is the `status` and
+    what a judge needs of the body: `id`, `position`, `promoted`, `code`; of what was seen
+    `available` and `waiting`.
+    """
+
+    verb: Verb
+    event: int
+    user: str
+    start: float
+    end: float = inf
+    answer: dict[str, Any] | None = None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what became of it."""
+        return self.answer is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A booking as the database has it."""
+
+    id: str
+    event: int
+    user: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """An event as the database has it at the end, with its bookings in the order of `seq`."""
+
+    event: int
+    total: int
+    available: int
+    waiting: int
+    rows: Sequence[Row]
+
+
+def save(path: Path, operations: Sequence[Operation], books: Sequence[Books], **more: Any) -> None:  # noqa: ANN401 - JSON
+    """Write a history so that it can be judged again."""
+    document = {
+        **more,
+        "books": [asdict(each) for each in books],
+        # An infinite end has no JSON.
+        "operations": [{**asdict(o), "end": o.end if o.end != inf else None} for o in operations],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1))
+
+
+def load(path: Path) -> tuple[list[Operation], list[Books]]:
+    """Read what `save` wrote."""
+    document = json.loads(path.read_text())
+    operations = [
+        Operation(**{**each, "end": inf if each["end"] is None else each["end"]})
+        for each in document["operations"]
+    ]
+    books = [
+        Books(**{**each, "rows": [Row(**row) for row in each["rows"]]})
+        for each in document["books"]
+    ]
+    return operations, books

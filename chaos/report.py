@@ -1,0 +1,71 @@
+"""What is said of the rounds: a line each while they go on, a table at the end."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from chaos.faults import FAULTS
+from chaos.rounds import Round
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _seconds(rounds: Sequence[Round]) -> str:
+    times = [each.healthy_after for each in rounds]
+    return f"{median(times):.2f} / {max(times):.2f}" if times else "-"
+
+
+def table(rounds: Sequence[Round]) -> list[str]:
+    """Return a table by fault."""
+    lines = [
+        (
+            "| fault | rounds | alone | operations | unknown | failed rounds"
+            " | healthy after, alone (median / max s) | in combination (median / max s) |"
+        ),
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, does in FAULTS.items():
+        of_it = [each for each in rounds if name in each.faults]
+        if not of_it:
+            continue
+        alone = [each for each in of_it if len(each.faults) == 1]
+        together = [each for each in of_it if len(each.faults) > 1]
+        what = (does.__doc__ or name).split(".")[0].split(";")[0]
+        lines.append(
+            f"| `{name}`: {what[0].lower() + what[1:]} | {len(of_it)} | {len(alone)}"
+            f" | {sum(len(each.operations) for each in of_it):,}"
+            f" | {sum(each.unknown for each in of_it):,}"
+            f" | {sum(bool(each.wrong) for each in of_it)}"
+            f" | {_seconds(alone)} | {_seconds(together)} |"
+        )
+    return lines
+
+
+def write(path: Path, rounds: Sequence[Round], *, seed: str) -> None:
+    """Write the table and the sums to a file."""
+    failed = [each for each in rounds if each.wrong]
+    embedded = sum(each.embedded for each in rounds)
+    summary = (
+        f"{len(rounds)} rounds (seed {seed}; {embedded} on the embedded database, the others on one"
+        f" behind the harness's proxy), {sum(len(r.operations) for r in rounds):,} operations,"
+        f" {sum(r.unknown for r in rounds):,} of them of unknown outcome,"
+        f" {sum(r.sightings for r in rounds):,} looks at the rows while all went on,"
+        f" {sum(r.keyed for r in rounds)} rounds with `Idempotency-Key`. Failed: {len(failed)}."
+    )
+    lines = [
+        "# Faults under load",
+        "",
+        summary,
+        "",
+        *table(rounds),
+        "",
+        *(f"- round {each.number} (seed {each.seed}): {each.wrong[0]}" for each in failed),
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines).rstrip() + "\n")
+    say("\n".join(["", *lines]))

@@ -1,0 +1,73 @@
+"""More comes than can be done: who is admitted is served, the others are told at once."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from chaos.client import Client, Response
+
+from tests.people import Person, Visitor
+from tests.races.test_database_death import backends, postmaster
+from tests.serving import logged, serving
+from ticketing.admission import FIRST
+
+MORE = 100
+
+
+async def test_while_the_database_hangs_those_above_the_bound_are_told_at_once(
+    open_dir: Path,
+) -> None:
+    with serving(open_dir) as service:
+        async with httpx.AsyncClient(base_url=service.url) as client:
+            person = await Visitor(client).register()
+            event = await person.organise()
+        port = urlsplit(service.url).port or 0
+        clients = [Client(port, patience=30) for _ in range(FIRST + MORE)]
+
+        async def ask(one: Client, path: str = f"/api/events/{event}") -> Response:
+            return await one.request("GET", path)
+
+        # Everybody is connected before anything hangs.
+        for start in range(0, len(clients), 100):
+            await asyncio.gather(*(ask(one, "/livez") for one in clients[start : start + 100]))
+        frozen = [postmaster(open_dir), *backends(open_dir)]
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            admitted = [asyncio.create_task(book(one, person, event)) for one in clients[:FIRST]]
+            await asyncio.sleep(1.5)
+            assert not any(task.done() for task in admitted)
+            started = time.monotonic()
+            shed = await asyncio.gather(*(book(one, person, event) for one in clients[FIRST:]))
+            # The connection is kept, whatever is asked, and health can be asked.
+            others = [await ask(clients[-1]), await ask(clients[-1]), await ask(clients[-2])]
+            alive = await ask(clients[-1], "/livez")
+            assert time.monotonic() - started < 1.5
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+        for answer in (*shed, *others):
+            assert (answer.status, answer.code) == (503, "busy")
+            assert answer.headers["retry-after"] == "1"
+            assert answer.headers["x-request-id"] == answer.body["requestId"]
+            assert "connection" not in answer.headers
+        assert alive.status == 200
+        answers = [answer.status for answer in await asyncio.gather(*admitted)]
+        assert answers.count(201) == 1
+        assert set(answers) == {201, 409}
+        again = await asyncio.gather(*(book(one, person, event) for one in clients[FIRST:]))
+        assert {answer.status for answer in again} == {409}
+        told = logged(open_dir, "requests.shed")
+        assert sum(line["count"] for line in told) <= MORE + len(others)
+        assert told[0]["bound"] == FIRST
+        for one in clients:
+            one.close()
+
+
+async def book(one: Client, person: Person, event: int) -> Response:
+    body = {"eventId": event, "userId": person.id}
+    return await one.request("POST", "/api/events/book", body, token=person.token)

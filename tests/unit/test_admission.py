@@ -1,0 +1,101 @@
+"""What is sent away under overload, and when."""
+
+import orjson
+import pytest
+
+from ticketing.admission import FIRST, LEAST, Admission, shed
+
+BODY = b'{"eventId":1,"userId":"01990000-0000-7000-8000-000000000001"}'
+
+
+def request(*fields: bytes, line: bytes = b"POST /api/events/book HTTP/1.1") -> bytes:
+    length = b"Content-Length: %d" % len(BODY)
+    return b"\r\n".join([line, b"Host: a", *fields, length, b"", BODY])
+
+
+def test_a_booking_that_came_whole_is_answered_with_a_problem_document() -> None:
+    for word in (b"book", b"cancel"):
+        line = b"POST /api/events/%b HTTP/1.1" % word
+        answer = shed(request(line=line), [(b"date", b"today")])
+        assert answer is not None
+        head, _, body = answer.partition(b"\r\n\r\n")
+        first, *lines = head.decode().split("\r\n")
+        headers = dict(field.split(": ", 1) for field in lines)
+        problem = orjson.loads(body)
+        assert first == "HTTP/1.1 503 Service Unavailable"
+        assert headers["retry-after"] == "1"
+        assert headers["date"] == "today"
+        assert headers["cache-control"] == "no-store"
+        assert headers["content-length"] == str(len(body))
+        assert headers["x-request-id"] == problem["requestId"]
+        assert problem["code"] == "busy"
+        assert problem["status"] == 503
+        assert problem["retryAfter"] == 1
+        assert problem["instance"] == "/api/events/" + word.decode()
+
+
+def test_every_answer_has_an_id_of_its_own() -> None:
+    assert shed(request(), []) != shed(request(), [])
+
+
+def test_a_connection_that_is_kept_alive_by_its_word_is_nothing_unusual() -> None:
+    assert shed(request(b"Connection: keep-alive"), []) is not None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        request()[:-1],
+        request() + b"G",
+        request() + request(),
+        request(line=b"GET /api/events/book HTTP/1.1"),
+        request(line=b"POST /api/events/book HTTP/1.0"),
+        request(line=b"POST /api/events/book?a=1 HTTP/1.1"),
+        request(line=b"POST /livez HTTP/1.1"),
+        request(b"Content-Length: 1"),
+        request(b"Content-Length : 61"),
+        request(b"A: b\nContent-Length: 1"),
+        request(b"Transfer-Encoding: chunked"),
+        request(b"A: b\nTransfer-Encoding: chunked"),
+        request(b"Expect: 100-continue"),
+        request(b"Connection: close"),
+        request(b"Connection: keep-alive, close"),
+        request(b"Upgrade: h2c"),
+        request(b"X-Request-ID: mine"),
+        request(b"A: b", b" c"),
+        request(b"A: " + b"b" * 4096),
+        request().replace(b"Content-Length: 61", b"Content-Length: 6a"),
+        request().replace(b"Content-Length: 61\r\n", b""),
+    ],
+)
+def test_whatever_is_unusual_is_left_to_the_parser(data: bytes) -> None:
+    assert shed(data, []) is None
+
+
+def test_the_bound_follows_what_is_answered_in_half_a_second() -> None:
+    admission = Admission()
+    admission.refuse(FIRST, answered=0, now=10.0)
+    assert admission.bound == FIRST
+    admission.refuse(FIRST, answered=100, now=10.1)
+    assert admission.bound == FIRST
+    admission.refuse(FIRST, answered=1000, now=10.25)
+    assert admission.bound == 2000
+    admission.refuse(FIRST, answered=1000, now=10.5)
+    assert admission.bound == LEAST
+    assert admission.shed == 4
+
+
+def test_a_pause_is_not_taken_for_slowness() -> None:
+    admission = Admission()
+    admission.refuse(FIRST, answered=0, now=10.0)
+    admission.refuse(FIRST, answered=5, now=20.0)
+    assert admission.bound == FIRST
+
+
+def test_an_answer_that_says_busy_is_not_taken_for_work() -> None:
+    admission = Admission()
+    admission.refuse(FIRST, answered=0, now=10.0)
+    admission.answering += 500
+    admission.refuse(FIRST, answered=1000, now=10.25)
+    assert admission.bound == 1000
