@@ -3,7 +3,7 @@
 import gc
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
+from fastapi.telemetry import TelemetryConfig
 from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -21,7 +22,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from ticketing import __version__, database, telemetry
+from ticketing import __version__, database, metrics, telemetry
 from ticketing.errors import (
     BodyTooLarge,
     InternalError,
@@ -30,12 +31,14 @@ from ticketing.errors import (
     OriginRefused,
     RouteNotFound,
     TicketingError,
+    Unavailable,
     UnsupportedMediaType,
     ValidationFailed,
 )
 from ticketing.proxies import TrustedProxies
 from ticketing.repositories.access import AccessRepository
 from ticketing.repositories.bookings import BookingRepository
+from ticketing.repositories.books import BooksRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.keys import KeyRepository
 from ticketing.repositories.sessions import SessionRepository
@@ -51,6 +54,14 @@ from ticketing.workers import repeating
 LEARN_EVERY: Final = 1.0
 """Seconds in which a worker learns what others have revoked."""
 CLEAN_EVERY: Final = 60.0
+PUBLISH_EVERY: Final = 1.0
+"""Seconds in which a worker publishes what it has counted."""
+
+# Its checks cost a request a few microseconds, whether or not anybody listens.
+NO_OTEL: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
+# Its logs would have what people have sent.
+OTEL: Final[TelemetryConfig] = {"auto_configure": True, "logs": False}
+
 DECLARED_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 MAX_FAILURES: Final = 20
 """Failing fields that one answer names."""
@@ -90,16 +101,20 @@ class Problem(BaseModel):
     requestId: str  # noqa: N815 - the wire name
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, counts: metrics.Counts | None = None) -> FastAPI:
     """Make the application; nothing is connected before its lifespan begins.
 
-    `database_url` and `jwt_secret` must be set: the command line sees to that.
+    `database_url` and `jwt_secret` must be set: the command line sees to that. Without `counts`
+    nothing is counted.
     """
     if settings.database_url is None or settings.jwt_secret is None:
         raise ValueError("database_url and jwt_secret must be set")
     url = settings.database_url.get_secret_value()
     engine = database.connect(url, pool_size=settings.pool_size)
     commits = database.connect(url, pool_size=1)
+    # Its connection holds a lock, and is kept.
+    auditing = database.connect(url, pool_size=1)
+    books = BooksRepository(auditing, counts)
     access = AccessList()
     known = AccessRepository(engine, access)
     parts = Parts(
@@ -108,8 +123,8 @@ def create_app(settings: Settings) -> FastAPI:
             engine, access, idle=settings.refresh_lifetime, longest=settings.session_lifetime
         ),
         keys=KeyRepository(engine, access),
-        events=EventRepository(engine),
-        bookings=BookingRepository(engine, commits),
+        events=EventRepository(engine, counts),
+        bookings=BookingRepository(engine, commits, counts),
         passwords=Passwords(settings.bcrypt_rounds, password_threads()),
         tokens=Tokens(
             settings.jwt_secret.get_secret_value(),
@@ -121,6 +136,11 @@ def create_app(settings: Settings) -> FastAPI:
         is_ready=partial(database.is_migrated, engine),
     )
 
+    if counts is not None:
+        for name, pool, size in (("requests", engine, settings.pool_size), ("commits", commits, 1)):
+            counts.gauge(metrics.POOL_USED, name, read=partial(database.pool_use, pool))
+            counts.gauge(metrics.POOL_SIZE, name, read=partial(float, size))
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         telemetry.configure(settings.log_dir, settings.log_level)
@@ -128,17 +148,14 @@ def create_app(settings: Settings) -> FastAPI:
         # over and over.
         gc.freeze()
         gc.set_threshold(100_000, 50, 1000)
-        async with (
-            repeating("access", known.refresh, every=LEARN_EVERY),
-            repeating("cleaning", known.clean, every=CLEAN_EVERY),
-        ):
+        async with _loops(settings, known, books, counts):
             yield
         await parts.bookings.close()
         await parts.events.close()
         await parts.keys.close()
         parts.passwords.close()
-        await commits.dispose()
-        await engine.dispose()
+        for each in (auditing, commits, engine):
+            await each.dispose()
 
     app = FastAPI(
         title="ticketing",
@@ -146,8 +163,7 @@ def create_app(settings: Settings) -> FastAPI:
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        # Its checks cost a request a few microseconds, whether or not anybody listens.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+        telemetry=OTEL if settings.otel == "on" else NO_OTEL,
         # The redirect would go to whatever host the request names.
         redirect_slashes=False,
         lifespan=lifespan,
@@ -161,6 +177,7 @@ def create_app(settings: Settings) -> FastAPI:
         ],
     )
     app.state.parts = parts
+    app.state.counts = counts
     app.state.stopping = False
     # The routes themselves: an included router is matched anew, route by route, at every request,
     # and takes a quarter of its time. What a sale calls comes first.
@@ -183,10 +200,30 @@ def create_app(settings: Settings) -> FastAPI:
         )
     # Around everything, Starlette's own error layer too: what is logged is what was answered.
     routes = DirectRoutes(app, app.build_middleware_stack(), app.routes, refusal)
-    app.middleware_stack = RequestLog(routes, ClientDisconnect)
+    app.middleware_stack = RequestLog(routes, ClientDisconnect, counts)
     if settings.trusted_proxies:
         app.middleware_stack = TrustedProxies(app.middleware_stack, settings.trusted_proxies)
     return app
+
+
+@asynccontextmanager
+async def _loops(
+    settings: Settings,
+    known: AccessRepository,
+    books: BooksRepository,
+    counts: metrics.Counts | None,
+) -> AsyncIterator[None]:
+    """Do what a worker does by itself."""
+    async with AsyncExitStack() as stack:
+        begin = stack.enter_async_context
+        await begin(repeating("access", known.refresh, every=LEARN_EVERY))
+        await begin(repeating("cleaning", known.clean, every=CLEAN_EVERY))
+        if every := settings.audit_every:
+            await begin(repeating("audit", books.audit_in_turn, every=every, at_once=False))
+        if counts is not None:
+            stack.push_async_callback(counts.conclude)
+            await begin(repeating("metrics", counts.publish, every=PUBLISH_EVERY))
+        yield
 
 
 class Cors(CORSMiddleware):
@@ -234,6 +271,9 @@ class BodyLimit:
 
 
 def _problem(request: Request, error: TicketingError) -> Response:
+    counts = request.app.state.counts
+    if counts is not None and isinstance(error, Unavailable):
+        counts.add(metrics.SHED, error.code)
     # Not request.url: that is made with the Host header, which may be anything.
     instance = quote(request.scope["path"], telemetry.PATH_CHARACTERS, errors="replace")
     document = error.problem(instance, telemetry.request_id.get(), error.members)

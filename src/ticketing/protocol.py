@@ -27,6 +27,7 @@ from ticketing.errors import (
     UrlTooLong,
 )
 from ticketing.headers import OF_API
+from ticketing.metrics import REFUSED, SHED, Counts
 from ticketing.telemetry import ASGIApp, Receive, Scope, Send
 
 MAX_URL: Final = 8 * 1024
@@ -67,10 +68,16 @@ class BoundedProtocol(HttpToolsProtocol):
     Who began a request is told by a problem document, after the answers to requests before it.
     """
 
-    def __init__(self, limits: Limits, **given: Any) -> None:  # noqa: ANN401 - uvicorn's own
+    def __init__(
+        self,
+        limits: Limits,
+        counts: Counts | None = None,
+        **given: Any,  # noqa: ANN401 - uvicorn's own
+    ) -> None:
         """Serve within `limits`; uvicorn gives the rest."""
         super().__init__(**given)
         self._limits = limits
+        self._counts = counts
         self._awaited = _Awaited.NOTHING
         # Of the header under way, but for the piece that it began in: others' may be in that too.
         self._header_bytes = 0
@@ -86,7 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Wait for a header from now on, and not for ever."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.max_connections:
-            self.app = partial(_too_many, self.app)
+            self.app = partial(_too_many, self.app, self._counts)
         self._expire_in(self._limits.header_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -248,6 +255,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         path = self.scope.get("path", "") if self._awaited is _Awaited.BODY else ""
         headers, body = _problem(error, path, self.client)
+        if self._counts is not None:
+            self._counts.add(REFUSED, error.code)
         lines = [STATUS_LINE[error.status]]
         for name, value in (*self.server_state.default_headers, *headers):
             lines += [name, b": ", value, b"\r\n"]
@@ -296,12 +305,16 @@ def _headers(error: TicketingError, request_id: str, size: int) -> Iterator[tupl
     yield b"connection", b"close"
 
 
-async def _too_many(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+async def _too_many(
+    app: ASGIApp, counts: Counts | None, scope: Scope, receive: Receive, send: Send
+) -> None:
     """Answer one connection too many; whether the process lives can always be asked."""
     if scope["path"] == ALIVE:
         await app(scope, receive, send)
         return
     error = Busy()
+    if counts is not None:
+        counts.add(SHED, "connections")
     headers, body = _problem(error, scope["path"], scope["client"])
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

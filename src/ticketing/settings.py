@@ -113,6 +113,13 @@ class Settings(BaseSettings):
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)
     ] = ()
     """Addresses and networks of proxies whose X-Forwarded-For is believed."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """Where Prometheus reads `/metrics`; 0 takes a free one. Absent: nothing is counted."""
+    metrics_host: str = "127.0.0.1"
+    otel: Literal["off", "on"] = "off"
+    """Whether traces and metrics go to OpenTelemetry, by its own variables (OTEL_...)."""
+    audit_every: int = Field(default=300, ge=0, le=DAY)
+    """Seconds between two audits by the running service; 0: none."""
     log_dir: Path = Path("logs")
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
