@@ -1,5 +1,6 @@
 """What all server processes have counted together, for Prometheus, on a port of its own."""
 
+import errno
 import os
 import platform
 import tempfile
@@ -133,10 +134,8 @@ class Exposition(Collector):
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
+    except OSError as error:
+        return error.errno == errno.EPERM  # somebody else's
     return True
 
 
