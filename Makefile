@@ -36,6 +36,9 @@ lint: $(DEV) ## Check style, types and imports
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src alembic
+	@if command -v promtool >/dev/null; then \
+		promtool check config deploy/prometheus.yml && promtool test rules deploy/alerts_test.yml; \
+	else echo "deploy/ is not checked: that needs promtool, of Debian's package prometheus"; fi
 
 format: $(DEV) ## Format the code and mend what can be mended
 	$(BIN)/ruff format

@@ -10,6 +10,7 @@ import orjson
 from ticketing import telemetry
 from ticketing.errors import Busy
 from ticketing.headers import OF_API
+from ticketing.metrics import SHED, Counts
 
 TARGET: Final = 0.5
 """Seconds in which what is taken on shall be answered."""
@@ -41,8 +42,9 @@ class Admission:
     follows that a burst within the bound is taken on whole, and a standing queue can't form.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts | None = None) -> None:
         """Begin with a guess."""
+        self._counts = counts
         self.bound = FIRST
         self.shed = 0
         """How many were sent away."""
@@ -54,6 +56,8 @@ class Admission:
     def refuse(self, under_way: int, answered: int, now: float) -> None:
         """Count one that is sent away, and learn; `answered` are all so far, `now` in seconds."""
         self.shed += 1
+        if self._counts is not None:
+            self._counts.add(SHED, "overload")
         answered -= self.answering
         elapsed = now - self._since
         if elapsed >= PERIOD:

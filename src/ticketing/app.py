@@ -2,10 +2,11 @@
 
 import gc
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 import orjson
@@ -14,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
+from fastapi.telemetry import TelemetryConfig
 from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -21,7 +23,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from ticketing import __version__, database, telemetry
+from ticketing import __version__, database, metrics, telemetry
 from ticketing.errors import (
     BodyTooLarge,
     InternalError,
@@ -30,6 +32,7 @@ from ticketing.errors import (
     OriginRefused,
     RouteNotFound,
     TicketingError,
+    Unavailable,
     UnsupportedMediaType,
     ValidationFailed,
 )
@@ -39,6 +42,7 @@ from ticketing.repositories import commits, idempotency
 from ticketing.repositories.access import AccessRepository
 from ticketing.repositories.audit import AuditRepository
 from ticketing.repositories.bookings import BookingRepository
+from ticketing.repositories.books import BooksRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.keys import KeyRepository
 from ticketing.repositories.rates import RateRepository
@@ -57,6 +61,14 @@ from ticketing.workers import repeating
 LEARN_EVERY: Final = 1.0
 """Seconds in which a worker learns what others have revoked."""
 CLEAN_EVERY: Final = 60.0
+PUBLISH_EVERY: Final = 1.0
+"""Seconds in which a worker publishes what it has counted."""
+
+# Its checks cost a request a few microseconds, whether or not anybody listens.
+NO_OTEL: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
+# Its logs would have what people have sent.
+OTEL: Final[TelemetryConfig] = {"auto_configure": True, "logs": False}
+
 DECLARED_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 MAX_FAILURES: Final = 20
 """Failing fields that one answer names."""
@@ -72,6 +84,16 @@ place goes to the next in line. A place is never sold twice.
 Errors are problem documents (RFC 9457) with a stable `code` for programs. Lists go on with
 `nextCursor`. Times are UTC (RFC 3339).
 """
+
+TAGS: Final = [
+    {"name": "users", "description": "Accounts."},
+    {"name": "sessions", "description": "Logging in, staying so, and logging out."},
+    {"name": "keys", "description": "API keys for programs."},
+    {"name": "events", "description": "What can be booked."},
+    {"name": "bookings", "description": "Places, and places in the line."},
+    {"name": "team", "description": "Who works on an event, and what was changed about it."},
+    {"name": "service", "description": "Health."},
+]
 
 STATUS_ERRORS: Final[dict[int, type[TicketingError]]] = {
     400: MalformedBody,
@@ -96,99 +118,30 @@ class Problem(BaseModel):
     requestId: str  # noqa: N815 - the wire name
 
 
-def create_app(settings: Settings, memory: Memory | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, memory: Memory | None = None, counts: metrics.Counts | None = None
+) -> FastAPI:
     """Make the application; nothing is connected before its lifespan begins.
 
     `database_url` and `jwt_secret` must be set: the command line sees to that. Rate limits are
     counted in `memory`, which the worker processes share; without it, in memory of this one's own.
+    Without `counts`, what is done is not counted.
     """
-    if settings.database_url is None or settings.jwt_secret is None:
-        raise ValueError("database_url and jwt_secret must be set")
-    url = settings.database_url.get_secret_value()
-    engine = database.connect(url, pool_size=settings.pool_size)
-    committing = database.connect(url, pool_size=1)
-    access = AccessList()
-    secret = settings.jwt_secret.get_secret_value()
-    rates, shared = _rates(settings, secret, memory, partial(RateRepository, engine))
-    known = AccessRepository(engine, access)
-    parts = Parts(
-        users=UserRepository(engine, access),
-        sessions=SessionRepository(
-            engine, access, idle=settings.refresh_lifetime, longest=settings.session_lifetime
-        ),
-        keys=KeyRepository(engine, access),
-        events=EventRepository(engine),
-        bookings=BookingRepository(engine, committing),
-        team=TeamRepository(engine),
-        audit=AuditRepository(engine),
-        passwords=Passwords(settings.bcrypt_rounds, password_threads()),
-        tokens=Tokens(
-            settings.jwt_secret.get_secret_value(),
-            settings.token_lifetime,
-            previous=[each.get_secret_value() for each in settings.jwt_previous_secrets],
-            access=access,
-        ),
-        access=access,
-        is_ready=partial(database.is_migrated, engine),
-        rates=rates,
-    )
-
-    loops: list[tuple[str, Callable[[], Awaitable[None]], float]] = [
-        ("access", known.refresh, LEARN_EVERY),
-        ("cleaning of sessions", known.clean, CLEAN_EVERY),
-        ("cleaning of keys", partial(idempotency.clean, engine), CLEAN_EVERY),
-        ("cleaning of commits", partial(commits.clean, engine), CLEAN_EVERY),
-    ]
-    if shared is not None:
-        loops += [
-            ("rates", shared.exchange, LEARN_EVERY),
-            ("cleaning of rates", shared.clean, CLEAN_EVERY),
-        ]
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        telemetry.configure(settings.log_dir, settings.log_level)
-        # A batch keeps hundreds of requests alive at once, and the default thresholds scan them
-        # over and over.
-        gc.freeze()
-        gc.set_threshold(100_000, 50, 1000)
-        async with AsyncExitStack() as stack:
-            for name, work, every in loops:
-                await stack.enter_async_context(repeating(name, work, every=every))
-            yield
-        await parts.bookings.close()
-        await parts.events.close()
-        await parts.team.close()
-        await parts.keys.close()
-        parts.passwords.close()
-        await committing.dispose()
-        await engine.dispose()
-
+    service = _compose(settings, memory, counts)
     app = FastAPI(
         title="ticketing",
         version=__version__,
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        # Its checks cost a request a few microseconds, whether or not anybody listens.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+        telemetry=OTEL if settings.otel == "on" else NO_OTEL,
         # The redirect would go to whatever host the request names.
         redirect_slashes=False,
-        lifespan=lifespan,
-        openapi_tags=[
-            {"name": "users", "description": "Accounts."},
-            {"name": "sessions", "description": "Logging in, staying so, and logging out."},
-            {"name": "keys", "description": "API keys for programs."},
-            {"name": "events", "description": "What can be booked."},
-            {"name": "bookings", "description": "Places, and places in the line."},
-            {
-                "name": "team",
-                "description": "Who works on an event, and what was changed about it.",
-            },
-            {"name": "service", "description": "Health."},
-        ],
+        lifespan=partial(_lifespan, settings, service, counts),
+        openapi_tags=TAGS,
     )
-    app.state.parts = parts
+    app.state.parts = service.parts
+    app.state.counts = counts
     app.state.stopping = False
     # The routes themselves: an included router is matched anew, route by route, at every request,
     # and takes a quarter of its time. What a sale calls comes first.
@@ -201,13 +154,115 @@ def create_app(settings: Settings, memory: Memory | None = None) -> FastAPI:
         app.add_exception_handler(refused, _refuse)
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
     app.add_middleware(BodyLimit)
-    # Around everything, Starlette's own error layer too: what is logged is what was answered.
-    routes: ASGIApp = DirectRoutes(app, app.build_middleware_stack(), app.routes, refusal)
+    app.middleware_stack = _layers(app, settings, service.parts.rates, counts)
+    return app
+
+
+Loop: TypeAlias = tuple[str, Callable[[], Awaitable[None]], float]
+"""What a worker does by itself: its name, the work, and after how many seconds again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """What is behind the routes."""
+
+    parts: Parts
+    books: BooksRepository
+    close: Sequence[Callable[[], Awaitable[None]]]
+    loops: Sequence[Loop]
+
+
+def _compose(settings: Settings, memory: Memory | None, counts: metrics.Counts | None) -> _Service:
+    if settings.database_url is None or settings.jwt_secret is None:
+        raise ValueError("database_url and jwt_secret must be set")
+    url = settings.database_url.get_secret_value()
+    secret = settings.jwt_secret.get_secret_value()
+    engine = database.connect(url, pool_size=settings.pool_size)
+    committing = database.connect(url, pool_size=1)
+    # Its connection holds a lock, and is kept.
+    auditing = database.connect(url, pool_size=1)
+    access = AccessList()
+    known = AccessRepository(engine, access)
+    rates, shared = _rates(settings, secret, memory, partial(RateRepository, engine))
+    parts = Parts(
+        users=UserRepository(engine, access),
+        sessions=SessionRepository(
+            engine, access, idle=settings.refresh_lifetime, longest=settings.session_lifetime
+        ),
+        keys=KeyRepository(engine, access),
+        events=EventRepository(engine, counts),
+        bookings=BookingRepository(engine, committing, counts),
+        team=TeamRepository(engine),
+        audit=AuditRepository(engine),
+        passwords=Passwords(settings.bcrypt_rounds, password_threads()),
+        tokens=Tokens(
+            secret,
+            settings.token_lifetime,
+            previous=[each.get_secret_value() for each in settings.jwt_previous_secrets],
+            access=access,
+        ),
+        access=access,
+        is_ready=partial(database.is_migrated, engine),
+        rates=rates,
+    )
+    loops: list[Loop] = [
+        ("access", known.refresh, LEARN_EVERY),
+        ("cleaning of sessions", known.clean, CLEAN_EVERY),
+        ("cleaning of keys", partial(idempotency.clean, engine), CLEAN_EVERY),
+        ("cleaning of commits", partial(commits.clean, engine), CLEAN_EVERY),
+    ]
+    if shared is not None:
+        loops += [
+            ("rates", shared.exchange, LEARN_EVERY),
+            ("cleaning of rates", shared.clean, CLEAN_EVERY),
+        ]
+    if counts is not None:
+        loops.append(("metrics", counts.publish, PUBLISH_EVERY))
+        pools = (("requests", engine, settings.pool_size), ("commits", committing, 1))
+        for name, pool, size in pools:
+            counts.gauge(metrics.POOL_USED, name, read=partial(database.pool_use, pool))
+            counts.gauge(metrics.POOL_SIZE, name, read=partial(float, size))
+    books = BooksRepository(auditing, counts)
+    close = [pool.dispose for pool in (auditing, committing, engine)]
+    return _Service(parts, books, close, loops)
+
+
+@asynccontextmanager
+async def _lifespan(
+    settings: Settings, service: _Service, counts: metrics.Counts | None, _: FastAPI
+) -> AsyncIterator[None]:
+    telemetry.configure(settings.log_dir, settings.log_level)
+    # A batch keeps hundreds of requests alive at once, and the default thresholds scan them
+    # over and over.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
+    async with AsyncExitStack() as stack:
+        if counts is not None:
+            stack.push_async_callback(counts.conclude)
+        for name, work, every in service.loops:
+            await stack.enter_async_context(repeating(name, work, every=every))
+        if every := settings.audit_every:
+            audit = service.books.audit_in_turn
+            await stack.enter_async_context(repeating("audit", audit, every=every, at_once=False))
+        yield
+    parts = service.parts
+    for repository in (parts.bookings, parts.events, parts.team, parts.keys):
+        await repository.close()
+    parts.passwords.close()
+    for close in service.close:
+        await close()
+
+
+def _layers(
+    app: FastAPI, settings: Settings, rates: Rates | None, counts: metrics.Counts | None
+) -> ASGIApp:
+    """Return the application in what is around it."""
+    layer: ASGIApp = DirectRoutes(app, app.build_middleware_stack(), app.routes, refusal)
     if rates is not None:
-        routes = Throttle(routes, rates, lambda scope, error: refusal(Request(scope), error))
+        layer = Throttle(layer, rates, lambda scope, error: refusal(Request(scope), error))
     if settings.cors_origins:
-        routes = Cors(
-            routes,
+        layer = Cors(
+            layer,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-ID"],
@@ -216,10 +271,11 @@ def create_app(settings: Settings, memory: Memory | None = None) -> FastAPI:
                 *("Retry-After", "X-Request-ID"),
             ],
         )
-    app.middleware_stack = RequestLog(routes, ClientDisconnect)
+    # Around all that answers: what is logged is what was answered.
+    layer = RequestLog(layer, ClientDisconnect, counts)
     if settings.trusted_proxies:
-        app.middleware_stack = TrustedProxies(app.middleware_stack, settings.trusted_proxies)
-    return app
+        layer = TrustedProxies(layer, settings.trusted_proxies)
+    return layer
 
 
 def _rates(
@@ -301,6 +357,9 @@ class BodyLimit:
 
 
 def _problem(request: Request, error: TicketingError) -> Response:
+    counts = request.app.state.counts
+    if counts is not None and isinstance(error, Unavailable):
+        counts.add(metrics.SHED, error.code)
     # Not request.url: that is made with the Host header, which may be anything.
     instance = quote(request.scope["path"], telemetry.PATH_CHARACTERS, errors="replace")
     document = error.problem(instance, telemetry.request_id.get(), error.members)

@@ -12,22 +12,26 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Final, cast
 
+import orjson
 import typer
 from pydantic import SecretStr
 from uvicorn import Config
 
-from ticketing import __version__, backup, database, postgres, telemetry
+from ticketing import __version__, backup, database, exposition, postgres, telemetry
 from ticketing.admission import Admission
 from ticketing.app import create_app
 from ticketing.errors import StartupError, UserNotFound
+from ticketing.metrics import Counts
 from ticketing.protocol import BoundedProtocol, Limits
 from ticketing.rates import Memory
 from ticketing.repositories.access import AccessRepository
+from ticketing.repositories.books import BooksRepository
 from ticketing.security import AccessList
 from ticketing.server import LINGER, RETIRE, Server
 from ticketing.settings import Settings
@@ -96,14 +100,17 @@ def serve(
 ) -> None:
     """Run the service, on an embedded PostgreSQL unless TICKETING_DATABASE_URL is set."""
     settings = Settings.load(host=host, port=port, workers=workers, data_dir=data_dir)
+    if settings.otel == "on" and not _has_otel():
+        raise StartupError("TICKETING_OTEL: is on, and needs `pip install ticketing[otel]`")
     telemetry.configure(settings.log_dir, settings.log_level)
     with (
         _listening(settings.host, settings.port) as listener,
+        _metrics(settings) as (counted, metrics_port),
         _database(settings) as (complete, watch),
     ):
-        _welcome(complete, listener, embedded=settings.database_url is None)
+        _welcome(complete, listener, metrics_port, embedded=settings.database_url is None)
         supervisor = Supervisor(
-            partial(_work, complete, listener, Memory.make()),
+            partial(_work, complete, listener, Memory.make(), counted),
             complete.workers,
             watch=watch,
             patience=complete.drain + LINGER + GRACE + CLOSING,
@@ -112,10 +119,29 @@ def serve(
         supervisor.run(on_stopping=listener.close)
 
 
-def server_config(make_app: Callable[[], Any], settings: Settings) -> Config:
+def _has_otel() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@contextmanager
+def _metrics(settings: Settings) -> Iterator[tuple[Path | None, int | None]]:
+    """Yield where workers leave what they count and the port that shows it, if it is wanted."""
+    if settings.metrics_port is None:
+        yield None, None
+    else:
+        with exposition.serving(settings.metrics_host, settings.metrics_port) as shown:
+            yield shown
+
+
+def server_config(
+    make_app: Callable[[], Any], settings: Settings, counts: Counts | None = None
+) -> Config:
     """Return how uvicorn serves the application that `make_app` makes in each worker."""
     limits = Limits(settings.header_timeout, settings.body_timeout, settings.max_connections)
-    protocol = partial(BoundedProtocol, limits, Admission())
+    protocol = partial(BoundedProtocol, limits, Admission(counts), counts)
     return Config(
         make_app,
         factory=True,
@@ -133,7 +159,13 @@ def server_config(make_app: Callable[[], Any], settings: Settings) -> Config:
     )
 
 
-def _work(settings: Settings, listener: socket.socket, memory: Memory, ready: Connection) -> None:
+def _work(
+    settings: Settings,
+    listener: socket.socket,
+    memory: Memory,
+    counted: Path | None,
+    ready: Connection,
+) -> None:
     """Be a worker, which leaves when its parent is gone, even by kill -9."""
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -143,12 +175,13 @@ def _work(settings: Settings, listener: socket.socket, memory: Memory, ready: Co
             os.kill(os.getpid(), RETIRE)
 
         threading.Thread(target=follow, daemon=True).start()
-    app = create_app(settings, memory)
+    counts = Counts(counted) if counted is not None else None
+    app = create_app(settings, memory, counts)
 
     def stopping() -> None:
         app.state.stopping = True
 
-    config = server_config(lambda: app, settings)
+    config = server_config(lambda: app, settings, counts)
     server = Server(config, drain=settings.drain, ready=ready, on_stopping=stopping)
     server.run([listener])
 
@@ -192,19 +225,49 @@ def _change_admin(change: Callable[[AccessRepository, str], Awaitable[object]], 
     """Change it in the database; a running service learns of it within a second or so."""
     settings = Settings.load()
     telemetry.configure(settings.log_dir, settings.log_level)
-
-    async def on(url: str) -> None:
-        engine = database.connect(url, pool_size=1)
-        try:
-            await change(AccessRepository(engine, AccessList()), name)
-        finally:
-            await engine.dispose()
-
     with _reachable(settings) as url, database.naming_the_database(url):
         try:
-            asyncio.run(on(url))
+            database.run(url, lambda engine: change(AccessRepository(engine, AccessList()), name))
         except UserNotFound as error:
             raise StartupError(f"there is no user {name!r}") from error
+
+
+@cli.command()
+def audit(
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write each difference as a line of JSON.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Recount every event's bookings, beside the service; status 1 if anything differs.
+
+    Nothing is changed.
+    """
+    settings = Settings.load(data_dir=data_dir)
+    telemetry.configure(settings.log_dir, settings.log_level)
+    with _reachable(settings) as url, database.naming_the_database(url):
+        found = database.run(url, lambda engine: BooksRepository(engine).audit())
+    documents = [each.document() for each in found.differences]
+    if as_json:
+        for document in documents:
+            typer.echo(orjson.dumps(document, default=str))
+    else:
+        for document in documents:
+            rest = (
+                f"{k}={_listed(v)}" for k, v in document.items() if k not in {"kind", "eventId"}
+            )
+            typer.echo(f"event {document['eventId']:<8} {document['kind']:<20} {' '.join(rest)}")
+        typer.echo(
+            f"{found.events:,} events and {found.bookings:,} bookings:"
+            f" {f'{len(documents):,} differences' if documents else 'the books are right'}."
+        )
+    if documents:
+        raise typer.Exit(1)
+
+
+def _listed(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @contextmanager
@@ -330,12 +393,16 @@ def _data_dir(settings: Settings) -> Path:
     return postgres.default_data_dir(settings.data_dir)
 
 
-def _welcome(settings: Settings, listener: socket.socket, *, embedded: bool) -> None:
+def _welcome(
+    settings: Settings, listener: socket.socket, metrics_port: int | None, *, embedded: bool
+) -> None:
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::"} else host  # noqa: S104
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
     typer.echo(f"ticketing {__version__}, process {os.getpid()}")
     typer.echo(f"  listening  {address}")
     typer.echo(f"  docs       {address}/docs")
+    if metrics_port is not None:
+        typer.echo(f"  metrics    http://{settings.metrics_host}:{metrics_port}/metrics")
     typer.echo(f"  data       {settings.data_dir if embedded else 'an external PostgreSQL'}")
     typer.echo(f"  log        {settings.log_dir / telemetry.LOG_FILE}")

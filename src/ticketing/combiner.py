@@ -47,16 +47,26 @@ class Combiner(Generic[RequestT, ResultT]):
         max_batch: int,
         max_queue: int,
         max_wait: float,
+        observe: Callable[[int], None] | None = None,
     ) -> None:
-        """Bound a batch and the queue in requests, and the wait before a commit in seconds."""
+        """Bound a batch and the queue in requests, and the wait before a commit in seconds.
+
+        `observe` is told the size of each batch.
+        """
         self._commit = commit
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._max_wait = max_wait
+        self._observe = observe
         self._queue: deque[_Entry[RequestT, ResultT]] = deque()
         self._leader: asyncio.Task[None] | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the next batch."""
+        return len(self._queue)
 
     async def submit(self, request: RequestT) -> ResultT:
         """Return the request's own result, or raise its own error.
@@ -102,6 +112,8 @@ class Combiner(Generic[RequestT, ResultT]):
     async def _lead(self) -> None:
         try:
             while batch := self._take():
+                if self._observe is not None:
+                    self._observe(len(batch))
                 self._queue.extendleft(reversed(await self._attempt(batch)))
         finally:
             # No await since the queue was seen empty, so nobody can have joined it unnoticed.

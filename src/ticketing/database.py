@@ -2,11 +2,11 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 import alembic.command
 import asyncpg
@@ -25,7 +25,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from ticketing.errors import (
     Busy,
@@ -59,6 +59,7 @@ CONSTRAINTS: Final[dict[str, type[TicketingError]]] = {
 
 NAME: Final = re.compile(r"(?<!:):(\w+)")
 
+T = TypeVar("T")
 Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 UNAVAILABLE: Final = ("08", "53", "57P", "25006", "25P03")
@@ -125,14 +126,19 @@ class Statement:
     a small batch. Outside a transaction, as here, a statement is a transaction of its own.
     """
 
-    def __init__(self, sql: str) -> None:
-        """Number the names, for that is what PostgreSQL knows."""
+    def __init__(self, sql: str, *, timeout: float | None = None) -> None:
+        """Number the names, for that is what PostgreSQL knows.
+
+        It may take `timeout` seconds, else as long as any command of its connection.
+        """
+        self._timeout = timeout
         self.names = tuple(dict.fromkeys(NAME.findall(sql)))
         self.sql = NAME.sub(lambda match: f"${self.names.index(match[1]) + 1}", sql)
 
     async def fetch(self, connection: Driver, **parameters: object) -> list[asyncpg.Record]:
         """Return the rows. Raises KeyError for a parameter that is not given."""
-        return await connection.fetch(self.sql, *(parameters[name] for name in self.names))
+        given = (parameters[name] for name in self.names)
+        return await connection.fetch(self.sql, *given, timeout=self._timeout)
 
 
 @asynccontextmanager
@@ -150,6 +156,24 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[Driver]:
             if cast("Driver", raw).is_closed() or isinstance(error, asyncpg.InternalClientError):
                 await connection.invalidate()
             raise
+
+
+def run(url: str, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """Do what needs one connection, from outside the service, and return its result."""
+
+    async def on_engine() -> T:
+        engine = connect(url, pool_size=1)
+        try:
+            return await work(engine)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(on_engine())
+
+
+def pool_use(engine: AsyncEngine) -> int:
+    """Return how many of the engine's connections are in use."""
+    return cast("QueuePool", engine.pool).checkedout()
 
 
 def constraint_of(error: Exception) -> str | None:

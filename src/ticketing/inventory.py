@@ -7,10 +7,11 @@ The invariants that every decision keeps (the database refuses the first two by 
 - the line is served from its head: nobody is served past it, and a newcomer joins its tail.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import repeat
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -117,6 +118,14 @@ class Decision:
     def taken(self) -> int:
         """How many places fewer there are; negative when more."""
         return self.before.available - self.after.available
+
+    def facts(self) -> Iterator[str]:
+        """Yield what becomes of places and of the line: a booking's status, or `promoted`."""
+        for outcome in self.outcomes:
+            if isinstance(outcome, Booked | Waiting | Cancelled):
+                yield outcome.booking.status
+            if isinstance(outcome, Cancelled):
+                yield from repeat("promoted", len(outcome.promoted))
 
     @property
     def joined(self) -> int:

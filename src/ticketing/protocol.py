@@ -28,6 +28,7 @@ from ticketing.errors import (
     UrlTooLong,
 )
 from ticketing.headers import OF_API
+from ticketing.metrics import REFUSED, SHED, Counts
 from ticketing.telemetry import ASGIApp, Receive, Scope, Send
 
 MAX_URL: Final = 8 * 1024
@@ -70,11 +71,18 @@ class BoundedProtocol(HttpToolsProtocol):
     Who began a request is told by a problem document, after the answers to requests before it.
     """
 
-    def __init__(self, limits: Limits, admission: Admission, **given: Any) -> None:  # noqa: ANN401 - uvicorn's own
+    def __init__(
+        self,
+        limits: Limits,
+        admission: Admission,
+        counts: Counts | None = None,
+        **given: Any,  # noqa: ANN401 - uvicorn's own
+    ) -> None:
         """Serve within `limits`, as far as there is `admission`; uvicorn gives the rest."""
         super().__init__(**given)
         self._limits = limits
         self._admission = admission
+        self._counts = counts
         self._awaited = _Awaited.NOTHING
         # Of the header under way, but for the piece that it began in: others' may be in that too.
         self._header_bytes = 0
@@ -90,7 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Wait for a header from now on, and not for ever."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.max_connections:
-            self.app = partial(_too_many, self.app)
+            self.app = partial(_too_many, self.app, self._counts)
         self._expire_in(self._limits.header_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -206,7 +214,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._admission.refuse(
                 len(self.tasks), self.server_state.total_requests, self.loop.time()
             )
-            app, self.app = self.app, partial(_too_many, self.app, stays=True)
+            app, self.app = self.app, partial(_too_many, self.app, None, stays=True)
             super().on_headers_complete()
             self.app = app
         else:
@@ -284,6 +292,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         path = self.scope.get("path", "") if self._awaited is _Awaited.BODY else ""
         headers, body = _problem(error, path, self.client)
+        if self._counts is not None:
+            self._counts.add(REFUSED, error.code)
         lines = [STATUS_LINE[error.status]]
         for name, value in (*self.server_state.default_headers, *headers):
             lines += [name, b": ", value, b"\r\n"]
@@ -332,14 +342,22 @@ def _headers(error: TicketingError, request_id: str, size: int) -> Iterator[tupl
     yield b"connection", b"close"
 
 
-async def _too_many(
-    app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, stays: bool = False
+async def _too_many(  # noqa: PLR0913 - three are ASGI's
+    app: ASGIApp,
+    counts: Counts | None,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    *,
+    stays: bool = False,
 ) -> None:
     """Answer one connection or, if it `stays`, one request too many, unless it asks for health."""
     if scope["path"] in HEALTH:
         await app(scope, receive, send)
         return
     error = Busy()
+    if counts is not None:
+        counts.add(SHED, "connections")
     headers, body = _problem(error, scope["path"], scope["client"])
     if stays:
         headers.remove(CLOSES)

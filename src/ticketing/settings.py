@@ -139,6 +139,13 @@ class Settings(BaseSettings):
     """Wrong passwords for one account, from addresses that it was never opened from."""
     limit_address_logins: Rate = Limit(300, 3600)
     """Wrong passwords from one address, for accounts that were never opened from there."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """Where Prometheus reads `/metrics`; 0 takes a free one. Absent: nothing is counted."""
+    metrics_host: str = "127.0.0.1"
+    otel: Literal["off", "on"] = "off"
+    """Whether traces and metrics go to OpenTelemetry, by its own variables (OTEL_...)."""
+    audit_every: int = Field(default=300, ge=0, le=DAY)
+    """Seconds between two audits by the running service; 0: none."""
     log_dir: Path = Path("logs")
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],

@@ -23,6 +23,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from ticketing.errors import StartupError
 from ticketing.headers import protective
+from ticketing.metrics import Counts
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -223,10 +224,11 @@ class RequestLog:
     handler; it is logged with its traceback and goes no further.
     """
 
-    def __init__(self, app: ASGIApp, gone: type[Exception]) -> None:
+    def __init__(self, app: ASGIApp, gone: type[Exception], counts: Counts | None = None) -> None:
         """Wrap `app`, which raises `gone` when the client has left: that is no fault of ours."""
         self._app = app
         self._gone = gone
+        self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -257,13 +259,16 @@ class RequestLog:
             if not isinstance(error, self._gone):
                 log.exception("request.failed")
         finally:  # Also when it is cut short as the service stops.
-            route = scope.get("route")
+            seconds = time.perf_counter() - started
+            template = getattr(scope.get("route"), "path", None)
+            if self._counts is not None:
+                self._counts.request(method, template or "", status, seconds)
             log.info(
                 "request.completed",
                 method=method,
-                path=getattr(route, "path", None) or scope["path"][:MAX_PATH],
+                path=template or scope["path"][:MAX_PATH],
                 status=status,
-                durationMs=round((time.perf_counter() - started) * 1000, 2),
+                durationMs=round(seconds * 1000, 2),
                 userId=scope.get("user_id"),
                 clientIp=client_address(scope),
             )

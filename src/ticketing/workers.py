@@ -10,9 +10,11 @@ from ticketing.errors import TicketingError
 
 @asynccontextmanager
 async def repeating(
-    name: str, work: Callable[[], Awaitable[None]], *, every: float
+    name: str, work: Callable[[], Awaitable[None]], *, every: float, at_once: bool = True
 ) -> AsyncIterator[None]:
     """Do `work` once, then again every so many seconds for as long as the context lasts.
+
+    Unless `at_once`, the first time is only after so many seconds.
 
     When it fails it is tried again as if nothing were: the log has one line for each row of
     failures, with a traceback where the failure is no domain error.
@@ -36,7 +38,8 @@ async def repeating(
             await asyncio.sleep(every)
             await attempt()
 
-    await attempt()
+    if at_once:
+        await attempt()
     task = asyncio.create_task(go_on(), name=name)
     try:
         yield

@@ -183,7 +183,7 @@ async def test_a_deleted_account_leaves_no_personal_data_and_all_its_bookings(
         query = text("SELECT * FROM users WHERE id = CAST(:id AS uuid)")
         row = (await connection.execute(query, {"id": ada.id})).mappings().one()
         for table in ("sessions", "api_keys"):
-            count = text(f"SELECT count(*) FROM {table} WHERE user_id = CAST(:id AS uuid)")  # noqa: S608
+            count = text(f"SELECT count(*) FROM {table} WHERE user_id = CAST(:id AS uuid)")
             assert await connection.scalar(count, {"id": ada.id}) == 0
     assert row["password_hash"] is None
     assert row["username"] == "~" + ada.id.replace("-", "")[3:]

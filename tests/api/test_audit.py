@@ -209,5 +209,5 @@ async def keys(person: Person) -> Any:  # noqa: ANN401 - JSON
 
 async def rows(engine: AsyncEngine, table: str) -> list[str]:
     async with engine.connect() as connection:
-        found = await connection.scalars(text(f"SELECT t::text FROM {table} AS t ORDER BY 1"))  # noqa: S608 - the names are above
+        found = await connection.scalars(text(f"SELECT t::text FROM {table} AS t ORDER BY 1"))
         return list(found)

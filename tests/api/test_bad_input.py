@@ -196,7 +196,7 @@ async def rows(engine: AsyncEngine) -> dict[str, list[str]]:
     async with engine.connect() as connection:
         return {
             table: list(
-                await connection.scalars(text(f"SELECT t::text FROM {table} AS t ORDER BY 1"))  # noqa: S608 - the names are below
+                await connection.scalars(text(f"SELECT t::text FROM {table} AS t ORDER BY 1"))
             )
             for table in ("users", "events", "bookings", "sessions", "api_keys")
         }

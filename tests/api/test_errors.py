@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from tests.api.contract import Operation, assert_problem, operation_of, operatio
 from tests.people import PASSWORD, Person, Visitor
 from ticketing import database
 from ticketing.app import create_app
+from ticketing.metrics import SHED, Counts
 from ticketing.repositories.keys import MAX_KEYS
 from ticketing.routers.dependencies import MAX_BODY
 from ticketing.settings import Settings
@@ -387,3 +389,13 @@ async def test_a_database_that_is_not_migrated_is_not_ready(
     assert assert_problem(refused, 503, "not_ready") == {"retryAfter": 1}
     assert refused.headers["retry-after"] == "1"
     assert (await client.get("/livez")).status_code == 200
+
+
+async def test_what_is_shed_is_counted_by_its_reason(settings: Settings, tmp_path: Path) -> None:
+    counts = Counts(tmp_path)
+    app = create_app(settings, counts=counts)
+    app.state.stopping = True
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get("/readyz")).json()["code"] == "not_ready"
+    assert counts._counters[SHED.name, ("not_ready",)] == 1

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing import telemetry
+from ticketing import metrics, telemetry
 from ticketing.combiner import RETRY, Combiner, Retry
 from ticketing.database import Driver, Statement, driver
 from ticketing.errors import BookingNotFound, EventNotFound, TicketingError, UserNotFound
@@ -207,7 +207,12 @@ class BookingRepository:
     swaps `events.version`, so what it rested on has not changed: see `inventory.decide`.
     """
 
-    def __init__(self, engine: AsyncEngine, commits: AsyncEngine | None = None) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        commits: AsyncEngine | None = None,
+        counts: metrics.Counts | None = None,
+    ) -> None:
         """Read from `engine`; commit on `commits`, so that no crowd of readers is before it."""
         self._engine = engine
         self._commits = commits or engine
@@ -215,8 +220,15 @@ class BookingRepository:
         self._contended: set[int] = set()
         self._under_way = UnderWay()
         self._combiner = Combiner[Request, Outcome](
-            self._commit, max_batch=MAX_BATCH, max_queue=MAX_QUEUE, max_wait=MAX_WAIT
+            self._commit,
+            max_batch=MAX_BATCH,
+            max_queue=MAX_QUEUE,
+            max_wait=MAX_WAIT,
+            observe=counts.histogram(metrics.BATCH, "bookings").observe if counts else None,
         )
+        self._counts = counts
+        if counts is not None:
+            counts.gauge(metrics.QUEUE, "bookings", read=lambda: self._combiner.waiting)
 
     async def close(self) -> None:
         """Finish what is queued and refuse what comes."""
@@ -342,6 +354,7 @@ class BookingRepository:
         decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
         answers = _answers(by_event, decisions)
         lost = stale | await self._swap(connection, decisions, answers, at=at)
+        self._count(decisions, lost)
         decided = {event: iter(decision.outcomes) for event, decision in decisions.items()}
         return [
             settled[place]
@@ -353,6 +366,12 @@ class BookingRepository:
             else EventNotFound()
             for place, request in enumerate(requests)
         ]
+
+    def _count(self, decisions: Mapping[int, Decision], lost: set[int]) -> None:
+        if self._counts is not None:
+            self._counts.add(metrics.SWAPS_LOST, count=len(lost))
+            for event in decisions.keys() - lost:
+                self._counts.add_each(metrics.BOOKINGS, decisions[event].facts())
 
     def _forget(self, events: Iterable[int]) -> None:
         for event in events:

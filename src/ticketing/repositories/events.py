@@ -10,7 +10,7 @@ import asyncpg
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing import tables, telemetry
+from ticketing import metrics, tables, telemetry
 from ticketing.combiner import Combiner
 from ticketing.database import Statement, domain_errors, driver
 from ticketing.errors import EventNotFound
@@ -92,13 +92,19 @@ COLUMNS: Final = [getattr(tables.Event, name) for name in Event.__slots__]
 class EventRepository:
     """Reads and writes `events`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, counts: metrics.Counts | None = None) -> None:
         """Work on `engine`."""
         self._engine = engine
         self._under_way = UnderWay()
         self._reads = Combiner[int, Event](
-            self._read, max_batch=MAX_BATCH, max_queue=MAX_QUEUE, max_wait=MAX_WAIT
+            self._read,
+            max_batch=MAX_BATCH,
+            max_queue=MAX_QUEUE,
+            max_wait=MAX_WAIT,
+            observe=counts.histogram(metrics.BATCH, "events").observe if counts else None,
         )
+        if counts is not None:
+            counts.gauge(metrics.QUEUE, "events", read=lambda: self._reads.waiting)
 
     async def close(self) -> None:
         """Finish the reads that are queued and refuse what comes."""

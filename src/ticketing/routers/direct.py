@@ -13,6 +13,7 @@ from typing import Any, Final, get_args
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from opentelemetry import trace
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
@@ -145,6 +146,10 @@ class DirectRoutes:
             return
         scope["app"] = self._app
         scope["route"] = route
+        if "fastapi.telemetry" in scope:  # Or else nobody listens.
+            span = trace.get_current_span()
+            span.update_name(f"{scope['method']} {route.path}")
+            span.set_attribute("http.route", route.path)
         headers: list[tuple[bytes, bytes]] = []
         try:
             answer = await route.answer(scope, receive)
