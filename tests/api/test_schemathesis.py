@@ -22,7 +22,7 @@ from ticketing.settings import Settings
 
 SEED = 20261101
 EXAMPLES = 15
-SCENARIOS = 20
+SCENARIOS = 100
 
 # They end sessions, so each is called by somebody of its own.
 LEAVING = ("logout", "changePassword", "deleteMe")

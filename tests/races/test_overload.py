@@ -8,12 +8,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 from chaos.client import Client, Response
 
 from tests.people import Person, Visitor
 from tests.races.test_database_death import backends, postmaster
 from tests.serving import logged, serving
 from ticketing.admission import FIRST
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 MORE = 100
 

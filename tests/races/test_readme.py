@@ -4,7 +4,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.serving import serving
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 README = Path(__file__).parents[2] / "README.md"
 

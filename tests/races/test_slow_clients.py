@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.people import Person, Visitor
 from tests.serving import PATIENCE, serving
@@ -18,6 +19,8 @@ BODY = (
     b"POST /api/events/book HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     b"Content-Length: 1000\r\n\r\n"
 )
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 async def dripping(url: httpx.URL, begun: bytes, all_there: asyncio.Barrier) -> bytes:
