@@ -36,7 +36,7 @@ class Action(StrEnum):
     LOGOUT = "logout"
     GET_ME = "getMe"
     DELETE_ME = "deleteMe"
-    CHANGE_PASSWORD = "changePassword"  # noqa: S105 - a name
+    CHANGE_PASSWORD = "changePassword"  # noqa: S105  # nosec B105 - a name
     LIST_MY_BOOKINGS = "listMyBookings"
     MAKE_KEY = "makeKey"
     LIST_KEYS = "listKeys"

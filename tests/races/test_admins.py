@@ -5,9 +5,12 @@ import subprocess
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.people import Visitor
 from tests.serving import TICKETING, serving
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def ticketing(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

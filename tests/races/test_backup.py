@@ -16,6 +16,8 @@ from tests.serving import PATIENCE, TICKETING, Service, serving
 from ticketing import backup, database, postgres
 from ticketing.errors import StartupError
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 ROWS = """
     SELECT format('SELECT %L, to_jsonb(t)::text FROM %I t', tablename, tablename)
     FROM pg_tables WHERE schemaname = 'public'

@@ -14,6 +14,8 @@ from tests.people import PASSWORD, Visitor
 from tests.races.test_serve import workers_of
 from tests.serving import Service, logged, serving, until
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 WRONG = {"username": "ada", "password": "wrong"}
 
 

@@ -236,6 +236,7 @@ def test_one_worker_that_cannot_start_does_not_end_those_that_serve(open_dir: Pa
         assert httpx.get(service.url + "/readyz", timeout=PATIENCE).status_code == 200
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     ("number", "tenths"),
     [(signal.SIGINT, (1, 5, 8, 9, 10)), (signal.SIGTERM, (3, 7, 9, 11, 12))],
