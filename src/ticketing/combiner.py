@@ -36,8 +36,8 @@ class Combiner(Generic[RequestT, ResultT]):
 
     `commit` returns one outcome per request: a result, an exception for that caller alone, or
     RETRY. When it raises, the batch is split until the culprit stands alone; an Unavailable is
-    nobody's fault and goes to the whole batch. There is no timer: an idle combiner commits a lone
-    request at once, and batches grow by themselves as load grows.
+    nobody's fault and goes to the whole batch. No batch waits for a timer: an idle combiner
+    commits a lone request at once, and batches grow by themselves as load grows.
     """
 
     def __init__(

@@ -204,7 +204,7 @@ class BookingRepository:
     """Books, cancels and lists bookings.
 
     Requests that arrive while a commit is under way ride the next one together. Every commit
-    swaps `events.version`, so what it rested on has not changed: see `inventory.decide`.
+    swaps `events.version`, so what it rested on has not changed: see `inventory.Decision`.
     """
 
     def __init__(
