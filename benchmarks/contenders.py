@@ -24,6 +24,7 @@ from ticketing.app import create_app
 from ticketing.errors import AlreadyBooked, Busy, EventNotFound
 from ticketing.idempotency import Intent
 from ticketing.inventory import Booked, Booking, BookingStatus, Waiting
+from ticketing.origin import COMMAND_LINE, Origin
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.settings import Settings
 
@@ -139,6 +140,7 @@ class NoDatabase(BookingRepository):
         self,
         event_id: int,
         user_id: UUID,
+        origin: Origin = COMMAND_LINE,  # noqa: ARG002
         intent: Intent | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Answer at once."""
@@ -156,6 +158,7 @@ class RowLock(BookingRepository):
         self,
         event_id: int,
         user_id: UUID,
+        origin: Origin = COMMAND_LINE,  # noqa: ARG002
         intent: Intent | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Take a place, or one in the line."""
@@ -192,6 +195,7 @@ class CompareAndSwap(BookingRepository):
         self,
         event_id: int,
         user_id: UUID,
+        origin: Origin = COMMAND_LINE,  # noqa: ARG002
         intent: Intent | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Take a place, or one in the line."""

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from itertools import repeat
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from ticketing.errors import AlreadyBooked, AlreadyWaiting, BookingNotFound
 from ticketing.idempotency import Intent
+from ticketing.origin import COMMAND_LINE, Origin
 
 
 class BookingStatus(StrEnum):
@@ -58,6 +58,7 @@ class Book(NamedTuple):
     event_id: int
     user_id: UUID
     booking_id: UUID
+    origin: Origin = COMMAND_LINE
     intent: Intent | None = None
 
 
@@ -66,6 +67,7 @@ class Cancel(NamedTuple):
 
     event_id: int
     user_id: UUID
+    origin: Origin = COMMAND_LINE
     intent: Intent | None = None
 
 
@@ -96,6 +98,15 @@ Outcome: TypeAlias = Booked | Waiting | Cancelled | Exception
 """What became of a request; an exception is its refusal."""
 
 
+def facts(outcome: Outcome) -> Iterator[tuple[str, Booking]]:
+    """Yield what becomes of places and of the line: a booking's status, or `promoted`."""
+    if isinstance(outcome, Booked | Waiting | Cancelled):
+        yield outcome.booking.status, outcome.booking
+    if isinstance(outcome, Cancelled):
+        for booking in outcome.promoted:
+            yield "promoted", booking
+
+
 @dataclass(slots=True)
 class Decision:
     """What to write, all or nothing, if the event is still at `before.version`.
@@ -118,14 +129,6 @@ class Decision:
     def taken(self) -> int:
         """How many places fewer there are; negative when more."""
         return self.before.available - self.after.available
-
-    def facts(self) -> Iterator[str]:
-        """Yield what becomes of places and of the line: a booking's status, or `promoted`."""
-        for outcome in self.outcomes:
-            if isinstance(outcome, Booked | Waiting | Cancelled):
-                yield outcome.booking.status
-            if isinstance(outcome, Cancelled):
-                yield from repeat("promoted", len(outcome.promoted))
 
     @property
     def joined(self) -> int:

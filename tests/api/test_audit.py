@@ -1,5 +1,6 @@
 """Every change leaves a record of who made it and from where, which nothing can change."""
 
+import asyncio
 from typing import Any
 
 import asyncpg
@@ -176,8 +177,9 @@ async def test_a_change_that_can_not_be_recorded_is_not_made(
     event = await ada.organise(name="Chamber music")
     await ada.appoint(event, bob, "staff")
     await ada.make_key("bookings:read")
+    await bob.book(event)
     (key,) = await keys(ada)
-    tables = ("users", "events", "event_roles", "api_keys", "admins", "sessions")
+    tables = ("users", "events", "event_roles", "api_keys", "admins", "sessions", "bookings")
     before = {table: await rows(engine, table) for table in tables}
     async with engine.begin() as connection:
         await connection.execute(
@@ -190,6 +192,8 @@ async def test_a_change_that_can_not_be_recorded_is_not_made(
         await visitor.client.post("/api/users/register", json=new),
         await ada.post("/api/events/initialize", {"name": "Another", "totalTickets": 1}),
         await ada.patch(f"/api/events/{event}", {"name": "Jazz"}),
+        await ada.book(event),
+        await bob.cancel(event),
         await ada.put(member, {"role": "manager"}),
         await ada.delete(member),
         await ada.post("/api/users/me/keys", {"name": "A key", "scopes": ["bookings:read"]}),
@@ -211,3 +215,63 @@ async def rows(engine: AsyncEngine, table: str) -> list[str]:
     async with engine.connect() as connection:
         found = await connection.scalars(text(f"SELECT t::text FROM {table} AS t ORDER BY 1"))
         return list(found)
+
+
+async def test_every_change_of_a_booking_is_recorded_with_who_made_it(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob, cleo = [await visitor.register() for _ in range(3)]
+    event = await ada.organise(total=1)
+    program = await ada.make_key("bookings:write")
+    (key,) = (await ada.get("/api/users/me/keys")).json()["items"]
+    booked = await bob.book(event)
+    await bob.book(event)  # refused
+    await program.book(event, for_=cleo)
+    await cleo.cancel(event, for_=bob)  # refused
+    await bob.cancel(event)
+    await bob.cancel(event)  # changes nothing
+    await ada.cancel(event, for_=cleo)
+    person = {ada.id: "ada", bob.id: "bob", cleo.id: "cleo"}
+    found = [each for each in await records(engine) if each["action"].startswith("booking.")]
+    assert [
+        (each["action"], each["event_id"], person[str(each["actor"])], person[str(each["subject"])])
+        for each in found
+    ] == [
+        ("booking.booked", event, "bob", "bob"),
+        ("booking.waiting", event, "ada", "cleo"),
+        ("booking.cancelled", event, "bob", "bob"),
+        ("booking.promoted", event, "bob", "cleo"),
+        ("booking.cancelled", event, "ada", "cleo"),
+    ]
+    first, waiting, cancelled, promoted, _ = found
+    assert first["details"] == cancelled["details"] == {"bookingId": booked.json()["id"]}
+    assert promoted["details"] == waiting["details"] != first["details"]
+    assert str(waiting["credential"]) == key["id"]
+    assert {each["address"] for each in found} == {ADDRESS}
+    assert cancelled["request_id"] == promoted["request_id"] != first["request_id"]
+    assert first["request_id"] == booked.headers["x-request-id"]
+    seen = (await trail(ada, event, limit=5))["items"]
+    assert [each["action"] for each in seen] == [each["action"] for each in reversed(found)]
+
+
+async def test_a_batch_is_recorded_in_order_with_each_ones_own_origin(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    people = [await visitor.register() for _ in range(6)]
+    events = [await people[0].organise(total=2) for _ in range(2)]
+    answers = await asyncio.gather(*(each.book(event) for each in people for event in events))
+    assert [each.status_code for each in answers] == [201] * 4 + [202] * 8
+    found = [each for each in await records(engine) if each["action"].startswith("booking.")]
+    expected = {
+        (each.headers["x-request-id"], each.json()["userId"], each.json()["eventId"])
+        for each in answers
+    }
+    assert {
+        (each["request_id"], str(each["subject"]), each["event_id"]) for each in found
+    } == expected
+    assert all(each["actor"] == each["subject"] for each in found)
+    async with engine.connect() as connection:
+        rows = await connection.execute(text("SELECT id FROM bookings ORDER BY event_id, seq"))
+        in_order = [str(row.id) for row in rows]
+    by_event = sorted(found, key=lambda each: (each["event_id"], each["seq"]))
+    assert [each["details"]["bookingId"] for each in by_event] == in_order

@@ -23,7 +23,7 @@ from ticketing.errors import (
     UserNotFound,
 )
 from ticketing.inventory import Booked, BookingStatus, Cancelled, Waiting
-from ticketing.repositories.audit import Origin
+from ticketing.origin import Origin
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.users import UserRepository

@@ -12,11 +12,16 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ticketing.database import Statement
-from ticketing.repositories import access, audit, bookings, events, keys, sessions, team
+from ticketing.repositories import access, audit, bookings, commits, events, keys, sessions, team
 
-HOT = {
-    "commit": bookings.COMMIT,
-    "commit_unlocked": bookings.COMMIT_UNLOCKED,
+COMMITS = [
+    {"many": many, "changes": parts, "answers": parts, "skip": skip}
+    for many, skip in ((False, False), (True, False), (True, True))
+    for parts in (False, True)
+]
+
+HOT: dict[str, Statement] = {
+    **{f"commit {parts}": commits.statement(**parts) for parts in COMMITS},
     "strangers": bookings.STRANGERS,
     "snapshots": bookings.SNAPSHOTS,
     "active": bookings.ACTIVE,

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing import telemetry
 from ticketing.database import Statement, driver
 from ticketing.errors import UserNotFound
-from ticketing.repositories.audit import Origin, recorded
+from ticketing.origin import COMMAND_LINE
+from ticketing.repositories.audit import recorded
 from ticketing.security import REVOKED_FOR, AccessList
 
 # For a statement that begins with `WITH ended AS (DELETE ... RETURNING id, ...)`.
@@ -101,6 +102,6 @@ class AccessRepository:
                 raise UserNotFound
             user_id: UUID = rows[0]["id"]
             # By the command line alone.
-            await statement.fetch(connection, id=user_id, **Origin().parameters)
+            await statement.fetch(connection, id=user_id, **COMMAND_LINE._asdict())
         telemetry.log.info(fact, userId=user_id)
         return user_id

@@ -1,6 +1,6 @@
 """The append-only record of who changed what, when and from where."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -20,28 +20,14 @@ TRAIL: Final = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Who makes a change, by which credential, and from where; all None for the command line."""
-
-    actor: UUID | None = None
-    credential: UUID | None = None
-    address: str | None = None
-    request_id: str | None = None
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters of a statement with `recorded` in it."""
-        return asdict(self)
-
-
 def recorded(
     action: str, *, of: str, event: str = "NULL", subject: str = "NULL", details: str = "'{}'"
 ) -> str:
     """Return the part of a statement that records each row of `of`, a part that changes something.
 
     So a change and its record are one statement, and no change is without one. The rest are
-    expressions over the columns of `of`; nothing secret may be in them.
+    expressions over the columns of `of`; nothing secret may be in them. The statement
+    takes the fields of an Origin as parameters too.
     """
     return f"""
     recorded AS (

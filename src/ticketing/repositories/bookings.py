@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing import metrics, telemetry
 from ticketing.combiner import RETRY, Combiner, Retry
-from ticketing.database import Driver, Statement, driver
+from ticketing.database import Driver, Held, Statement, driver
 from ticketing.errors import BookingNotFound, EventNotFound, TicketingError, UserNotFound
-from ticketing.idempotency import Answer, Intent, UnderWay
+from ticketing.idempotency import Intent, UnderWay
 from ticketing.inventory import (
     Book,
     Booked,
@@ -29,7 +29,9 @@ from ticketing.inventory import (
     StaleSnapshot,
     Waiting,
     decide,
+    facts,
 )
+from ticketing.origin import COMMAND_LINE, Origin
 from ticketing.repositories import Page, commits, idempotency
 from ticketing.tables import uuid7
 
@@ -40,74 +42,6 @@ MAX_SNAPSHOTS: Final = 10_000
 
 # Every table is reached by an index condition that any plan has (`= ANY`, LATERAL with LIMIT):
 # a prepared statement that was planned while a table was empty keeps its plan as it grows.
-
-# One statement is one transaction and one round trip, whatever the size of the batch. Rows of
-# `events` are locked in id order, so that two processes can't deadlock. What comes back is each
-# inventory as it is now, by this swap or, where it was lost, by the winner's.
-_COMMIT: Final = """
-    WITH wanted AS (
-        SELECT * FROM unnest(
-            CAST(:ids AS bigint[]), CAST(:versions AS bigint[]),
-            CAST(:taken AS bigint[]), CAST(:joined AS bigint[]), CAST(:only_takes AS boolean[])
-        ) AS wanted(id, version, taken, joined, only_takes)
-    ), locked AS (
-        SELECT id, version, total_tickets, available_tickets, waiting_list_count
-        FROM events WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR UPDATE {skip}
-    ), swapped AS (
-        UPDATE events SET
-            available_tickets = events.available_tickets - wanted.taken,
-            waiting_list_count = events.waiting_list_count + wanted.joined,
-            version = events.version + 1
-        FROM wanted JOIN locked USING (id)
-        WHERE events.id = ANY(CAST(:ids AS bigint[]))
-            AND events.id = wanted.id
-            AND (
-                events.version = wanted.version
-                -- What else such a decision rests on: see Decision.only_takes.
-                OR wanted.only_takes AND events.waiting_list_count = 0
-                    AND events.available_tickets >= wanted.taken
-            )
-        RETURNING events.id, events.version, events.total_tickets, events.available_tickets,
-            events.waiting_list_count
-    ), changed AS (
-        UPDATE bookings SET status = change.status
-        FROM unnest(
-            CAST(:changed_ids AS uuid[]), CAST(:changed_events AS bigint[]),
-            CAST(:changed_statuses AS text[])
-        ) AS change(id, event_id, status)
-        JOIN swapped ON swapped.id = change.event_id
-        WHERE bookings.id = ANY(CAST(:changed_ids AS uuid[])) AND bookings.id = change.id
-        RETURNING bookings.id
-    ), inserted AS (
-        INSERT INTO bookings (id, event_id, user_id, status, created_at)
-        SELECT new.id, new.event_id, new.user_id, new.status, CAST(:at AS timestamptz)
-        FROM unnest(
-            CAST(:new_ids AS uuid[]), CAST(:new_events AS bigint[]), CAST(:new_users AS uuid[]),
-            CAST(:new_statuses AS text[])
-        ) WITH ORDINALITY AS new(id, event_id, user_id, status, place)
-        JOIN swapped ON swapped.id = new.event_id
-        -- Changes first: who cancels and books again in one batch frees the unique index before.
-        WHERE (SELECT count(*) FROM changed) >= 0
-        ORDER BY new.place
-    ), kept AS (
-        INSERT INTO idempotency_keys (owner, key, digest, status, body)
-        SELECT kept.owner, kept.key, kept.digest, kept.status, kept.body
-        FROM unnest(
-            CAST(:key_events AS bigint[]), CAST(:key_owners AS uuid[]), CAST(:keys AS text[]),
-            CAST(:key_digests AS bytea[]), CAST(:key_statuses AS smallint[]),
-            CAST(:key_bodies AS bytea[])
-        ) AS kept(event_id, owner, key, digest, status, body)
-        JOIN swapped ON swapped.id = kept.event_id
-    ), noted AS (
-        INSERT INTO commits (id, events) VALUES (:commit, ARRAY(SELECT id FROM swapped))
-    )
-    SELECT swapped.*, true AS won FROM swapped
-    UNION ALL
-    SELECT locked.*, false FROM locked WHERE id NOT IN (SELECT id FROM swapped)
-    """
-COMMIT: Final = Statement(_COMMIT.format(skip=""))
-COMMIT_UNLOCKED: Final = Statement(_COMMIT.format(skip="SKIP LOCKED"))
-"""The same, without the events that somebody else has locked for long."""
 
 SNAPSHOTS: Final = Statement(
     """
@@ -210,12 +144,12 @@ class BookingRepository:
     def __init__(
         self,
         engine: AsyncEngine,
-        commits: AsyncEngine | None = None,
+        committing: AsyncEngine | None = None,
         counts: metrics.Counts | None = None,
     ) -> None:
-        """Read from `engine`; commit on `commits`, so that no crowd of readers is before it."""
+        """Read from `engine`; commit on `committing`, so that no crowd of readers is before it."""
         self._engine = engine
-        self._commits = commits or engine
+        self._connection = Held(committing or engine)
         self._snapshots: dict[int, Snapshot] = {}
         self._contended: set[int] = set()
         self._under_way = UnderWay()
@@ -233,9 +167,14 @@ class BookingRepository:
     async def close(self) -> None:
         """Finish what is queued and refuse what comes."""
         await self._combiner.close()
+        await self._connection.close()
 
     async def book(
-        self, event_id: int, user_id: UUID, intent: Intent | None = None
+        self,
+        event_id: int,
+        user_id: UUID,
+        origin: Origin = COMMAND_LINE,
+        intent: Intent | None = None,
     ) -> Booked | Waiting:
         """Take a place for the person, or a place at the end of the line if none is left.
 
@@ -243,12 +182,17 @@ class BookingRepository:
         changed because too much is under way. With an `intent`, Replayed if it was carried out
         before, RequestInProgress, or IdempotencyKeyReused.
         """
-        outcome = await self._submit(Book(event_id, user_id, uuid7(), intent))
-        booked = cast("Booked | Waiting", outcome)
-        _log_fact(booked.booking, booked.booking.status)
-        return booked
+        outcome = await self._submit(Book(event_id, user_id, uuid7(), origin, intent))
+        _log(outcome)
+        return cast("Booked | Waiting", outcome)
 
-    async def cancel(self, event_id: int, user_id: UUID, intent: Intent | None = None) -> Cancelled:
+    async def cancel(
+        self,
+        event_id: int,
+        user_id: UUID,
+        origin: Origin = COMMAND_LINE,
+        intent: Intent | None = None,
+    ) -> Cancelled:
         """Cancel a person's booking and give the freed place to the head of the waiting list.
 
         Cancelling twice is harmless: the second call returns the same booking and frees nothing.
@@ -256,14 +200,11 @@ class BookingRepository:
         an `intent`, the same as `book`.
         """
         try:
-            outcome = await self._submit(Cancel(event_id, user_id, intent))
+            outcome = await self._submit(Cancel(event_id, user_id, origin, intent))
         except BookingNotFound:
             return Cancelled(await self._last_cancelled(event_id, user_id))
-        cancelled = cast("Cancelled", outcome)
-        _log_fact(cancelled.booking, cancelled.booking.status)
-        for booking in cancelled.promoted:
-            _log_fact(booking, "promoted")
-        return cancelled
+        _log(outcome)
+        return cast("Cancelled", outcome)
 
     async def _submit(self, request: Request) -> Outcome:
         if request.intent is None:
@@ -298,7 +239,7 @@ class BookingRepository:
         asking: Sequence[Request] = [each for each in requests if isinstance(each, Cancel)]
         settled: dict[int, Exception] = {}
         refusals: set[str | None] = set()
-        async with driver(self._commits) as connection:
+        async with self._connection.lent() as connection:
             try:
                 while True:
                     try:
@@ -322,13 +263,15 @@ class BookingRepository:
             except BaseException:
                 self._forget(request.event_id for request in requests)
                 raise
-            # What was carried out before is refused now: its first answer is still the right one.
-            refused = {
-                place: request
-                for place, request in enumerate(requests)
-                if request.intent is not None and isinstance(outcomes[place], TicketingError)
-            }
-            if refused:
+        # What was carried out before is refused now: its first answer is still the right one.
+        refused = {
+            place: request
+            for place, request in enumerate(requests)
+            if request.intent is not None and isinstance(outcomes[place], TicketingError)
+        }
+        if refused:
+            # On another connection: that of the commit may have been lost, and settled.
+            async with driver(self._engine) as connection:
                 for place, replay in (await _replays(connection, refused)).items():
                     outcomes[place] = replay
         return outcomes
@@ -352,9 +295,9 @@ class BookingRepository:
         await self._load_snapshots(connection, by_event)
         at = datetime.now(UTC)
         decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
-        answers = _answers(by_event, decisions)
-        lost = stale | await self._swap(connection, decisions, answers, at=at)
-        self._count(decisions, lost)
+        lost = stale
+        if writing := [each for each in decisions.values() if not each.is_empty]:
+            lost = stale | await self._swap(connection, by_event, writing, at=at)
         decided = {event: iter(decision.outcomes) for event, decision in decisions.items()}
         return [
             settled[place]
@@ -367,11 +310,30 @@ class BookingRepository:
             for place, request in enumerate(requests)
         ]
 
-    def _count(self, decisions: Mapping[int, Decision], lost: set[int]) -> None:
+    async def _swap(
+        self,
+        connection: Driver,
+        by_event: Mapping[int, Sequence[Request]],
+        decisions: Sequence[Decision],
+        *,
+        at: datetime,
+    ) -> set[int]:
+        """Write the decisions about the requests, and return the events that were lost."""
+        facts = _facts(by_event, decisions)
+        commit = commits.Commit(decisions, facts, _kept(by_event, decisions), at)
+        won = await commit.write(connection, self._engine)
+        written = {decision.before.event_id for decision in decisions}
+        # What did not come back is locked, or gone, or another's by now.
+        self._forget(written)
+        self._snapshots.update((event, now) for event, now in won.items() if now is not None)
+        lost = written - won.keys()
+        self._contended |= lost
         if self._counts is not None:
             self._counts.add(metrics.SWAPS_LOST, count=len(lost))
-            for event in decisions.keys() - lost:
-                self._counts.add_each(metrics.BOOKINGS, decisions[event].facts())
+            self._counts.add_each(
+                metrics.BOOKINGS, (fact.name for fact in facts if fact.booking.event_id in won)
+            )
+        return lost
 
     def _forget(self, events: Iterable[int]) -> None:
         for event in events:
@@ -391,7 +353,7 @@ class BookingRepository:
         if not asked:
             return
         for row in await SNAPSHOTS.fetch(connection, ids=asked):
-            snapshot = _snapshot(row)
+            snapshot = commits.snapshot(row)
             if self._snapshots.get(row["id"]) == snapshot:
                 self._contended.discard(row["id"])
             self._snapshots[row["id"]] = snapshot
@@ -442,73 +404,31 @@ class BookingRepository:
         self._forget(stale)
         return decisions, stale
 
-    async def _swap(
-        self,
-        connection: Driver,
-        decisions: Mapping[int, Decision],
-        answers: Sequence[tuple[int, Intent, Answer]],
-        *,
-        at: datetime,
-    ) -> set[int]:
-        """Write the decisions, with the answers to keep, and return the events that were lost."""
-        writing = [decision for decision in decisions.values() if not decision.is_empty]
-        if not writing:
-            return set()
-        inserts = [booking for decision in writing for booking in decision.inserts.values()]
-        changes = [
-            (booking_id, decision.before.event_id, status)
-            for decision in writing
-            for booking_id, status in decision.changes.items()
-        ]
-        parameters = {
-            "ids": [decision.before.event_id for decision in writing],
-            "versions": [decision.before.version for decision in writing],
-            "taken": [decision.taken for decision in writing],
-            "joined": [decision.joined for decision in writing],
-            "only_takes": [decision.only_takes for decision in writing],
-            "changed_ids": [change[0] for change in changes],
-            "changed_events": [change[1] for change in changes],
-            "changed_statuses": [change[2] for change in changes],
-            "new_ids": [booking.id for booking in inserts],
-            "new_events": [booking.event_id for booking in inserts],
-            "new_users": [booking.user_id for booking in inserts],
-            "new_statuses": [booking.status for booking in inserts],
-            "at": at,
-            "key_events": [event for event, _, _ in answers],
-            "key_owners": [intent.owner for _, intent, _ in answers],
-            "keys": [intent.key for _, intent, _ in answers],
-            "key_digests": [intent.digest for _, intent, _ in answers],
-            "key_statuses": [answer.status for _, _, answer in answers],
-            "key_bodies": [answer.body for _, _, answer in answers],
-            "commit": uuid7(),
-        }
-        rows: list[asyncpg.Record] = []
-        try:
-            try:
-                rows = await COMMIT.fetch(connection, **parameters)
-            except asyncpg.LockNotAvailableError:
-                # Somebody holds one of the events for long: the others need not wait.
-                rows = await COMMIT_UNLOCKED.fetch(connection, **parameters)
-            won = {row["id"] for row in rows if row["won"]}
-        except commits.UNCERTAIN:
-            connection.terminate()
-            won = await commits.settle(self._engine, parameters["commit"])
-        lost = {decision.before.event_id for decision in writing} - won
-        # What did not come back is locked, or gone, or known by hearsay only.
-        self._forget(decision.before.event_id for decision in writing)
-        self._contended |= lost
-        self._snapshots.update((row["id"], _snapshot(row)) for row in rows)
-        return lost
+
+def _facts(
+    by_event: Mapping[int, Sequence[Request]], decisions: Iterable[Decision]
+) -> list[commits.Fact]:
+    """Return what becomes of places and of the line, in order of arrival at each event."""
+    return [
+        commits.Fact(name, booking, request.origin)
+        for decision in decisions
+        for request, outcome in zip(
+            by_event[decision.before.event_id], decision.outcomes, strict=True
+        )
+        for name, booking in facts(outcome)
+    ]
 
 
-def _answers(
-    by_event: Mapping[int, Sequence[Request]], decisions: Mapping[int, Decision]
-) -> list[tuple[int, Intent, Answer]]:
+def _kept(
+    by_event: Mapping[int, Sequence[Request]], decisions: Iterable[Decision]
+) -> list[commits.Kept]:
     """Return the answers to keep: those to requests with a key that change something."""
     return [
-        (event, request.intent, request.intent.write(outcome))
-        for event, decision in decisions.items()
-        for request, outcome in zip(by_event[event], decision.outcomes, strict=True)
+        commits.Kept(request.event_id, request.intent, request.intent.write(outcome))
+        for decision in decisions
+        for request, outcome in zip(
+            by_event[decision.before.event_id], decision.outcomes, strict=True
+        )
         if request.intent is not None and not isinstance(outcome, TicketingError)
     ]
 
@@ -532,26 +452,17 @@ async def _strangers(connection: Driver, requests: Sequence[Request]) -> dict[in
     return {place: UserNotFound() for place, user in asked.items() if user in strangers}
 
 
-def _snapshot(row: asyncpg.Record) -> Snapshot:
-    return Snapshot(
-        row["id"],
-        row["version"],
-        row["total_tickets"],
-        row["available_tickets"],
-        row["waiting_list_count"],
-    )
-
-
 def _booking(row: asyncpg.Record) -> Booking:
     return Booking(
         row["id"], row["event_id"], row["user_id"], BookingStatus(row["status"]), row["created_at"]
     )
 
 
-def _log_fact(booking: Booking, fact: str) -> None:
-    telemetry.log.info(
-        f"booking.{fact}",
-        bookingId=booking.id,
-        eventId=booking.event_id,
-        userId=booking.user_id,
-    )
+def _log(outcome: Outcome) -> None:
+    for name, booking in facts(outcome):
+        telemetry.log.info(
+            f"booking.{name}",
+            bookingId=booking.id,
+            eventId=booking.event_id,
+            userId=booking.user_id,
+        )

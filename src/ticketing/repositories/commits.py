@@ -1,13 +1,22 @@
-"""What became of a commit whose confirmation was lost with the connection."""
+"""A commit: what was decided about many bookings, in one statement, and what became of it."""
 
 import asyncio
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Final, NamedTuple
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing.database import Statement, driver
+from ticketing.database import Driver, Statement, driver
 from ticketing.errors import OutcomeUnknown, Unavailable
+from ticketing.idempotency import Answer, Intent
+from ticketing.inventory import Booking, Decision, Snapshot
+from ticketing.origin import Origin
+from ticketing.tables import uuid7
 
 UNCERTAIN: Final = (
     OSError,  # TimeoutError is one
@@ -22,6 +31,245 @@ UNCERTAIN: Final = (
 PATIENCE: Final = 10.0
 """Seconds in which the database must come back to be asked."""
 PAUSE: Final = 0.1
+
+_SWAP_ONE: Final = """
+    swapped AS (
+        UPDATE events SET
+            available_tickets = available_tickets - CAST(:taken AS bigint),
+            waiting_list_count = waiting_list_count + CAST(:joined AS bigint),
+            version = version + 1
+        WHERE id = :event AND (
+            version = :version
+            -- What else such a decision rests on: see Decision.only_takes.
+            OR CAST(:only_takes AS boolean) AND waiting_list_count = 0
+                AND available_tickets >= CAST(:taken AS bigint)
+        )
+        RETURNING id, version, total_tickets, available_tickets, waiting_list_count
+    )
+    """
+
+# Rows of `events` are locked in id order, so that two processes can't deadlock.
+_SWAP_MANY: Final = """
+    wanted AS (
+        SELECT * FROM unnest(
+            CAST(:event AS bigint[]), CAST(:version AS bigint[]),
+            CAST(:taken AS bigint[]), CAST(:joined AS bigint[]), CAST(:only_takes AS boolean[])
+        ) AS wanted(id, version, taken, joined, only_takes)
+    ), locked AS (
+        SELECT id FROM events WHERE id = ANY(CAST(:event AS bigint[]))
+        ORDER BY id FOR UPDATE {skip}
+    ), swapped AS (
+        UPDATE events SET
+            available_tickets = events.available_tickets - wanted.taken,
+            waiting_list_count = events.waiting_list_count + wanted.joined,
+            version = events.version + 1
+        FROM wanted JOIN locked USING (id)
+        WHERE events.id = ANY(CAST(:event AS bigint[]))
+            AND events.id = wanted.id
+            AND (
+                events.version = wanted.version
+                OR wanted.only_takes AND events.waiting_list_count = 0
+                    AND events.available_tickets >= wanted.taken
+            )
+        RETURNING events.id, events.version, events.total_tickets, events.available_tickets,
+            events.waiting_list_count
+    )
+    """
+
+_CHANGE: Final = """
+    , changed AS (
+        UPDATE bookings SET status = change.status
+        FROM unnest(
+            CAST(:changed_ids AS uuid[]), CAST(:changed_events AS bigint[]),
+            CAST(:changed_statuses AS text[])
+        ) AS change(id, event_id, status)
+        JOIN swapped ON swapped.id = change.event_id
+        WHERE bookings.id = ANY(CAST(:changed_ids AS uuid[])) AND bookings.id = change.id
+        RETURNING bookings.id
+    )
+    """
+# Who cancels and books again in one batch frees the unique index before.
+_CHANGES_FIRST: Final = "WHERE (SELECT count(*) FROM changed) >= 0"
+
+_KEEP: Final = """
+    , kept AS (
+        INSERT INTO idempotency_keys (owner, key, digest, status, body)
+        SELECT kept.owner, kept.key, kept.digest, kept.status, kept.body
+        FROM unnest(
+            CAST(:key_events AS bigint[]), CAST(:key_owners AS uuid[]), CAST(:keys AS text[]),
+            CAST(:key_digests AS bytea[]), CAST(:key_statuses AS smallint[]),
+            CAST(:key_bodies AS bytea[])
+        ) AS kept(event_id, owner, key, digest, status, body)
+        JOIN swapped ON swapped.id = kept.event_id
+    )
+    """
+
+_COMMIT: Final = """
+    WITH {swap} {change}, inserted AS (
+        INSERT INTO bookings (id, event_id, user_id, status, created_at)
+        SELECT new.id, new.event_id, new.user_id, new.status, CAST(:at AS timestamptz)
+        FROM unnest(
+            CAST(:new_ids AS uuid[]), CAST(:new_events AS bigint[]), CAST(:new_users AS uuid[]),
+            CAST(:new_statuses AS text[])
+        ) WITH ORDINALITY AS new(id, event_id, user_id, status, place)
+        JOIN swapped ON swapped.id = new.event_id
+        {changes_first}
+        ORDER BY new.place
+    ), recorded AS (
+        INSERT INTO audit_records
+            (action, event_id, subject, details, actor, credential, address, request_id)
+        SELECT 'booking.' || fact.name, fact.event_id, fact.user_id,
+            jsonb_build_object('bookingId', fact.booking_id),
+            fact.actor, fact.credential, fact.address, fact.request_id
+        FROM unnest(
+            CAST(:facts AS text[]), CAST(:fact_events AS bigint[]), CAST(:fact_users AS uuid[]),
+            CAST(:fact_bookings AS uuid[]), CAST(:actors AS uuid[]), CAST(:credentials AS uuid[]),
+            CAST(:addresses AS text[]), CAST(:request_ids AS text[])
+        ) WITH ORDINALITY AS fact(
+            name, event_id, user_id, booking_id, actor, credential, address, request_id, place
+        )
+        JOIN swapped ON swapped.id = fact.event_id
+        ORDER BY fact.place
+    ) {keep}, noted AS (
+        INSERT INTO commits (id, events) VALUES (:commit, ARRAY(SELECT id FROM swapped))
+    )
+    SELECT * FROM swapped
+    """
+
+
+@cache
+def statement(
+    *, many: bool = False, changes: bool = False, answers: bool = False, skip: bool = False
+) -> Statement:
+    """Return the statement that swaps one event or `many`, with the parts that there is work for.
+
+    One statement is one transaction and one round trip, whatever the size of the batch. A part
+    without work would cost more than a booking does. With `skip` it does without the events that
+    somebody else has locked. It returns the inventory of each event whose swap was won.
+    """
+    return Statement(
+        _COMMIT.format(
+            swap=_SWAP_MANY.format(skip="SKIP LOCKED" if skip else "") if many else _SWAP_ONE,
+            change=_CHANGE if changes else "",
+            changes_first=_CHANGES_FIRST if changes else "",
+            keep=_KEEP if answers else "",
+        )
+    )
+
+
+class Fact(NamedTuple):
+    """What became of a booking: its status, or `promoted`; and whose doing it was."""
+
+    name: str
+    booking: Booking
+    origin: Origin
+
+
+class Kept(NamedTuple):
+    """The answer to an intention, to be kept if the event's swap is won."""
+
+    event_id: int
+    intent: Intent
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What is written together, each decision if it is still good."""
+
+    decisions: Sequence[Decision]
+    facts: Sequence[Fact]
+    kept: Sequence[Kept]
+    at: datetime
+    id: UUID = field(default_factory=uuid7)
+
+    async def write(self, connection: Driver, engine: AsyncEngine) -> Mapping[int, Snapshot | None]:
+        """Write it, and return the events whose decision was good, with their inventories.
+
+        None stands for one that is not known, for the connection was lost; then `engine` was asked
+        what had become of the commit. Raises OutcomeUnknown if it did not say.
+        """
+        parameters = self._parameters()
+        parts = {
+            "many": len(self.decisions) > 1,
+            "changes": "changed_ids" in parameters,
+            "answers": bool(self.kept),
+        }
+        try:
+            try:
+                rows = await statement(**parts).fetch(connection, **parameters)
+            except asyncpg.LockNotAvailableError:
+                # Somebody holds one of the events for long: the others need not wait.
+                if len(self.decisions) == 1:
+                    return {}
+                rows = await statement(**parts, skip=True).fetch(connection, **parameters)
+        except UNCERTAIN:
+            connection.terminate()
+            return dict.fromkeys(await settle(engine, self.id))
+        return {row["id"]: snapshot(row) for row in rows}
+
+    def _parameters(self) -> dict[str, object]:
+        inserts = [booking for each in self.decisions for booking in each.inserts.values()]
+        changes = [
+            (booking_id, each.before.event_id, status)
+            for each in self.decisions
+            for booking_id, status in each.changes.items()
+        ]
+        found: dict[str, object] = {
+            "commit": self.id,
+            "at": self.at,
+            "new_ids": [booking.id for booking in inserts],
+            "new_events": [booking.event_id for booking in inserts],
+            "new_users": [booking.user_id for booking in inserts],
+            "new_statuses": [booking.status for booking in inserts],
+            "facts": [fact.name for fact in self.facts],
+            "fact_events": [fact.booking.event_id for fact in self.facts],
+            "fact_users": [fact.booking.user_id for fact in self.facts],
+            "fact_bookings": [fact.booking.id for fact in self.facts],
+            "actors": [fact.origin.actor for fact in self.facts],
+            "credentials": [fact.origin.credential for fact in self.facts],
+            "addresses": [fact.origin.address for fact in self.facts],
+            "request_ids": [fact.origin.request_id for fact in self.facts],
+        }
+        swaps: dict[str, list[object]] = {
+            "event": [each.before.event_id for each in self.decisions],
+            "version": [each.before.version for each in self.decisions],
+            "taken": [each.taken for each in self.decisions],
+            "joined": [each.joined for each in self.decisions],
+            "only_takes": [each.only_takes for each in self.decisions],
+        }
+        if len(self.decisions) > 1:
+            found |= swaps
+        else:
+            found |= {name: each[0] for name, each in swaps.items()}
+        if changes:
+            found |= {
+                "changed_ids": [change[0] for change in changes],
+                "changed_events": [change[1] for change in changes],
+                "changed_statuses": [change[2] for change in changes],
+            }
+        if self.kept:
+            found |= {
+                "key_events": [each.event_id for each in self.kept],
+                "key_owners": [each.intent.owner for each in self.kept],
+                "keys": [each.intent.key for each in self.kept],
+                "key_digests": [each.intent.digest for each in self.kept],
+                "key_statuses": [each.answer.status for each in self.kept],
+                "key_bodies": [each.answer.body for each in self.kept],
+            }
+        return found
+
+
+def snapshot(row: asyncpg.Record) -> Snapshot:
+    """Return the inventory in a row of `events`."""
+    return Snapshot(
+        row["id"],
+        row["version"],
+        row["total_tickets"],
+        row["available_tickets"],
+        row["waiting_list_count"],
+    )
+
 
 # Every commit writes its own id. So whoever writes it first, the commit or this, has the last
 # word: a backend that hangs with the statement unread can't carry it out years later.

@@ -15,8 +15,9 @@ from ticketing.combiner import Combiner
 from ticketing.database import Statement, domain_errors, driver
 from ticketing.errors import EventNotFound
 from ticketing.idempotency import Intent, UnderWay
+from ticketing.origin import Origin
 from ticketing.repositories import Page, idempotency
-from ticketing.repositories.audit import Origin, recorded
+from ticketing.repositories.audit import recorded
 
 MAX_BATCH: Final = 512
 MAX_QUEUE: Final = 10_000
@@ -124,7 +125,7 @@ class EventRepository:
         RequestInProgress, or IdempotencyKeyReused.
         """
         made: dict[str, object] = {"organiser": organiser_id, "name": name, "total": total_tickets}
-        made |= origin.parameters
+        made |= origin._asdict()
         if intent is None:
             async with driver(self._engine) as connection:
                 (row,) = await MAKE.fetch(connection, **made)
@@ -152,7 +153,7 @@ class EventRepository:
     async def rename(self, event_id: int, name: str, origin: Origin) -> Event:
         """Give the event this name and return it. Raises EventNotFound."""
         async with driver(self._engine) as connection:
-            rows = await RENAME.fetch(connection, id=event_id, name=name, **origin.parameters)
+            rows = await RENAME.fetch(connection, id=event_id, name=name, **origin._asdict())
         for _ in rows:
             telemetry.log.info("event.renamed", eventId=event_id)
         return await self.get(event_id)

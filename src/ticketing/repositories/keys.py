@@ -14,9 +14,10 @@ from ticketing import telemetry
 from ticketing.combiner import Combiner
 from ticketing.database import Statement, driver
 from ticketing.errors import KeyNotFound, NotAuthenticated, TooManyKeys, UserNotFound
+from ticketing.origin import Origin
 from ticketing.repositories import Page
 from ticketing.repositories.access import REVOKED
-from ticketing.repositories.audit import Origin, recorded
+from ticketing.repositories.audit import recorded
 from ticketing.security import (
     KEY_REMEMBERED,
     AccessList,
@@ -159,7 +160,7 @@ class KeyRepository:
                 hash=digest(secret),
                 scopes=list(scopes),
                 expires_at=expires_at,
-                **origin.parameters,
+                **origin._asdict(),
             )
         key = _key(row)
         telemetry.log.info("key.made", userId=user_id, keyId=key.id, scopes=key.scopes)
@@ -175,7 +176,7 @@ class KeyRepository:
     async def revoke(self, user_id: UUID, key_id: UUID, origin: Origin) -> None:
         """Revoke one of the person's keys. Raises KeyNotFound."""
         async with driver(self._engine) as connection:
-            rows = await REVOKE.fetch(connection, id=key_id, user=user_id, **origin.parameters)
+            rows = await REVOKE.fetch(connection, id=key_id, user=user_id, **origin._asdict())
         if not rows:
             raise KeyNotFound
         revoked(self._access, rows)

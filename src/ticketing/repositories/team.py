@@ -13,9 +13,10 @@ from ticketing import telemetry
 from ticketing.combiner import Combiner
 from ticketing.database import Statement, driver
 from ticketing.errors import AlreadyOwner, EventNotFound, MemberNotFound, UserNotFound
+from ticketing.origin import Origin
 from ticketing.permissions import Role
 from ticketing.repositories import Page
-from ticketing.repositories.audit import Origin, recorded
+from ticketing.repositories.audit import recorded
 
 MAX_BATCH: Final = 512
 MAX_QUEUE: Final = 10_000
@@ -148,7 +149,7 @@ class TeamRepository:
         """
         async with driver(self._engine) as connection:
             rows = await GRANT.fetch(
-                connection, event=event_id, user=user_id, role=role, **origin.parameters
+                connection, event=event_id, user=user_id, role=role, **origin._asdict()
             )
         if not rows:
             raise UserNotFound
@@ -160,7 +161,7 @@ class TeamRepository:
     async def revoke(self, event_id: int, user_id: UUID, origin: Origin) -> None:
         """Take the user's role away. Raises MemberNotFound."""
         async with driver(self._engine) as connection:
-            rows = await REVOKE.fetch(connection, event=event_id, user=user_id, **origin.parameters)
+            rows = await REVOKE.fetch(connection, event=event_id, user=user_id, **origin._asdict())
         if not rows:
             raise MemberNotFound
         revoked(rows)

@@ -1,6 +1,5 @@
 """People and their passwords."""
 
-from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
@@ -10,9 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from ticketing import telemetry
 from ticketing.database import Statement, domain_errors, driver
 from ticketing.errors import UserNotFound, WrongPassword
+from ticketing.origin import Origin
 from ticketing.repositories import keys, sessions, team
 from ticketing.repositories.access import DEMOTE
-from ticketing.repositories.audit import Origin, recorded
+from ticketing.repositories.audit import recorded
 from ticketing.security import AccessList
 from ticketing.tables import User, uuid7
 
@@ -68,7 +68,7 @@ class UserRepository:
                 id=user.id,
                 username=username,
                 password_hash=password_hash,
-                **replace(origin, actor=user.id).parameters,
+                **origin._replace(actor=user.id)._asdict(),
             )
         user.created_at = row["created_at"]
         telemetry.log.info("user.registered", userId=user.id)
@@ -106,7 +106,7 @@ class UserRepository:
         """
         async with driver(self._engine) as connection, connection.transaction():
             changed = {"user": user_id, "old": old_hash, "new": new_hash}
-            if not await CHANGE_PASSWORD.fetch(connection, **changed, **origin.parameters):
+            if not await CHANGE_PASSWORD.fetch(connection, **changed, **origin._asdict()):
                 raise WrongPassword
             # A statement of its own: it sees the sessions that were started until the first one
             # had its lock.
@@ -120,7 +120,7 @@ class UserRepository:
         Raises WrongPassword if it was changed since `password_hash` was verified.
         """
         async with driver(self._engine) as connection, connection.transaction():
-            by = origin.parameters
+            by = origin._asdict()
             if not await DELETE.fetch(connection, user=user_id, old=password_hash, **by):
                 raise WrongPassword
             ended = await sessions.END_OTHERS.fetch(connection, user=user_id, keep=None)

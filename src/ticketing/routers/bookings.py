@@ -38,6 +38,7 @@ from ticketing.routers.dependencies import (
     UserId,
     decode_cursor,
     encode_cursor,
+    origin,
     parts,
     problems,
     require,
@@ -173,8 +174,9 @@ async def book(
     have = parts(request)
     if body.user_id != caller.id:
         await require(have, caller, Action.BOOK_TICKET, body.event_id)
+    by = origin(request, caller)
     intent = intention(caller.id, idempotency_key, body, _written)
-    return _written(await have.bookings.book(body.event_id, body.user_id, intent))
+    return _written(await have.bookings.book(body.event_id, body.user_id, by, intent))
 
 
 @sale.post(
@@ -205,8 +207,9 @@ async def cancel(
     have = parts(request)
     if body.user_id != caller.id:
         await require(have, caller, Action.CANCEL_TICKET, body.event_id)
+    by = origin(request, caller)
     intent = intention(caller.id, idempotency_key, body, _written)
-    return _written(await have.bookings.cancel(body.event_id, body.user_id, intent))
+    return _written(await have.bookings.cancel(body.event_id, body.user_id, by, intent))
 
 
 @router.get(

@@ -41,9 +41,10 @@ from ticketing.errors import (
     ValidationFailed,
 )
 from ticketing.idempotency import KEY
+from ticketing.origin import Origin
 from ticketing.permissions import RULES, Action, Role
 from ticketing.rates import TAKEN, Rates
-from ticketing.repositories.audit import AuditRepository, Origin
+from ticketing.repositories.audit import AuditRepository
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.keys import KeyRepository
