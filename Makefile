@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 AUDIT := $(VENV)/.audit
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test bench bench-full chaos lint format audit sbom lock clean
+.PHONY: help serve test fuzz bench bench-full chaos lint format audit sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -19,6 +19,9 @@ serve: $(SERVE) ## Run the service on an embedded PostgreSQL, on http://localhos
 test: $(DEV) ## Run all the tests, with coverage
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=term $(ARGS)
+
+fuzz: $(DEV) ## Send thousands of generated requests as every role, for ten minutes, and check what they changed
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 bench: $(SERVE) ## Measure the service beside other ways to book, in under 5 minutes (needs wrk)
 	@$(BIN)/python -m benchmarks.run --quick

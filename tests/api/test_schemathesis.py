@@ -1,8 +1,10 @@
-"""What Schemathesis makes of the OpenAPI document, sent to the application with every check on."""
+"""What Schemathesis makes of the OpenAPI document, sent to the application with every check on.
+
+`make fuzz` is the long form, over HTTP and as everybody: see `tests/fuzz.py`.
+"""
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 import httpx
@@ -11,16 +13,15 @@ import schemathesis
 from fastapi import FastAPI
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.config import SchemathesisConfig
-from schemathesis.engine import events, from_schema
 from schemathesis.python import asgi
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from tests.api.contract import operations
+from tests.generated import World, run
 from tests.people import Person, Visitor
 from ticketing.app import create_app
 from ticketing.settings import Settings
 
-SEED = 20261101
 EXAMPLES = 15
 SCENARIOS = 100
 
@@ -30,15 +31,6 @@ KEY = {"name": "A program", "scopes": ["bookings:read"]}
 
 # As the document's own examples have it, so that those work.
 ADA = {"username": "ada", "password": "correct horse battery"}
-
-
-@dataclass
-class Findings:
-    """What a run called, what it checked, and what was wrong."""
-
-    successes: set[str] = field(default_factory=set)
-    checks: set[str] = field(default_factory=set)
-    faults: list[str] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -82,84 +74,20 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
         for event in known:
             for person in staff:
                 await ada.appoint(event, person, "staff")
-    return SchemathesisConfig.from_dict(
-        {
-            "seed": SEED,
-            "headers": ada.headers,
-            "continue-on-failure": True,
-            # Names out of the blue name nothing: half of them name what exists.
-            "dictionaries": {
-                "events": {"values": known},
-                "people": {"values": [ada.id]},
-                "members": {"values": [person.id for person in staff]},
-                "tokens": {"values": [each["refreshToken"] for each in opened]},
-                "keys": {"values": [each.json()["id"] for each in keys]},
-                "intentions": {"values": [f"intention-{number}" for number in range(1_000)]},
-            },
-            "parameters": {
-                "path.eventId": {"dictionary": "events", "probability": 0.5},
-                "body.eventId": {"dictionary": "events", "probability": 0.5},
-                "body.userId": {"dictionary": "people", "probability": 0.5},
-                "body.refreshToken": {"dictionary": "tokens", "probability": 0.5},
-                "path.userId": {"dictionary": "members", "probability": 0.5},
-                "path.keyId": {"dictionary": "keys", "probability": 0.5},
-                "header.idempotency-key": {"dictionary": "intentions", "probability": 0.9},
-            },
-            # What no schema says: which passwords are common, what time it is, and which
-            # Idempotency-Key stood for something else before.
-            "operations": [
-                *(
-                    {"include-operation-id": operation, "headers": headers}
-                    for operation, headers in leaving.items()
-                ),
-                {
-                    "include-operation-id": [
-                        *("register", "changePassword", "makeKey"),
-                        *("initializeEvent", "bookTicket", "cancelTicket"),
-                    ],
-                    "checks": {
-                        "positive_data_acceptance": {
-                            "expected-statuses": ["2xx", "401", "403", "404", "409", "422"]
-                        }
-                    },
-                },
-            ],
-            "generation": {"deterministic": True, "max-examples": EXAMPLES, "database": "none"},
-            "phases": {"stateful": {"generation": {"max-examples": SCENARIOS}}},
-        }
+    world = World(
+        headers=ada.headers,
+        leaving=leaving,
+        events=known,
+        people=[ada.id],
+        members=[person.id for person in staff],
+        tokens=[each["refreshToken"] for each in opened],
+        keys=[each.json()["id"] for each in keys],
     )
-
-
-def _run(document: OpenApiSchema, *phases: str) -> Findings:
-    config = document.config.phases
-    for phase in (config.examples, config.coverage, config.fuzzing, config.stateful):
-        phase.enabled = False
-    for name in phases:
-        config.get_by_name(name=name).enabled = True
-    findings = Findings()
-    for event in from_schema(document).execute():
-        if isinstance(event, events.NonFatalError):
-            findings.faults.append(f"{event.label}: {event.value!r}")
-        if isinstance(event, events.ScenarioFinished):
-            _collect(findings, event)
-    return findings
-
-
-def _collect(findings: Findings, event: events.ScenarioFinished) -> None:
-    recorder = event.recorder
-    for case_id, node in recorder.cases.items():
-        response = recorder.find_response(case_id=case_id)
-        if response is not None and response.status_code < 300:
-            findings.successes.add(str(node.value.operation.definition.raw["operationId"]))
-    for check in (check for checks in recorder.checks.values() for check in checks):
-        findings.checks.add(check.name)
-        if check.failure_info is not None:
-            failed = check.failure_info
-            findings.faults.append(f"{check.name}: {failed.failure!r}\n{failed.code_sample}")
+    return world.configuration(app.openapi(), examples=EXAMPLES, scenarios=SCENARIOS)
 
 
 def test_every_answer_keeps_the_documents_word(document: OpenApiSchema, tested: FastAPI) -> None:
-    findings = _run(document, "examples", "coverage", "fuzzing")
+    findings = run(document, "examples", "coverage", "fuzzing")
     assert findings.faults == []
     # Or else little was tested.
     assert findings.successes == {operation.id for operation in operations(tested)}
@@ -168,7 +96,7 @@ def test_every_answer_keeps_the_documents_word(document: OpenApiSchema, tested: 
 
 
 def test_calls_that_follow_from_each_other_keep_it_too(document: OpenApiSchema) -> None:
-    findings = _run(document, "stateful")
+    findings = run(document, "stateful")
     assert findings.faults == []
     # Something was made, and what follows from it was found. Chance says what that is: who succeeds
     # in every operation is the other test's matter.

@@ -1,0 +1,384 @@
+"""`make fuzz`: what Schemathesis makes up, sent to a running service as everybody.
+
+For each role, and for API keys of each scope, a fresh set of people and events is made, the whole
+document is called with every check on, and then the rows are compared: what the table of
+permissions doesn't let this caller do has not happened. `tests/api/test_schemathesis.py` is the
+short form.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import schemathesis
+from schemathesis.checks import CHECKS, load_all_checks
+
+from tests.conftest import SECRET, folder_open_to_all
+from tests.generated import PHASES, World, run
+from tests.people import Person, Visitor
+from tests.serving import Service, serving, until
+from ticketing import database, postgres
+from ticketing.permissions import RULES, Action, Role
+from ticketing.repositories.access import AccessRepository
+from ticketing.repositories.books import BooksRepository
+from ticketing.security import AccessList, Scope, Tokens
+
+ENOUGH = 10_000
+"""Cases, at least."""
+SLOW = 1000.0
+"""Milliseconds that no answer may take, as the service itself measures it."""
+EXAMPLES = 30
+SCENARIOS = 60
+
+ROLES = [role for role in Role if role is not Role.SELF]  # Everybody is, to themself.
+# They end sessions, so each is called by somebody of its own.
+LEAVING = (Action.LOGOUT, Action.CHANGE_PASSWORD, Action.DELETE_ME)
+# As the document's own examples have it, so that those work. Everybody knows the password.
+ADA = {"username": "ada", "password": "correct horse battery"}
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who calls, as what, and whose rows are whose."""
+
+    caller: Role | Scope
+    world: World
+    me: str | None
+    """Who the caller is, or whose API key it is."""
+    others: list[str]
+    """All who lent nobody a credential."""
+    mine: list[int]
+    """Events at which the caller has the role."""
+    not_mine: list[int]
+    """Events of somebody else."""
+
+    def may(self, action: Action) -> bool:
+        """Whether the table lets this caller in, where the role counts."""
+        rule = RULES[action]
+        if isinstance(self.caller, Scope):
+            return self.caller in rule.scopes or Role.NOBODY in rule.roles
+        return self.caller in rule.roles
+
+    @property
+    def books_for_itself(self) -> bool:
+        """Whether it may book and cancel for who it is."""
+        if isinstance(self.caller, Scope):
+            return self.may(Action.BOOK_TICKET)
+        return self.caller is not Role.NOBODY
+
+    @property
+    def expected(self) -> set[str]:
+        """The operations that must have succeeded at least once, or else little was tried."""
+        named = {action.value for action in Action if self.may(action)}
+        if self.books_for_itself:
+            named |= {Action.BOOK_TICKET.value, Action.CANCEL_TICKET.value}
+        return named
+
+    @property
+    def allowed(self) -> set[str]:
+        """The operations that may have succeeded: who is logged in may own events of their own."""
+        if self.caller in ROLES and self.caller is not Role.NOBODY:
+            return {action.value for action in Action}
+        return self.expected
+
+
+async def prepare(
+    client: httpx.AsyncClient, access: AccessRepository, caller: Role | Scope
+) -> Cast:
+    """Make an owner with events, a stranger with others, people who hold places, and the caller."""
+    visitor = Visitor(client)
+    await client.post("/api/users/register", json=ADA)
+    opened = [(await client.post("/api/users/login", json=ADA)).json() for _ in range(5)]
+    owner, stranger, bob, cleo = [await visitor.register() for _ in range(4)]
+    members = [await visitor.register() for _ in range(4)]
+    mine = [await owner.organise(total=total) for total in (1, 1, 1_000_000)]
+    not_mine = [await stranger.organise(total=total) for total in (1, 1_000_000)]
+    for person, events in ((owner, mine), (stranger, not_mine)):
+        for event in events:
+            for member in members:
+                await person.appoint(event, member, Role.STAFF)
+            for booker in (bob, cleo):
+                await booker.book(event)
+
+    me = await _who_calls(caller, owner, mine)
+    if me is not None and caller is Role.ADMIN:
+        await access.promote(me.username)
+        await until(lambda: _opens(me, f"/api/events/{not_mine[0]}/trail"))
+    acting = await owner.make_key(caller) if isinstance(caller, Scope) else me
+    others = [owner, stranger, bob, cleo, *members]
+    return Cast(
+        caller,
+        World(
+            headers=acting.headers if acting is not None else {},
+            leaving=await _leaving(client, caller) if me is not None and acting is me else {},
+            events=[*mine, *not_mine],
+            people=[each.id for each in (me or bob, bob, stranger)],
+            members=[each.id for each in (*members, stranger)],
+            tokens=[each["refreshToken"] for each in opened],
+            keys=[key for each in (me or owner, stranger) for key in await _keys(each)],
+        ),
+        me.id if me is not None else None,
+        # A key may not touch what is its owner's either.
+        [each.id for each in others if each is not me or acting is not me],
+        mine,
+        not_mine,
+    )
+
+
+async def _who_calls(caller: Role | Scope, owner: Person, events: Sequence[int]) -> Person | None:
+    """Return a person of this role, or whose key it will be."""
+    if caller is Role.NOBODY:
+        return None
+    if isinstance(caller, Scope) or caller is Role.OWNER:
+        return owner
+    me = await owner.register()
+    if caller in {Role.MANAGER, Role.STAFF}:
+        for event in events:
+            await owner.appoint(event, me, caller)
+    return me
+
+
+async def _leaving(client: httpx.AsyncClient, caller: Role | Scope) -> dict[str, dict[str, str]]:
+    """Return, for what ends the caller's session, the headers of somebody who may lose it."""
+    tokens = Tokens(SECRET, 3600)
+    headers = {}
+    for action in LEAVING:
+        account = {"username": f"{action}-as-{caller}", "password": ADA["password"]}
+        made = await client.post("/api/users/register", json=account)
+        token = tokens.issue(UUID(made.json()["id"]), uuid4())
+        headers[action.value] = {"Authorization": f"Bearer {token}"}
+    return headers
+
+
+async def _keys(person: Person) -> list[str]:
+    """Have the person make some API keys, and return their ids."""
+    for _ in range(10):
+        await person.make_key(Scope.BOOKINGS_READ)
+    return [key["id"] for key in (await person.get("/api/users/me/keys")).json()["items"]]
+
+
+async def _opens(person: Person, path: str) -> bool:
+    return (await person.get(path)).is_success
+
+
+GIVEN = (
+    "WITH given AS (SELECT $1::uuid[] AS people, $2::bigint[] AS events, $3::uuid AS me,"
+    " $4::bigint AS last, $5::text AS caller) "
+)
+# Rows that nobody but who owns them may change, whoever calls.
+ALWAYS = {
+    "accounts": "SELECT id, username, password_hash FROM users, given WHERE id = ANY(people)",
+    "admins": "SELECT user_id FROM admins",
+    "sessions": "SELECT id, user_id, expires_at FROM sessions, given WHERE user_id = ANY(people)",
+    "refresh tokens": "SELECT hash, used_at FROM refresh_tokens"
+    " JOIN sessions ON id = session_id, given WHERE user_id = ANY(people)",
+    "keys": "SELECT id, user_id, name, hash, scopes, expires_at,"
+    " CASE WHEN user_id IS DISTINCT FROM me THEN last_used_at END"
+    " FROM api_keys, given WHERE user_id = ANY(people)",
+    "events": "SELECT id, organiser_id, total_tickets FROM events, given"
+    " WHERE id = ANY(given.events)",
+    "what others own": "SELECT id FROM events, given"
+    " WHERE organiser_id = ANY(people) AND organiser_id IS DISTINCT FROM me",
+    "old records": "SELECT r FROM audit_records AS r, given WHERE seq <= last",
+    "records in another's name": "SELECT r FROM audit_records AS r, given"
+    " WHERE seq > last AND actor = ANY(people) AND actor IS DISTINCT FROM me",
+}
+# Rows that a caller may change at an event if the table says so.
+UNLESS = {
+    Action.RENAME_EVENT: "SELECT id, name FROM events, given WHERE id = ANY(given.events)",
+    # One's own role one may give up, and not exchange.
+    Action.GRANT_ROLE: "SELECT event_id, user_id, role FROM event_roles, given"
+    " WHERE event_id = ANY(given.events) AND (user_id IS DISTINCT FROM me OR role <> caller)",
+    # That a place which was freed goes to who waits is as it should be.
+    Action.BOOK_TICKET: "SELECT id, event_id, user_id, status <> 'cancelled' FROM bookings, given"
+    " WHERE event_id = ANY(given.events) AND user_id = ANY(people)"
+    " AND user_id IS DISTINCT FROM me",
+}
+
+Rows = dict[str, set[str]]
+
+
+async def guarded(connection: asyncpg.Connection, cast: Cast, last: int) -> Rows:
+    """Return the rows that the caller may not change; records up to `last` were there before."""
+
+    async def rows(query: str, events: list[int], me: str | None) -> set[str]:
+        given = (cast.others, events, me, last, str(cast.caller))
+        found = await connection.fetch(GIVEN + query, *given)
+        return {str(tuple(row)) for row in found}
+
+    found = {
+        what: await rows(query, [*cast.mine, *cast.not_mine], cast.me)
+        for what, query in ALWAYS.items()
+    }
+    for action, query in UNLESS.items():
+        # What one may do for oneself is no matter here; a key of another scope may not even that.
+        me = cast.me if cast.books_for_itself else None
+        if not cast.may(action):
+            found[f"{action} at the owner's"] = await rows(query, cast.mine, me)
+        if cast.caller is not Role.ADMIN:
+            found[f"{action} at the stranger's"] = await rows(query, cast.not_mine, me)
+    return found
+
+
+def differences(before: Rows, after: Rows) -> list[str]:
+    """Tell what is not as it was."""
+    return [
+        f"{what}: {sorted(rows ^ after[what])}"
+        for what, rows in before.items()
+        if rows != after[what]
+    ]
+
+
+class Fuzz:
+    """A running service and its database, and what was found so far."""
+
+    def __init__(self, service: Service, database_url: str) -> None:
+        """Find nothing yet."""
+        self._service = service
+        self._url = database_url
+        self.cases = 0
+        self.checks: set[str] = set()
+        self.faults: list[str] = []
+
+    async def prepare(self, caller: Role | Scope) -> tuple[Cast, int, Rows]:
+        """Make whom the caller meets, and note what it may not change."""
+        engine = database.connect(self._url, pool_size=2)
+        try:
+            async with httpx.AsyncClient(base_url=self._service.url) as client:
+                cast = await prepare(client, AccessRepository(engine, AccessList()), caller)
+        finally:
+            await engine.dispose()
+        connection = await asyncpg.connect(self._url)
+        try:
+            last = await connection.fetchval("SELECT max(seq) FROM audit_records")
+            return cast, last, await guarded(connection, cast, last)
+        finally:
+            await connection.close()
+
+    async def compare(self, cast: Cast, last: int, before: Rows) -> list[str]:
+        """Return what has changed that should not have."""
+        connection = await asyncpg.connect(self._url)
+        try:
+            return differences(before, await guarded(connection, cast, last))
+        finally:
+            await connection.close()
+
+    async def audit(self) -> list[str]:
+        """Recount the books."""
+        engine = database.connect(self._url, pool_size=2)
+        try:
+            audit = await BooksRepository(engine).audit()
+        finally:
+            await engine.dispose()
+        print(f"books: {audit.events} events, {audit.bookings} bookings")
+        return [f"books: {each.document()}" for each in audit.differences]
+
+    def run(self, caller: Role | Scope, examples: int, scenarios: int) -> None:
+        """Call everything as this caller."""
+        started = time.monotonic()
+        cast, last, before = asyncio.run(self.prepare(caller))
+        document = httpx.get(f"{self._service.url}/openapi.json").json()
+        config = cast.world.configuration(document, examples=examples, scenarios=scenarios)
+        findings = run(
+            schemathesis.openapi.from_url(f"{self._service.url}/openapi.json", config=config),
+            *PHASES,
+        )
+        faults = [
+            *findings.faults,
+            *(f"{each} was done by who may not" for each in findings.successes - cast.allowed),
+            *(f"{each} was never done" for each in cast.expected - findings.successes),
+            *asyncio.run(self.compare(cast, last, before)),
+        ]
+        self.cases += findings.cases
+        self.checks |= findings.checks
+        self.faults += [f"as {caller}: {fault}" for fault in faults]
+        seconds = time.monotonic() - started
+        print(f"{caller:15} {findings.cases:6,} cases {seconds:5.0f} s  {len(faults)} faults")
+        sys.stdout.flush()
+
+
+def read_log(folder: Path) -> tuple[Counter[int], float, list[str]]:
+    """Return the answers by status, the milliseconds of the slowest, and what was wrong."""
+    statuses: Counter[int] = Counter()
+    slowest = 0.0
+    faults = []
+    with (folder / "logs" / "combined.log").open() as lines:
+        for line in lines:
+            entry = json.loads(line)
+            if entry["event"] == "request.completed":
+                statuses[entry["status"]] += 1
+                slowest = max(slowest, entry["durationMs"])
+                # 503 is documented at each route, and Schemathesis looks that up.
+                if entry["durationMs"] > SLOW or entry["status"] in {500, 501, 502, 504}:
+                    faults.append(line)
+            elif entry["level"] in {"error", "critical"}:
+                faults.append(line)
+    return statuses, slowest, faults
+
+
+@contextmanager
+def fuzzed() -> Iterator[tuple[Fuzz, Path]]:
+    """Serve with two workers and a PostgreSQL of our own, in a folder that goes away."""
+    with (
+        folder_open_to_all() as data,
+        postgres.embedded(data, max_connections="200") as running,
+        tempfile.TemporaryDirectory(prefix="ticketing-fuzz-") as folder,
+    ):
+        database.upgrade(running.url)
+        with serving(
+            Path(folder),
+            "--workers",
+            "2",
+            TICKETING_DATABASE_URL=running.url,
+            TICKETING_JWT_SECRET=SECRET,
+        ) as service:
+            yield Fuzz(service, running.url), Path(folder)
+
+
+def main() -> None:
+    """Call everything as everybody, and tell what was found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--examples", type=int, default=EXAMPLES, help="of each operation")
+    parser.add_argument("--scenarios", type=int, default=SCENARIOS, help="of calls in sequence")
+    callers = [*ROLES, *Scope]
+    parser.add_argument("--as", dest="callers", nargs="+", choices=callers, default=callers)
+    given = parser.parse_args()
+    for name in [name for name in os.environ if name.startswith("TICKETING_")]:
+        del os.environ[name]
+    started = time.monotonic()
+    with fuzzed() as (fuzz, folder):
+        for caller in callers:
+            if caller in given.callers:
+                fuzz.run(caller, given.examples, given.scenarios)
+        fuzz.faults += asyncio.run(fuzz.audit())
+        statuses, slowest, faults = read_log(folder)
+    fuzz.faults += faults
+    load_all_checks()
+    if unchecked := set(CHECKS.get_all_names()) - fuzz.checks:
+        fuzz.faults.append(f"nothing was checked by {sorted(unchecked)}")
+    if fuzz.cases < ENOUGH:
+        fuzz.faults.append(f"{fuzz.cases} cases are too few: {ENOUGH} must be tried")
+    for fault in fuzz.faults:
+        print(fault)
+    print(
+        f"{fuzz.cases:,} cases in {time.monotonic() - started:.0f} s,"
+        f" {statuses.total():,} answers {dict(sorted(statuses.items()))},"
+        f" the slowest in {slowest:.0f} ms, {len(fuzz.faults)} faults"
+    )
+    sys.exit(1 if fuzz.faults else 0)
+
+
+if __name__ == "__main__":
+    main()

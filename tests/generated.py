@@ -1,0 +1,134 @@
+"""What Schemathesis is told of the service, so that what it makes up is about what exists."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events, from_schema
+from schemathesis.specs.openapi.schemas import OpenApiSchema
+
+SEED = 20261101
+PHASES = ("examples", "coverage", "fuzzing", "stateful")
+
+# What no schema says: which passwords are common, and what time it is.
+UNTOLD = {"register", "changePassword", "makeKey"}
+KEYED = "idempotency-key"
+ACCEPTED = ["2xx", "401", "403", "404", "409", "422"]
+
+
+@dataclass(frozen=True)
+class World:
+    """Who calls, and names of what is there."""
+
+    headers: Mapping[str, str]
+    leaving: Mapping[str, Mapping[str, str]]
+    """The headers of others for operations that end the session of who calls them."""
+    events: Sequence[int]
+    people: Sequence[str]
+    members: Sequence[str]
+    tokens: Sequence[str]
+    """Refresh tokens."""
+    keys: Sequence[str]
+    """Ids of API keys."""
+
+    def configuration(
+        self, document: Mapping[str, Any], *, examples: int, scenarios: int
+    ) -> SchemathesisConfig:
+        """Have `examples` of each operation, and sequences of calls.
+
+        Names out of the blue name nothing: half of them name what exists.
+        """
+        known = {
+            "events": self.events,
+            "people": self.people,
+            "members": self.members,
+            "tokens": self.tokens,
+            "keys": self.keys,
+            "intentions": [f"intention-{number}" for number in range(1_000)],
+        }
+        named = {
+            "path.eventId": "events",
+            "body.eventId": "events",
+            "body.userId": "people",
+            "body.refreshToken": "tokens",
+            "path.userId": "members",
+            "path.keyId": "keys",
+        }
+        parameters = {name: {"dictionary": of, "probability": 0.5} for name, of in named.items()}
+        parameters["header.idempotency-key"] = {"dictionary": "intentions", "probability": 0.9}
+        return SchemathesisConfig.from_dict(
+            {
+                "seed": SEED,
+                "headers": dict(self.headers),
+                "continue-on-failure": True,
+                "dictionaries": {name: {"values": list(of)} for name, of in known.items()},
+                "parameters": parameters,
+                "operations": [
+                    *(
+                        {"include-operation-id": operation, "headers": dict(headers)}
+                        for operation, headers in self.leaving.items()
+                    ),
+                    {
+                        "include-operation-id": sorted(UNTOLD | _keyed(document)),
+                        "checks": {"positive_data_acceptance": {"expected-statuses": ACCEPTED}},
+                    },
+                ],
+                "generation": {
+                    "deterministic": True,
+                    "max-examples": examples,
+                    "database": "none",
+                },
+                "phases": {"stateful": {"generation": {"max-examples": scenarios}}},
+            }
+        )
+
+
+def _keyed(document: Mapping[str, Any]) -> set[str]:
+    """Return the operations that a key may stand in the way of, which stood for another before."""
+    return {
+        operation["operationId"]
+        for item in document["paths"].values()
+        for operation in item.values()
+        if any(each["name"].lower() == KEYED for each in operation.get("parameters", ()))
+    }
+
+
+@dataclass
+class Findings:
+    """What a run called, what it checked, and what was wrong."""
+
+    cases: int = 0
+    """That were answered."""
+    successes: set[str] = field(default_factory=set)
+    checks: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
+
+
+def run(document: OpenApiSchema, *phases: str) -> Findings:
+    """Send what Schemathesis makes of the document in these phases, with every check on."""
+    for name in PHASES:
+        document.config.phases.get_by_name(name=name).enabled = name in phases
+    findings = Findings()
+    for event in from_schema(document).execute():
+        if isinstance(event, events.NonFatalError):
+            findings.faults.append(f"{event.label}: {event.value!r}")
+        if isinstance(event, events.ScenarioFinished):
+            _collect(findings, event)
+    return findings
+
+
+def _collect(findings: Findings, event: events.ScenarioFinished) -> None:
+    recorder = event.recorder
+    for case_id, node in recorder.cases.items():
+        response = recorder.find_response(case_id=case_id)
+        if response is None:
+            continue
+        findings.cases += 1
+        if response.status_code < 300:
+            findings.successes.add(str(node.value.operation.definition.raw["operationId"]))
+    for check in (check for checks in recorder.checks.values() for check in checks):
+        findings.checks.add(check.name)
+        if check.failure_info is not None:
+            failed = check.failure_info
+            findings.faults.append(f"{check.name}: {failed.failure!r}\n{failed.code_sample}")
