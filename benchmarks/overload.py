@@ -143,7 +143,9 @@ class Phase:
         return self.told >= FOLLOWS * self.sent and self.p99 <= SWIFT
 
 
-class _Generator:
+class Generator:
+    """Sends bookings at their times, whatever becomes of those before."""
+
     def __init__(self, port: int, pid: int, first_event: int, people: Path) -> None:
         self._port = port
         self._pid = pid
@@ -306,7 +308,7 @@ async def _generate(
     port: int, pid: int, first_event: int, people: Path, seconds: float
 ) -> list[Phase]:
     gc.disable()
-    generator = _Generator(port, pid, first_event, people)
+    generator = Generator(port, pid, first_event, people)
     await generator.gather()
     await generator.offer(500, 2)
     phases = []
