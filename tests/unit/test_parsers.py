@@ -1,0 +1,161 @@
+"""What reads headers and cursors takes what it should, and breaks at nothing."""
+
+import asyncio
+from contextlib import suppress
+from ipaddress import IPv4Network, ip_address
+from string import printable
+from types import SimpleNamespace
+from uuid import UUID
+
+from fastapi import FastAPI, Request
+from hypothesis import example, given
+from hypothesis.strategies import binary, from_regex, integers, one_of, sampled_from, text
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from ticketing import proxies
+from ticketing.admission import shed
+from ticketing.errors import InvalidCursor, InvalidIdempotencyKey, NotAuthenticated
+from ticketing.idempotency import Answer, intent
+from ticketing.permissions import Action
+from ticketing.proxies import TrustedProxies
+from ticketing.repositories.keys import KeyRepository
+from ticketing.routers.dependencies import Bearer, decode_cursor, encode_cursor
+from ticketing.routers.direct import _is_json
+from ticketing.security import AccessList, Tokens, new_api_key
+from ticketing.telemetry import _given_request_id
+
+SECRET = "0123456789abcdef0123456789abcdef"
+ADA, PHONE = UUID(int=1), UUID(int=2)
+VISIBLE = {chr(code) for code in range(0x21, 0x7F)}
+
+# As a server hands them on: bytes, of which each is a character.
+fields = binary(max_size=300).map(lambda raw: raw.decode("latin-1"))
+
+
+@given(one_of(text(), text("0123456789abcdef", max_size=20), from_regex(r"[0-9a-f]{14,16}\s?")))
+@example("1\n")
+@example("\u0661")
+@example("f" * 16)
+def test_whatever_is_sent_as_a_cursor_is_a_number_or_refused(cursor: str) -> None:
+    with suppress(InvalidCursor):
+        key = decode_cursor(cursor)
+        assert key is not None
+        assert 0 < key < 2**63
+        assert encode_cursor(key) == cursor
+
+
+@given(integers(1, 2**60 - 1))
+def test_a_cursor_that_was_given_out_is_taken(key: int) -> None:
+    assert decode_cursor(encode_cursor(key)) == key
+
+
+def caller_of(authorization: str) -> UUID:
+    app = FastAPI()
+    # Nobody listens there: no credential that is none may be worth a question to the database.
+    engine = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
+    app.state.parts = SimpleNamespace(
+        tokens=Tokens(SECRET, 900), keys=KeyRepository(engine, AccessList()), rates=None
+    )
+    request = Request({"type": "http", "app": app, "headers": []})
+    return asyncio.run(Bearer(Action.GET_ME).caller(request, authorization)).id
+
+
+GOOD = Tokens(SECRET, 900).issue(ADA, PHONE)
+
+
+@given(
+    one_of(
+        fields,
+        text(),
+        fields.map("Bearer ".__add__),
+        fields.map(f"Bearer {GOOD}".__add__),
+        fields.map(lambda more: f"Bearer {more}{GOOD}"),
+        fields.map("bearer tkt_".__add__),
+        sampled_from([GOOD, f"Basic {GOOD}", f"Bearer  Bearer {GOOD}", new_api_key()]),
+    )
+)
+def test_whatever_is_sent_as_a_credential_is_answered_401(authorization: str) -> None:
+    scheme, _, credential = authorization.partition(" ")
+    # Blanks around it are the header's; the last character of base64 has bits that say nothing.
+    is_good = credential.strip()[:-1] == GOOD[:-1] and len(credential.strip()) == len(GOOD)
+    try:
+        assert caller_of(authorization) == ADA
+        assert scheme.lower() == "bearer"
+        assert is_good
+    except NotAuthenticated:
+        assert scheme.lower() != "bearer" or credential.strip() != GOOD
+
+
+class Asked(BaseModel):
+    pass
+
+
+def key_of(header: str) -> str | None:
+    found = intent(ADA, header, Asked(), lambda _: Answer(200, b""))
+    return found.key if found is not None else None
+
+
+@given(one_of(fields, text(), text(printable, max_size=300)))
+@example('"')
+@example('""')
+@example('"a')
+@example("a" * 256)
+@example("a\n")
+def test_whatever_is_sent_as_a_key_of_an_intention_is_one_or_refused(header: str) -> None:
+    with suppress(InvalidIdempotencyKey):
+        key = key_of(header)
+        assert key is not None
+        assert 1 <= len(key) <= 255
+        assert set(key) <= VISIBLE
+        assert header in {key, f'"{key}"'}
+
+
+async def _nothing(*_: object) -> None:
+    """Serve nobody."""
+
+
+TRUSTED = TrustedProxies(_nothing, [IPv4Network("10.0.0.0/8")])
+hops = one_of(fields, sampled_from(["10.0.0.1", "10.1.1.1:80", "192.0.2.1", "[2001:db8::1]:5"]))
+
+
+@given(sampled_from(["192.0.2.7", "10.0.0.9"]), fields, hops)
+def test_whatever_is_forwarded_the_client_is_an_address_and_no_strangers_word(
+    peer: str, claimed: str, last: str
+) -> None:
+    found = TRUSTED._find(peer, f"{claimed},{last}".encode("latin-1"))
+    assert ip_address(found)
+    if peer == "192.0.2.7":
+        assert found == peer
+    nearest = proxies._address(last.rpartition(",")[2].strip())
+    if peer != "192.0.2.7" and nearest is None:
+        assert found == peer
+    if peer != "192.0.2.7" and nearest is not None and nearest not in IPv4Network("10.0.0.0/8"):
+        assert found == str(nearest)
+
+
+@given(binary(max_size=100))
+def test_whatever_is_sent_as_a_requests_id_is_sane_or_replaced(value: bytes) -> None:
+    found = _given_request_id({"headers": [(b"x-request-id", value)]})
+    if found is not None:
+        assert found.encode() == value
+        assert 1 <= len(found) <= 64
+        assert set(found) <= VISIBLE - set("\"'<>;")
+
+
+@given(one_of(binary(max_size=60), binary(max_size=5).map(b"application/json".__add__)))
+def test_whatever_is_sent_as_a_type_is_json_or_not(kind: bytes) -> None:
+    if _is_json(kind):
+        assert kind.partition(b";")[0].strip().lower().startswith(b"application/")
+        assert b"json" in kind.lower()
+
+
+START = b"POST /api/events/book HTTP/1.1\r\n"
+
+
+@given(
+    one_of(binary(), binary().map(START.__add__), binary().map(lambda b: START + b + b"\r\n\r\n{}"))
+)
+def test_whatever_arrives_while_it_is_busy_breaks_nothing(data: bytes) -> None:
+    answer = shed(data, [])
+    assert answer is None or answer.startswith(b"HTTP/1.1 503 ")
