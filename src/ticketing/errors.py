@@ -156,7 +156,7 @@ class PasswordTooCommon(Invalid):
     """The password is among the first that anybody would try."""
 
     status, code = 422, "password_too_common"
-    detail = "This password is among the commonest, or is little more than the username."
+    detail = "This password is among the commonest, or little more than the username or our name."
 
 
 class InvalidIdempotencyKey(Invalid):

@@ -35,6 +35,8 @@ REVOKED_FOR: Final = MAX_TOKEN_LIFETIME + 60
 """Seconds after which nothing of what was revoked can be remembered anywhere."""
 
 MIN_PASSWORD: Final = 8
+CONTEXT: Final = ("ticketing",)
+"""Words that come to mind here first, beside the username."""
 MAX_WAITING: Final = 25
 """Passwords that may wait for each thread: some seconds of work. The next is refused at once."""
 COMMON_PASSWORDS: Final = files("ticketing") / "wordlists" / "common-passwords.txt.gz"
@@ -73,13 +75,15 @@ class Passwords:
         self._common = frozenset(gzip.decompress(COMMON_PASSWORDS.read_bytes()).decode().split())
 
     def require_uncommon(self, password: str, username: str) -> None:
-        """Raise PasswordTooCommon if it is among the commonest, or is so but for the username.
+        """Raise PasswordTooCommon if it is among the commonest, or is so but for words of here.
 
-        NIST SP 800-63B, section 5.1.1.2. Without the username in it, a password must still be
-        long enough, and not be one of the commonest.
+        NIST SP 800-63B, section 5.1.1.2. Without the username and the service's name in it, a
+        password must still be long enough, and not be one of the commonest.
         """
         folded = _normal(password).casefold()
-        rest = folded.replace(username.casefold(), "")
+        rest = folded
+        for word in (username.casefold(), *CONTEXT):
+            rest = rest.replace(word, "")
         is_name = rest != folded and len(rest) < MIN_PASSWORD
         if is_name or folded in self._common or rest in self._common:
             raise PasswordTooCommon

@@ -87,7 +87,8 @@ class UserOut(Out):
 async def register(body: Register, request: Request) -> UserOut:
     """Make an account. Names that differ only in case are the same name.
 
-    The commonest passwords are refused, and those that are little more than the username.
+    The commonest passwords are refused, and those that are little more than the username or the
+    name of the service.
     """
     have = parts(request)
     have.passwords.require_uncommon(body.password, body.username)
