@@ -4,23 +4,39 @@ import argparse
 import asyncio
 import random
 import sys
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from chaos import faults, report
 from chaos.client import Response
 from chaos.history import save
-from chaos.rig import Rig, rig
-from chaos.rounds import Round, play
+from chaos.network import Network
+from chaos.rig import Kind, Rig, rig
+from chaos.rounds import DUE, REPLAYED, Round, play
+from chaos.versions import earlier
 
 RESULTS: Final = Path(__file__).parent / "results"
 PEOPLE: Final = 24
 EMBEDDED: Final = 0.6
 """The share, of rounds that can, with a database of the service's own."""
+KEYED: Final = 0.5
+"""The share of rounds whose people send Idempotency-Key, and retry by it."""
 
 
-def plan(chance: random.Random, names: Sequence[str], rounds: int) -> list[tuple[bool, list[str]]]:
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a round is to be."""
+
+    number: int
+    faults: list[str]
+    kind: Kind
+    keyed: bool
+
+
+def plan(chance: random.Random, names: Sequence[str], rounds: int) -> list[Planned]:
     """Choose the faults of each round, each at least as often as chance leaves to others."""
     made = []
     for number in range(rounds):
@@ -29,8 +45,11 @@ def plan(chance: random.Random, names: Sequence[str], rounds: int) -> list[tuple
         others = [name for name in names if name != first]
         more = chance.choices((0, 1, 2), (4, 3, 2))[0]
         chosen = [first, *chance.sample(others, min(more, len(others)))]
-        embedded = chance.random() < EMBEDDED and not faults.NEED_PROXY & set(chosen)
-        made.append((embedded, chosen))
+        can_be_embedded = not faults.NEED_PROXY & set(chosen)
+        kind: Kind = "embedded" if chance.random() < EMBEDDED and can_be_embedded else "proxied"
+        if faults.NEED_EARLIER & set(chosen):
+            kind = "earlier"
+        made.append(Planned(number + 1, chosen, kind, keyed=chance.random() < KEYED))
     return made
 
 
@@ -41,51 +60,61 @@ async def run(  # noqa: PLR0913 - by name
     seconds: float,
     freeze: float,
     seed: str,
-    keys: bool,
     forgetful: bool,
     results: Path,
     played: list[Round],
+    due: float = DUE,
+    network: Network | None = None,
 ) -> None:
     """Play the rounds, add each to `played`, and save the histories of those that fail."""
     chance = random.Random(seed)
-    planned = plan(chance, names, rounds)
+    lacking = {name: why for name in names if (why := faults.impossible(name))}
+    for name, why in lacking.items():
+        report.say(f"skipped: {name}: {why}")
+    if faults.NEED_EARLIER & set(names) and (version := earlier()) is not None:
+        report.say(f"the version before: {version.told()}")
+    planned = plan(chance, [name for name in names if name not in lacking], rounds)
     if forgetful:  # Only the harness's own database can be.
-        planned = [(False, chosen) for _, chosen in planned]
-    for embedded in (True, False):
-        chosen = [faults_ for is_embedded, faults_ in planned if is_embedded == embedded]
-        if not chosen:
-            continue
-        async with rig(embedded=embedded, forgetful=forgetful, chance=chance) as ready:
+        planned = [replace(each, kind="proxied") for each in planned if each.kind != "earlier"]
+    # One rig for all rounds that can share one.
+    left = deque(sorted(planned, key=lambda each: each.kind))
+    while left:
+        kind = left[0].kind
+        async with rig(kind, forgetful=forgetful, chance=chance, network=network) as ready:
             people = await ready.register([f"person-{n}" for n in range(PEOPLE)])
-            keyed = keys and await _knows_keys(ready, people[0].token)
-            if keys and not keyed:
-                report.say("keys: the service does not know Idempotency-Key, so none is sent")
-            lacking = {name: faults.missing(name, ready) for name in names}
-            for name, why in lacking.items():
-                if why:
-                    report.say(f"skipped: {name}: {why}")
-            for each in chosen:
-                possible = [name for name in each if not lacking[name]]
-                if not possible:
-                    continue
-                number = len(played) + 1
-                one = await play(
-                    ready,
-                    people,
-                    number=number,
-                    seed=f"{seed}-{number}",
-                    faults=possible,
-                    seconds=seconds,
-                    freeze=freeze,
-                    keyed=keyed,
+            knows_keys = await _knows_keys(ready, people[0].token)
+            while left and left[0].kind == kind:
+                each = left.popleft()
+                one = Round(
+                    number=each.number,
+                    seed=f"{seed}-{each.number}",
+                    faults=_possible(each, ready),
+                    kind=kind,
+                    keyed=each.keyed and knows_keys,
                 )
+                if not one.faults:
+                    continue
                 played.append(one)
-                report.say(one.line())
-                if one.wrong:
-                    path = results / f"failed-{one.seed}.json"
-                    more = {"seed": one.seed, "faults": one.faults, "wrong": one.wrong}
-                    save(path, one.operations, one.books, **more)
-                    report.say(f"      its history: {path}")
+                is_well = await play(ready, people, one, seconds=seconds, freeze=freeze, due=due)
+                _tell(one, results)
+                if not is_well or kind == "earlier":  # The next has a rig of its own.
+                    break
+
+
+def _possible(each: Planned, ready: Rig) -> list[str]:
+    lacking = {name: why for name in each.faults if (why := faults.missing(name, ready))}
+    for name, why in lacking.items():
+        report.say(f"skipped in round {each.number}: {name}: {why}")
+    return [name for name in each.faults if name not in lacking]
+
+
+def _tell(one: Round, results: Path) -> None:
+    report.say(one.line())
+    if one.wrong:
+        path = results / f"failed-{one.seed}.json"
+        more = {"seed": one.seed, "faults": one.faults, "wrong": one.wrong}
+        save(path, one.operations, one.books, **more)
+        report.say(f"      its history: {path}")
 
 
 async def _knows_keys(ready: Rig, token: str) -> bool:
@@ -98,7 +127,21 @@ async def _knows_keys(ready: Rig, token: str) -> bool:
         )
 
     await ask()
-    return "idempotency-replayed" in (await ask()).headers
+    return REPLAYED in (await ask()).headers
+
+
+def _network() -> Network | None:
+    """Move to a network of the harness's own, if there can be one."""
+    try:
+        network = Network()
+    except OSError as error:
+        report.say(f"network: can't be spoilt here: {error}")
+        return None
+    if not network.has_netem:
+        report.say(
+            f"network: no netem ({network.lacks}): iptables drops packets, the proxy is late"
+        )
+    return network
 
 
 def main() -> None:
@@ -109,7 +152,6 @@ def main() -> None:
     parser.add_argument("--freeze", type=float, default=10.0, help="how long a database is frozen")
     parser.add_argument("--faults", default=",".join(faults.FAULTS), help="some of the default's")
     parser.add_argument("--seed", default=str(random.SystemRandom().randrange(10**6)))
-    parser.add_argument("--keys", action="store_true", help="send Idempotency-Key, and retry by it")
     parser.add_argument(
         "--forgetful",
         action="store_true",
@@ -120,6 +162,7 @@ def main() -> None:
     names = given.faults.split(",")
     if unknown := [name for name in names if name not in faults.FAULTS]:
         parser.error(f"no such fault: {', '.join(unknown)}")
+    network = _network() if "network" in names else None
     played: list[Round] = []
     try:
         asyncio.run(
@@ -129,10 +172,10 @@ def main() -> None:
                 seconds=given.seconds,
                 freeze=given.freeze,
                 seed=given.seed,
-                keys=given.keys,
                 forgetful=given.forgetful,
                 results=given.results,
                 played=played,
+                network=network,
             )
         )
     finally:

@@ -5,6 +5,8 @@ A library's client would repeat what was not answered, and hide just what is to 
 
 import asyncio
 import json
+import random
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -35,9 +37,9 @@ class Response:
 class Client:
     """Somebody with a connection to a service."""
 
-    def __init__(self, port: int, *, patience: float) -> None:
-        """Wait for an answer for `patience` seconds."""
-        self._port = port
+    def __init__(self, ports: Sequence[int], *, patience: float) -> None:
+        """Connect to any of `ports`, as they are then; wait `patience` seconds for an answer."""
+        self._ports = ports
         self._patience = patience
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -60,7 +62,8 @@ class Client:
         try:
             async with asyncio.timeout(self._patience if leave_after is None else leave_after):
                 if self._writer is None:
-                    opened = await asyncio.open_connection("127.0.0.1", self._port)
+                    port = random.choice(self._ports)
+                    opened = await asyncio.open_connection("127.0.0.1", port)
                     self._reader, self._writer = opened
                 sent = True
                 self._writer.write(_request(method, path, body, token, key))

@@ -6,10 +6,11 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from chaos.rig import DATABASE_ERRORS, FAKETIME, Rig, until
+from chaos.rig import DATABASE_ERRORS, FAKETIME, PATIENCE, Rig, Service, until
+from chaos.versions import earlier
 
 HOUR: Final = 3600
 FULL: Final = 3.0
@@ -26,6 +27,8 @@ class Stage:
     """Seconds for which a frozen database stays so."""
     rudeness: float = 0.0
     """How likely a client hangs up before it is answered."""
+    wrong: list[str] = field(default_factory=list)
+    """What must not be, whatever the clients saw."""
 
 
 async def _until_served(stage: Stage) -> None:
@@ -115,6 +118,24 @@ async def slow(stage: Stage) -> None:
         proxy.latency = proxy.stalls = 0.0
 
 
+async def network(stage: Stage) -> None:
+    """Have the network lose packets of everybody, and be slow."""
+    spoilt = stage.rig.network
+    if spoilt is None:
+        return
+    delay = stage.chance.uniform(0.001, 0.02)
+    spoilt.spoil(delay=delay, loss=stage.chance.uniform(0.01, 0.06))
+    proxy = stage.rig.proxy if not spoilt.has_netem else None
+    if proxy is not None:
+        proxy.latency = delay
+    try:
+        await asyncio.sleep(stage.chance.uniform(1.0, 2.5))
+    finally:
+        spoilt.mend()
+        if proxy is not None:
+            proxy.latency = 0.0
+
+
 async def rude(stage: Stage) -> None:
     """Have clients hang up before they are answered, and come again."""
     stage.rudeness = 0.3
@@ -164,17 +185,55 @@ async def disk(stage: Stage) -> None:
 
 async def rolling(stage: Stage) -> None:
     """Have the workers replaced one by one."""
-    before = set(stage.rig.workers)
-    stage.rig.harm([stage.rig.service.pid], signal.SIGHUP)
+    service = stage.rig.services[-1]
+    before = set(service.workers)
+    stage.rig.harm([service.process.pid], signal.SIGHUP)
 
     async def replaced() -> bool:
-        now = set(stage.rig.workers)
+        now = set(service.workers)
         return len(now) == len(before) and not now & before
 
     # Where a worker is killed meanwhile, the restart may be given up: that is no failure.
     with suppress(TimeoutError):
         async with asyncio.timeout(20):
             await until(replaced)
+
+
+async def upgrade(stage: Stage) -> None:
+    """Migrate under load, run this version beside the one before, and have that one leave."""
+    rig = stage.rig
+    before = rig.services[0]
+    complaint = "nothing was tried"
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            # What else goes wrong meanwhile may cut it off: then it is run again.
+            while complaint := await rig.migrate():  # noqa: ASYNC110 - nothing tells when
+                await asyncio.sleep(0.2)
+    if complaint:
+        stage.wrong.append(f"the database could not be migrated: {complaint}")
+        return
+    new = await _beside(rig)
+    rig.ports.append(new.port)
+    await asyncio.sleep(stage.chance.uniform(1.0, 2.5))
+    # As a load balancer does, before it is stopped.
+    rig.ports.remove(before.port)
+    status = await rig.stop(before, signal.SIGTERM)
+    if status != 0:
+        stage.wrong.append(f"the version before, told to stop, ended with status {status}")
+
+
+async def _beside(rig: Rig) -> Service:
+    """Start this version, as often as it takes."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(RuntimeError):
+                service = await asyncio.to_thread(rig.start)
+                while service.process.poll() is None:
+                    if await rig.is_ready(service):
+                        return service
+                    await asyncio.sleep(0.05)
+                rig.services.remove(service)
+            await asyncio.sleep(0.2)
 
 
 FAULTS: Final[Mapping[str, Callable[[Stage], Awaitable[None]]]] = {
@@ -186,18 +245,34 @@ FAULTS: Final[Mapping[str, Callable[[Stage], Awaitable[None]]]] = {
     "freeze": freeze,
     "cut": cut,
     "slow": slow,
+    "network": network,
     "rude": rude,
     "clock": clock,
     "disk": disk,
     "rolling": rolling,
+    "upgrade": upgrade,
 }
 
 NEED_PROXY: Final = {"cut", "slow", "clock", "disk"}
 """Those that need a database of the harness's own."""
+NEED_EARLIER: Final = {"upgrade"}
+"""Those that need the version before this one."""
+
+ORDERLY: Final = {"rolling", "upgrade"}
+"""Those in which no request fails, where nothing else goes wrong."""
+
+
+def impossible(name: str) -> str:
+    """Say what a fault lacks on this machine, whatever the rig; nothing if it can be."""
+    if name in NEED_EARLIER and earlier() is None:
+        return "the history of the repository has no version with an earlier database"
+    return ""
 
 
 def missing(name: str, rig: Rig) -> str:
     """Say what a fault lacks here; nothing if it can be."""
+    if name == "network" and rig.network is None:
+        return "the harness has no network of its own"
     if name == "clock" and rig.clock is None:
         return (
             "libfaketime is not installed" if FAKETIME is None else "needs the harness's database"

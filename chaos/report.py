@@ -1,6 +1,7 @@
 """What is said of the rounds: a line each while they go on, a table at the end."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -49,13 +50,18 @@ def table(rounds: Sequence[Round]) -> list[str]:
 def write(path: Path, rounds: Sequence[Round], *, seed: str) -> None:
     """Write the table and the sums to a file."""
     failed = [each for each in rounds if each.wrong]
-    embedded = sum(each.embedded for each in rounds)
+    kinds = Counter(each.kind for each in rounds)
+    loads = [each.load for each in rounds] or [0.0]
     summary = (
-        f"{len(rounds)} rounds (seed {seed}; {embedded} on the embedded database, the others on one"
-        f" behind the harness's proxy), {sum(len(r.operations) for r in rounds):,} operations,"
+        f"{len(rounds)} rounds (seed {seed}; {kinds['embedded']} on the embedded database,"
+        f" {kinds['proxied']} on one behind the harness's proxy, {kinds['earlier']} the same with"
+        f" the version before), {sum(len(r.operations) for r in rounds):,} operations,"
         f" {sum(r.unknown for r in rounds):,} of them of unknown outcome,"
         f" {sum(r.sightings for r in rounds):,} looks at the rows while all went on,"
-        f" {sum(r.keyed for r in rounds)} rounds with `Idempotency-Key`. Failed: {len(failed)}."
+        f" {sum(r.keyed for r in rounds)} rounds with `Idempotency-Key`, in which"
+        f" {sum(r.replays for r in rounds):,} intentions were sent again long after their answer."
+        f" The machine's load was {median(loads):.1f} (median) to {max(loads):.1f}."
+        f" Failed: {len(failed)}."
     )
     lines = [
         "# Faults under load",

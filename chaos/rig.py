@@ -9,18 +9,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import asyncpg
 from chaos import processes
 from chaos.client import Client, NotSent, Response, Unanswered
+from chaos.network import Network
 from chaos.proxy import Proxy
+from chaos.versions import earlier
 
 from ticketing import database, postgres
+from ticketing.settings import PREFIX
 
 LISTENING: Final = "  listening  "
 PATIENCE: Final = 60.0
@@ -50,13 +53,38 @@ class Person:
     token: str = ""
 
 
+Kind = Literal["embedded", "proxied", "earlier"]
+"""With a database of the service's own; with one of the harness's behind a proxy; the same, and at
+first with the version of the service before this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that was started, with the processes that it starts."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    @property
+    def workers(self) -> list[int]:
+        """The ids of its server processes."""
+        found = processes.children(self.process.pid).items()
+        return [pid for pid, command in found if "spawn_main" in command]
+
+
 @dataclass
 class Rig:
     """A running service: its own database embedded, or one of the harness behind a proxy."""
 
     folder: Path
-    port: int
-    service: subprocess.Popen[str]
+    environment: Mapping[str, str]
+    started: ExitStack
+    """Where what is started is ended."""
+    services: list[Service]
+    """Those that run; more than one while one takes another's place."""
+    ports: list[int]
+    """Where clients are sent."""
+    network: Network | None
     cluster: Path
     sockets: Path
     database: postgres.Embedded | None
@@ -66,7 +94,6 @@ class Rig:
     """Tells the service by how much its clock is wrong."""
     disk: Path | None
     """A file system of the database's own."""
-    _hands_off: int = field(default=0)
 
     @property
     def is_embedded(self) -> bool:
@@ -80,9 +107,8 @@ class Rig:
 
     @property
     def workers(self) -> list[int]:
-        """The ids of the service's server processes."""
-        found = processes.children(self.service.pid).items()
-        return [pid for pid, command in found if "spawn_main" in command]
+        """The ids of the server processes of all services."""
+        return [pid for service in self.services for pid in service.workers]
 
     @property
     def postmaster(self) -> int | None:
@@ -106,7 +132,46 @@ class Rig:
 
     def client(self, patience: float = 15.0) -> Client:
         """Return somebody who can connect."""
-        return Client(self.port, patience=patience)
+        return Client(self.ports, patience=patience)
+
+    def start(self, code: Path | None = None) -> Service:
+        """Start a service, of other code if some is given. Raises RuntimeError."""
+        environment = self.environment if code is None else of_code(code, self.environment)
+        console = self.folder / f"console-{len(list(self.folder.glob('console-*')))}.txt"
+        process = self.started.enter_context(_service(self.folder, environment, console))
+        service = Service(process, _port(process, console))
+        self.services.append(service)
+        return service
+
+    async def stop(self, service: Service, number: signal.Signals) -> int | None:
+        """Tell a service to stop, and return its status, or None if it does not."""
+        self.services.remove(service)
+        service.process.send_signal(number)
+        with suppress(subprocess.TimeoutExpired):
+            return await asyncio.to_thread(service.process.wait, PATIENCE)
+        return None
+
+    async def is_ready(self, service: Service) -> bool:
+        """Whether a service says that it can serve."""
+        client = Client([service.port], patience=5.0)
+        try:
+            return (await client.request("GET", "/readyz")).status == 200  # noqa: PLR2004 - HTTP
+        except (NotSent, Unanswered):
+            return False
+        finally:
+            client.close()
+
+    async def migrate(self) -> str:
+        """Bring the database to the newest revision; return what was wrong, or nothing."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ticketing", "migrate"),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        _, complaint = await process.communicate()
+        return complaint.decode() if process.returncode else ""
 
     async def keep_database_up(self) -> None:
         """Start the harness's own database again whenever it has died."""
@@ -249,7 +314,9 @@ def _folder(*, limited: bool) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def rig(*, embedded: bool, forgetful: bool, chance: random.Random) -> AsyncIterator[Rig]:
+async def rig(
+    kind: Kind, *, forgetful: bool, chance: random.Random, network: Network | None = None
+) -> AsyncIterator[Rig]:
     """Run a service and its database for as long as the context lasts.
 
     One that is `forgetful` acknowledges before it writes, and must be found out.
@@ -257,14 +324,14 @@ async def rig(*, embedded: bool, forgetful: bool, chance: random.Random) -> Asyn
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(limited=False))
         environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("TICKETING_")},
+            **{k: v for k, v in os.environ.items() if not k.startswith(PREFIX)},
             "TICKETING_BCRYPT_ROUNDS": "4",
             "TICKETING_RATE_LIMITS": "off",
             "TICKETING_JWT_SECRET": SECRET,
         }
-        own = proxy = clock = disk = None
+        own = proxy = clock = disk = code = None
         data = folder / "data"
-        if not embedded:
+        if kind != "embedded":
             limited = can_mount()
             where = stack.enter_context(_folder(limited=limited))
             disk = where if limited else None
@@ -276,12 +343,15 @@ async def rig(*, embedded: bool, forgetful: bool, chance: random.Random) -> Asyn
                 )
             )
             data = where / "db"
-            await asyncio.to_thread(database.upgrade, own.url)
             proxy = Proxy(own.sockets / ".s.PGSQL.5432", chance)
             await proxy.start()
             environment["TICKETING_DATABASE_URL"] = (
                 f"postgresql://postgres@127.0.0.1:{proxy.port}/postgres?sslmode=disable"
             )
+            if kind == "earlier":
+                code = await asyncio.to_thread(_older, folder, environment)
+            else:
+                await asyncio.to_thread(database.upgrade, own.url)
             if FAKETIME is not None:
                 clock = folder / "clock"
                 clock.write_text("+0\n")
@@ -291,10 +361,22 @@ async def rig(*, embedded: bool, forgetful: bool, chance: random.Random) -> Asyn
                     "FAKETIME_CACHE_DURATION": "1",
                     "DONT_FAKE_MONOTONIC": "1",
                 }
-        process = stack.enter_context(_service(folder, environment))
-        port = await asyncio.to_thread(_port, process, folder)
         sockets = own.sockets if own is not None else data / "sockets"
-        found = Rig(folder, port, process, data / "postgres", sockets, own, proxy, clock, disk)
+        found = Rig(
+            folder=folder,
+            environment=environment,
+            started=stack,
+            services=[],
+            ports=[],
+            network=network,
+            cluster=data / "postgres",
+            sockets=sockets,
+            database=own,
+            proxy=proxy,
+            clock=clock,
+            disk=disk,
+        )
+        found.ports.append((await asyncio.to_thread(found.start, code)).port)
         keeping = asyncio.create_task(found.keep_database_up())
         try:
             yield found
@@ -302,24 +384,52 @@ async def rig(*, embedded: bool, forgetful: bool, chance: random.Random) -> Asyn
             keeping.cancel()
             with suppress(asyncio.CancelledError):
                 await keeping
-            process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                await asyncio.to_thread(process.wait, PATIENCE)
+            for service in list(found.services):
+                await found.stop(service, signal.SIGINT)
             if proxy is not None:
                 await proxy.close()
 
 
+def _older(folder: Path, environment: Mapping[str, str]) -> Path:
+    """Unpack the version before this one, and have it migrate the database; return its code."""
+    version = earlier()
+    if version is None:
+        raise RuntimeError("the history of the repository has no earlier version")
+    code = version.unpack(folder / "earlier")
+    subprocess.run(
+        [sys.executable, "-m", "ticketing", "migrate"],
+        cwd=folder,
+        env=of_code(code, environment),
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    return code
+
+
+def of_code(code: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which that code is run, with those settings that it knows."""
+    known = (code / "ticketing" / "settings.py").read_text()
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(PREFIX) or name.removeprefix(PREFIX).lower() in known
+    }
+    return {**kept, "PYTHONPATH": str(code)}
+
+
 @contextmanager
-def _service(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def _service(
+    folder: Path, environment: Mapping[str, str], console: Path
+) -> Iterator[subprocess.Popen[str]]:
     with (
-        (folder / "console.txt").open("wb") as console,
+        console.open("wb") as file,
         subprocess.Popen(
             [sys.executable, "-m", "ticketing", "serve", "--port", "0", "--workers", str(WORKERS)],
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=console,
+            stderr=file,
             text=True,
             start_new_session=True,
         ) as process,
@@ -332,8 +442,8 @@ def _service(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.P
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def _port(process: subprocess.Popen[str], folder: Path) -> int:
+def _port(process: subprocess.Popen[str], console: Path) -> int:
     for line in process.stdout or ():
         if line.startswith(LISTENING):
             return int(line.rpartition(":")[2])
-    raise RuntimeError(f"the service did not start: {(folder / 'console.txt').read_text()}")
+    raise RuntimeError(f"the service did not start: {console.read_text()}")

@@ -1,21 +1,23 @@
 """One round: clients book and cancel, things go wrong, and the history is judged."""
 
 import asyncio
+import os
 import random
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from math import inf
+from typing import Any, Final
 from uuid import uuid4
 
 import asyncpg
 from chaos import checker
 from chaos.client import Client, NotSent, Response, Unanswered
-from chaos.faults import FAULTS, Stage
+from chaos.faults import FAULTS, ORDERLY, Stage
 from chaos.history import Books, Operation, Row, Verb
-from chaos.rig import DATABASE_ERRORS, Person, Rig
+from chaos.rig import DATABASE_ERRORS, Kind, Person, Rig
 
 EVENTS: Final = 6
 PAUSE: Final = 0.06
@@ -25,9 +27,16 @@ PATIENCE: Final = 12.0
 AFTER: Final = 0.5
 """Seconds of load after the last fault."""
 STARTS: Final = 0.2
+DUE: Final = 5.0
+"""Seconds after the end of the last fault in which the service has to be well again."""
+AGAIN: Final = 0.15
+"""How likely a person who sends keys sends one again that was answered long ago."""
 REFUSED: Final = {"booking_not_found", "already_booked", "already_waiting"}
 HARMLESS: Final = {"busy", "not_ready"}
 """Codes of 503 that say that nothing was changed."""
+OPEN: Final = {"database_unavailable", "outcome_unknown"}
+"""Codes of 503 that leave open whether it was."""
+REPLAYED: Final = "idempotency-replayed"
 
 SIGHTING: Final = """
     SELECT id, total_tickets, available_tickets, waiting_list_count,
@@ -44,14 +53,18 @@ class Round:
     number: int
     seed: str
     faults: list[str]
-    embedded: bool
+    kind: Kind
     operations: list[Operation] = field(default_factory=list)
     books: list[Books] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
     sightings: int = 0
-    healthy_after: float = 0.0
+    healthy_after: float = inf
+    load: float = 0.0
+    """The machine's, of a minute, at the end."""
     keyed: bool = False
+    replays: int = 0
+    """Intentions that were sent again and answered as at first."""
 
     @property
     def unknown(self) -> int:
@@ -62,10 +75,21 @@ class Round:
         """Say in a line how it went."""
         verdict = "ok" if not self.wrong else f"FAILED: {self.wrong[0]}"
         return (
-            f"{self.number:4}  seed {self.seed}  {'embedded' if self.embedded else 'proxied '}"
+            f"{self.number:4}  seed {self.seed}  {self.kind:8}  {'keys' if self.keyed else '    '}"
             f"  {'+'.join(self.faults):30}  {len(self.operations):5} operations"
-            f"  {self.unknown:4} unknown  healthy after {self.healthy_after:5.2f} s  {verdict}"
+            f"  {self.unknown:4} unknown  {self.replays:4} replays"
+            f"  healthy after {self.healthy_after:5.2f} s at load {self.load:4.1f}  {verdict}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """An intention with a key that changed something, and what was answered at first."""
+
+    path: str
+    body: dict[str, Any]
+    key: str
+    answer: Response
 
 
 class _Crowd:
@@ -82,33 +106,65 @@ class _Crowd:
         """Book and cancel until it is enough."""
         client = self._rig.client(PATIENCE)
         chance = random.Random(f"{self._round.seed}-{person.name}")
-        holds: dict[int, bool] = {}
+        holds: dict[int, bool | None] = {}
+        sent: list[_Sent] = []
         try:
             while not self.enough.is_set():
+                if sent and chance.random() < AGAIN:
+                    await self._send_again(client, person, chance.choice(sent))
                 event = chance.choice(events)
-                wants_to_cancel = holds.get(event, False) != (chance.random() < 0.1)  # noqa: PLR2004
+                wants_to_cancel = bool(holds.get(event)) != (chance.random() < 0.1)  # noqa: PLR2004
                 verb: Verb = "cancel" if wants_to_cancel else "book"
-                outcome = await self._do(client, person, event, verb, chance)
-                if outcome is not None:
-                    holds[event] = outcome
+                # What changes nothing is not kept under its key, and what may be unknown is no use.
+                keep = sent if verb == "book" or holds.get(event) else []
+                holds[event] = await self._do(client, person, event, verb, chance, keep)
                 await asyncio.sleep(chance.expovariate(1 / PAUSE))
         finally:
             client.close()
 
-    async def _do(
-        self, client: Client, person: Person, event: int, verb: Verb, chance: random.Random
+    async def _send_again(self, client: Client, person: Person, sent: _Sent) -> None:
+        """Send what was answered before: it must have no effect, and the same answer."""
+        try:
+            answer = await client.request(
+                "POST", sent.path, sent.body, token=person.token, key=sent.key
+            )
+        except (NotSent, Unanswered):
+            return
+        if answer.status in {401, 503} or "retry-after" in answer.headers:
+            return
+        is_replay = answer.headers.get(REPLAYED) == "true"
+        if (answer.status, answer.body) == (sent.answer.status, sent.answer.body) and is_replay:
+            self._round.replays += 1
+        else:
+            what = "replayed" if is_replay else "answered anew"
+            self._round.wrong.append(
+                f"{sent.path} with a key was answered {sent.answer.status} {sent.answer.body},"
+                f" and again {answer.status} {answer.body}, {what}"
+            )
+
+    async def _do(  # noqa: PLR0913, PLR0917 - by whom, what, and where to keep it
+        self,
+        client: Client,
+        person: Person,
+        event: int,
+        verb: Verb,
+        chance: random.Random,
+        keep: list[_Sent],
     ) -> bool | None:
-        """Do it; return whether the person then holds a booking, or None if it is not known."""
+        """Do it; return whether the person then holds a booking, or None if it is not known.
+
+        What was sent with a key and changed something is kept.
+        """
         key = str(uuid4()) if self._round.keyed else ""
         operation = Operation(verb, event, person.id, time.monotonic())
         may_be_done = False
+        path, body = f"/api/events/{verb}", {"eventId": event, "userId": person.id}
         while True:
-            body = {"eventId": event, "userId": person.id}
             is_rude = chance.random() < self._stage.rudeness
             try:
                 answer = await client.request(
                     "POST",
-                    f"/api/events/{verb}",
+                    path,
                     body,
                     token=person.token,
                     key=key,
@@ -123,6 +179,8 @@ class _Crowd:
             self._round.statuses[outcome] += 1
             if outcome == "answered":
                 self._round.operations.append(operation)
+                if key and answer.status < 300:  # noqa: PLR2004 - HTTP
+                    keep.append(_Sent(path, body, key, answer))
                 return _holds(operation)
             may_be_done = may_be_done or outcome == "unknown"
             if outcome == "unauthorised":
@@ -149,7 +207,7 @@ class _Crowd:
         ):
             return "refused"
         else:
-            if answer.code != "database_unavailable":
+            if answer.code not in OPEN:
                 self._round.wrong.append(f"{operation.verb} was answered {answer.status} {found}")
             return "unknown"
         operation.end = time.monotonic()
@@ -198,6 +256,14 @@ class _Crowd:
         self._round.operations.append(Operation("read", event, "", started, time.monotonic(), seen))
 
 
+def _failures(played: Round) -> list[str]:
+    """Return what nobody may see where all that happens is what an operator does every day."""
+    if not ORDERLY.issuperset(played.faults):
+        return []
+    failed = {what: n for what, n in played.statuses.items() if what != "answered"}
+    return [f"requests failed: {failed}"] if failed else []
+
+
 def _holds(operation: Operation) -> bool:
     answer = operation.answer or {}
     if "code" in answer:
@@ -208,18 +274,15 @@ def _holds(operation: Operation) -> bool:
 async def play(  # noqa: PLR0913 - by name
     rig: Rig,
     people: Sequence[Person],
+    played: Round,
     *,
-    number: int,
-    seed: str,
-    faults: list[str],
     seconds: float,
     freeze: float,
-    keyed: bool,
-) -> Round:
-    """Play a round on a healthy service, and judge it."""
-    chance = random.Random(seed)
-    played = Round(number, seed, faults, rig.is_embedded, keyed=keyed)
-    stage = Stage(rig, chance, freeze)
+    due: float,
+) -> bool:
+    """Play a round on a healthy service, and judge it; return whether the service is well after."""
+    chance = random.Random(played.seed)
+    stage = Stage(rig, chance, freeze, wrong=played.wrong)
     organiser, prober, *crowd = people
     for each in (organiser, prober):
         await rig.log_in(each)
@@ -243,16 +306,23 @@ async def play(  # noqa: PLR0913 - by name
         await FAULTS[name](stage)
 
     try:
-        starts = [chance.uniform(STARTS, max(seconds - 1, STARTS)) for _ in faults]
-        await asyncio.gather(
-            asyncio.sleep(0), *(go_wrong(name, at) for name, at in zip(faults, starts, strict=True))
-        )
+        starts = [chance.uniform(STARTS, max(seconds - 1, STARTS)) for _ in played.faults]
+        await asyncio.gather(*map(go_wrong, played.faults, starts))
         ended = time.monotonic()
         await rig.healthy(prober, probe)
         played.healthy_after = time.monotonic() - ended
+        played.load = os.getloadavg()[0]
+        if played.healthy_after > due:
+            played.wrong.append(
+                f"well again only after {played.healthy_after:.2f} s, at load {played.load:.1f}"
+            )
         await asyncio.sleep(AFTER)
         people_of.enough.set()
         await asyncio.gather(*living)
+        played.wrong += _failures(played)
+    except TimeoutError as error:
+        played.wrong.append(f"it does not become well again: {error}")
+        return False
     finally:
         people_of.enough.set()
         for task in living:
@@ -261,7 +331,7 @@ async def play(  # noqa: PLR0913 - by name
     await _settle(rig, played, totals)
     await _compare_with_lists(rig, organiser, played)
     played.wrong += await asyncio.to_thread(checker.judge, played.operations, played.books)
-    return played
+    return True
 
 
 async def _settle(rig: Rig, played: Round, totals: dict[int, int]) -> None:

@@ -29,7 +29,7 @@ async def test_while_the_database_hangs_those_above_the_bound_are_told_at_once(
             person = await Visitor(client).register()
             event = await person.organise()
         port = urlsplit(service.url).port or 0
-        clients = [Client(port, patience=30) for _ in range(FIRST + MORE)]
+        clients = [Client([port], patience=30) for _ in range(FIRST + MORE)]
 
         async def ask(one: Client, path: str = f"/api/events/{event}") -> Response:
             return await one.request("GET", path)

@@ -1,0 +1,79 @@
+"""The version of the service before this one, taken from the history of the repository."""
+
+import io
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+MIGRATIONS: Final = "alembic/versions"
+LOOKED_AT: Final = 1000
+"""Commits at most, from today's backwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A commit that knew fewer migrations than the checkout."""
+
+    commit: str
+    date: str
+    newest: str
+    """The file of its newest migration."""
+    behind: int
+    """How many migrations it lacks."""
+
+    def told(self) -> str:
+        """Say in words which it is."""
+        return f"{self.commit[:7]} of {self.date}, at {self.newest}, {self.behind} behind"
+
+    def unpack(self, folder: Path) -> Path:
+        """Write it to a folder, and return what a process needs as PYTHONPATH to run it."""
+        archive = _git("archive", "--format=tar", self.commit, "src", "alembic")
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            tar.extractall(folder, filter="data")
+        return folder / "src"
+
+
+@cache
+def earlier() -> Version | None:
+    """Return the newest commit of those with the most of today's migrations, but not all of them.
+
+    Its migrations are the very ones of today, byte for byte, so that its database is one that
+    today's migrations go on from. None if the checkout has no such history.
+    """
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        return None
+    files = sorted((ROOT / MIGRATIONS).glob("*.py"))
+    hashes = _git("hash-object", *map(str, files)).decode().split()
+    today = [(file.name, made) for file, made in zip(files, hashes, strict=True)]
+    commits = _git("log", f"--max-count={LOOKED_AT}", "--format=%H %cs").decode().splitlines()
+    best: Version | None = None
+    for line in commits:
+        commit, date = line.split()
+        known = sorted(_migrations(commit))
+        behind = len(today) - len(known)
+        is_older = known and behind > 0 and known == today[: len(known)]
+        if is_older and (best is None or behind < best.behind):
+            best = Version(commit, date, known[-1][0], behind)
+    return best
+
+
+def _migrations(commit: str) -> list[tuple[str, str]]:
+    listed = _git("ls-tree", commit, f"{MIGRATIONS}/").decode().splitlines()
+    # As in "100644 blob <hash>\t<path>".
+    parts = (line.replace("\t", " ").split() for line in listed)
+    return [(Path(path).name, made) for _, _, made, path in parts if path.endswith(".py")]
+
+
+def _git(*arguments: str) -> bytes:
+    return subprocess.run(
+        ["git", *arguments],  # noqa: S607 - whichever is first
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    ).stdout
