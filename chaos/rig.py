@@ -376,7 +376,9 @@ async def rig(
             clock=clock,
             disk=disk,
         )
-        found.ports.append((await asyncio.to_thread(found.start, code)).port)
+        first = await asyncio.to_thread(found.start, code)
+        found.ports.append(first.port)
+        await until(lambda: found.is_ready(first))
         keeping = asyncio.create_task(found.keep_database_up())
         try:
             yield found

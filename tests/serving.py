@@ -79,7 +79,9 @@ def serving(
 
 def logged(folder: Path, event: str) -> list[dict[str, Any]]:
     """Return what the service that was run in `folder` has logged of one kind."""
-    lines = (folder / "logs" / "combined.log").read_text().splitlines()
+    # Whoever reads while it is written may see the half of a line.
+    whole, _, _ = (folder / "logs" / "combined.log").read_text().rpartition("\n")
+    lines = whole.splitlines()
     return [line for line in map(json.loads, lines) if line["event"] == event]
 
 

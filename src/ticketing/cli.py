@@ -99,6 +99,8 @@ def serve(
     data_dir: DataDir = None,
 ) -> None:
     """Run the service, on an embedded PostgreSQL unless TICKETING_DATABASE_URL is set."""
+    # There is nothing yet that a rolling restart could replace, and its default is to end.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = Settings.load(host=host, port=port, workers=workers, data_dir=data_dir)
     if settings.otel == "on" and not _has_otel():
         raise StartupError("TICKETING_OTEL: is on, and needs `pip install ticketing[otel]`")

@@ -139,10 +139,21 @@ def test_nothing_is_left_when_several_are_killed_at_once(open_dir: Path, spared:
         }[spared]
         kill(relatives.keys() - set(left))
         service.process.wait(PATIENCE)
-        # A server that is alone is stopped by the next service; anything else leaves by itself.
-        if spared != "its server":
-            wait_until_gone(relatives)
+        wait_until_gone(relatives)
     with serving(open_dir) as service:
         assert httpx.get(service.url + "/readyz").status_code == 200
-        wait_until_gone(relatives)
         assert service.stop() == 0
+
+
+@pytest.mark.parametrize("left", ["", "what a disk made of it"])
+def test_a_pid_file_that_was_cut_short_does_not_keep_the_database_down(
+    open_dir: Path, left: str
+) -> None:
+    with serving(open_dir) as service:
+        relatives = family(service.process.pid)
+        kill(relatives)
+        service.process.wait(PATIENCE)
+        wait_until_gone(relatives)
+    (open_dir / "data" / "postgres" / "postmaster.pid").write_text(left)
+    with serving(open_dir) as service:
+        assert httpx.get(service.url + "/readyz").status_code == 200

@@ -267,6 +267,27 @@ def test_who_thinks_better_of_it_while_it_starts_gets_no_traceback(
         assert not cluster.with_name("postgres.half").exists()
 
 
+def test_a_hangup_while_it_starts_does_not_end_it(open_dir: Path) -> None:
+    with subprocess.Popen(
+        [*TICKETING, "serve", "--port", "0"],
+        cwd=open_dir,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        deadline = time.monotonic() + PATIENCE
+        while not (open_dir / "data" / "lock").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGHUP)
+        url = next(line for line in process.stdout if line.startswith(LISTENING)).split()[1]
+        assert httpx.get(url + "/readyz", timeout=PATIENCE).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
 def test_a_second_service_on_the_same_data_or_port_is_refused(open_dir: Path) -> None:
     elsewhere = open_dir / "elsewhere"
     elsewhere.mkdir()
