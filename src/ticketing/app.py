@@ -45,6 +45,7 @@ from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.books import BooksRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.keys import KeyRepository
+from ticketing.repositories.listings import ListingRepository
 from ticketing.repositories.rates import RateRepository
 from ticketing.repositories.sessions import SessionRepository
 from ticketing.repositories.team import TeamRepository
@@ -192,6 +193,7 @@ def _compose(settings: Settings, memory: Memory | None, counts: metrics.Counts |
         keys=KeyRepository(engine, access),
         events=EventRepository(engine, counts),
         bookings=BookingRepository(engine, committing, counts),
+        listings=ListingRepository(engine),
         team=TeamRepository(engine),
         audit=AuditRepository(engine),
         passwords=Passwords(settings.bcrypt_rounds, password_threads()),

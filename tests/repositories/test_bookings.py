@@ -26,6 +26,7 @@ from ticketing.inventory import Booked, BookingStatus, Cancelled, Waiting
 from ticketing.origin import Origin
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
+from ticketing.repositories.listings import ListingRepository
 from ticketing.repositories.users import UserRepository
 from ticketing.security import AccessList
 
@@ -494,12 +495,13 @@ async def test_lists_say_where_each_person_stands(
     await together(*(bookings.book(show, person) for person in people))
     await bookings.cancel(show, people[3])
 
-    page = await bookings.of_event(show, status=BookingStatus.WAITING, after=None, limit=2)
-    rest = await bookings.of_event(
+    listings = ListingRepository(engine)
+    page = await listings.of_event(show, status=BookingStatus.WAITING, after=None, limit=2)
+    rest = await listings.of_event(
         show, status=BookingStatus.WAITING, after=page.next_after, limit=2
     )
     seen = [(item.booking.user_id, item.position) for item in [*page.items, *rest.items]]
     assert seen == [(people[2], 1), (people[4], 2), (people[5], 3), (people[6], 4)]
     assert rest.next_after is None
-    (mine,) = (await bookings.of_user(people[5], before=None, limit=5)).items
+    (mine,) = (await listings.of_user(people[5], before=None, limit=5)).items
     assert mine.position == 3

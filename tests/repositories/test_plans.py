@@ -12,7 +12,17 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ticketing.database import Statement
-from ticketing.repositories import access, audit, bookings, commits, events, keys, sessions, team
+from ticketing.repositories import (
+    access,
+    audit,
+    bookings,
+    commits,
+    events,
+    keys,
+    listings,
+    sessions,
+    team,
+)
 
 COMMITS = [
     {"many": many, "changes": parts, "answers": parts, "skip": skip}
@@ -26,8 +36,8 @@ HOT: dict[str, Statement] = {
     "snapshots": bookings.SNAPSHOTS,
     "active": bookings.ACTIVE,
     "lines": bookings.LINES,
-    "of_user": bookings.OF_USER,
-    "of_event": bookings.OF_EVENT,
+    "of_user": listings.OF_USER,
+    "of_event": listings.OF_EVENT,
     "last_cancelled": bookings.LAST_CANCELLED,
     "event": events.READ,
     "login": sessions.START,

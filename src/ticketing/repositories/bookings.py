@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, cast
 from uuid import UUID
@@ -32,7 +31,7 @@ from ticketing.inventory import (
     facts,
 )
 from ticketing.origin import COMMAND_LINE, Origin
-from ticketing.repositories import Page, commits, idempotency
+from ticketing.repositories import commits, idempotency
 from ticketing.tables import uuid7
 
 MAX_BATCH: Final = 512
@@ -92,50 +91,9 @@ LAST_CANCELLED: Final = Statement(
     """
 )
 
-OF_USER: Final = Statement(
-    """
-    SELECT id, seq, event_id, user_id, status, created_at,
-        CASE WHEN status = 'waiting' THEN (
-            SELECT count(*) FROM bookings AS ahead
-            WHERE ahead.event_id = bookings.event_id AND ahead.status = 'waiting'
-                AND ahead.seq <= bookings.seq
-        ) END AS position
-    FROM bookings
-    WHERE user_id = :user AND seq < coalesce(CAST(:before AS bigint), 9223372036854775807)
-    ORDER BY seq DESC LIMIT :limit
-    """
-)
-
-# The line ahead of the page is counted once; within the page, positions follow each other.
-OF_EVENT: Final = Statement(
-    """
-    WITH page AS (
-        SELECT id, seq, event_id, user_id, status, created_at FROM bookings
-        WHERE event_id = :event AND seq > coalesce(CAST(:after AS bigint), 0)
-            AND (CAST(:status AS text) IS NULL OR status = CAST(:status AS text))
-        ORDER BY seq LIMIT :limit
-    )
-    SELECT page.*,
-        CASE WHEN status = 'waiting' THEN row_number() OVER (PARTITION BY status ORDER BY seq) + (
-            SELECT count(*) FROM bookings AS ahead
-            WHERE ahead.event_id = :event AND ahead.status = 'waiting'
-                AND ahead.seq < (SELECT min(seq) FROM page WHERE status = 'waiting')
-        ) END AS position
-    FROM page ORDER BY seq
-    """
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A booking in a list, with its place in the line if it waits."""
-
-    booking: Booking
-    position: int | None
-
 
 class BookingRepository:
-    """Books, cancels and lists bookings.
+    """Books and cancels.
 
     Requests that arrive while a commit is under way ride the next one together. Every commit
     swaps `events.version`, so what it rested on has not changed: see `inventory.Decision`.
@@ -218,22 +176,6 @@ class BookingRepository:
         if not rows:
             raise BookingNotFound
         return _booking(rows[0])
-
-    async def of_user(self, user_id: UUID, *, before: int | None, limit: int) -> Page[Standing]:
-        """Return the person's bookings, newest first, from below key `before`."""
-        return await self._page(OF_USER, limit, user=user_id, before=before)
-
-    async def of_event(
-        self, event_id: int, *, status: BookingStatus | None, after: int | None, limit: int
-    ) -> Page[Standing]:
-        """Return the event's bookings in the order they were made, from above key `after`."""
-        return await self._page(OF_EVENT, limit, event=event_id, status=status, after=after)
-
-    async def _page(self, query: Statement, limit: int, **parameters: object) -> Page[Standing]:
-        async with driver(self._engine) as connection:
-            rows = await query.fetch(connection, limit=limit + 1, **parameters)
-        items = [Standing(_booking(row), row["position"]) for row in rows[:limit]]
-        return Page(items, rows[limit - 1]["seq"] if len(rows) > limit else None)
 
     async def _commit(self, requests: Sequence[Request]) -> Sequence[Outcome | Retry]:
         asking: Sequence[Request] = [each for each in requests if isinstance(each, Cancel)]

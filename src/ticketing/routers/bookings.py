@@ -24,7 +24,7 @@ from ticketing.idempotency import intent as intention
 from ticketing.inventory import Booked, Booking, BookingStatus, Cancelled, Waiting
 from ticketing.permissions import Action
 from ticketing.repositories import Page
-from ticketing.repositories.bookings import Standing
+from ticketing.repositories.listings import Standing
 from ticketing.routers.dependencies import (
     BookingId,
     Cursor,
@@ -236,7 +236,7 @@ async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by nam
     """List an event's bookings in the order they were made; `status` keeps those of one status."""
     have = parts(request)
     await require(have, caller, Action.LIST_EVENT_BOOKINGS, eventId)
-    page = await have.bookings.of_event(
+    page = await have.listings.of_event(
         eventId, status=status, after=decode_cursor(cursor), limit=limit
     )
     return listed(page)

@@ -48,6 +48,7 @@ from ticketing.repositories.audit import AuditRepository
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.keys import KeyRepository
+from ticketing.repositories.listings import ListingRepository
 from ticketing.repositories.sessions import SessionRepository
 from ticketing.repositories.team import TeamRepository
 from ticketing.repositories.users import UserRepository
@@ -127,6 +128,7 @@ class Parts:
     keys: KeyRepository
     events: EventRepository
     bookings: BookingRepository
+    listings: ListingRepository
     team: TeamRepository
     audit: AuditRepository
     passwords: Passwords

@@ -186,7 +186,7 @@ async def my_bookings(
     cursor: Cursor = None,
 ) -> PageOut[ListedOut]:
     """List the caller's bookings of every status, newest first."""
-    page = await parts(request).bookings.of_user(
+    page = await parts(request).listings.of_user(
         caller.id, before=decode_cursor(cursor), limit=limit
     )
     return listed(page)
