@@ -35,18 +35,20 @@ MAX_QUEUE: Final = 10_000
 MAX_WAIT: Final = 5.0
 
 # Two at once are counted one after the other, and neither is made for an account that is deleted
-# meanwhile. Bookings need no more than the key of the row, and do not wait.
+# meanwhile. Bookings need no more than the key of the row, and do not wait. What is counted is what
+# the next statement sees: this one sees what was there before it had to wait.
 OWNER: Final = Statement(
     """
-    SELECT (SELECT count(*) FROM api_keys WHERE user_id = users.id) AS keys
-    FROM users WHERE id = :user AND password_hash IS NOT NULL FOR NO KEY UPDATE
+    SELECT id FROM users WHERE id = :user AND password_hash IS NOT NULL FOR NO KEY UPDATE
     """
 )
 ADD: Final = Statement(
     f"""
     WITH made AS (
         INSERT INTO api_keys (id, user_id, name, hash, scopes, expires_at)
-        VALUES (:id, :user, :name, :hash, :scopes, :expires_at)
+        SELECT CAST(:id AS uuid), :user, CAST(:name AS text), CAST(:hash AS bytea),
+            CAST(:scopes AS text[]), CAST(:expires_at AS timestamptz)
+        WHERE (SELECT count(*) FROM api_keys WHERE user_id = CAST(:user AS uuid)) < {MAX_KEYS}
         RETURNING id, user_id, name, scopes, created_at, expires_at, last_used_at
     ), {
         recorded(
@@ -147,12 +149,9 @@ class KeyRepository:
         """
         secret = new_api_key()
         async with driver(self._engine) as connection, connection.transaction():
-            owners = await OWNER.fetch(connection, user=user_id)
-            if not owners:
+            if not await OWNER.fetch(connection, user=user_id):
                 raise UserNotFound
-            if owners[0]["keys"] >= MAX_KEYS:
-                raise TooManyKeys
-            (row,) = await ADD.fetch(
+            rows = await ADD.fetch(
                 connection,
                 id=uuid7(),
                 user=user_id,
@@ -162,7 +161,9 @@ class KeyRepository:
                 expires_at=expires_at,
                 **origin._asdict(),
             )
-        key = _key(row)
+            if not rows:
+                raise TooManyKeys
+        key = _key(rows[0])
         telemetry.log.info("key.made", userId=user_id, keyId=key.id, scopes=key.scopes)
         return key, secret
 
