@@ -125,6 +125,7 @@ async def prepare(
             leaving=await _leaving(client, caller) if me is not None and acting is me else {},
             events=[*mine, *not_mine],
             people=[each.id for each in (me or bob, bob, stranger)],
+            account=ADA,
             members=[each.id for each in (*members, stranger)],
             tokens=[each["refreshToken"] for each in opened],
             keys=[key for each in (me or owner, stranger) for key in await _keys(each)],

@@ -26,6 +26,8 @@ class World:
     """The headers of others for operations that end the session of who calls them."""
     events: Sequence[int]
     people: Sequence[str]
+    account: Mapping[str, str]
+    """A username and its password."""
     members: Sequence[str]
     tokens: Sequence[str]
     """Refresh tokens."""
@@ -42,6 +44,8 @@ class World:
         known = {
             "events": self.events,
             "people": self.people,
+            "names": [self.account["username"]],
+            "passwords": [self.account["password"]],
             "members": self.members,
             "tokens": self.tokens,
             "keys": self.keys,
@@ -51,6 +55,8 @@ class World:
             "path.eventId": "events",
             "body.eventId": "events",
             "body.userId": "people",
+            "body.username": "names",
+            "body.password": "passwords",
             "body.refreshToken": "tokens",
             "path.userId": "members",
             "path.keyId": "keys",

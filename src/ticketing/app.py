@@ -53,7 +53,7 @@ from ticketing.repositories.users import UserRepository
 from ticketing.routers import bookings, events, keys, pages, sessions, team, users
 from ticketing.routers.dependencies import MAX_BODY, PROBLEM_JSON, Parts
 from ticketing.routers.direct import DirectRoutes
-from ticketing.security import AccessList, Passwords, Tokens, password_threads
+from ticketing.security import AccessList, Passwords, Seals, Tokens, password_threads
 from ticketing.settings import Settings
 from ticketing.telemetry import ASGIApp, Message, Receive, RequestLog, Scope, Send
 from ticketing.throttle import Throttle
@@ -147,7 +147,10 @@ def create_app(
     # The routes themselves: an included router is matched anew, route by route, at every request,
     # and takes a quarter of its time. What a sale calls comes first.
     sale = (bookings.sale, events.sale, events.router)
-    identity = (users.router, sessions.router, keys.router)
+    identity = (
+        *(users.keyed, users.router, sessions.keyed, sessions.router),
+        *(keys.keyed, keys.router),
+    )
     for router in (*sale, bookings.router, team.router, *identity, pages.router):
         app.router.routes.extend(router.routes)
     app.mount("/static", StaticFiles(packages=[("ticketing", "static")]))
@@ -178,6 +181,7 @@ def _compose(settings: Settings, memory: Memory | None, counts: metrics.Counts |
         raise ValueError("database_url and jwt_secret must be set")
     url = settings.database_url.get_secret_value()
     secret = settings.jwt_secret.get_secret_value()
+    previous = [each.get_secret_value() for each in settings.jwt_previous_secrets]
     engine = database.connect(url, pool_size=settings.pool_size)
     committing = database.connect(url, pool_size=1)
     # Its connection holds a lock, and is kept.
@@ -200,9 +204,10 @@ def _compose(settings: Settings, memory: Memory | None, counts: metrics.Counts |
         tokens=Tokens(
             secret,
             settings.token_lifetime,
-            previous=[each.get_secret_value() for each in settings.jwt_previous_secrets],
+            previous=previous,
             access=access,
         ),
+        seals=Seals(secret, previous),
         access=access,
         is_ready=partial(database.is_migrated, engine),
         rates=rates,

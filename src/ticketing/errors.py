@@ -5,6 +5,7 @@
     │   ├── MalformedRequest, RequestTimeout, UrlTooLong, HeadersTooLarge, OriginRefused
     │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge, ValidationFailed, InvalidCursor
     │   ├── PasswordTooCommon, InvalidIdempotencyKey, IdempotencyKeyReused
+    ├── AnswerLost
     ├── NotAuthenticated, InvalidCredentials, InvalidRefreshToken
     ├── Forbidden, InsufficientScope, WrongPassword
     ├── NotFound
@@ -171,6 +172,16 @@ class IdempotencyKeyReused(Invalid):
 
     status, code = 422, "idempotency_key_reused"
     detail = "This Idempotency-Key was used for another request: each intention has its own."
+
+
+class AnswerLost(TicketingError):
+    """The secret that the answer was sealed under is known no more."""
+
+    status, code = 410, "answer_lost"
+    detail = (
+        "What this Idempotency-Key stands for was done, but its answer can't be read any more. "
+        "Look for what was done before you send it with another key."
+    )
 
 
 class NotAuthenticated(TicketingError):

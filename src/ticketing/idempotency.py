@@ -1,18 +1,28 @@
 """Intentions that are carried out once, however often they are sent (Idempotency-Key)."""
 
 import hashlib
+import hmac
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from pydantic import BaseModel
 
-from ticketing.errors import InvalidIdempotencyKey, RequestInProgress
+from ticketing.errors import (
+    AnswerLost,
+    IdempotencyKeyReused,
+    InvalidIdempotencyKey,
+    RequestInProgress,
+    TicketingError,
+)
+from ticketing.security import Seals
 
 KEY: Final = re.compile(r'"([!#-\[\]-~]{1,255})"|([!#-~][!-~]{0,254})')
 """A Structured Field string, as in draft-ietf-httpapi-idempotency-key-header, or its bare text."""
+NAMES: Final = UUID("5d0f9e0e-6b0c-4c53-9a39-0f6a1c1d6f53")
+"""The namespace of `owner_of` (RFC 9562, section 6.5)."""
 
 
 class Answer(NamedTuple):
@@ -41,10 +51,37 @@ class Intent(NamedTuple):
     digest: bytes
     write: Callable[[Any], Answer]
     """Makes the answer that is kept, from the outcome."""
+    seals: Seals | None = None
+    """What hides both request and answer where they are kept; None where neither is a secret."""
+
+    def hidden(self, body: bytes) -> tuple[bytes, bytes]:
+        """Return the digest and the body as they are kept: in the body both, if it is sealed.
+
+        A plain digest of a password could be tried against a list of them.
+        """
+        if self.seals is None:
+            return self.digest, body
+        return b"", self.seals.seal(self.digest + body)
+
+    def answered(self, digest: bytes, answer: Answer) -> Replayed | TicketingError:
+        """Return how to answer it again, from what was kept."""
+        if self.seals is not None and not digest:
+            opened = self.seals.open(answer.body)
+            if opened is None:
+                return AnswerLost()
+            size = len(self.digest)
+            digest, answer = opened[:size], answer._replace(body=opened[size:])
+        return (
+            Replayed(answer) if hmac.compare_digest(digest, self.digest) else IdempotencyKeyReused()
+        )
 
 
 def intent(
-    owner: UUID, header: str | None, asked: BaseModel, write: Callable[[Any], Answer]
+    owner: UUID,
+    header: str | None,
+    asked: BaseModel,
+    write: Callable[[Any], Answer],
+    seals: Seals | None = None,
 ) -> Intent | None:
     """Return the intention that a header names, if there is one.
 
@@ -56,7 +93,18 @@ def intent(
     found = KEY.fullmatch(header)
     if found is None:
         raise InvalidIdempotencyKey
-    return Intent(owner, found[1] or found[2], hashlib.sha256(repr(asked).encode()).digest(), write)
+    digest = hashlib.sha256(repr(asked).encode()).digest()
+    return Intent(owner, found[1] or found[2], digest, write, seals)
+
+
+def owner_of(username: str) -> UUID:
+    """Return who has the keys of a name that nobody may have yet, whatever its case."""
+    return uuid5(NAMES, username.lower())
+
+
+def done(_: object) -> Answer:
+    """Make the answer of what has nothing to show."""
+    return Answer(204, b"")
 
 
 class UnderWay:

@@ -23,7 +23,12 @@ from tempfile import TemporaryFile
 from typing import Any, Final, Protocol, TypeVar
 from uuid import UUID
 
-from ticketing.errors import InvalidCredentials, TooManyRequests, WrongPassword
+from ticketing.errors import (
+    IdempotencyKeyReused,
+    InvalidCredentials,
+    TooManyRequests,
+    WrongPassword,
+)
 
 LIMIT: Final = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,4})s")
 SECOND: Final = 1_000_000_000
@@ -281,7 +286,8 @@ class Guard:
         """Let a password be tried inside, or raise TooManyRequests.
 
         It counts as wrong from the start, so that many tries at once gain nothing, until the
-        inside has ended: with InvalidCredentials or WrongPassword it was wrong.
+        inside has ended: with InvalidCredentials or WrongPassword it was wrong, and what
+        IdempotencyKeyReused tells is that it is not the one of before.
         """
         account, address = account.lower(), network(address)
         keys = [
@@ -295,7 +301,7 @@ class Guard:
             raise TooManyRequests(seconds(wait))
         try:
             yield
-        except (InvalidCredentials, WrongPassword):
+        except (InvalidCredentials, WrongPassword, IdempotencyKeyReused):
             raise
         except Exception:
             await self._change(keys, self._given_back(is_stranger=is_stranger, fits=False))

@@ -1,6 +1,7 @@
 """Passwords, access tokens, refresh tokens and API keys: what they are, and whom they speak for."""
 
 import asyncio
+import base64
 import gzip
 import hashlib
 import os
@@ -20,6 +21,9 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import jwt
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from passlib.context import CryptContext
 
 from ticketing.errors import Busy, NotAuthenticated, PasswordTooCommon
@@ -232,6 +236,16 @@ class Tokens:
         """Return whom the access token speaks for. Raises NotAuthenticated."""
         return self.remember(token, self._decode(token))
 
+    def named(self, token: str) -> Caller:
+        """Return whom the access token speaks for, or did until its session was ended.
+
+        Raises NotAuthenticated if it is none, or if its own time is up.
+        """
+        caller = self._decode(token)
+        if caller.expires_at <= time.time():
+            raise NotAuthenticated
+        return caller
+
     def remember(self, token: str, caller: Caller) -> Caller:
         """Know the credential from now on. Raises NotAuthenticated if it is good no more."""
         if caller.credential in self._revoked or caller.expires_at <= time.time():
@@ -259,6 +273,34 @@ class Tokens:
             *(ValueError, OverflowError, RecursionError),
         ) as error:
             raise NotAuthenticated from error
+
+
+class Seals:
+    """Seals what is kept and holds a secret, so that the database by itself tells none.
+
+    The key is derived from the signing secret (HKDF, RFC 5869); what was sealed under one of the
+    `previous` secrets is still opened.
+    """
+
+    def __init__(self, secret: str, previous: Sequence[str] = ()) -> None:
+        """Seal under `secret`."""
+        self._fernet = MultiFernet([Fernet(_seal_key(each)) for each in (secret, *previous)])
+
+    def seal(self, plain: bytes) -> bytes:
+        """Return the sealed form, which is another each time."""
+        return self._fernet.encrypt(plain)
+
+    def open(self, sealed: bytes) -> bytes | None:
+        """Return what was sealed; None if that was under no secret that is known."""
+        try:
+            return self._fernet.decrypt(sealed)
+        except InvalidToken:
+            return None
+
+
+def _seal_key(secret: str) -> bytes:
+    derive = HKDF(SHA256(), length=32, salt=None, info=b"ticketing: seal of kept answers").derive
+    return base64.urlsafe_b64encode(derive(secret.encode()))
 
 
 def key_id(secret: str) -> str:

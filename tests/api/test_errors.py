@@ -21,11 +21,15 @@ from tests.api.contract import Operation, assert_problem, operation_of, operatio
 from tests.people import PASSWORD, Person, Visitor
 from ticketing import database
 from ticketing.app import create_app
+from ticketing.idempotency import Intent, done, owner_of
 from ticketing.metrics import SHED, Counts
+from ticketing.repositories import idempotency
 from ticketing.repositories.keys import MAX_KEYS
 from ticketing.routers.dependencies import MAX_BODY
 from ticketing.settings import Settings
 from ticketing.tables import Base
+
+Answers = list[httpx.Response]
 
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "HEAD", "QUERY", "BREW"}
 NOBODY = UUID("019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa")
@@ -104,22 +108,31 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def _about_keys(event: int, eve: Person) -> list[httpx.Response]:
+async def _about_keys(app: FastAPI, event: int, eve: Person, engine: AsyncEngine) -> Answers:
+    session = app.state.parts.tokens.verify(eve.token).credential
+    owners = {"register": owner_of(eve.username), "refresh": session, "logout": session}
+    keep = text(
+        "INSERT INTO idempotency_keys (owner, key, digest, status, body)"
+        " VALUES (:owner, 'other', 'x', 200, ''), (:owner, 'lost', '', 200, '') "
+        "ON CONFLICT DO NOTHING"
+    )
     answers = []
-    keyed = {
-        "/api/events/initialize": {"name": "A concert", "totalTickets": 1},
-        "/api/events/book": {"eventId": event, "userId": eve.id},
-        "/api/events/cancel": {"eventId": event, "userId": eve.id},
-    }
-    for path, body in keyed.items():
-        await eve.post("/api/events/initialize", {"name": "Another", "totalTickets": 1}, key=path)
-        answers.append(await eve.post(path, body, key=path))
-        answers.append(await eve.post(path, body, key="not one"))
-        answers += await asyncio.gather(*(eve.post(path, body, key="twice" + path) for _ in "ab"))
+    for call in that_may_answer("idempotency_key_reused", calls(app, eve, event)):
+        owner = owners.get(call.operation.id, UUID(eve.id))
+        async with engine.begin() as connection:
+            await connection.execute(keep, {"owner": owner})
+        named = ("other", "lost", "not one")
+        answers += [await eve.post(call.path, call.body, key=key) for key in named]
+        if call.operation.id in {"bookTicket", "cancelTicket"}:
+            twice = (eve.post(call.path, call.body, key=call.path) for _ in "ab")
+            answers += await asyncio.gather(*twice)
+        else:
+            async with idempotency.once(engine, Intent(owner, "under-way", b"", done)):
+                answers.append(await eve.post(call.path, call.body, key="under-way"))
     return answers
 
 
-async def _about_teams(event: int, ada: Person, eve: Person) -> list[httpx.Response]:
+async def _about_teams(event: int, ada: Person, eve: Person) -> Answers:
     answers = []
     for number, to in ((event, NOBODY), (event, ada.id), (999, NOBODY), ("none", "none")):
         member = f"/api/events/{number}/team/{to}"
@@ -134,7 +147,7 @@ async def _about_teams(event: int, ada: Person, eve: Person) -> list[httpx.Respo
 
 
 async def test_every_documented_error_of_the_caller_can_be_provoked(
-    visitor: Visitor, app: FastAPI
+    visitor: Visitor, app: FastAPI, engine: AsyncEngine
 ) -> None:
     client = visitor.client
     ada, bob, eve = [await visitor.register() for _ in range(3)]
@@ -179,7 +192,7 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
         await ada.delete(f"/api/users/me/keys/{NOBODY}"),
         await ada.delete("/api/users/me/keys/none"),
     ]
-    answers += await _about_keys(event, eve)
+    answers += await _about_keys(app, event, eve, engine)
     answers += await _about_teams(event, ada, eve)
     lists = ["/api/events", "/api/users/me/bookings", "/api/users/me/keys"]
     of_event = [f"/api/events/{event}/{name}" for name in ("bookings", "team", "trail")]

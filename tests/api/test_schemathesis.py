@@ -63,6 +63,9 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
             username = f"who-calls-{operation}"
             made = await client.post("/api/users/register", json=ADA | {"username": username})
             token = app.state.parts.tokens.issue(UUID(made.json()["id"]), uuid4())
+            if operation == "logout":  # It ends what there is, and then is refused.
+                login = await client.post("/api/users/login", json=ADA | {"username": username})
+                token = login.json()["token"]
             leaving[operation] = {"Authorization": f"Bearer {token}"}
         opened = [(await client.post("/api/users/login", json=ADA)).json() for _ in range(5)]
         keys = [await ada.post("/api/users/me/keys", KEY) for _ in range(10)]
@@ -79,6 +82,7 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
         leaving=leaving,
         events=known,
         people=[ada.id],
+        account=ADA,
         members=[person.id for person in staff],
         tokens=[each["refreshToken"] for each in opened],
         keys=[each.json()["id"] for each in keys],

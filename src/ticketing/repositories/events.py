@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,7 +13,7 @@ from ticketing import metrics, tables, telemetry
 from ticketing.combiner import Combiner
 from ticketing.database import Statement, domain_errors, driver
 from ticketing.errors import EventNotFound
-from ticketing.idempotency import Intent, UnderWay
+from ticketing.idempotency import Intent
 from ticketing.origin import Origin
 from ticketing.repositories import Page, idempotency
 from ticketing.repositories.audit import recorded
@@ -96,7 +95,6 @@ class EventRepository:
     def __init__(self, engine: AsyncEngine, counts: metrics.Counts | None = None) -> None:
         """Work on `engine`."""
         self._engine = engine
-        self._under_way = UnderWay()
         self._reads = Combiner[int, Event](
             self._read,
             max_batch=MAX_BATCH,
@@ -121,33 +119,15 @@ class EventRepository:
     ) -> Event:
         """Make an event with every place free.
 
-        Raises UserNotFound; with an `intent`, Replayed if it was carried out before,
-        RequestInProgress, or IdempotencyKeyReused.
+        Raises UserNotFound; with an `intent`, the same as `idempotency.once`.
         """
         made: dict[str, object] = {"organiser": organiser_id, "name": name, "total": total_tickets}
         made |= origin._asdict()
-        if intent is None:
-            async with driver(self._engine) as connection:
-                (row,) = await MAKE.fetch(connection, **made)
+        async with idempotency.once(self._engine, intent) as (connection, keep):
+            (row,) = await MAKE.fetch(connection, **made)
             event = Event(*row)
-        else:
-            with self._under_way.once(intent):
-                event = await self._make_once(intent, made)
+            await keep(event)
         telemetry.log.info("event.created", eventId=event.id, userId=organiser_id)
-        return event
-
-    async def _make_once(self, intent: Intent, made: dict[str, object]) -> Event:
-        async with driver(self._engine) as connection:
-            try:
-                async with connection.transaction():
-                    (row,) = await MAKE.fetch(connection, **made)
-                    event = Event(*row)
-                    await idempotency.keep(connection, intent, intent.write(event))
-            except asyncpg.UniqueViolationError as error:
-                if error.constraint_name != idempotency.CONSTRAINT:
-                    raise
-                (replay,) = (await idempotency.find(connection, [intent])).values()
-                raise replay from None
         return event
 
     async def rename(self, event_id: int, name: str, origin: Origin) -> Event:

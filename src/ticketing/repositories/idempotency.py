@@ -1,18 +1,24 @@
 """Answers that are kept under their Idempotency-Key, in the transaction of what they tell of."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+from hashlib import blake2b
+from typing import Final, TypeAlias
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.database import Driver, Statement, driver
-from ticketing.errors import IdempotencyKeyReused
+from ticketing.errors import RequestInProgress, TicketingError
 from ticketing.idempotency import Answer, Intent, Replayed
 
 CONSTRAINT: Final = "pk_idempotency_keys"
 """What refuses a second answer to one intention."""
 
+# To the end of the transaction, however that comes: who died holds nothing up.
+CLAIM: Final = Statement("SELECT pg_try_advisory_xact_lock(:lock) AS is_ours")
 FIND: Final = Statement(
     """
     SELECT kept.owner, kept.key, digest, status, location, body
@@ -33,35 +39,84 @@ CLEAN: Final = Statement(
     "DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(hours => 24)"
 )
 
+Keep: TypeAlias = Callable[[object], Awaitable[None]]
+"""Keeps the answer that an outcome has, in the transaction that is under way."""
+
 
 async def find(
     connection: Driver, intents: Iterable[Intent]
-) -> dict[tuple[UUID, str], Replayed | IdempotencyKeyReused]:
-    """Return what was answered to those that were carried out, by owner and key."""
-    asked = {(intent.owner, intent.key): intent.digest for intent in intents}
+) -> dict[tuple[UUID, str], Replayed | TicketingError]:
+    """Return how to answer those that were carried out, by owner and key."""
+    asked = {(intent.owner, intent.key): intent for intent in intents}
     rows = await FIND.fetch(
         connection, owners=[owner for owner, _ in asked], keys=[key for _, key in asked]
     )
     return {
-        (row["owner"], row["key"]): Replayed(Answer(row["status"], row["body"], row["location"]))
-        if row["digest"] == asked[row["owner"], row["key"]]
-        else IdempotencyKeyReused()
+        (row["owner"], row["key"]): asked[row["owner"], row["key"]].answered(
+            row["digest"], Answer(row["status"], row["body"], row["location"])
+        )
         for row in rows
     }
 
 
-async def keep(connection: Driver, intent: Intent, answer: Answer) -> None:
-    """Keep the answer, in the transaction that is under way.
+async def recall(engine: AsyncEngine, intent: Intent) -> Replayed | TicketingError | None:
+    """Return how to answer it, if it was carried out before."""
+    async with driver(engine) as connection:
+        return await _found(connection, intent)
 
-    Raises asyncpg.UniqueViolationError of CONSTRAINT if there is one already.
+
+@asynccontextmanager
+async def once(engine: AsyncEngine, intent: Intent | None) -> AsyncIterator[tuple[Driver, Keep]]:
+    """Lend a connection to carry out the intention on, in a transaction, and what keeps its answer.
+
+    Without an intention there is no transaction, and nothing is kept. Raises RequestInProgress
+    while another carries it out; Replayed, IdempotencyKeyReused or AnswerLost if it was before.
     """
+    async with driver(engine) as connection:
+        if intent is None:
+            yield connection, _keep_nothing
+            return
+        try:
+            async with connection.transaction():
+                (claim,) = await CLAIM.fetch(connection, lock=_lock(intent))
+                if not claim["is_ours"]:
+                    raise RequestInProgress
+                # A statement of its own: it sees what was committed until the lock was had.
+                if (found := await _found(connection, intent)) is not None:
+                    raise found
+                yield connection, partial(_keep, connection, intent)
+        except asyncpg.UniqueViolationError as error:
+            # A sale with the same key, which takes no lock.
+            if error.constraint_name != CONSTRAINT:
+                raise
+            raise (await _found(connection, intent) or RequestInProgress()) from None
+
+
+async def _found(connection: Driver, intent: Intent) -> Replayed | TicketingError | None:
+    return (await find(connection, [intent])).get((intent.owner, intent.key))
+
+
+def _lock(intent: Intent) -> int:
+    named = intent.owner.bytes + intent.key.encode()
+    return int.from_bytes(blake2b(named, digest_size=8).digest(), signed=True)
+
+
+async def _keep(connection: Driver, intent: Intent, outcome: object) -> None:
+    answer = intent.write(outcome)
+    digest, body = intent.hidden(answer.body)
     await KEEP.fetch(
         connection,
         owner=intent.owner,
         key=intent.key,
-        digest=intent.digest,
-        **answer._asdict(),
+        digest=digest,
+        status=answer.status,
+        location=answer.location,
+        body=body,
     )
+
+
+async def _keep_nothing(_: object) -> None:
+    pass
 
 
 async def clean(engine: AsyncEngine) -> None:

@@ -14,8 +14,9 @@ from ticketing import telemetry
 from ticketing.combiner import Combiner
 from ticketing.database import Statement, driver
 from ticketing.errors import KeyNotFound, NotAuthenticated, TooManyKeys, UserNotFound
+from ticketing.idempotency import Intent
 from ticketing.origin import Origin
-from ticketing.repositories import Page
+from ticketing.repositories import Page, idempotency
 from ticketing.repositories.access import REVOKED
 from ticketing.repositories.audit import recorded
 from ticketing.security import (
@@ -135,20 +136,24 @@ class KeyRepository:
         """Finish what is queued and refuse what comes."""
         await self._verifications.close()
 
-    async def make(
+    async def make(  # noqa: PLR0913 - a key has three, beside whose it is
         self,
         user_id: UUID,
         name: str,
         scopes: Sequence[Scope],
         expires_at: datetime | None,
+        *,
         origin: Origin,
+        intent: Intent | None = None,
     ) -> tuple[ApiKey, str]:
-        """Make a key and return it with its secret, which nothing can show again.
+        """Make a key and return it with its secret, which nothing but the `intent` can show again.
 
-        Raises TooManyKeys, or UserNotFound if the account was deleted.
+        Raises TooManyKeys, or UserNotFound if the account was deleted; with an `intent`, the same
+        as `idempotency.once`.
         """
         secret = new_api_key()
-        async with driver(self._engine) as connection, connection.transaction():
+        once = idempotency.once(self._engine, intent)
+        async with once as (connection, keep), connection.transaction():
             if not await OWNER.fetch(connection, user=user_id):
                 raise UserNotFound
             rows = await ADD.fetch(
@@ -163,7 +168,8 @@ class KeyRepository:
             )
             if not rows:
                 raise TooManyKeys
-        key = _key(rows[0])
+            key = _key(rows[0])
+            await keep((key, secret))
         telemetry.log.info("key.made", userId=user_id, keyId=key.id, scopes=key.scopes)
         return key, secret
 

@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing import telemetry
 from ticketing.database import Statement, driver
-from ticketing.errors import InvalidRefreshToken
+from ticketing.errors import InvalidRefreshToken, NotAuthenticated
+from ticketing.idempotency import Intent
+from ticketing.repositories import idempotency
 from ticketing.repositories.access import REVOKED
-from ticketing.security import AccessList, digest, new_refresh_token
+from ticketing.security import AccessList, Caller, digest, new_refresh_token
 from ticketing.tables import uuid7
 
 # The lock has it wait for a change of password that is under way, which ends all sessions, and
@@ -63,6 +65,9 @@ ROTATE: Final = Statement(
     """
 )
 
+# A used token too: its session is that of the request in which it was.
+FIND: Final = Statement("SELECT session_id FROM refresh_tokens WHERE hash = :hash")
+
 END_REUSED: Final = Statement(
     f"""
     WITH ended AS (
@@ -106,10 +111,15 @@ class SessionRepository:
         self._access = access
         self._lifetimes = {"idle": float(idle), "longest": float(longest)}
 
-    async def start(self, user_id: UUID, password_hash: str) -> Session | None:
-        """Start a session, or return None if the password was changed since it was verified."""
+    async def start(
+        self, user_id: UUID, password_hash: str, intent: Intent | None = None
+    ) -> Session | None:
+        """Start a session, or return None if the password was changed since it was verified.
+
+        Raises, with an `intent`, the same as `idempotency.once`.
+        """
         token = new_refresh_token()
-        async with driver(self._engine) as connection:
+        async with idempotency.once(self._engine, intent) as (connection, keep):
             rows = await START.fetch(
                 connection,
                 id=uuid7(),
@@ -118,36 +128,67 @@ class SessionRepository:
                 hash=digest(token),
                 **self._lifetimes,
             )
-        return _session(rows[0], token, "session.started") if rows else None
+            if not rows:
+                return None
+            session = _session(rows[0], token)
+            await keep(session)
+        _log_fact(session, "started")
+        return session
 
-    async def refresh(self, token: str) -> Session:
+    async def of_token(self, token: str) -> UUID:
+        """Return the session that the refresh token is, or was, good for.
+
+        Raises InvalidRefreshToken if there is none any more.
+        """
+        async with driver(self._engine) as connection:
+            rows = await FIND.fetch(connection, hash=digest(token))
+        if not rows:
+            raise InvalidRefreshToken
+        session_id: UUID = rows[0]["session_id"]
+        return session_id
+
+    async def refresh(self, token: str, intent: Intent | None = None) -> Session:
         """Exchange a refresh token for the next one; each is good for one exchange.
 
         One that comes again was stolen, from whoever came first or second: the session ends
-        (RFC 9700, section 4.14.2). Raises InvalidRefreshToken.
+        (RFC 9700, section 4.14.2). Raises InvalidRefreshToken; with an `intent`, the same as
+        `idempotency.once`: the same request that comes again is answered again.
         """
         fresh = new_refresh_token()
         hashes = {"old": digest(token), "hash": digest(fresh)}
-        async with driver(self._engine) as connection:
+        async with idempotency.once(self._engine, intent) as (connection, keep):
             rows = await ROTATE.fetch(connection, **hashes, **self._lifetimes)
-            reused = [] if rows else await END_REUSED.fetch(connection, hash=digest(token))
-        if rows:
-            return _session(rows[0], fresh, "session.refreshed")
-        for row in reused:
-            telemetry.log.warning("session.reused", userId=row["user_id"], sessionId=row["id"])
-        ended(self._access, reused)
-        raise InvalidRefreshToken
+            if rows:
+                session = _session(rows[0], fresh)
+                await keep(session)
+        if not rows:
+            await self._end_reused(token)
+            raise InvalidRefreshToken
+        _log_fact(session, "refreshed")
+        return session
 
-    async def end(self, session_id: UUID) -> None:
-        """End the session."""
+    async def _end_reused(self, token: str) -> None:
         async with driver(self._engine) as connection:
-            rows = await END.fetch(connection, id=session_id)
+            rows = await END_REUSED.fetch(connection, hash=digest(token))
+        for row in rows:
+            telemetry.log.warning("session.reused", userId=row["user_id"], sessionId=row["id"])
         ended(self._access, rows)
 
-    async def end_all(self, user_id: UUID) -> None:
-        """End all sessions of the user."""
-        async with driver(self._engine) as connection:
-            rows = await END_OTHERS.fetch(connection, user=user_id, keep=None)
+    async def end(self, caller: Caller, *, everywhere: bool, intent: Intent | None = None) -> None:
+        """End the caller's session, or all sessions of theirs.
+
+        Raises NotAuthenticated if it is over already; with an `intent`, the same as
+        `idempotency.once`.
+        """
+        once = idempotency.once(self._engine, intent)
+        async with once as (connection, keep), connection.transaction():
+            if everywhere:
+                rows = await END_OTHERS.fetch(connection, user=caller.id, keep=None)
+            else:
+                rows = await END.fetch(connection, id=caller.credential)
+            if caller.credential not in {row["id"] for row in rows}:
+                raise NotAuthenticated
+            await keep(None)
         ended(self._access, rows)
 
 
@@ -158,6 +199,9 @@ def ended(access: AccessList, rows: list[asyncpg.Record]) -> None:
         telemetry.log.info("session.ended", userId=row["user_id"], sessionId=row["id"])
 
 
-def _session(row: asyncpg.Record, token: str, fact: str) -> Session:
-    telemetry.log.info(fact, userId=row["user_id"], sessionId=row["id"])
+def _log_fact(session: Session, fact: str) -> None:
+    telemetry.log.info(f"session.{fact}", userId=session.user_id, sessionId=session.id)
+
+
+def _session(row: asyncpg.Record, token: str) -> Session:
     return Session(row["id"], row["user_id"], token, row["remaining"])

@@ -8,12 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ticketing import telemetry
 from ticketing.database import Statement, domain_errors, driver
-from ticketing.errors import UserNotFound, WrongPassword
+from ticketing.errors import TicketingError, UserNotFound, WrongPassword
+from ticketing.idempotency import Intent, Replayed
 from ticketing.origin import Origin
-from ticketing.repositories import keys, sessions, team
+from ticketing.repositories import idempotency, keys, sessions, team
 from ticketing.repositories.access import DEMOTE
 from ticketing.repositories.audit import recorded
-from ticketing.security import AccessList
+from ticketing.security import AccessList, Caller
 from ticketing.tables import User, uuid7
 
 ADD: Final = Statement(
@@ -59,10 +60,19 @@ class UserRepository:
         self._engine = engine
         self._access = access
 
-    async def add(self, username: str, password_hash: str, origin: Origin) -> User:
-        """Add a user, who is also whom the record names. Raises UsernameTaken, in any case."""
+    async def recall(self, intent: Intent) -> Replayed | TicketingError | None:
+        """Return how to answer the intention, if it was carried out before."""
+        return await idempotency.recall(self._engine, intent)
+
+    async def add(
+        self, username: str, password_hash: str, origin: Origin, intent: Intent | None = None
+    ) -> User:
+        """Add a user, who is also whom the record names.
+
+        Raises UsernameTaken, in any case; with an `intent`, the same as `idempotency.once`.
+        """
         user = User(id=uuid7(), username=username, password_hash=password_hash)
-        async with driver(self._engine) as connection:
+        async with idempotency.once(self._engine, intent) as (connection, keep):
             (row,) = await ADD.fetch(
                 connection,
                 id=user.id,
@@ -70,7 +80,8 @@ class UserRepository:
                 password_hash=password_hash,
                 **origin._replace(actor=user.id)._asdict(),
             )
-        user.created_at = row["created_at"]
+            user.created_at = row["created_at"]
+            await keep(user)
         telemetry.log.info("user.registered", userId=user.id)
         return user
 
@@ -98,20 +109,30 @@ class UserRepository:
             telemetry.log.info("user.password_upgraded", userId=user_id)
 
     async def change_password(
-        self, user_id: UUID, old_hash: str, new_hash: str, origin: Origin, *, keep: UUID
+        self,
+        caller: Caller,
+        old_hash: str,
+        new_hash: str,
+        origin: Origin,
+        intent: Intent | None = None,
     ) -> None:
-        """Change the password and end all sessions but `keep`.
+        """Change the caller's password and end all their sessions but this.
 
-        Raises WrongPassword if it was changed since `old_hash` was verified.
+        Raises WrongPassword if it was changed since `old_hash` was verified; with an `intent`, the
+        same as `idempotency.once`.
         """
-        async with driver(self._engine) as connection, connection.transaction():
-            changed = {"user": user_id, "old": old_hash, "new": new_hash}
+        once = idempotency.once(self._engine, intent)
+        async with once as (connection, keep), connection.transaction():
+            changed = {"user": caller.id, "old": old_hash, "new": new_hash}
             if not await CHANGE_PASSWORD.fetch(connection, **changed, **origin._asdict()):
                 raise WrongPassword
             # A statement of its own: it sees the sessions that were started until the first one
             # had its lock.
-            rows = await sessions.END_OTHERS.fetch(connection, user=user_id, keep=keep)
-        telemetry.log.info("user.password_changed", userId=user_id)
+            rows = await sessions.END_OTHERS.fetch(
+                connection, user=caller.id, keep=caller.credential
+            )
+            await keep(None)
+        telemetry.log.info("user.password_changed", userId=caller.id)
         sessions.ended(self._access, rows)
 
     async def delete(self, user_id: UUID, password_hash: str, origin: Origin) -> None:

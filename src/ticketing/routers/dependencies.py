@@ -40,7 +40,7 @@ from ticketing.errors import (
     UrlTooLong,
     ValidationFailed,
 )
-from ticketing.idempotency import KEY
+from ticketing.idempotency import KEY, Answer, Intent
 from ticketing.origin import Origin
 from ticketing.permissions import RULES, Action, Role
 from ticketing.rates import TAKEN, Rates
@@ -52,7 +52,7 @@ from ticketing.repositories.listings import ListingRepository
 from ticketing.repositories.sessions import SessionRepository
 from ticketing.repositories.team import TeamRepository
 from ticketing.repositories.users import UserRepository
-from ticketing.security import KEY_PREFIX, AccessList, Caller, Passwords, Tokens
+from ticketing.security import KEY_PREFIX, AccessList, Caller, Passwords, Seals, Tokens
 from ticketing.telemetry import client_address
 
 MAX_BODY: Final = 64 * 1024
@@ -112,6 +112,11 @@ class Out(BaseModel):
     )
 
 
+def written(status: int, body: Out, location: str | None = None) -> Answer:
+    """Return the answer that has this body."""
+    return Answer(status, body.model_dump_json(by_alias=True).encode(), location)
+
+
 class PageOut(Out, Generic[ItemT]):
     """Part of a list. Pass `nextCursor` as `cursor` to go on; it is null at the end."""
 
@@ -133,6 +138,7 @@ class Parts:
     audit: AuditRepository
     passwords: Passwords
     tokens: Tokens
+    seals: Seals
     access: AccessList
     is_ready: Callable[[], Awaitable[bool]]
     rates: Rates | None
@@ -153,6 +159,18 @@ def trying_password(request: Request, account: str) -> AbstractAsyncContextManag
     return rates.guard.password(account, client_address(request.scope) or "")
 
 
+async def recall(request: Request, intent: Intent | None, account: str) -> None:
+    """Raise what answers the intention, if it was carried out before, without its password.
+
+    The answer tells whether the password is that of before: it can be had no oftener than by
+    trying passwords.
+    """
+    answer = await parts(request).users.recall(intent) if intent else None
+    if answer is not None:
+        async with trying_password(request, account):
+            raise answer
+
+
 class Bearer(OAuth2PasswordBearer):
     """One dependency instead of two: finds the credential and verifies it.
 
@@ -168,6 +186,7 @@ class Bearer(OAuth2PasswordBearer):
         )
         self._accepts = RULES[action].scopes
         self._books = action in {Action.BOOK_TICKET, Action.CANCEL_TICKET}
+        self._ends = action is Action.LOGOUT
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
         """Find and verify the credential, for FastAPI."""
@@ -186,6 +205,9 @@ class Bearer(OAuth2PasswordBearer):
         caller = have.tokens.known(credential)
         if caller is None and credential.startswith(KEY_PREFIX):
             caller = have.tokens.remember(credential, await have.keys.verify(credential))
+        elif caller is None and self._ends and "idempotency-key" in request.headers:
+            # Its session may have been ended by the very request that comes again.
+            caller = have.tokens.named(credential)
         elif caller is None:
             caller = have.tokens.verify(credential)
         request.scope["user_id"] = caller.id

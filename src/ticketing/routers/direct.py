@@ -1,4 +1,4 @@
-"""The route classes; that of a sale does without the framework's general machinery.
+"""The route classes; that of a sale, and of what is done once by key, is not the framework's.
 
 Matching route by route, a stack of middleware, solving dependencies, exit stacks and reading JSON
 twice cost more than a booking does. A DirectRoute is found in a table by its path, and takes only
@@ -166,8 +166,9 @@ class DirectRoutes:
             return
         if answer.location is not None:
             headers.append((b"location", answer.location.encode()))
-        length = str(len(answer.body)).encode()
-        headers += [(b"content-type", JSON), (b"content-length", length)]
+        if answer.body:
+            length = str(len(answer.body)).encode()
+            headers += [(b"content-type", JSON), (b"content-length", length)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 

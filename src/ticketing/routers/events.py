@@ -38,6 +38,7 @@ from ticketing.routers.dependencies import (
     problems,
     require,
     who_may,
+    written,
 )
 from ticketing.routers.direct import DirectRoute, StrictRoute
 from ticketing.security import Caller
@@ -113,11 +114,7 @@ async def initialize(
 
 
 def _made(event: Event) -> Answer:
-    return _answer(201, event)._replace(location=f"{router.prefix}/{event.id}")
-
-
-def _answer(status: int, event: Event) -> Answer:
-    return Answer(status, EventOut.model_validate(event).model_dump_json(by_alias=True).encode())
+    return written(201, EventOut.model_validate(event), f"{router.prefix}/{event.id}")
 
 
 @sale.api_route("/initialize", methods=["GET", "PATCH"], include_in_schema=False)
@@ -137,7 +134,7 @@ async def not_an_event() -> None:
 )
 async def get(eventId: EventId, request: Request) -> Answer:  # noqa: N803 - the API's name
     """Return an event with its places as they are now. No token needed."""
-    return _answer(200, await parts(request).events.get(eventId))
+    return written(200, EventOut.model_validate(await parts(request).events.get(eventId)))
 
 
 @router.patch(

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 from ticketing.errors import (
+    AnswerLost,
     InsufficientScope,
     InvalidCursor,
     KeyNotFound,
@@ -16,9 +17,13 @@ from ticketing.errors import (
     UserNotFound,
     ValidationFailed,
 )
+from ticketing.idempotency import Answer
+from ticketing.idempotency import intent as intention
 from ticketing.permissions import Action
+from ticketing.repositories.keys import ApiKey
 from ticketing.routers.dependencies import (
     Cursor,
+    IdempotencyKey,
     In,
     Limit,
     Out,
@@ -31,13 +36,15 @@ from ticketing.routers.dependencies import (
     parts,
     problems,
     who_may,
+    written,
 )
-from ticketing.routers.direct import StrictRoute
+from ticketing.routers.direct import DirectRoute, StrictRoute
 from ticketing.security import Caller, Scope
 
 LONGEST: Final = timedelta(days=3660)
 
 router = APIRouter(prefix="/api/users/me/keys", tags=["keys"], route_class=StrictRoute)
+keyed = APIRouter(prefix=router.prefix, tags=["keys"], route_class=DirectRoute)
 
 
 def _text(value: object) -> object:
@@ -92,7 +99,7 @@ class KeyOut(Out):
 
 
 class MadeKeyOut(KeyOut):
-    """A key as it is shown once."""
+    """A key as it is shown to who made it."""
 
     key: str = Field(
         description="Send it as `Authorization: Bearer <key>`. It can not be shown again.",
@@ -100,25 +107,49 @@ class MadeKeyOut(KeyOut):
     )
 
 
-@router.post(
+@keyed.post(
     "",
     operation_id="makeKey",
     summary="Make an API key",
     status_code=201,
-    responses=problems(NotAuthenticated, InsufficientScope, UserNotFound, TooManyKeys, body=True),
+    response_model=MadeKeyOut,
+    responses=problems(
+        NotAuthenticated,
+        InsufficientScope,
+        UserNotFound,
+        TooManyKeys,
+        AnswerLost,
+        body=True,
+        keyed=True,
+    ),
 )
 async def make(
-    body: MakeKey, caller: Annotated[Caller, who_may(Action.MAKE_KEY)], request: Request
-) -> MadeKeyOut:
+    body: MakeKey,
+    caller: Annotated[Caller, who_may(Action.MAKE_KEY)],
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Answer:
     """Make a key for a program that acts for the caller, within the scopes alone.
 
     `events:write` makes and renames events, `bookings:write` books and cancels, `bookings:read`
     lists bookings and trails. The key itself is in this answer only. A person has up to 50.
     """
-    key, secret = await parts(request).keys.make(
-        caller.id, body.name, sorted(set(body.scopes)), body.expires_at, origin(request, caller)
+    have = parts(request)
+    intent = intention(caller.id, idempotency_key, body, _made, have.seals)
+    made = await have.keys.make(
+        caller.id,
+        body.name,
+        sorted(set(body.scopes)),
+        body.expires_at,
+        origin=origin(request, caller),
+        intent=intent,
     )
-    return MadeKeyOut(**KeyOut.model_validate(key).model_dump(), key=secret)
+    return _made(made)
+
+
+def _made(made: tuple[ApiKey, str]) -> Answer:
+    key, secret = made
+    return written(201, MadeKeyOut(**KeyOut.model_validate(key).model_dump(), key=secret))
 
 
 @router.get(

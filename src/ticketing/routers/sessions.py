@@ -1,20 +1,27 @@
 """Logging in, staying logged in, and logging out."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Annotated, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Form, Request, Response
 from pydantic import Field
 
 from ticketing import telemetry
 from ticketing.errors import (
+    AnswerLost,
     InsufficientScope,
     InvalidCredentials,
     InvalidRefreshToken,
     NotAuthenticated,
 )
+from ticketing.idempotency import Answer, Intent, done
+from ticketing.idempotency import intent as intention
 from ticketing.permissions import Action
 from ticketing.repositories.sessions import Session
 from ticketing.routers.dependencies import (
+    IdempotencyKey,
     In,
     Out,
     Parts,
@@ -24,11 +31,13 @@ from ticketing.routers.dependencies import (
     problems,
     trying_password,
     who_may,
+    written,
 )
-from ticketing.routers.direct import StrictRoute
+from ticketing.routers.direct import DirectRoute, StrictRoute
 from ticketing.security import Caller
 
 router = APIRouter(prefix="/api/users", tags=["sessions"], route_class=StrictRoute)
+keyed = APIRouter(prefix="/api/users", tags=["sessions"], route_class=DirectRoute)
 
 
 class Login(In):
@@ -71,19 +80,29 @@ class TokenOut(Out):
     user_id: UserId
 
 
-@router.post(
+@keyed.post(
     "/login",
     operation_id="login",
     summary="Get an access token",
-    responses=problems(InvalidCredentials, body=True),
+    response_model=TokenOut,
+    responses=problems(InvalidCredentials, AnswerLost, body=True, keyed=True),
 )
-async def login(body: Login, request: Request) -> TokenOut:
+async def login(body: Login, request: Request, idempotency_key: IdempotencyKey = None) -> Answer:
     """Exchange a username and a password for a token that lives an hour, and start a session.
 
     The answer to a wrong password is the same, and takes as long, as to a name that nobody has.
     Whoever gives wrong ones again and again has to wait between them, 30 seconds at most (429).
+
+    With an Idempotency-Key, the tokens that come again are those of before, with what is left of
+    their time: dead, if their session was ended since.
     """
-    return await _authenticate(request, body.username, body.password)
+    have = parts(request)
+    write = _written(have)
+
+    def intend(user_id: UUID) -> Intent | None:
+        return intention(user_id, idempotency_key, body, write, have.seals)
+
+    return write(await _authenticate(request, body.username, body.password, intend))
 
 
 @router.post("/token", include_in_schema=False)
@@ -93,7 +112,8 @@ async def token(
     password: Annotated[Text, Form(max_length=128)],
 ) -> dict[str, str | int]:
     """Log in by form, as the docs page's Authorize button does (RFC 6749, section 4.3)."""
-    issued = await _authenticate(request, username, password)
+    session = await _authenticate(request, username, password, lambda _: None)
+    issued = _issued(parts(request), session)
     return {
         "access_token": issued.token,
         "token_type": issued.token_type,
@@ -101,51 +121,66 @@ async def token(
     }
 
 
-@router.post(
+@keyed.post(
     "/refresh",
     operation_id="refresh",
     summary="Get the next access token",
-    responses=problems(InvalidRefreshToken, body=True),
+    response_model=TokenOut,
+    responses=problems(InvalidRefreshToken, AnswerLost, body=True, keyed=True),
 )
-async def refresh(body: Refresh, request: Request) -> TokenOut:
+async def refresh(
+    body: Refresh, request: Request, idempotency_key: IdempotencyKey = None
+) -> Answer:
     """Exchange the refresh token for the next pair of tokens.
 
     A refresh token is good for one exchange: keep the new one. If one comes a second time, it is
-    in two hands, and the session ends.
+    in two hands, and the session ends; but not by the same request with the same Idempotency-Key,
+    which is answered as before.
     """
     have = parts(request)
-    return _issued(have, await have.sessions.refresh(body.refresh_token))
+    write, intent = _written(have), None
+    if idempotency_key is not None:
+        session_id = await have.sessions.of_token(body.refresh_token)
+        intent = intention(session_id, idempotency_key, body, write, have.seals)
+    return write(await have.sessions.refresh(body.refresh_token, intent))
 
 
-@router.post(
+@keyed.post(
     "/logout",
     operation_id="logout",
     summary="End this session, or all",
     status_code=204,
+    response_model=None,
     response_class=Response,
-    responses=problems(NotAuthenticated, InsufficientScope, body=True),
+    responses=problems(NotAuthenticated, InsufficientScope, body=True, keyed=True),
 )
 async def logout(
-    body: Logout, caller: Annotated[Caller, who_may(Action.LOGOUT)], request: Request
-) -> None:
+    body: Logout,
+    caller: Annotated[Caller, who_may(Action.LOGOUT)],
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Answer:
     """End the session that the token belongs to, or all sessions of the caller.
 
     Their tokens are refused from now on, everywhere within seconds. API keys stay.
     """
-    have = parts(request)
-    if body.everywhere:
-        await have.sessions.end_all(caller.id)
-    else:
-        await have.sessions.end(caller.credential)
+    # The session's: that of another device means another thing by the same words.
+    intent = intention(caller.credential, idempotency_key, body, done)
+    await parts(request).sessions.end(caller, everywhere=body.everywhere, intent=intent)
+    return done(None)
 
 
-async def _authenticate(request: Request, username: str, password: str) -> TokenOut:
+async def _authenticate(
+    request: Request, username: str, password: str, intend: Callable[[UUID], Intent | None]
+) -> Session:
     parts(request).passwords.require_room()
     async with trying_password(request, username):
-        return await _open(parts(request), username, password)
+        return await _open(parts(request), username, password, intend)
 
 
-async def _open(have: Parts, username: str, password: str) -> TokenOut:
+async def _open(
+    have: Parts, username: str, password: str, intend: Callable[[UUID], Intent | None]
+) -> Session:
     while True:
         user = await have.users.find_by_name(username)
         hashed = user.password_hash if user else None
@@ -155,10 +190,15 @@ async def _open(have: Parts, username: str, password: str) -> TokenOut:
             raise InvalidCredentials
         if better is not None:
             await have.users.upgrade_password(user.id, hashed, better)
-        session = await have.sessions.start(user.id, better or hashed)
+        session = await have.sessions.start(user.id, better or hashed, intend(user.id))
         if session is not None:
-            return _issued(have, session)
+            return session
         # The hash was changed meanwhile, by another login that upgraded it or for a new password.
+
+
+def _written(have: Parts) -> Callable[[Session], Answer]:
+    # What is kept is what is sent: a token that is issued again would be another one.
+    return cache(lambda session: written(200, _issued(have, session)))
 
 
 def _issued(have: Parts, session: Session) -> TokenOut:

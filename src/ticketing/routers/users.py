@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from ticketing.errors import (
+    AnswerLost,
     InsufficientScope,
     InvalidCursor,
     NotAuthenticated,
@@ -15,10 +16,13 @@ from ticketing.errors import (
     ValidationFailed,
     WrongPassword,
 )
+from ticketing.idempotency import Answer, Intent, done, owner_of
+from ticketing.idempotency import intent as intention
 from ticketing.permissions import Action
 from ticketing.routers.bookings import ListedOut, listed
 from ticketing.routers.dependencies import (
     Cursor,
+    IdempotencyKey,
     In,
     Limit,
     Out,
@@ -30,15 +34,18 @@ from ticketing.routers.dependencies import (
     origin,
     parts,
     problems,
+    recall,
     trying_password,
     who_may,
+    written,
 )
-from ticketing.routers.direct import StrictRoute
+from ticketing.routers.direct import DirectRoute, StrictRoute
 from ticketing.security import MIN_PASSWORD, Caller
 from ticketing.tables import User
 from ticketing.telemetry import client_address
 
 router = APIRouter(prefix="/api/users", tags=["users"], route_class=StrictRoute)
+keyed = APIRouter(prefix="/api/users", tags=["users"], route_class=DirectRoute)
 
 Username = Annotated[
     str, Field(min_length=3, max_length=30, pattern=r"^[A-Za-z0-9._-]+$", examples=["ada"])
@@ -77,14 +84,17 @@ class UserOut(Out):
     created_at: Time
 
 
-@router.post(
+@keyed.post(
     "/register",
     operation_id="register",
     summary="Make an account",
     status_code=201,
-    responses=problems(UsernameTaken, PasswordTooCommon, body=True),
+    response_model=UserOut,
+    responses=problems(UsernameTaken, PasswordTooCommon, AnswerLost, body=True, keyed=True),
 )
-async def register(body: Register, request: Request) -> UserOut:
+async def register(
+    body: Register, request: Request, idempotency_key: IdempotencyKey = None
+) -> Answer:
     """Make an account. Names that differ only in case are the same name.
 
     The commonest passwords are refused, and those that are little more than the username or the
@@ -92,12 +102,19 @@ async def register(body: Register, request: Request) -> UserOut:
     """
     have = parts(request)
     have.passwords.require_uncommon(body.password, body.username)
+    owner = owner_of(body.username)
+    intent = intention(owner, idempotency_key, body, _registered, have.seals)
+    await recall(request, intent, body.username)
     if have.rates is not None:
         await have.rates.guard.register(client_address(request.scope) or "")
     user = await have.users.add(
-        body.username, await have.passwords.hash(body.password), origin(request)
+        body.username, await have.passwords.hash(body.password), origin(request), intent
     )
-    return UserOut.model_validate(user)
+    return _registered(user)
+
+
+def _registered(user: User) -> Answer:
+    return written(201, UserOut.model_validate(user))
 
 
 @router.get(
@@ -132,11 +149,12 @@ async def delete(
     await have.users.delete(user.id, password_hash, origin(request, caller))
 
 
-@router.post(
+@keyed.post(
     "/me/password",
     operation_id="changePassword",
     summary="Change my password",
     status_code=204,
+    response_model=None,
     response_class=Response,
     responses=problems(
         NotAuthenticated,
@@ -144,28 +162,40 @@ async def delete(
         WrongPassword,
         UserNotFound,
         PasswordTooCommon,
+        AnswerLost,
         body=True,
+        keyed=True,
     ),
 )
 async def change_password(
     body: ChangePassword,
     caller: Annotated[Caller, who_may(Action.CHANGE_PASSWORD)],
     request: Request,
-) -> None:
+    idempotency_key: IdempotencyKey = None,
+) -> Answer:
     """Change the password, and end all other sessions of the caller. API keys stay."""
     have = parts(request)
-    user, password_hash = await _confirmed(request, caller, body.current_password)
+    intent = intention(caller.id, idempotency_key, body, done, have.seals)
+    user, password_hash = await _confirmed(request, caller, body.current_password, intent)
     have.passwords.require_uncommon(body.new_password, user.username)
     new_hash = await have.passwords.hash(body.new_password)
     await have.users.change_password(
-        user.id, password_hash, new_hash, origin(request, caller), keep=caller.credential
+        caller, password_hash, new_hash, origin(request, caller), intent
     )
+    return done(None)
 
 
-async def _confirmed(request: Request, caller: Caller, password: str) -> tuple[User, str]:
-    """Return the caller and the hash that the password fits. Raises WrongPassword."""
+async def _confirmed(
+    request: Request, caller: Caller, password: str, intent: Intent | None = None
+) -> tuple[User, str]:
+    """Return the caller and the hash that the password fits.
+
+    Raises WrongPassword, or what answers the intention: the password may be wrong by now because
+    it was changed by the very request that comes again.
+    """
     have = parts(request)
     user = await have.users.get(caller.id)
+    await recall(request, intent, user.username)
     async with trying_password(request, user.username):
         fits, _ = await have.passwords.verify(password, user.password_hash)
         if user.password_hash is None or not fits:
