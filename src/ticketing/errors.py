@@ -13,11 +13,11 @@
     │   ├── MemberNotFound
     ├── MethodNotAllowed
     ├── Conflict
-    │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, AlreadyOwner, RequestInProgress,
-    │   ├── TooManyKeys
-    ├── TooManyRequests
-    ├── Unavailable        nothing is wrong with the request, try again later
-    │   ├── Busy, DatabaseUnavailable, OutcomeUnknown, NotReady
+    │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, AlreadyOwner, TooManyKeys
+    ├── Later              nothing is wrong with the request, but its time
+    │   ├── RequestInProgress, TooManyRequests
+    │   ├── Unavailable
+    │   │   ├── Busy, DatabaseUnavailable, OutcomeUnknown, NotReady
     └── InternalError
 
 A class carries the HTTP status, a stable code and a sentence; an instance may add members that
@@ -289,19 +289,6 @@ class UsernameTaken(Conflict):
     status, code, detail = 409, "username_taken", "This username is taken."
 
 
-class RequestInProgress(Conflict):
-    """The first request with this Idempotency-Key is still being carried out."""
-
-    status, code = 409, "request_in_progress"
-    detail = "A request with this Idempotency-Key is under way. Ask again for its answer."
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
-    example: ClassVar[dict[str, object]] = {"retryAfter": 1}
-
-    def __init__(self) -> None:
-        """Say when to ask again, in the document as in the header."""
-        super().__init__(retryAfter=1)
-
-
 class AlreadyBooked(Conflict):
     """The person holds a place already."""
 
@@ -328,8 +315,31 @@ class TooManyKeys(Conflict):
     status, code, detail = 409, "too_many_keys", "You have 50 API keys: revoke one first."
 
 
-class TooManyRequests(TicketingError):
-    """The caller, or their address, did this too often: try again after `retryAfter` seconds."""
+class Later(TicketingError):
+    """Nothing is wrong with the request: try again after `retryAfter` seconds."""
+
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    example: ClassVar[dict[str, object]] = {"retryAfter": 1}
+
+    def __init__(self, seconds: int = 1) -> None:
+        """Say when to try again, in the document as in the header."""
+        super().__init__(retryAfter=seconds)
+        self._seconds = seconds
+
+    def header_fields(self) -> dict[str, str]:
+        """Return Retry-After; what there is left, the layer around all limits says."""
+        return {"Retry-After": str(self._seconds)}
+
+
+class RequestInProgress(Later):
+    """The first request with this Idempotency-Key is still being carried out."""
+
+    status, code = 409, "request_in_progress"
+    detail = "A request with this Idempotency-Key is under way. Ask again for its answer."
+
+
+class TooManyRequests(Later):
+    """The caller, or their address, did this too often."""
 
     status, code = 429, "too_many_requests"
     detail = "This was tried too often. Nothing was changed: wait as long as `Retry-After` says."
@@ -340,26 +350,11 @@ class TooManyRequests(TicketingError):
     }
     example: ClassVar[dict[str, object]] = {"retryAfter": 2}
 
-    def __init__(self, seconds: int) -> None:
-        """Say when to try again, in the document as in the header."""
-        super().__init__(retryAfter=seconds)
-        self._seconds = seconds
 
-    def header_fields(self) -> dict[str, str]:
-        """Return Retry-After; what there is left, the layer around all limits says."""
-        return {"Retry-After": str(self._seconds)}
-
-
-class Unavailable(TicketingError):
-    """Nothing is wrong with the request: try again after `retryAfter` seconds."""
+class Unavailable(Later):
+    """The service can't answer now."""
 
     status, code, detail = 503, "unavailable", "The service can't answer now."
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
-    example: ClassVar[dict[str, object]] = {"retryAfter": 1}
-
-    def __init__(self) -> None:
-        """Say when to try again, in the document as in the header."""
-        super().__init__(retryAfter=1)
 
 
 class Busy(Unavailable):

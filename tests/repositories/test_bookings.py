@@ -500,7 +500,7 @@ async def test_lists_say_where_each_person_stands(
     rest = await listings.of_event(
         show, status=BookingStatus.WAITING, after=page.next_after, limit=2
     )
-    seen = [(item.booking.user_id, item.position) for item in [*page.items, *rest.items]]
+    seen = [(item.user_id, item.position) for item in [*page.items, *rest.items]]
     assert seen == [(people[2], 1), (people[4], 2), (people[5], 3), (people[6], 4)]
     assert rest.next_after is None
     (mine,) = (await listings.of_user(people[5], before=None, limit=5)).items

@@ -1,8 +1,10 @@
 """One file per aggregate; the only place with SQL. A public method is one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import asyncpg
 
 ItemT = TypeVar("ItemT")
 
@@ -13,3 +15,11 @@ class Page(Generic[ItemT]):
 
     items: Sequence[ItemT]
     next_after: int | None
+
+
+def page(
+    rows: Sequence[asyncpg.Record], limit: int, item: Callable[[asyncpg.Record], ItemT]
+) -> Page[ItemT]:
+    """Return the page that rows make, of which one more than `limit` was asked for, by `seq`."""
+    after = rows[limit - 1]["seq"] if len(rows) > limit else None
+    return Page([item(row) for row in rows[:limit]], after)

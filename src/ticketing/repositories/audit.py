@@ -5,14 +5,16 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.database import Statement, driver
-from ticketing.repositories import Page
+from ticketing.repositories import Page, page
 
 TRAIL: Final = Statement(
     """
-    SELECT seq, at, action, actor, credential, subject, details, address, request_id
+    SELECT seq, at, action, actor AS actor_id, credential AS credential_id, subject AS subject_id,
+        details, address, request_id
     FROM audit_records
     WHERE event_id = :event AND seq < coalesce(CAST(:before AS bigint), 9223372036854775807)
     ORDER BY seq DESC LIMIT :limit
@@ -43,13 +45,13 @@ def recorded(
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One change: its origin, and `subject`, the person whom it is about."""
+    """One change: its origin, and the person whom it is about; the fields are those of TRAIL."""
 
     at: datetime
     action: str
-    actor: UUID | None
-    credential: UUID | None
-    subject: UUID | None
+    actor_id: UUID | None
+    credential_id: UUID | None
+    subject_id: UUID | None
     details: dict[str, Any]
     address: str | None
     request_id: str | None
@@ -66,17 +68,8 @@ class AuditRepository:
         """Return what was changed about the event, newest first, from below record `before`."""
         async with driver(self._engine) as connection:
             rows = await TRAIL.fetch(connection, event=event_id, before=before, limit=limit + 1)
-        records = [
-            Record(
-                row["at"],
-                row["action"],
-                row["actor"],
-                row["credential"],
-                row["subject"],
-                row["details"],
-                row["address"],
-                row["request_id"],
-            )
-            for row in rows[:limit]
-        ]
-        return Page(records, rows[limit - 1]["seq"] if len(rows) > limit else None)
+        return page(rows, limit, _record)
+
+
+def _record(row: asyncpg.Record) -> Record:
+    return Record(*(row[name] for name in Record.__slots__))

@@ -16,7 +16,7 @@ from ticketing.database import Statement, driver
 from ticketing.errors import KeyNotFound, NotAuthenticated, TooManyKeys, UserNotFound
 from ticketing.idempotency import Intent
 from ticketing.origin import Origin
-from ticketing.repositories import Page, idempotency
+from ticketing.repositories import Page, idempotency, page
 from ticketing.repositories.access import REVOKED
 from ticketing.repositories.audit import recorded
 from ticketing.security import (
@@ -177,8 +177,7 @@ class KeyRepository:
         """Return the person's keys, newest first, from below key `before`."""
         async with driver(self._engine) as connection:
             rows = await OF_USER.fetch(connection, user=user_id, before=before, limit=limit + 1)
-        after = rows[limit - 1]["seq"] if len(rows) > limit else None
-        return Page([_key(row) for row in rows[:limit]], after)
+        return page(rows, limit, _key)
 
     async def revoke(self, user_id: UUID, key_id: UUID, origin: Origin) -> None:
         """Revoke one of the person's keys. Raises KeyNotFound."""

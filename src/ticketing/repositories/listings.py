@@ -1,6 +1,7 @@
 """The lists of bookings: a person's, and an event's."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -8,8 +9,8 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.database import Statement, driver
-from ticketing.inventory import Booking, BookingStatus
-from ticketing.repositories import Page
+from ticketing.inventory import BookingStatus
+from ticketing.repositories import Page, page
 
 OF_USER: Final = Statement(
     """
@@ -47,9 +48,13 @@ OF_EVENT: Final = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A booking in a list, with its place in the line if it waits."""
+    """A booking in a list, with its place in the line if it waits; the fields are the queries'."""
 
-    booking: Booking
+    id: UUID
+    event_id: int
+    user_id: UUID
+    status: str
+    created_at: datetime
     position: int | None
 
 
@@ -73,12 +78,8 @@ class ListingRepository:
     async def _page(self, query: Statement, limit: int, **parameters: object) -> Page[Standing]:
         async with driver(self._engine) as connection:
             rows = await query.fetch(connection, limit=limit + 1, **parameters)
-        items = [_standing(row) for row in rows[:limit]]
-        return Page(items, rows[limit - 1]["seq"] if len(rows) > limit else None)
+        return page(rows, limit, _standing)
 
 
 def _standing(row: asyncpg.Record) -> Standing:
-    booking = Booking(
-        row["id"], row["event_id"], row["user_id"], BookingStatus(row["status"]), row["created_at"]
-    )
-    return Standing(booking, row["position"])
+    return Standing(*(row[name] for name in Standing.__slots__))

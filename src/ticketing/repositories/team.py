@@ -15,7 +15,7 @@ from ticketing.database import Statement, driver
 from ticketing.errors import AlreadyOwner, EventNotFound, MemberNotFound, UserNotFound
 from ticketing.origin import Origin
 from ticketing.permissions import Role
-from ticketing.repositories import Page
+from ticketing.repositories import Page, page
 from ticketing.repositories.audit import recorded
 
 MAX_BATCH: Final = 512
@@ -139,8 +139,7 @@ class TeamRepository:
         """Return who was given a role, in that order, from above key `after`."""
         async with driver(self._engine) as connection:
             rows = await MEMBERS.fetch(connection, event=event_id, after=after, limit=limit + 1)
-        members = [Member(row["user_id"], Role(row["role"]), row["created_at"]) for row in rows]
-        return Page(members[:limit], rows[limit - 1]["seq"] if len(rows) > limit else None)
+        return page(rows, limit, _member)
 
     async def grant(self, event_id: int, user_id: UUID, role: Role, origin: Origin) -> None:
         """Give the user this role, whichever they had; again, it changes nothing.
@@ -165,6 +164,10 @@ class TeamRepository:
         if not rows:
             raise MemberNotFound
         revoked(rows)
+
+
+def _member(row: asyncpg.Record) -> Member:
+    return Member(row["user_id"], Role(row["role"]), row["created_at"])
 
 
 def revoked(rows: list[asyncpg.Record]) -> None:

@@ -14,17 +14,13 @@ from ticketing.errors import (
     EventNotFound,
     Forbidden,
     InsufficientScope,
-    InvalidCursor,
     NotAuthenticated,
     UserNotFound,
-    ValidationFailed,
 )
 from ticketing.idempotency import Answer
 from ticketing.idempotency import intent as intention
 from ticketing.inventory import Booked, Booking, BookingStatus, Cancelled, Waiting
 from ticketing.permissions import Action
-from ticketing.repositories import Page
-from ticketing.repositories.listings import Standing
 from ticketing.routers.dependencies import (
     BookingId,
     Cursor,
@@ -37,7 +33,6 @@ from ticketing.routers.dependencies import (
     Time,
     UserId,
     decode_cursor,
-    encode_cursor,
     origin,
     parts,
     problems,
@@ -121,24 +116,6 @@ def _answer(status: int, booking: Booking, **more: int) -> Answer:
     return Answer(status, orjson.dumps(document, default=str, option=orjson.OPT_UTC_Z))
 
 
-def listed(page: Page[Standing]) -> PageOut[ListedOut]:
-    """Return the page as it goes over the wire."""
-    return PageOut[ListedOut](
-        items=[
-            ListedOut(
-                id=item.booking.id,
-                event_id=item.booking.event_id,
-                user_id=item.booking.user_id,
-                status=item.booking.status,
-                created_at=item.booking.created_at,
-                position=item.position,
-            )
-            for item in page.items
-        ],
-        next_cursor=encode_cursor(page.next_after),
-    )
-
-
 @sale.post(
     "/book",
     operation_id="bookTicket",
@@ -216,14 +193,7 @@ async def cancel(
     "/{eventId}/bookings",
     operation_id="listEventBookings",
     summary="An event's bookings, for who works on it",
-    responses=problems(
-        NotAuthenticated,
-        InsufficientScope,
-        Forbidden,
-        EventNotFound,
-        InvalidCursor,
-        ValidationFailed,
-    ),
+    responses=problems(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound, listed=True),
 )
 async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     eventId: EventId,  # noqa: N803 - the API's name
@@ -239,4 +209,4 @@ async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by nam
     page = await have.listings.of_event(
         eventId, status=status, after=decode_cursor(cursor), limit=limit
     )
-    return listed(page)
+    return PageOut[ListedOut].of(page)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, Self, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request
@@ -44,6 +44,7 @@ from ticketing.idempotency import KEY, Answer, Intent
 from ticketing.origin import Origin
 from ticketing.permissions import RULES, Action, Role
 from ticketing.rates import TAKEN, Rates
+from ticketing.repositories import Page
 from ticketing.repositories.audit import AuditRepository
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
@@ -122,6 +123,12 @@ class PageOut(Out, Generic[ItemT]):
 
     items: list[ItemT]
     next_cursor: str | None = Field(examples=["2a"])
+
+    @classmethod
+    def of(cls, page: Page[Any]) -> Self:
+        """Return the page as it goes over the wire."""
+        cursor = None if page.next_after is None else f"{page.next_after:x}"
+        return cls.model_validate({"items": page.items, "next_cursor": cursor})
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,13 +271,8 @@ Cursor = Annotated[
 ]
 
 
-def encode_cursor(key: int | None) -> str | None:
-    """Return the opaque form of a page's last key."""
-    return None if key is None else f"{key:x}"
-
-
 def decode_cursor(cursor: str | None) -> int | None:
-    """Return the key. Raises InvalidCursor."""
+    """Return the key of the page's last item. Raises InvalidCursor."""
     if cursor is None:
         return None
     if not re.fullmatch(CURSOR, cursor):
@@ -288,12 +290,16 @@ OF_ANY_ROUTE: Final[tuple[type[TicketingError], ...]] = (
 
 
 def problems(
-    *errors: type[TicketingError], body: bool = False, keyed: bool = False, limited: bool = True
+    *errors: type[TicketingError],
+    body: bool = False,
+    keyed: bool = False,
+    listed: bool = False,
+    limited: bool = True,
 ) -> dict[int | str, dict[str, Any]]:
     """Document the errors of a route, with an example each, for FastAPI's `responses`.
 
     Those of any route are added, with `body` those of any body, with `keyed` those of an
-    Idempotency-Key, and with `limited` that of limits.
+    Idempotency-Key, with `listed` those of a page of a list, and with `limited` that of limits.
     """
     every: list[type[TicketingError]] = [*errors, *OF_ANY_ROUTE]
     if limited:
@@ -302,6 +308,8 @@ def problems(
         every += [MalformedBody, BodyTooLarge, UnsupportedMediaType, ValidationFailed]
     if keyed:
         every += [InvalidIdempotencyKey, IdempotencyKeyReused, RequestInProgress, OutcomeUnknown]
+    if listed:
+        every += [InvalidCursor, ValidationFailed]
     by_status: dict[int | str, list[type[TicketingError]]] = defaultdict(list)
     for error in dict.fromkeys(every):
         by_status[error.status].append(error)

@@ -10,7 +10,6 @@ from ticketing.errors import (
     EventNotFound,
     Forbidden,
     InsufficientScope,
-    InvalidCursor,
     NotAuthenticated,
     UserNotFound,
     ValidationFailed,
@@ -32,7 +31,6 @@ from ticketing.routers.dependencies import (
     UserId,
     Whole,
     decode_cursor,
-    encode_cursor,
     origin,
     parts,
     problems,
@@ -161,7 +159,7 @@ async def rename(
     "",
     operation_id="listEvents",
     summary="All events, newest first",
-    responses=problems(InvalidCursor, ValidationFailed),
+    responses=problems(listed=True),
 )
 async def search(
     request: Request,
@@ -174,7 +172,4 @@ async def search(
 ) -> PageOut[EventOut]:
     """List events, newest first; `q` keeps those whose name contains it, in whatever case."""
     page = await parts(request).events.search(q, before=decode_cursor(cursor), limit=limit)
-    return PageOut[EventOut](
-        items=[EventOut.model_validate(event) for event in page.items],
-        next_cursor=encode_cursor(page.next_after),
-    )
+    return PageOut[EventOut].of(page)

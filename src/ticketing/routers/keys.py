@@ -10,7 +10,6 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from ticketing.errors import (
     AnswerLost,
     InsufficientScope,
-    InvalidCursor,
     KeyNotFound,
     NotAuthenticated,
     TooManyKeys,
@@ -31,7 +30,6 @@ from ticketing.routers.dependencies import (
     Text,
     Time,
     decode_cursor,
-    encode_cursor,
     origin,
     parts,
     problems,
@@ -156,7 +154,7 @@ def _made(made: tuple[ApiKey, str]) -> Answer:
     "",
     operation_id="listKeys",
     summary="My API keys, newest first",
-    responses=problems(NotAuthenticated, InsufficientScope, InvalidCursor, ValidationFailed),
+    responses=problems(NotAuthenticated, InsufficientScope, listed=True),
 )
 async def mine(
     caller: Annotated[Caller, who_may(Action.LIST_KEYS)],
@@ -166,10 +164,7 @@ async def mine(
 ) -> PageOut[KeyOut]:
     """List the caller's keys, also those that have expired, newest first."""
     page = await parts(request).keys.of_user(caller.id, before=decode_cursor(cursor), limit=limit)
-    return PageOut[KeyOut](
-        items=[KeyOut.model_validate(key) for key in page.items],
-        next_cursor=encode_cursor(page.next_after),
-    )
+    return PageOut[KeyOut].of(page)
 
 
 @router.delete(

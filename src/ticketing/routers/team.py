@@ -11,7 +11,6 @@ from ticketing.errors import (
     EventNotFound,
     Forbidden,
     InsufficientScope,
-    InvalidCursor,
     MemberNotFound,
     NotAuthenticated,
     UserNotFound,
@@ -28,7 +27,6 @@ from ticketing.routers.dependencies import (
     Time,
     UserId,
     decode_cursor,
-    encode_cursor,
     origin,
     parts,
     problems,
@@ -80,14 +78,7 @@ class RecordOut(Out):
     "/team",
     operation_id="listTeam",
     summary="Who works on an event",
-    responses=problems(
-        NotAuthenticated,
-        InsufficientScope,
-        Forbidden,
-        EventNotFound,
-        InvalidCursor,
-        ValidationFailed,
-    ),
+    responses=problems(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound, listed=True),
 )
 async def team(
     eventId: EventId,  # noqa: N803 - the API's name
@@ -103,10 +94,7 @@ async def team(
     have = parts(request)
     await require(have, caller, Action.LIST_TEAM, eventId)
     page = await have.team.members(eventId, after=decode_cursor(cursor), limit=limit)
-    return PageOut[MemberOut](
-        items=[MemberOut.model_validate(member) for member in page.items],
-        next_cursor=encode_cursor(page.next_after),
-    )
+    return PageOut[MemberOut].of(page)
 
 
 @router.put(
@@ -174,14 +162,7 @@ async def revoke(
     "/trail",
     operation_id="listTrail",
     summary="What was changed about an event, newest first",
-    responses=problems(
-        NotAuthenticated,
-        InsufficientScope,
-        Forbidden,
-        EventNotFound,
-        InvalidCursor,
-        ValidationFailed,
-    ),
+    responses=problems(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound, listed=True),
 )
 async def trail(
     eventId: EventId,  # noqa: N803 - the API's name
@@ -197,19 +178,4 @@ async def trail(
     have = parts(request)
     await require(have, caller, Action.LIST_TRAIL, eventId)
     page = await have.audit.of_event(eventId, before=decode_cursor(cursor), limit=limit)
-    return PageOut[RecordOut](
-        items=[
-            RecordOut(
-                at=record.at,
-                action=record.action,
-                subject_id=record.subject,
-                details=record.details,
-                actor_id=record.actor,
-                credential_id=record.credential,
-                address=record.address,
-                request_id=record.request_id,
-            )
-            for record in page.items
-        ],
-        next_cursor=encode_cursor(page.next_after),
-    )
+    return PageOut[RecordOut].of(page)

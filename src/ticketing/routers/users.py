@@ -8,18 +8,16 @@ from pydantic import Field
 from ticketing.errors import (
     AnswerLost,
     InsufficientScope,
-    InvalidCursor,
     NotAuthenticated,
     PasswordTooCommon,
     UsernameTaken,
     UserNotFound,
-    ValidationFailed,
     WrongPassword,
 )
 from ticketing.idempotency import Answer, Intent, done, owner_of
 from ticketing.idempotency import intent as intention
 from ticketing.permissions import Action
-from ticketing.routers.bookings import ListedOut, listed
+from ticketing.routers.bookings import ListedOut
 from ticketing.routers.dependencies import (
     Cursor,
     IdempotencyKey,
@@ -207,7 +205,7 @@ async def _confirmed(
     "/me/bookings",
     operation_id="listMyBookings",
     summary="My bookings, newest first",
-    responses=problems(NotAuthenticated, InsufficientScope, InvalidCursor, ValidationFailed),
+    responses=problems(NotAuthenticated, InsufficientScope, listed=True),
 )
 async def my_bookings(
     caller: Annotated[Caller, who_may(Action.LIST_MY_BOOKINGS)],
@@ -219,4 +217,4 @@ async def my_bookings(
     page = await parts(request).listings.of_user(
         caller.id, before=decode_cursor(cursor), limit=limit
     )
-    return listed(page)
+    return PageOut[ListedOut].of(page)
