@@ -12,37 +12,54 @@ from ticketing.database import Statement, driver
 from ticketing.inventory import BookingStatus
 from ticketing.repositories import Page, page
 
-OF_USER: Final = Statement(
+
+def _place(event: str, seq: str) -> str:
+    """Return the expression of how many wait in the event's line up to `seq`, and with it.
+
+    Counted from the nearer end, by where `seq` is between the first and the last: how many wait in
+    all, the event's own row says.
     """
+    line = f"FROM bookings AS line WHERE line.event_id = {event} AND line.status = 'waiting'"
+    return f"""
+    (
+        SELECT CASE
+            WHEN 2 * {seq} < (SELECT min(seq) {line}) + (SELECT max(seq) {line})
+            THEN (SELECT count(*) {line} AND line.seq <= {seq})
+            ELSE waiting_list_count - (SELECT count(*) {line} AND line.seq > {seq})
+        END
+        FROM events WHERE events.id = {event}
+    )
+    """  # noqa: S608 - our own text
+
+
+OF_USER: Final = Statement(
+    f"""
     SELECT id, seq, event_id, user_id, status, created_at,
-        CASE WHEN status = 'waiting' THEN (
-            SELECT count(*) FROM bookings AS ahead
-            WHERE ahead.event_id = bookings.event_id AND ahead.status = 'waiting'
-                AND ahead.seq <= bookings.seq
-        ) END AS position
+        CASE WHEN status = 'waiting' THEN {_place("bookings.event_id", "bookings.seq")} END
+            AS position
     FROM bookings
     WHERE user_id = :user AND seq < coalesce(CAST(:before AS bigint), 9223372036854775807)
     ORDER BY seq DESC LIMIT :limit
-    """
+    """  # noqa: S608 - our own text
 )
 
 # The line ahead of the page is counted once; within the page, positions follow each other.
 OF_EVENT: Final = Statement(
-    """
+    f"""
     WITH page AS (
         SELECT id, seq, event_id, user_id, status, created_at FROM bookings
         WHERE event_id = :event AND seq > coalesce(CAST(:after AS bigint), 0)
             AND (CAST(:status AS text) IS NULL OR status = CAST(:status AS text))
         ORDER BY seq LIMIT :limit
+    ), first AS (
+        SELECT min(seq) AS seq FROM page WHERE status = 'waiting'
     )
     SELECT page.*,
-        CASE WHEN status = 'waiting' THEN row_number() OVER (PARTITION BY status ORDER BY seq) + (
-            SELECT count(*) FROM bookings AS ahead
-            WHERE ahead.event_id = :event AND ahead.status = 'waiting'
-                AND ahead.seq < (SELECT min(seq) FROM page WHERE status = 'waiting')
-        ) END AS position
+        CASE WHEN status = 'waiting' THEN row_number() OVER (PARTITION BY status ORDER BY seq) - 1
+            + (SELECT {_place(":event", "first.seq")} FROM first)
+        END AS position
     FROM page ORDER BY seq
-    """
+    """  # noqa: S608 - our own text
 )
 
 
