@@ -19,8 +19,9 @@ from ticketing.errors import InvalidCursor, InvalidIdempotencyKey, NotAuthentica
 from ticketing.idempotency import Answer, intent
 from ticketing.permissions import Action
 from ticketing.proxies import TrustedProxies
+from ticketing.repositories import Page
 from ticketing.repositories.keys import KeyRepository
-from ticketing.routers.dependencies import Bearer, decode_cursor, encode_cursor
+from ticketing.routers.dependencies import Bearer, PageOut, decode_cursor
 from ticketing.routers.direct import _is_json
 from ticketing.security import AccessList, Tokens, new_api_key
 from ticketing.telemetry import _given_request_id
@@ -33,6 +34,11 @@ VISIBLE = {chr(code) for code in range(0x21, 0x7F)}
 fields = binary(max_size=300).map(lambda raw: raw.decode("latin-1"))
 
 
+def shown(key: int) -> str | None:
+    """The cursor of a page that ends with this key."""
+    return PageOut[int].of(Page([], key)).next_cursor
+
+
 @given(one_of(text(), text("0123456789abcdef", max_size=20), from_regex(r"[0-9a-f]{14,16}\s?")))
 @example("1\n")
 @example("\u0661")
@@ -42,12 +48,12 @@ def test_whatever_is_sent_as_a_cursor_is_a_number_or_refused(cursor: str) -> Non
         key = decode_cursor(cursor)
         assert key is not None
         assert 0 < key < 2**63
-        assert encode_cursor(key) == cursor
+        assert shown(key) == cursor
 
 
 @given(integers(1, 2**60 - 1))
 def test_a_cursor_that_was_given_out_is_taken(key: int) -> None:
-    assert decode_cursor(encode_cursor(key)) == key
+    assert decode_cursor(shown(key)) == key
 
 
 def caller_of(authorization: str) -> UUID:
