@@ -8,7 +8,7 @@ DEV := $(VENV)/.dev
 AUDIT := $(VENV)/.audit
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz bench bench-full chaos lint format audit sbom lock clean
+.PHONY: help serve test fuzz bench bench-full overload chaos lint format audit sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,6 +28,9 @@ bench: $(SERVE) ## Measure the service beside other ways to book, in under 5 min
 
 bench-full: $(SERVE) ## Measure every scenario, for most of an hour (needs wrk)
 	@$(BIN)/python -m benchmarks.run --full
+
+overload: $(SERVE) ## Offer four times what the service can do, and check what it keeps doing, in 2 minutes
+	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
 chaos: $(SERVE) ## Kill, cut, freeze and fill what the service rests on, for half an hour, and check its books
 	@$(BIN)/python -m chaos $(ARGS)

@@ -2,9 +2,10 @@
 
 The load is open: requests are sent at their times whatever became of those before, and a latency
 counts from the time that a request was meant to be sent (no coordinated omission). First the rate
-is raised until the service can't follow, then four times what it could is offered, then half.
+is raised until the service can't follow, then four times what it could is offered, then half. What
+is promised of that is checked, and the status is 1 if any of it does not hold.
 
-`python -m benchmarks.overload`; the generator runs as a process of its own.
+`make overload`, or `python -m benchmarks.overload`; the generator runs as a process of its own.
 """
 
 import argparse
@@ -16,12 +17,12 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from statistics import quantiles
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 from benchmarks.arena import arena
@@ -38,6 +39,16 @@ FOLLOWS: Final = 0.97
 SWIFT: Final = 0.5
 """Seconds within which 99 of 100 are answered as long as it follows."""
 RAISE: Final = 1.35
+FAILURES: Final = 2
+"""How often in a row it must not follow a rate: once may be somebody else's doing."""
+TIMES: Final = 4
+"""How many times what the service can follow is offered."""
+KEPT: Final = 0.8
+"""The share of the peak that is still booked then."""
+LATEST: Final = 2.0
+"""Seconds within which 99 of 100 of those that are served are answered then."""
+BACK: Final = 5.0
+"""Seconds after it in which all is as usual."""
 LENGTH: Final = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 BOOKED, BUSY, GIVEN_UP = 201, 503, 0
 CLOSE: Final = b"\r\nconnection: close"
@@ -312,16 +323,20 @@ async def _generate(
     await generator.gather()
     await generator.offer(500, 2)
     phases = []
-    rate, followed = 600.0, 0.0
-    while True:
+    rate, followed, failures = 600.0, 0.0, 0
+    while failures < FAILURES:
         phase = (await generator.offer(rate, 3))()
         _tell(phase)
         phases.append(phase)
-        if not phase.follows:
-            break
-        followed, rate = rate, rate * RAISE
+        if phase.follows:
+            followed, rate, failures = rate, rate * RAISE, 0
+        else:
+            failures += 1
+    # Past what it can follow, for there is its peak.
+    phases.append((await generator.offer(rate * RAISE, 3))())
+    _tell(phases[-1])
     rate = max(followed, 500)
-    over = await generator.offer(4 * rate, seconds, drain=False)
+    over = await generator.offer(TIMES * rate, seconds, drain=False)
     after = await generator.offer(rate / 2, seconds)
     for phase in (over(), after()):
         _tell(phase)
@@ -338,6 +353,39 @@ def _tell(phase: Phase) -> None:
         f" service {phase.service:.2f}, in all"
         f" {phase.machine:.2f}  normal after {phase.recovered:.2f} s\n"
     )
+
+
+def judge(phases: Sequence[Phase]) -> list[tuple[bool, str]]:
+    """Say of each promise whether it was kept: of the phases the last two are those that count."""
+    *raised, over, after = phases
+    peak = max(each.goodput for each in raised)
+    unanswered = over.other.get(GIVEN_UP, 0)
+    strange = {status: n for status, n in over.other.items() if status != GIVEN_UP}
+    return [
+        (
+            any(each.follows for each in raised),
+            f"it follows at first: {raised[0].offered:,.0f}/s, {raised[0].goodput:,.0f}/s booked",
+        ),
+        (
+            over.goodput >= KEPT * peak,
+            f"of the peak, {peak:,.0f}/s, {KEPT} is booked: {over.goodput / peak:.2f}",
+        ),
+        (over.p99 <= LATEST, f"p99 of the booked is at most {LATEST} s: {over.p99:.2f} s"),
+        (
+            # Else those that were taken on and left waiting would make the percentile look good.
+            unanswered <= (over.told + unanswered) / 100,
+            f"at most one in a hundred that are not sent away gets no answer: {unanswered:,}",
+        ),
+        (not strange, f"all others are told 503 with Retry-After: {over.shed:,}, {strange} not"),
+        (
+            over.alive_missed == 0,
+            f"/livez always answers: {over.alive_missed} missed, at most {over.alive_worst:.2f} s",
+        ),
+        (
+            after.recovered <= BACK,
+            f"all is as usual at most {BACK} s after: {after.recovered:.2f} s",
+        ),
+    ]
 
 
 def main() -> None:
@@ -366,9 +414,17 @@ def main() -> None:
             check=True,
         )
         books = here.ground().books(first, EVENTS)
-        print(f"books: {books}")
-        if books.crooked or books.taken != books.booked_rows:
-            sys.exit("the books are wrong")
+        phases = [_phase(each) for each in json.loads(out.read_text())]
+    is_right = not books.crooked and books.taken == books.booked_rows
+    verdicts = [*judge(phases), (is_right, f"the books are right: {books}")]
+    print("\n".join(f"{'kept  ' if kept else 'BROKEN'}  {what}" for kept, what in verdicts))
+    sys.exit(not all(kept for kept, _ in verdicts))
+
+
+def _phase(document: dict[str, Any]) -> Phase:
+    """Read what the generator wrote: JSON has no numbers for names."""
+    other = {int(status): n for status, n in document["other"].items()}
+    return Phase(**{**document, "other": other})
 
 
 if __name__ == "__main__":
