@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import random
+import signal
 import sys
 from collections import deque
 from collections.abc import Sequence
@@ -162,6 +163,8 @@ def main() -> None:
     names = given.faults.split(",")
     if unknown := [name for name in names if name not in faults.FAULTS]:
         parser.error(f"no such fault: {', '.join(unknown)}")
+    # Told to stop, it stops what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     network = _network() if "network" in names else None
     played: list[Round] = []
     try:

@@ -27,6 +27,8 @@ class Response:
     status: int
     headers: dict[str, str]
     body: Any
+    port: int
+    """Of whoever answered."""
 
     @property
     def code(self) -> str:
@@ -41,6 +43,7 @@ class Client:
         """Connect to any of `ports`, as they are then; wait `patience` seconds for an answer."""
         self._ports = ports
         self._patience = patience
+        self._port = 0
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
@@ -62,8 +65,8 @@ class Client:
         try:
             async with asyncio.timeout(self._patience if leave_after is None else leave_after):
                 if self._writer is None:
-                    port = random.choice(self._ports)
-                    opened = await asyncio.open_connection("127.0.0.1", port)
+                    self._port = random.choice(self._ports)
+                    opened = await asyncio.open_connection("127.0.0.1", self._port)
                     self._reader, self._writer = opened
                 sent = True
                 self._writer.write(_request(method, path, body, token, key))
@@ -86,7 +89,8 @@ class Client:
         pairs = (line.partition(": ") for line in head[1:] if line)
         headers = {name.lower(): value for name, _, value in pairs}
         content = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        return Response(int(head[0].split()[1]), headers, json.loads(content) if content else None)
+        body = json.loads(content) if content else None
+        return Response(int(head[0].split()[1]), headers, body, self._port)
 
     def close(self) -> None:
         """Hang up."""

@@ -84,6 +84,8 @@ class Rig:
     """Those that run; more than one while one takes another's place."""
     ports: list[int]
     """Where clients are sent."""
+    earlier: int | None
+    """Where the version before this one listens, or did."""
     network: Network | None
     cluster: Path
     sockets: Path
@@ -368,6 +370,7 @@ async def rig(
             started=stack,
             services=[],
             ports=[],
+            earlier=None,
             network=network,
             cluster=data / "postgres",
             sockets=sockets,
@@ -378,6 +381,7 @@ async def rig(
         )
         first = await asyncio.to_thread(found.start, code)
         found.ports.append(first.port)
+        found.earlier = first.port if kind == "earlier" else None
         await until(lambda: found.is_ready(first))
         keeping = asyncio.create_task(found.keep_database_up())
         try:

@@ -63,6 +63,8 @@ class Round:
     load: float = 0.0
     """The machine's, of a minute, at the end."""
     keyed: bool = False
+    of_before: list[str] = field(default_factory=list)
+    """What the version before this one answered and should not have: nobody can mend it there."""
     replays: int = 0
     """Intentions that were sent again and answered as at first."""
 
@@ -79,6 +81,7 @@ class Round:
             f"  {'+'.join(self.faults):30}  {len(self.operations):5} operations"
             f"  {self.unknown:4} unknown  {self.replays:4} replays"
             f"  healthy after {self.healthy_after:5.2f} s at load {self.load:4.1f}  {verdict}"
+            + (f" (the version before: {self.of_before[0]})" if self.of_before else "")
         )
 
 
@@ -208,7 +211,9 @@ class _Crowd:
             return "refused"
         else:
             if answer.code not in OPEN:
-                self._round.wrong.append(f"{operation.verb} was answered {answer.status} {found}")
+                said = f"{operation.verb} was answered {answer.status} {found}"
+                is_of_before = answer.port == self._rig.earlier
+                (self._round.of_before if is_of_before else self._round.wrong).append(said)
             return "unknown"
         operation.end = time.monotonic()
         return "answered"
