@@ -28,7 +28,7 @@ from ticketing.admission import Admission
 from ticketing.app import create_app
 from ticketing.errors import StartupError, UserNotFound
 from ticketing.metrics import Counts
-from ticketing.protocol import BoundedProtocol, Limits
+from ticketing.protocol import BoundedProtocol, Limits, drop_unread
 from ticketing.rates import Memory
 from ticketing.repositories.access import AccessRepository
 from ticketing.repositories.books import BooksRepository
@@ -183,6 +183,7 @@ def _work(
     def stopping() -> None:
         app.state.stopping = True
 
+    drop_unread(listener, settings.body_timeout)
     config = server_config(lambda: app, settings, counts)
     server = Server(config, drain=settings.drain, ready=ready, on_stopping=stopping)
     server.run([listener])

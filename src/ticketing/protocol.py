@@ -1,9 +1,11 @@
 """HTTP/1.1 on one connection: uvicorn's protocol, with bounds on how much may come how slowly.
 
-Nothing here is timed for a request that arrives in one piece, as nearly all do.
+Nothing here is timed for a request that arrives in one piece, as nearly all do. How long an answer
+may wait to be taken in, the kernel counts.
 """
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -40,7 +42,7 @@ MAX_WIRE: Final = 512 * 1024
 PIECE: Final = 4096
 """Bytes parsed at a time, so that what a connection may make the parser hold is bounded."""
 STOPPING: Final = 1.0
-"""Seconds that a body under way has to arrive once the service stops."""
+"""Seconds that a body under way has to arrive, or an answer to be read, once the service stops."""
 LINGER: Final = 1.0
 """Seconds in which a client that is refused can read why, before its connection is reset."""
 HEALTH: Final = {"/livez", "/readyz"}
@@ -50,11 +52,25 @@ CLOSES: Final = (b"connection", b"close")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client is given: seconds for the header and for the body, and connections in all."""
+    """What a client is given: seconds for the header and for the body, and connections in all.
+
+    So long as for sending a body, it has for taking in more of an answer.
+    """
 
     header_timeout: float
     body_timeout: float
     max_connections: int
+
+
+def drop_unread(listener: socket.socket, seconds: float) -> None:
+    """Have the kernel end each connection whose client takes in nothing for so long.
+
+    A client that sends requests and reads no answers would hold a connection and a request for
+    ever. A setting of Linux (RFC 5482), which sockets have of their listener; elsewhere, nothing is
+    done.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
 class _Awaited(Enum):
@@ -146,6 +162,8 @@ class BoundedProtocol(HttpToolsProtocol):
         is_idle = self._awaited is _Awaited.NOTHING and (cycle is None or cycle.response_complete)
         if not is_idle or self._held or CLOSES in self.server_state.default_headers:
             return False
+        if self.flow.write_paused:
+            return False  # Answered as usual, it waits until the client reads, and no more come in.
         answer = shed(data, self.server_state.default_headers)
         if answer is None:
             return False
@@ -313,6 +331,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._awaited is _Awaited.BODY and not self.transport.is_closing():
             self._disarm()
             self._expire_in(STOPPING)
+        elif self.flow.write_paused:
+            self.loop.call_later(STOPPING, self._abort_unread)
+
+    def _abort_unread(self) -> None:
+        if self.flow.write_paused:
+            self.transport.abort()
 
 
 def _problem(

@@ -38,6 +38,15 @@ def connect(service: Service) -> socket.socket:
     return socket.create_connection((url.host, url.port), timeout=10)
 
 
+def deaf(service: Service) -> socket.socket:
+    """A connection that takes in next to nothing unless it is read."""
+    url = httpx.URL(service.url)
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((url.host, url.port))
+    return connection
+
+
 def until_closed(connection: socket.socket) -> bytes:
     said = b""
     with suppress(ConnectionResetError):
@@ -189,6 +198,51 @@ def test_one_connection_too_many_is_asked_to_come_back(open_dir: Path) -> None:
             connection.close()
         time.sleep(0.2)
         assert httpx.get(service.url + "/api/events").status_code == 200
+
+
+BUNDLE = b"GET /static/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST
+
+
+@pytest.mark.parametrize("asked", [BUNDLE + b"\r\n", (BUNDLE + b"\r\n") * 10, ALIVE * 100_000])
+def test_who_does_not_read_is_dropped(open_dir: Path, asked: bytes) -> None:
+    limits = {"TICKETING_MAX_CONNECTIONS": "1", "TICKETING_BODY_TIMEOUT": "2"}
+    with serving(open_dir, **limits) as service, deaf(service) as connection:
+        connection.settimeout(0.5)
+        with suppress(TimeoutError, ConnectionError):
+            connection.sendall(asked)
+        began = time.monotonic()
+        assert httpx.get(service.url + "/api/events").status_code == 503
+        while httpx.get(service.url + "/api/events").status_code == 503:
+            assert time.monotonic() - began < 15
+            time.sleep(0.1)
+        assert "Traceback" not in service.console.read_text()
+
+
+def test_who_reads_slowly_gets_all_of_it(open_dir: Path) -> None:
+    with (
+        serving(open_dir, TICKETING_BODY_TIMEOUT="1") as service,
+        deaf(service) as connection,
+    ):
+        connection.sendall(BUNDLE + CLOSE)
+        connection.settimeout(10)
+        began, said, pause = time.monotonic(), 0, 0.0
+        while more := connection.recv(65536):
+            said += len(more)
+            pause += len(more) / 600_000
+            if pause > 0.1:
+                time.sleep(pause)
+                pause = 0.0
+        assert said > 1_700_000
+        assert time.monotonic() - began > 2
+
+
+def test_who_does_not_read_does_not_hold_up_the_end(open_dir: Path) -> None:
+    with serving(open_dir) as service, deaf(service) as connection:
+        connection.sendall((BUNDLE + b"\r\n") * 10)  # More than the kernel takes in.
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 15  # The grace is 30.
 
 
 def test_half_a_request_does_not_hold_up_the_end(open_dir: Path) -> None:
