@@ -171,7 +171,7 @@ async def trail(
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> PageOut[RecordOut]:
-    """List the changes of the event and its team: who made them, when and from where.
+    """List the changes of the event, its bookings and its team: who made them, when and from where.
 
     A record is made together with the change, and can be neither changed nor removed.
     """
