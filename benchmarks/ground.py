@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import make_url
 
-from ticketing import database
+from ticketing import migrations
 from ticketing.security import Tokens
 
 SECRET: Final = "a secret of the benchmarks, long enough for HS256"  # noqa: S105 - signs nothing real
@@ -215,7 +215,7 @@ def make_database(server_url: str, name: str, template: str | None = None) -> st
         server.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
     url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
     if template is None:
-        database.upgrade(url)
+        migrations.upgrade(url)
     return url
 
 

@@ -14,7 +14,7 @@ from benchmarks.contenders import FACTORIES
 from uvicorn.supervisors import Multiprocess
 
 from ticketing import telemetry
-from ticketing.cli import server_config
+from ticketing.server import server_config
 from ticketing.settings import Settings
 
 

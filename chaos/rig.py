@@ -22,7 +22,7 @@ from chaos.network import Network
 from chaos.proxy import Proxy
 from chaos.versions import earlier
 
-from ticketing import database, postgres
+from ticketing import migrations, postgres
 from ticketing.settings import PREFIX
 
 LISTENING: Final = "  listening  "
@@ -353,7 +353,7 @@ async def rig(
             if kind == "earlier":
                 code = await asyncio.to_thread(_older, folder, environment)
             else:
-                await asyncio.to_thread(database.upgrade, own.url)
+                await asyncio.to_thread(migrations.upgrade, own.url)
             if FAKETIME is not None:
                 clock = folder / "clock"
                 clock.write_text("+0\n")

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.people import Visitor
-from ticketing import database, postgres
+from ticketing import database, migrations, postgres
 from ticketing.app import create_app
 from ticketing.settings import Settings
 
@@ -51,10 +52,36 @@ def folder_open_to_all() -> Iterator[Path]:
 
 
 @pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that are started run at full speed: what they do is measured by other tests."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
+@pytest.fixture
 def open_dir() -> Iterator[Path]:
     """Such a folder, for one test."""
     with folder_open_to_all() as path:
         yield path
+
+
+@pytest.fixture(scope="session")
+def _kept_data() -> Iterator[Path]:
+    """The data directory of a service that was started and stopped."""
+    with folder_open_to_all() as path:
+        with postgres.embedded(path, fsync="off") as running:
+            migrations.upgrade(running.url)
+        yield path
+
+
+@pytest.fixture
+def kept_dir(open_dir: Path, _kept_data: Path) -> Path:
+    """A folder in which the service ran before: it starts in it without making a database first.
+
+    `test_serve` and others start in an empty one.
+    """
+    # By cp, for it keeps who owns what.
+    subprocess.run(["/bin/cp", "-a", _kept_data, open_dir / "data"], check=True)
+    return open_dir
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +93,7 @@ def server_url() -> Iterator[str]:
         postgres.embedded(path, max_connections="200", fsync="off") as running,
     ):
         asyncio.run(_execute(running.url, f"CREATE DATABASE {TEMPLATE}"))
-        database.upgrade(_with_database(running.url, TEMPLATE))
+        migrations.upgrade(_with_database(running.url, TEMPLATE))
         yield running.url
 
 

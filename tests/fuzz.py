@@ -337,7 +337,7 @@ def fuzzed() -> Iterator[tuple[Fuzz, Path]]:
         postgres.embedded(data, max_connections="200") as running,
         tempfile.TemporaryDirectory(prefix="ticketing-fuzz-") as folder,
     ):
-        database.upgrade(running.url)
+        migrations.upgrade(running.url)
         with serving(
             Path(folder),
             "--workers",

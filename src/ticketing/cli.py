@@ -1,44 +1,30 @@
 """The `ticketing` command."""
 
-import asyncio
 import errno
-import multiprocessing
 import os
 import signal
 import socket
 import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
 from pydantic import SecretStr
-from uvicorn import Config
 
-from ticketing import __version__, backup, database, exposition, postgres, telemetry
-from ticketing.admission import Admission
-from ticketing.app import create_app
+from ticketing import __version__, backup, postgres, revision, telemetry
 from ticketing.errors import StartupError, UserNotFound
-from ticketing.metrics import Counts
-from ticketing.protocol import BoundedProtocol, Limits, drop_unread
 from ticketing.rates import Memory
-from ticketing.repositories.access import AccessRepository
-from ticketing.repositories.books import BooksRepository
-from ticketing.security import AccessList
-from ticketing.server import LINGER, RETIRE, Server
+from ticketing.server import GRACE, LINGER, work
 from ticketing.settings import Settings
 from ticketing.supervisor import Supervisor
 
-GRACE: Final = 30
-"""Seconds that requests under way get to finish when the service stops."""
 CLOSING: Final = 15
 """Seconds after them in which a worker closes what it has open, or is killed."""
 LET_GO: Final = 5.0
@@ -112,7 +98,7 @@ def serve(
     ):
         _welcome(complete, listener, metrics_port, embedded=settings.database_url is None)
         supervisor = Supervisor(
-            partial(_work, complete, listener, Memory.make(), counted),
+            partial(work, complete, listener, Memory.make(), counted),
             complete.workers,
             watch=watch,
             patience=complete.drain + LINGER + GRACE + CLOSING,
@@ -134,59 +120,10 @@ def _metrics(settings: Settings) -> Iterator[tuple[Path | None, int | None]]:
     if settings.metrics_port is None:
         yield None, None
     else:
+        from ticketing import exposition  # noqa: PLC0415 - few want it
+
         with exposition.serving(settings.metrics_host, settings.metrics_port) as shown:
             yield shown
-
-
-def server_config(
-    make_app: Callable[[], Any], settings: Settings, counts: Counts | None = None
-) -> Config:
-    """Return how uvicorn serves the application that `make_app` makes in each worker."""
-    limits = Limits(settings.header_timeout, settings.body_timeout, settings.max_connections)
-    protocol = partial(BoundedProtocol, limits, Admission(counts), counts)
-    return Config(
-        make_app,
-        factory=True,
-        workers=settings.workers,
-        loop="uvloop",
-        http=cast("type[asyncio.Protocol]", protocol),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,  # It would believe whoever calls from this machine.
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=GRACE,
-        timeout_worker_healthcheck=GRACE,
-    )
-
-
-def _work(
-    settings: Settings,
-    listener: socket.socket,
-    memory: Memory,
-    counted: Path | None,
-    ready: Connection,
-) -> None:
-    """Be a worker, which leaves when its parent is gone, even by kill -9."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def follow() -> None:
-            parent.join()
-            os.kill(os.getpid(), RETIRE)
-
-        threading.Thread(target=follow, daemon=True).start()
-    counts = Counts(counted) if counted is not None else None
-    app = create_app(settings, memory, counts)
-
-    def stopping() -> None:
-        app.state.stopping = True
-
-    drop_unread(listener, settings.body_timeout)
-    config = server_config(lambda: app, settings, counts)
-    server = Server(config, drain=settings.drain, ready=ready, on_stopping=stopping)
-    server.run([listener])
 
 
 @cli.command()
@@ -201,9 +138,7 @@ def migrate() -> None:
         raise StartupError(
             "TICKETING_DATABASE_URL: is not set (the embedded database is migrated by `serve`)"
         )
-    url = address.get_secret_value()
-    with database.naming_the_database(url):
-        database.upgrade(url)
+    _migrate(address.get_secret_value())
     typer.echo("The database is up to date.")
 
 
@@ -213,19 +148,25 @@ Username = Annotated[str, typer.Argument(metavar="NAME", help="A username.")]
 @user.command()
 def promote(name: Username) -> None:
     """Make somebody an admin, who may do whatever any event's owner may."""
-    _change_admin(AccessRepository.promote, name)
+    _change_admin(name, is_admin=True)
     typer.echo(f"{name} is an admin.")
 
 
 @user.command()
 def demote(name: Username) -> None:
     """Make somebody an admin no more."""
-    _change_admin(AccessRepository.demote, name)
+    _change_admin(name, is_admin=False)
     typer.echo(f"{name} is no admin.")
 
 
-def _change_admin(change: Callable[[AccessRepository, str], Awaitable[object]], name: str) -> None:
+def _change_admin(name: str, *, is_admin: bool) -> None:
     """Change it in the database; a running service learns of it within a second or so."""
+    # As below: what `serve` does without, or the service would start later and be larger.
+    from ticketing import database  # noqa: PLC0415
+    from ticketing.repositories.access import AccessRepository  # noqa: PLC0415
+    from ticketing.security import AccessList  # noqa: PLC0415
+
+    change = AccessRepository.promote if is_admin else AccessRepository.demote
     settings = Settings.load()
     telemetry.configure(settings.log_dir, settings.log_level)
     with _reachable(settings) as url, database.naming_the_database(url):
@@ -247,6 +188,9 @@ def audit(
 
     Nothing is changed.
     """
+    from ticketing import database  # noqa: PLC0415
+    from ticketing.repositories.books import BooksRepository  # noqa: PLC0415
+
     settings = Settings.load(data_dir=data_dir)
     telemetry.configure(settings.log_dir, settings.log_level)
     with _reachable(settings) as url, database.naming_the_database(url):
@@ -311,7 +255,7 @@ def restore(
     """Put a backup in place of the embedded database, while it is not being served."""
     settings = _of_embedded(data_dir)
     where = _data_dir(settings)
-    backup.restore(where, file, migrate=_migrate_restored, force=force)
+    backup.restore(where, file, migrate=_migrate, force=force)
     typer.echo(f"Restored {file} to {where.resolve()}.")
 
 
@@ -325,9 +269,11 @@ def _of_embedded(data_dir: Path | None) -> Settings:
     return settings
 
 
-def _migrate_restored(url: str) -> None:
-    with database.naming_the_database(url):
-        database.upgrade(url)
+def _migrate(url: str) -> None:
+    if not revision.is_newest(url):
+        from ticketing import migrations  # noqa: PLC0415 - Alembic takes long to load
+
+        migrations.upgrade(url)
 
 
 @contextmanager
@@ -371,14 +317,17 @@ def _database(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]
     if settings.database_url is not None:
         if settings.jwt_secret is None:
             raise StartupError("TICKETING_JWT_SECRET: is required with TICKETING_DATABASE_URL")
-        database.check(settings.database_url.get_secret_value())
+        url = settings.database_url.get_secret_value()
+        if not revision.is_newest(url):
+            from ticketing import database  # noqa: PLC0415
+
+            database.check(url)
         yield settings, lambda: None
         return
     # One worker more, for a rolling restart starts the new one before it stops the old.
     connections = str((settings.workers + 1) * (settings.pool_size + 1) + 20)
     with postgres.embedded(_data_dir(settings), max_connections=connections) as running:
-        with database.naming_the_database(running.url):
-            database.upgrade(running.url)
+        _migrate(running.url)
         secret = settings.jwt_secret or SecretStr(postgres.secret(running.data_dir))
         complete = settings.model_copy(
             update={

@@ -1,21 +1,34 @@
 """A server process: serves until it is told to leave, and leaves nobody without an answer."""
 
 import asyncio
+import gc
+import multiprocessing
+import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final, cast
 
 import uvicorn
 
+from ticketing.admission import Admission
+from ticketing.metrics import Counts
+from ticketing.protocol import BoundedProtocol, Limits, drop_unread
+from ticketing.rates import Memory
+from ticketing.settings import Settings
+from ticketing.supervisor import RETIRE
+
+GRACE: Final = 30
+"""Seconds that requests under way get to finish when the service stops."""
 LINGER: Final = 1.0
 """Seconds after the last accept in which connections that are open may still send a request."""
-RETIRE: Final = signal.SIGUSR1
-"""Tells a process to leave while others go on: it stops accepting at once, and stays ready."""
 
 _CLOSE: Final = (b"connection", b"close")
 
@@ -102,3 +115,58 @@ class Server(uvicorn.Server):
             tick += 1
             if while_connected and not self.server_state.connections:
                 return
+
+
+def server_config(
+    make_app: Callable[[], Any], settings: Settings, counts: Counts | None = None
+) -> uvicorn.Config:
+    """Return how uvicorn serves the application that `make_app` makes in each worker."""
+    limits = Limits(settings.header_timeout, settings.body_timeout, settings.max_connections)
+    protocol = partial(BoundedProtocol, limits, Admission(counts), counts)
+    return uvicorn.Config(
+        make_app,
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop",
+        http=cast("type[asyncio.Protocol]", protocol),
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # It would believe whoever calls from this machine.
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACE,
+        timeout_worker_healthcheck=GRACE,
+    )
+
+
+def work(
+    settings: Settings,
+    listener: socket.socket,
+    memory: Memory,
+    counted: Path | None,
+    ready: Connection,
+) -> None:
+    """Be a worker, which leaves when its parent is gone, even by kill -9."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            parent.join()
+            os.kill(os.getpid(), RETIRE)
+
+        threading.Thread(target=follow, daemon=True).start()
+    gc.disable()  # What is loaded stays: looking through it over and over is a tenth of the time.
+    from ticketing.app import create_app  # noqa: PLC0415 - not for the parent, who names `work`
+
+    counts = Counts(counted) if counted is not None else None
+    app = create_app(settings, memory, counts)
+    gc.enable()
+
+    def stopping() -> None:
+        app.state.stopping = True
+
+    drop_unread(listener, settings.body_timeout)
+    config = server_config(lambda: app, settings, counts)
+    server = Server(config, drain=settings.drain, ready=ready, on_stopping=stopping)
+    server.run([listener])

@@ -13,7 +13,7 @@ from tests.conftest import SECRET
 from tests.people import Person
 from tests.races.test_serve import bookings_of, visiting
 from tests.serving import PATIENCE, TICKETING, Service, serving
-from ticketing import backup, database, postgres
+from ticketing import backup, migrations, postgres
 from ticketing.errors import StartupError
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -85,22 +85,22 @@ async def sale(service: Service) -> tuple[Person, int]:
         return organiser, event
 
 
-async def test_a_backup_is_served_again_as_it_was_and_goes_on(open_dir: Path) -> None:
-    with serving(open_dir) as service:
+async def test_a_backup_is_served_again_as_it_was_and_goes_on(kept_dir: Path) -> None:
+    with serving(kept_dir) as service:
         organiser, event = await sale(service)
-        file = saved(open_dir, "running.dump")
+        file = saved(kept_dir, "running.dump")
         assert file.stat().st_mode & 0o777 == 0o600
-        before = await rows(open_dir / "data" / "sockets")
+        before = await rows(kept_dir / "data" / "sockets")
         assert len(before) > 5
-    at_rest = saved(open_dir, "stopped.dump")
-    assert not {name for name in names(open_dir) if name.startswith((".running", ".stopped"))}
+    at_rest = saved(kept_dir, "stopped.dump")
+    assert not {name for name in names(kept_dir) if name.startswith((".running", ".stopped"))}
     for dump in (file, at_rest):
-        elsewhere = open_dir / dump.stem
-        restored(open_dir, dump, "--data-dir", elsewhere)
+        elsewhere = kept_dir / dump.stem
+        restored(kept_dir, dump, "--data-dir", elsewhere)
         assert await rows_at_rest(elsewhere) == before
     # The secret is no part of the backup: it is what keeps the tokens good.
-    (elsewhere / "jwt_secret").write_text((open_dir / "data" / "jwt_secret").read_text())
-    with serving(open_dir, "--data-dir", str(elsewhere)) as service:
+    (elsewhere / "jwt_secret").write_text((kept_dir / "data" / "jwt_secret").read_text())
+    with serving(kept_dir, "--data-dir", str(elsewhere)) as service:
         async with visiting(service) as visitor:
             assert len(await bookings_of(organiser, visitor)) == 1
             person = Person(visitor.client, organiser.username, organiser.id, organiser.token)
@@ -111,13 +111,13 @@ async def test_a_backup_is_served_again_as_it_was_and_goes_on(open_dir: Path) ->
 
 
 async def test_a_restore_replaces_data_only_if_told_to_and_never_those_in_use(
-    open_dir: Path,
+    kept_dir: Path,
 ) -> None:
-    with serving(open_dir) as service:
+    with serving(kept_dir) as service:
         await sale(service)
-        file = saved(open_dir, "first.dump")
-        data = open_dir / "data"
-        assert refusal(open_dir, "restore", "--force", file) == (
+        file = saved(kept_dir, "first.dump")
+        data = kept_dir / "data"
+        assert refusal(kept_dir, "restore", "--force", file) == (
             f"{data} is in use by another `ticketing serve`: stop it first"
         )
         first = await rows(data / "sockets")
@@ -125,43 +125,43 @@ async def test_a_restore_replaces_data_only_if_told_to_and_never_those_in_use(
             await visitor.register("somebody-later")
     second = await rows_at_rest(data)
     assert len(second) > len(first)
-    assert refusal(open_dir, "restore", file) == f"{data} holds data: --force replaces them"
+    assert refusal(kept_dir, "restore", file) == f"{data} holds data: --force replaces them"
     assert await rows_at_rest(data) == second
-    restored(open_dir, file, "--force")
+    restored(kept_dir, file, "--force")
     assert await rows_at_rest(data) == first
-    with serving(open_dir) as service:
+    with serving(kept_dir) as service:
         async with visiting(service) as visitor:
             assert (await visitor.client.get("/readyz")).status_code == 200
 
 
-async def test_a_restore_that_fails_leaves_the_data_as_they_were(open_dir: Path) -> None:
-    with serving(open_dir) as service:
+async def test_a_restore_that_fails_leaves_the_data_as_they_were(kept_dir: Path) -> None:
+    with serving(kept_dir) as service:
         await sale(service)
-        file = saved(open_dir, "whole.dump")
-    before = await rows_at_rest(open_dir / "data")
+        file = saved(kept_dir, "whole.dump")
+    before = await rows_at_rest(kept_dir / "data")
 
     def fails(url: str) -> None:
         assert url.startswith("postgresql://postgres@/ticketing_restoring?")
         raise StartupError("too new")
 
     with pytest.raises(StartupError, match="nothing was changed: too new"):
-        backup.restore(open_dir / "data", file, migrate=fails, force=True)
-    assert await rows_at_rest(open_dir / "data") == before
+        backup.restore(kept_dir / "data", file, migrate=fails, force=True)
+    assert await rows_at_rest(kept_dir / "data") == before
 
     whole = file.read_bytes()
-    (open_dir / "cut.dump").write_bytes(whole[: len(whole) // 3])
-    (open_dir / "other.dump").write_bytes(gzip.compress(b"something else"))
+    (kept_dir / "cut.dump").write_bytes(whole[: len(whole) // 3])
+    (kept_dir / "other.dump").write_bytes(gzip.compress(b"something else"))
     for name in ("cut.dump", "other.dump"):
-        assert refusal(open_dir, "restore", "--force", name).startswith("pg_restore failed: ")
-    assert refusal(open_dir, "restore", "none.dump") == "none.dump is not there"
-    assert await rows_at_rest(open_dir / "data") == before
-    assert not (open_dir / "data" / "postgres.half").exists()
+        assert refusal(kept_dir, "restore", "--force", name).startswith("pg_restore failed: ")
+    assert refusal(kept_dir, "restore", "none.dump") == "none.dump is not there"
+    assert await rows_at_rest(kept_dir / "data") == before
+    assert not (kept_dir / "data" / "postgres.half").exists()
 
 
 def test_an_older_backup_is_migrated_and_a_newer_one_refused(open_dir: Path) -> None:
     data, file = open_dir / "data", open_dir / "file.dump"
     with postgres.embedded(data) as server:
-        database.upgrade(server.url)
+        migrations.upgrade(server.url)
         newest = asyncio.run(revision(server.url))
     backup.save(data, file)
     seen: list[str | None] = []
@@ -200,7 +200,7 @@ def test_a_backup_overwrites_only_if_told_to(open_dir: Path) -> None:
         with pytest.raises(StartupError, match="is not a backup of this service"):
             backup.save(data, file)
         assert not file.exists()
-        database.upgrade(server.url)
+        migrations.upgrade(server.url)
         file.write_text("precious")
         with pytest.raises(StartupError, match="--force overwrites it"):
             backup.save(data, file)

@@ -1,0 +1,47 @@
+"""Workers that do not do as they are told, in a module that loads little: each is a process."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from ticketing.errors import StartupError
+from ticketing.supervisor import RETIRE, Supervisor
+
+SERVING = Path("serving")
+"""Made by a worker that serves."""
+FOREVER = 600.0
+
+
+def stubborn(ready: Connection) -> None:
+    """Serve, and hear nothing."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(RETIRE, signal.SIG_IGN)
+    ready.send("ready")
+    SERVING.touch()
+    time.sleep(FOREVER)
+
+
+def slow(ready: Connection) -> None:
+    """Serve if it is the first; else never get to it."""
+    if not SERVING.exists():
+        ready.send("ready")
+        SERVING.touch()
+    time.sleep(FOREVER)
+
+
+def leaving(ready: Connection) -> None:
+    """Serve for a moment, and go without being asked."""
+    ready.send("ready")
+    SERVING.touch()
+    time.sleep(0.2)
+
+
+def supervise(work: Callable[[Connection], None], patience: float) -> None:
+    """Run in a process of its own, for it takes signals."""
+    try:
+        Supervisor(work, 1, watch=lambda: None, patience=patience).run(lambda: None)
+    except StartupError as error:
+        sys.stdout.write(f"failed: {error}\n")
