@@ -29,7 +29,7 @@ from tests.conftest import SECRET, folder_open_to_all
 from tests.generated import PHASES, World, run
 from tests.people import Person, Visitor
 from tests.serving import Service, serving, until
-from ticketing import database, postgres
+from ticketing import database, migrations, postgres
 from ticketing.permissions import RULES, Action, Role
 from ticketing.repositories.access import AccessRepository
 from ticketing.repositories.books import BooksRepository

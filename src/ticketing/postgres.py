@@ -144,13 +144,21 @@ def _readable_copy(package: Path) -> Path:
 
 
 def _run(account: _Account, *command: str | Path) -> str:
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd="/", **account.popen
-    )
-    if done.returncode:
-        reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, cwd="/", **account.popen
+    ) as process:
+        try:
+            said, complained = process.communicate()
+        except BaseException:
+            # What it has started ends with it, and may write until then: it holds the pipes too.
+            process.kill()
+            process.communicate()
+            raise
+    if process.returncode:
+        reason = (complained or said).strip().splitlines() or ["no reason given"]
         raise StartupError(f"{Path(command[0]).name} failed: {reason[-1]}")
-    return str(done.stdout)
+    return str(said)
 
 
 def _own_folder(path: Path, account: _Account) -> Path:
