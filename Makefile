@@ -7,6 +7,9 @@ SERVE := $(VENV)/.serve
 DEV := $(VENV)/.dev
 AUDIT := $(VENV)/.audit
 
+# Wherever nothing compiled is to be kept by default, each process that starts would compile anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test fuzz bench bench-full overload chaos lint format audit sbom lock clean
 

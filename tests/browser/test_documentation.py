@@ -4,9 +4,12 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 from playwright.async_api import Page
 
 from tests.serving import Service
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 CREDENTIALS = {"username": "ada", "password": "correct horse battery"}
 

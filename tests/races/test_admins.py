@@ -19,20 +19,20 @@ def ticketing(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-async def test_an_admin_is_made_beside_the_service_and_unmade_without_it(open_dir: Path) -> None:
-    with serving(open_dir, "--workers", "2") as service:
+async def test_an_admin_is_made_beside_the_service_and_unmade_without_it(kept_dir: Path) -> None:
+    with serving(kept_dir, "--workers", "2") as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
             ada, eve = [await Visitor(client).register() for _ in range(2)]
             path = f"/api/events/{await ada.organise()}/bookings"
             assert (await eve.get(path)).status_code == 403
-            done = await asyncio.to_thread(ticketing, open_dir, "user", "promote", eve.username)
+            done = await asyncio.to_thread(ticketing, kept_dir, "user", "promote", eve.username)
             assert (done.returncode, done.stdout) == (0, f"{eve.username} is an admin.\n")
             await asyncio.sleep(3)  # every worker has learnt of it
             for _ in range(20):
                 assert (await eve.get(path)).status_code == 200
-    done = ticketing(open_dir, "user", "demote", eve.username)
+    done = ticketing(kept_dir, "user", "demote", eve.username)
     assert (done.returncode, done.stdout) == (0, f"{eve.username} is no admin.\n")
-    done = ticketing(open_dir, "user", "promote", "nobody")
+    done = ticketing(kept_dir, "user", "promote", "nobody")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == "ticketing: there is no user 'nobody'"
 

@@ -13,6 +13,8 @@ from tests.conftest import SECRET
 from tests.people import Person, Visitor
 from tests.serving import serving
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 PLACES = 50
 
 

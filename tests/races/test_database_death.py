@@ -62,37 +62,37 @@ EVENT = {"name": "A concert", "totalTickets": 1}
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_whatever_of_the_database_is_killed_it_is_there_again_with_all_acknowledged(
-    open_dir: Path, workers: str
+    kept_dir: Path, workers: str
 ) -> None:
-    with serving(open_dir, "--workers", workers) as service:
+    with serving(kept_dir, "--workers", workers) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
             person = await Visitor(client).register()
             for number, (who, victims) in enumerate(VICTIMS.items(), start=1):
                 # Connections of a whole pool, all of which are dead soon.
                 await asyncio.gather(*[client.get("/readyz") for _ in range(20)])
                 assert (await person.book(await person.organise())).status_code == 201
-                kill(victims(open_dir))
+                kill(victims(kept_dir))
                 await asyncio.sleep(0.1)
                 assert await is_healthy_again(person, client) < HEALTHY_AGAIN, who
                 answers = await asyncio.gather(*[client.get("/readyz") for _ in range(20)])
                 assert {answer.status_code for answer in answers} == {200}, who
                 mine = await person.get("/api/users/me/bookings")
                 assert len(mine.json()["items"]) == number, who
-        assert len(logged(open_dir, "database.restarted")) == 4  # it sees to its backends itself
-        assert logged(open_dir, "worker.died") == []
+        assert len(logged(kept_dir, "database.restarted")) == 4  # it sees to its backends itself
+        assert logged(kept_dir, "worker.died") == []
         relatives = family(service.process.pid)
         assert service.stop() == 0
         wait_until_gone(relatives)
 
 
-async def test_a_backend_that_is_deaf_does_not_keep_the_database_down(open_dir: Path) -> None:
-    with serving(open_dir) as service:
+async def test_a_backend_that_is_deaf_does_not_keep_the_database_down(kept_dir: Path) -> None:
+    with serving(kept_dir) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
             person = await Visitor(client).register()
-            deaf = backends(open_dir)
+            deaf = backends(kept_dir)
             for pid in deaf:
                 os.kill(pid, signal.SIGSTOP)
-            kill([postmaster(open_dir)])
+            kill([postmaster(kept_dir)])
             await asyncio.sleep(0.1)
             assert await is_healthy_again(person, client) < HEALTHY_AGAIN
             wait_until_gone(deaf)
@@ -105,13 +105,13 @@ def stops_with(service: Service) -> str:
     return said.splitlines()[-1]
 
 
-def test_a_database_that_cannot_be_started_again_ends_the_service(open_dir: Path) -> None:
-    with serving(open_dir) as service:
+def test_a_database_that_cannot_be_started_again_ends_the_service(kept_dir: Path) -> None:
+    with serving(kept_dir) as service:
         relatives = family(service.process.pid)
-        server = postmaster(open_dir)
-        shutil.move(open_dir / "data" / "postgres", open_dir / "elsewhere")
+        server = postmaster(kept_dir)
+        shutil.move(kept_dir / "data" / "postgres", kept_dir / "elsewhere")
         kill([server])
-        log = open_dir / "data" / "postgres" / "server.log"
+        log = kept_dir / "data" / "postgres" / "server.log"
         assert stops_with(service) == (
             f"ticketing: PostgreSQL died and could not be started again: see {log}"
         )
@@ -127,20 +127,20 @@ SPARED = (
 
 
 @pytest.mark.parametrize("spared", SPARED)
-def test_nothing_is_left_when_several_are_killed_at_once(open_dir: Path, spared: str) -> None:
-    with serving(open_dir, "--workers", "2") as service:
+def test_nothing_is_left_when_several_are_killed_at_once(kept_dir: Path, spared: str) -> None:
+    with serving(kept_dir, "--workers", "2") as service:
         relatives = family(service.process.pid)
         guards = [pid for pid, command in relatives.items() if "/bin/sh" in command]
         left = {
             "nobody": [],
             "its guard": guards,
-            "its server": [postmaster(open_dir)],
-            "its guard and server": [*guards, postmaster(open_dir)],
+            "its server": [postmaster(kept_dir)],
+            "its guard and server": [*guards, postmaster(kept_dir)],
         }[spared]
         kill(relatives.keys() - set(left))
         service.process.wait(PATIENCE)
         wait_until_gone(relatives)
-    with serving(open_dir) as service:
+    with serving(kept_dir) as service:
         assert httpx.get(service.url + "/readyz").status_code == 200
         assert service.stop() == 0
 

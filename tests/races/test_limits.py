@@ -184,8 +184,8 @@ def test_the_wish_for_another_protocol_is_ignored(service: Service, protocol: by
     assert b"invalid_credentials" in said
 
 
-def test_one_connection_too_many_is_asked_to_come_back(open_dir: Path) -> None:
-    with serving(open_dir, TICKETING_MAX_CONNECTIONS="3") as service, ExitStack() as stack:
+def test_one_connection_too_many_is_asked_to_come_back(kept_dir: Path) -> None:
+    with serving(kept_dir, TICKETING_MAX_CONNECTIONS="3") as service, ExitStack() as stack:
         held = [stack.enter_context(connect(service)) for _ in range(3)]
         for connection in held:
             connection.sendall(ALIVE)
@@ -204,9 +204,9 @@ BUNDLE = b"GET /static/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST
 
 
 @pytest.mark.parametrize("asked", [BUNDLE + b"\r\n", (BUNDLE + b"\r\n") * 10, ALIVE * 100_000])
-def test_who_does_not_read_is_dropped(open_dir: Path, asked: bytes) -> None:
+def test_who_does_not_read_is_dropped(kept_dir: Path, asked: bytes) -> None:
     limits = {"TICKETING_MAX_CONNECTIONS": "1", "TICKETING_BODY_TIMEOUT": "2"}
-    with serving(open_dir, **limits) as service, deaf(service) as connection:
+    with serving(kept_dir, **limits) as service, deaf(service) as connection:
         connection.settimeout(0.5)
         with suppress(TimeoutError, ConnectionError):
             connection.sendall(asked)
@@ -218,9 +218,9 @@ def test_who_does_not_read_is_dropped(open_dir: Path, asked: bytes) -> None:
         assert "Traceback" not in service.console.read_text()
 
 
-def test_who_reads_slowly_gets_all_of_it(open_dir: Path) -> None:
+def test_who_reads_slowly_gets_all_of_it(kept_dir: Path) -> None:
     with (
-        serving(open_dir, TICKETING_BODY_TIMEOUT="1") as service,
+        serving(kept_dir, TICKETING_BODY_TIMEOUT="1") as service,
         deaf(service) as connection,
     ):
         connection.sendall(BUNDLE + CLOSE)
@@ -236,8 +236,8 @@ def test_who_reads_slowly_gets_all_of_it(open_dir: Path) -> None:
         assert time.monotonic() - began > 2
 
 
-def test_who_does_not_read_does_not_hold_up_the_end(open_dir: Path) -> None:
-    with serving(open_dir) as service, deaf(service) as connection:
+def test_who_does_not_read_does_not_hold_up_the_end(kept_dir: Path) -> None:
+    with serving(kept_dir) as service, deaf(service) as connection:
         connection.sendall((BUNDLE + b"\r\n") * 10)  # More than the kernel takes in.
         time.sleep(0.5)
         began = time.monotonic()
@@ -245,8 +245,8 @@ def test_who_does_not_read_does_not_hold_up_the_end(open_dir: Path) -> None:
         assert time.monotonic() - began < 15  # The grace is 30.
 
 
-def test_half_a_request_does_not_hold_up_the_end(open_dir: Path) -> None:
-    with serving(open_dir) as service, ExitStack() as stack:
+def test_half_a_request_does_not_hold_up_the_end(kept_dir: Path) -> None:
+    with serving(kept_dir) as service, ExitStack() as stack:
         for begun in (b"", b"GET /li", POST + LENGTH + b"\r\n{", ALIVE + b"GET /li"):
             stack.enter_context(connect(service)).sendall(begun)
         time.sleep(0.5)

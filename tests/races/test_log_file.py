@@ -13,6 +13,8 @@ import pytest
 
 from tests.serving import PATIENCE
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 WRITERS = 4
 ROTATIONS = 5
 

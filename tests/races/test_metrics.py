@@ -69,10 +69,10 @@ def port() -> int:
     return free_port()
 
 
-async def test_metrics_are_right_across_workers_that_come_and_go(open_dir: Path, port: int) -> None:
+async def test_metrics_are_right_across_workers_that_come_and_go(kept_dir: Path, port: int) -> None:
     metrics = Metrics(port)
     with serving(
-        open_dir,
+        kept_dir,
         "--workers",
         "2",
         TICKETING_METRICS_PORT=str(port),
@@ -99,13 +99,13 @@ async def test_metrics_are_right_across_workers_that_come_and_go(open_dir: Path,
         shown_is_what_is_asked_for(metrics)
         for pid in workers_of(service):
             os.kill(pid, signal.SIGKILL)
-        await until(lambda: has_died(open_dir, times=2))
+        await until(lambda: has_died(kept_dir, times=2))
         await metrics.come_to(2, "ticketing_workers")
         await sell_out(service)
         await metrics.come_to(2, "ticketing_bookings_total", fact="waiting")
         await metrics.come_to(4, f"{TOOK}_count", route=BOOK, method="POST")
         assert service.stop() == 0
-    audits = logged(open_dir, "audit.completed")
+    audits = logged(kept_dir, "audit.completed")
     assert audits
     assert all(each["differences"] == 0 for each in audits)
 
@@ -156,10 +156,10 @@ def test_a_port_that_is_taken_is_named(open_dir: Path) -> None:
     assert line == f"can't show metrics on 127.0.0.1 port {port}: Address already in use"
 
 
-def test_one_connection_too_many_is_counted(open_dir: Path, port: int) -> None:
+def test_one_connection_too_many_is_counted(kept_dir: Path, port: int) -> None:
     metrics = Metrics(port)
     environment = {"TICKETING_METRICS_PORT": str(port), "TICKETING_MAX_CONNECTIONS": "1"}
-    with serving(open_dir, **environment) as service:
+    with serving(kept_dir, **environment) as service:
         host, _, listening = service.url.removeprefix("http://").partition(":")
         with socket.create_connection((host, int(listening))) as first:
             first.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -191,10 +191,10 @@ def collector() -> Iterator[tuple[str, dict[str, bytes]]]:
         thread.join()
 
 
-async def test_traces_have_the_routes_of_the_sale_too(open_dir: Path) -> None:
+async def test_traces_have_the_routes_of_the_sale_too(kept_dir: Path) -> None:
     with collector() as (endpoint, got):
         with serving(
-            open_dir,
+            kept_dir,
             TICKETING_OTEL="on",
             OTEL_EXPORTER_OTLP_ENDPOINT=endpoint,
             OTEL_BSP_SCHEDULE_DELAY="50",

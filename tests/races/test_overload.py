@@ -22,9 +22,9 @@ MORE = 100
 
 
 async def test_while_the_database_hangs_those_above_the_bound_are_told_at_once(
-    open_dir: Path,
+    kept_dir: Path,
 ) -> None:
-    with serving(open_dir) as service:
+    with serving(kept_dir) as service:
         async with httpx.AsyncClient(base_url=service.url) as client:
             person = await Visitor(client).register()
             event = await person.organise()
@@ -37,7 +37,7 @@ async def test_while_the_database_hangs_those_above_the_bound_are_told_at_once(
         # Everybody is connected before anything hangs.
         for start in range(0, len(clients), 100):
             await asyncio.gather(*(ask(one, "/livez") for one in clients[start : start + 100]))
-        frozen = [postmaster(open_dir), *backends(open_dir)]
+        frozen = [postmaster(kept_dir), *backends(kept_dir)]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         try:
@@ -64,7 +64,7 @@ async def test_while_the_database_hangs_those_above_the_bound_are_told_at_once(
         assert set(answers) == {201, 409}
         again = await asyncio.gather(*(book(one, person, event) for one in clients[FIRST:]))
         assert {answer.status for answer in again} == {409}
-        told = logged(open_dir, "requests.shed")
+        told = logged(kept_dir, "requests.shed")
         assert sum(line["count"] for line in told) <= MORE + len(others)
         assert told[0]["bound"] == FIRST
         for one in clients:

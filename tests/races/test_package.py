@@ -13,13 +13,16 @@ import pytest
 from tests.people import Visitor
 from tests.serving import serving
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def installed(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment of its own, with the wheel in it and sight of the dependencies."""
-    wheels, environment = tmp_path / "wheels", tmp_path / "50% off"
+    folder = tmp_path_factory.mktemp("installed")
+    wheels, environment = folder / "wheels", folder / "50% off"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     build = ["wheel", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, *build, "--wheel-dir", wheels, ROOT], check=True)

@@ -32,10 +32,10 @@ async def served(service: Service, at_least: int) -> bool:
 
 
 async def test_the_processes_of_a_service_share_each_limit_and_new_ones_know_it(
-    open_dir: Path,
+    kept_dir: Path,
 ) -> None:
     environment = {"TICKETING_RATE_LIMITS": "on", "TICKETING_LIMIT_REQUESTS": "100/36000s"}
-    with serving(open_dir, "--workers", "2", **environment) as service:
+    with serving(kept_dir, "--workers", "2", **environment) as service:
         await until(lambda: served(service, 2))
         given = await answers(service, 300)
         # Two that count within the same microsecond may be taken for one.
@@ -50,13 +50,13 @@ async def test_the_processes_of_a_service_share_each_limit_and_new_ones_know_it(
         await until(replaced)
         assert (await answers(service, 50))[429] == 50
         assert (await answers(service, 50, "/readyz"))[200] == 50
-    assert len(logged(open_dir, "worker.died")) == 1
+    assert len(logged(kept_dir, "worker.died")) == 1
 
 
 @pytest.mark.parametrize("store", ["memory", "postgresql"])
-async def test_guessing_at_two_processes_gains_nothing(open_dir: Path, store: str) -> None:
+async def test_guessing_at_two_processes_gains_nothing(kept_dir: Path, store: str) -> None:
     environment = {"TICKETING_RATE_LIMITS": "on", "TICKETING_RATE_LIMIT_STORE": store}
-    with serving(open_dir, "--workers", "2", **environment) as service:
+    with serving(kept_dir, "--workers", "2", **environment) as service:
         limits = httpx.Limits(max_connections=8, max_keepalive_connections=0)
         async with httpx.AsyncClient(base_url=service.url, limits=limits, timeout=30) as client:
             await Visitor(client).register("ada")

@@ -39,8 +39,8 @@ async def dripping(url: httpx.URL, begun: bytes, all_there: asyncio.Barrier) -> 
     return await answer
 
 
-async def test_a_sale_goes_on_among_500_slow_clients(open_dir: Path) -> None:
-    with serving(open_dir, TICKETING_HEADER_TIMEOUT="10", TICKETING_BODY_TIMEOUT="10") as service:
+async def test_a_sale_goes_on_among_500_slow_clients(kept_dir: Path) -> None:
+    with serving(kept_dir, TICKETING_HEADER_TIMEOUT="10", TICKETING_BODY_TIMEOUT="10") as service:
         url = httpx.URL(service.url)
         async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as client:
             visitor = Visitor(client)

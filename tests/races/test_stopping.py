@@ -42,20 +42,20 @@ async def check_the_books(service: Service, found: Load, people: list[Person], e
 
 @pytest.mark.parametrize(("workers", "keep_alive"), [("1", True), ("2", False)])
 async def test_a_rolling_restart_fails_no_request(
-    open_dir: Path, workers: str, *, keep_alive: bool
+    kept_dir: Path, workers: str, *, keep_alive: bool
 ) -> None:
-    with serving(open_dir, "--workers", workers) as service:
+    with serving(kept_dir, "--workers", workers) as service:
         people, event_id = await crowd(service)
         async with load(service.url, people, event_id, keep_alive=keep_alive) as found:
             for times in (1, 2):
                 # The second also finds workers that have just started.
                 service.process.send_signal(signal.SIGHUP)
-                await restarted(open_dir, times)
+                await restarted(kept_dir, times)
         assert found.unanswered == found.refused == 0
         assert set(found.statuses) == {200, 201}
         assert found.answered > CROWD
-        assert len(logged(open_dir, "service.restarting")) == 2
-        assert logged(open_dir, "worker.died") == []
+        assert len(logged(kept_dir, "service.restarting")) == 2
+        assert logged(kept_dir, "worker.died") == []
         await check_the_books(service, found, people, event_id)
 
 
@@ -64,11 +64,11 @@ async def test_a_rolling_restart_fails_no_request(
     [("1", signal.SIGINT, True), ("2", signal.SIGTERM, False)],
 )
 async def test_a_stop_answers_whom_it_accepted_and_loses_nothing_that_it_acknowledged(
-    open_dir: Path, workers: str, number: signal.Signals, *, keep_alive: bool
+    kept_dir: Path, workers: str, number: signal.Signals, *, keep_alive: bool
 ) -> None:
-    with serving(open_dir, "--workers", workers) as service:
+    with serving(kept_dir, "--workers", workers) as service:
         people, event_id = await crowd(service)
-        set_up = len(logged(open_dir, "request.completed"))
+        set_up = len(logged(kept_dir, "request.completed"))
         async with load(service.url, people, event_id, keep_alive=keep_alive) as found:
             await asyncio.sleep(0.3)
             before = found.answered
@@ -76,16 +76,16 @@ async def test_a_stop_answers_whom_it_accepted_and_loses_nothing_that_it_acknowl
             assert await asyncio.to_thread(service.process.wait, PATIENCE) == 0
         assert found.answered > before
         assert set(found.statuses) == {200, 201}
-        assert len(logged(open_dir, "request.completed")) - set_up == found.answered
+        assert len(logged(kept_dir, "request.completed")) - set_up == found.answered
         # The kernel may take in one more between the last look at the queue and its end.
         assert found.unanswered <= 1
-        assert logged(open_dir, "worker.killed") == []
-    with serving(open_dir) as service:
+        assert logged(kept_dir, "worker.killed") == []
+    with serving(kept_dir) as service:
         await check_the_books(service, found, people, event_id)
 
 
-async def test_it_is_not_ready_before_it_stops_accepting(open_dir: Path) -> None:
-    with serving(open_dir, TICKETING_DRAIN="1.5") as service:
+async def test_it_is_not_ready_before_it_stops_accepting(kept_dir: Path) -> None:
+    with serving(kept_dir, TICKETING_DRAIN="1.5") as service:
         async with httpx.AsyncClient(base_url=service.url) as kept:
 
             async def is_not_ready() -> bool:
