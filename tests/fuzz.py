@@ -118,16 +118,22 @@ async def prepare(
         await until(lambda: _opens(me, f"/api/events/{not_mine[0]}/trail"))
     acting = await owner.make_key(caller) if isinstance(caller, Scope) else me
     others = [owner, stranger, bob, cleo, *members]
+    leaving: dict[str, dict[str, str]] = {}
+    sessions = await _sessions(await stranger.again())
+    if me is not None and acting is me:
+        leaving, ended = await _leaving(client, caller)
+        sessions += ended
     return Cast(
         caller,
         World(
             headers=acting.headers if acting is not None else {},
-            leaving=await _leaving(client, caller) if me is not None and acting is me else {},
+            leaving=leaving,
             events=[*mine, *not_mine],
             people=[each.id for each in (me or bob, bob, stranger)],
             account=ADA,
             members=[each.id for each in (*members, stranger)],
             tokens=[each["refreshToken"] for each in opened],
+            sessions=sessions,
             keys=[key for each in (me or owner, stranger) for key in await _keys(each)],
         ),
         me.id if me is not None else None,
@@ -151,8 +157,13 @@ async def _who_calls(caller: Role | Scope, owner: Person, events: Sequence[int])
     return me
 
 
-async def _leaving(client: httpx.AsyncClient, caller: Role | Scope) -> dict[str, dict[str, str]]:
-    """Return, for what ends the caller's session, the headers of somebody who may lose it."""
+async def _leaving(
+    client: httpx.AsyncClient, caller: Role | Scope
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Return, for what ends a session, the headers of somebody who may lose it.
+
+    And of who calls by the document's own password, sessions to end.
+    """
     tokens = Tokens(SECRET, 3600)
     headers = {}
     for action in LEAVING:
@@ -160,7 +171,18 @@ async def _leaving(client: httpx.AsyncClient, caller: Role | Scope) -> dict[str,
         made = await client.post("/api/users/register", json=account)
         token = tokens.issue(UUID(made.json()["id"]), uuid4())
         headers[action.value] = {"Authorization": f"Bearer {token}"}
-    return headers
+    account = {"username": f"sessions-as-{caller}", "password": ADA["password"]}
+    made = await client.post("/api/users/register", json=account)
+    logins = [(await client.post("/api/users/login", json=account)).json() for _ in range(10)]
+    person = Person(client, account["username"], made.json()["id"], logins[0]["token"])
+    headers[Action.END_SESSION.value] = person.headers
+    return headers, await _sessions(person)
+
+
+async def _sessions(person: Person) -> list[str]:
+    """Return the ids of the person's other sessions."""
+    listed = (await person.get("/api/users/me/sessions")).json()["items"]
+    return [session["id"] for session in listed if not session["isCurrent"]]
 
 
 async def _keys(person: Person) -> list[str]:

@@ -33,6 +33,8 @@ class World:
     """Refresh tokens."""
     keys: Sequence[str]
     """Ids of API keys."""
+    sessions: Sequence[str]
+    """Ids of sessions."""
 
     def configuration(
         self, document: Mapping[str, Any], *, examples: int, scenarios: int
@@ -49,6 +51,7 @@ class World:
             "members": self.members,
             "tokens": self.tokens,
             "keys": self.keys,
+            "sessions": self.sessions,
             "intentions": [f"intention-{number}" for number in range(1_000)],
         }
         named = {
@@ -60,6 +63,7 @@ class World:
             "body.refreshToken": "tokens",
             "path.userId": "members",
             "path.keyId": "keys",
+            "path.sessionId": "sessions",
         }
         parameters = {name: {"dictionary": of, "probability": 0.5} for name, of in named.items()}
         parameters["header.idempotency-key"] = {"dictionary": "intentions", "probability": 0.9}

@@ -50,7 +50,7 @@ from ticketing.repositories.rates import RateRepository
 from ticketing.repositories.sessions import SessionRepository
 from ticketing.repositories.team import TeamRepository
 from ticketing.repositories.users import UserRepository
-from ticketing.routers import bookings, events, keys, pages, sessions, team, users
+from ticketing.routers import bookings, events, keys, my_sessions, pages, sessions, team, users
 from ticketing.routers.dependencies import MAX_BODY, PROBLEM_JSON, Parts
 from ticketing.routers.direct import DirectRoutes
 from ticketing.security import AccessList, Passwords, Seals, Tokens, password_threads
@@ -148,7 +148,7 @@ def create_app(
     # and takes a quarter of its time. What a sale calls comes first.
     sale = (bookings.sale, events.sale, events.router)
     identity = (
-        *(users.keyed, users.router, sessions.keyed, sessions.router),
+        *(users.keyed, users.router, sessions.keyed, sessions.router, my_sessions.router),
         *(keys.keyed, keys.router),
     )
     for router in (*sale, bookings.router, team.router, *identity, pages.router):

@@ -6,13 +6,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import orjson
 import typer
@@ -25,6 +25,9 @@ from ticketing.server import GRACE, LINGER, work
 from ticketing.settings import Settings
 from ticketing.supervisor import Supervisor
 
+if TYPE_CHECKING:
+    from ticketing.repositories.access import AccessRepository
+
 CLOSING: Final = 15
 """Seconds after them in which a worker closes what it has open, or is killed."""
 LET_GO: Final = 5.0
@@ -36,7 +39,9 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-user = typer.Typer(help="Say who is an admin of the site.", no_args_is_help=True)
+user = typer.Typer(
+    help="Say who is an admin of the site, and log people out.", no_args_is_help=True
+)
 cli.add_typer(user, name="user")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where the embedded PostgreSQL keeps its data.")]
@@ -148,30 +153,36 @@ Username = Annotated[str, typer.Argument(metavar="NAME", help="A username.")]
 @user.command()
 def promote(name: Username) -> None:
     """Make somebody an admin, who may do whatever any event's owner may."""
-    _change_admin(name, is_admin=True)
+    _change_access(name, lambda access: access.promote(name))
     typer.echo(f"{name} is an admin.")
 
 
 @user.command()
 def demote(name: Username) -> None:
     """Make somebody an admin no more."""
-    _change_admin(name, is_admin=False)
+    _change_access(name, lambda access: access.demote(name))
     typer.echo(f"{name} is no admin.")
 
 
-def _change_admin(name: str, *, is_admin: bool) -> None:
+@user.command()
+def logout(name: Username) -> None:
+    """End all sessions of somebody; their API keys stay."""
+    _change_access(name, lambda access: access.log_out(name))
+    typer.echo(f"{name} is logged in nowhere.")
+
+
+def _change_access(name: str, change: "Callable[[AccessRepository], Awaitable[object]]") -> None:
     """Change it in the database; a running service learns of it within a second or so."""
     # As below: what `serve` does without, or the service would start later and be larger.
     from ticketing import database  # noqa: PLC0415
     from ticketing.repositories.access import AccessRepository  # noqa: PLC0415
     from ticketing.security import AccessList  # noqa: PLC0415
 
-    change = AccessRepository.promote if is_admin else AccessRepository.demote
     settings = Settings.load()
     telemetry.configure(settings.log_dir, settings.log_level)
     with _reachable(settings) as url, database.naming_the_database(url):
         try:
-            database.run(url, lambda engine: change(AccessRepository(engine, AccessList()), name))
+            database.run(url, lambda engine: change(AccessRepository(engine, AccessList())))
         except UserNotFound as error:
             raise StartupError(f"there is no user {name!r}") from error
 

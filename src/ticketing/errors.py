@@ -264,6 +264,12 @@ class KeyNotFound(NotFound):
     status, code, detail = 404, "key_not_found", "You have no such API key."
 
 
+class SessionNotFound(NotFound):
+    """The caller has no session of this id."""
+
+    status, code, detail = 404, "session_not_found", "You have no such session."
+
+
 class MemberNotFound(NotFound):
     """The person has no role at the event."""
 

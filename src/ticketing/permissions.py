@@ -36,7 +36,9 @@ class Action(StrEnum):
     LOGOUT = "logout"
     GET_ME = "getMe"
     DELETE_ME = "deleteMe"
-    CHANGE_PASSWORD = "changePassword"  # noqa: S105  # nosec B105 - a name
+    CHANGE_PASSWORD = "changePassword"  # a name  # noqa: S105  # nosec B105
+    LIST_SESSIONS = "listSessions"
+    END_SESSION = "endSession"
     LIST_MY_BOOKINGS = "listMyBookings"
     MAKE_KEY = "makeKey"
     LIST_KEYS = "listKeys"
@@ -84,6 +86,8 @@ RULES: Final[dict[Action, Rule]] = {
     Action.GET_ME: Rule(_LOGGED_IN, frozenset(Scope)),
     Action.DELETE_ME: Rule(_LOGGED_IN),
     Action.CHANGE_PASSWORD: Rule(_LOGGED_IN),
+    Action.LIST_SESSIONS: Rule(_LOGGED_IN),
+    Action.END_SESSION: Rule(_LOGGED_IN),
     Action.LIST_MY_BOOKINGS: Rule(_LOGGED_IN, _LISTS),
     Action.MAKE_KEY: Rule(_LOGGED_IN),
     Action.LIST_KEYS: Rule(_LOGGED_IN),

@@ -20,6 +20,7 @@ class Scene:
     event: int
     about: Person
     key: str
+    session: str
 
     @property
     def subject(self) -> dict[str, object]:
@@ -54,6 +55,12 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         "POST",
         "/api/users/me/password",
         {"currentPassword": PASSWORD, "newPassword": "another horse"},
+    ),
+    Action.LIST_SESSIONS: lambda _: ("GET", "/api/users/me/sessions", None),
+    Action.END_SESSION: lambda scene: (
+        "DELETE",
+        f"/api/users/me/sessions/{scene.session}",
+        {"password": PASSWORD},
     ),
     Action.LIST_MY_BOOKINGS: lambda _: ("GET", "/api/users/me/bookings", None),
     Action.MAKE_KEY: lambda _: (
@@ -121,7 +128,10 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
         await promote(app, engine, caller)
     await caller.make_key("bookings:read")
     (key,) = (await caller.get("/api/users/me/keys")).json()["items"]
-    return Scene(caller, event, about, key["id"])
+    await caller.again()
+    sessions = (await caller.get("/api/users/me/sessions")).json()["items"]
+    other = next(session["id"] for session in sessions if not session["isCurrent"])
+    return Scene(caller, event, about, key["id"], other)
 
 
 async def call(

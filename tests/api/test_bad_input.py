@@ -35,12 +35,18 @@ BODIED = [
     "/api/users/me/keys",
     "/api/users/me",
     "/api/events/1",
+    f"/api/users/me/sessions/{NOBODY}",
     f"/api/events/1/team/{NOBODY}",
 ]
-METHODS = {"/api/users/me": "DELETE", "/api/events/1": "PATCH", BODIED[-1]: "PUT"}
+METHODS = {
+    "/api/users/me": "DELETE",
+    "/api/events/1": "PATCH",
+    BODIED[-2]: "DELETE",
+    BODIED[-1]: "PUT",
+}
 """Of those that have a body and no POST."""
 LISTS = [
-    *("/api/events", "/api/users/me/bookings", "/api/users/me/keys"),
+    *("/api/events", "/api/users/me/bookings", "/api/users/me/keys", "/api/users/me/sessions"),
     *("/api/events/1/bookings", "/api/events/1/team", "/api/events/1/trail"),
 ]
 
@@ -147,6 +153,7 @@ FIELDS = {
     ],
     ("/api/users/me", "password"): [*NOT_TEXT, *TOO_LONG],
     ("/api/events/1", "name"): [*NOT_TEXT, *TOO_LONG, "ab", "", " \t\n ", "\u2003ab\u00a0"],
+    (BODIED[-2], "password"): [*NOT_TEXT, *TOO_LONG],
     (BODIED[-1], "role"): [*NOT_TEXT, *TOO_LONG, "", "owner", "Staff", "staff ", "admin", "self"],
     ("/api/events/initialize", "totalTickets"): [*NOT_AN_EVENT, 1_000_001, "200", "1e3"],
     ("/api/events/book", "eventId"): NOT_AN_EVENT,
@@ -178,6 +185,7 @@ PATHS = [
 NAMED = [
     *(("DELETE", "/api/users/me/keys/{}"), ("PUT", "/api/events/1/team/{}")),
     *(("DELETE", "/api/events/1/team/{}"), ("PUT", f"/api/events/{{}}/team/{NOBODY}")),
+    ("DELETE", "/api/users/me/sessions/{}"),
     *(("GET", "/api/events/{}/trail"), ("GET", "/api/events/{}/team")),
 ]
 NAMES = [
@@ -272,6 +280,7 @@ def body_of(person: Person, path: str) -> dict[str, Any]:
         "/api/users/me/keys": {"name": "A program", "scopes": ["bookings:read"]},
         "/api/users/me": {"password": "correct horse"},
         "/api/events/1": {"name": "Another concert"},
+        BODIED[-2]: {"password": "correct horse"},
         BODIED[-1]: {"role": "staff"},
     }
     return bodies[path]
@@ -393,6 +402,8 @@ async def test_no_name_in_a_path_breaks_the_service(ada: Person) -> None:
     for name in NAMES:
         for method, path in NAMED:
             json = {"role": "staff"} if method == "PUT" else None
+            if "sessions" in path:
+                json = {"password": "correct horse"}
             answer = await ada.client.request(
                 method, path.format(name), headers=ada.headers, json=json
             )

@@ -72,11 +72,12 @@ def calls(app: FastAPI, person: Person, event: int = 1) -> list[Call]:
         "logout": {"everywhere": False},
         "changePassword": {"currentPassword": PASSWORD, "newPassword": "another horse"},
         "deleteMe": {"password": PASSWORD},
+        "endSession": {"password": PASSWORD},
         "makeKey": {"name": "A program", "scopes": ["bookings:read"]},
         "renameEvent": {"name": "Another concert"},
         "grantRole": {"role": "staff"},
     }
-    names = {"eventId": event, "keyId": NOBODY, "userId": NOBODY}
+    names = {"eventId": event, "keyId": NOBODY, "sessionId": NOBODY, "userId": NOBODY}
     return [
         Call(each, each.path.format(**names), bodies.get(each.id), person.headers)
         for each in operations(app)
@@ -191,10 +192,14 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
         await ada.post("/api/users/me/keys", key),
         await ada.delete(f"/api/users/me/keys/{NOBODY}"),
         await ada.delete("/api/users/me/keys/none"),
+        *[
+            await person.delete(f"/api/users/me/sessions/{NOBODY}", {"password": password})
+            for person, password in ((ada, PASSWORD), (ada, "wrong horse"), (gone, PASSWORD))
+        ],
     ]
     answers += await _about_keys(app, event, eve, engine)
     answers += await _about_teams(event, ada, eve)
-    lists = ["/api/events", "/api/users/me/bookings", "/api/users/me/keys"]
+    lists = ["/api/events", *(f"/api/users/me/{of}" for of in ("bookings", "keys", "sessions"))]
     of_event = [f"/api/events/{event}/{name}" for name in ("bookings", "team", "trail")]
     for path in lists + of_event:
         answers += [await ada.get(path, limit=0), await ada.get(path, cursor="none")]
@@ -289,7 +294,9 @@ async def test_a_method_that_a_route_has_not_is_refused_with_those_it_has(
         served[operation.path].add(operation.method)
     for path, methods in served.items():
         for other in METHODS - methods - {"HEAD"}:
-            refused = await client.request(other, path.format(eventId=1, keyId=1, userId=1))
+            refused = await client.request(
+                other, path.format(eventId=1, keyId=1, sessionId=1, userId=1)
+            )
             assert refused.status_code == 405, f"{other} {path}"
             assert refused.headers["allow"] == ", ".join(sorted(methods))
             assert_problem(refused, 405, "method_not_allowed")

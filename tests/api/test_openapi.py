@@ -69,7 +69,7 @@ async def test_every_route_says_what_it_is(app: FastAPI) -> None:
         assert set(operation.document["tags"]) <= tags, operation.path
         assert len(operation.document["tags"]) == 1, operation.path
     identifiers = [operation.id for operation in documented]
-    assert len(identifiers) == len(set(identifiers)) == 25
+    assert len(identifiers) == len(set(identifiers)) == 27
 
 
 async def test_every_success_has_an_example(app: FastAPI) -> None:
@@ -137,5 +137,14 @@ async def test_what_needs_a_token_says_so(app: FastAPI) -> None:
         *("getMe", "listMyBookings", "initializeEvent"),
         *("renameEvent", "listTeam", "grantRole", "revokeRole", "listTrail"),
         *("bookTicket", "cancelTicket", "listEventBookings"),
-        *("logout", "changePassword", "deleteMe", "makeKey", "listKeys", "revokeKey"),
+        *(
+            "logout",
+            "changePassword",
+            "deleteMe",
+            "makeKey",
+            "listKeys",
+            "revokeKey",
+            "listSessions",
+            "endSession",
+        ),
     }

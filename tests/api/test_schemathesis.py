@@ -67,6 +67,10 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
                 login = await client.post("/api/users/login", json=ADA | {"username": username})
                 token = login.json()["token"]
             leaving[operation] = {"Authorization": f"Bearer {token}"}
+        for _ in range(10):
+            await client.post("/api/users/login", json=ADA)
+        listed = (await ada.get("/api/users/me/sessions")).json()["items"]
+        sessions = [each["id"] for each in listed if not each["isCurrent"]]
         opened = [(await client.post("/api/users/login", json=ADA)).json() for _ in range(5)]
         keys = [await ada.post("/api/users/me/keys", KEY) for _ in range(10)]
         bob = await Visitor(client).register()
@@ -86,6 +90,7 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
         members=[person.id for person in staff],
         tokens=[each["refreshToken"] for each in opened],
         keys=[each.json()["id"] for each in keys],
+        sessions=sessions,
     )
     return world.configuration(app.openapi(), examples=EXAMPLES, scenarios=SCENARIOS)
 

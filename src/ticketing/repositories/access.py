@@ -61,6 +61,9 @@ DEMOTE: Final = Statement(
     SELECT user_id FROM demoted
     """  # noqa: S608 - our own text
 )
+END_ALL: Final = Statement(
+    f"WITH ended AS (DELETE FROM sessions WHERE user_id = :id RETURNING id, user_id), {REVOKED}"  # noqa: S608 - our own text
+)
 
 
 class AccessRepository:
@@ -94,6 +97,17 @@ class AccessRepository:
     async def demote(self, username: str) -> UUID:
         """Make the user an admin no more and return their id. Raises UserNotFound."""
         return await self._change(DEMOTE, username, "user.demoted")
+
+    async def log_out(self, username: str) -> None:
+        """End all sessions of the user. Raises UserNotFound."""
+        async with driver(self._engine) as connection, connection.transaction():
+            rows = await FIND.fetch(connection, name=username)
+            if not rows:
+                raise UserNotFound
+            ended = await END_ALL.fetch(connection, id=rows[0]["id"])
+        self._access.revoke(row["id"] for row in ended)
+        for row in ended:
+            telemetry.log.info("session.ended", userId=row["user_id"], sessionId=row["id"])
 
     async def _change(self, statement: Statement, username: str, fact: str) -> UUID:
         async with driver(self._engine) as connection, connection.transaction():

@@ -1,6 +1,7 @@
 """Logins: their sessions and refresh tokens."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -9,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing import telemetry
 from ticketing.database import Statement, driver
-from ticketing.errors import InvalidRefreshToken, NotAuthenticated
+from ticketing.errors import InvalidRefreshToken, NotAuthenticated, SessionNotFound
 from ticketing.idempotency import Intent
-from ticketing.repositories import idempotency
+from ticketing.repositories import Page, idempotency, page
 from ticketing.repositories.access import REVOKED
 from ticketing.security import AccessList, Caller, digest, new_refresh_token
 from ticketing.tables import uuid7
@@ -81,6 +82,26 @@ END_REUSED: Final = Statement(
 END: Final = Statement(
     f"WITH ended AS (DELETE FROM sessions WHERE id = :id RETURNING id, user_id), {REVOKED}"  # noqa: S608 - our own text
 )
+END_OF_USER: Final = Statement(
+    f"""
+    WITH ended AS (
+        DELETE FROM sessions WHERE id = :id AND user_id = :user RETURNING id, user_id
+    ), {REVOKED}
+    """  # noqa: S608 - our own text
+)
+OF_USER: Final = Statement(
+    """
+    SELECT id, seq, created_at, expires_at, id = CAST(:current AS uuid) AS is_current,
+        (SELECT max(used_at) FROM refresh_tokens WHERE session_id = mine.id) AS refreshed_at
+    FROM (
+        SELECT *, CAST(extract(epoch FROM created_at) * 1000000 AS bigint) AS seq FROM sessions
+        WHERE user_id = :user AND expires_at > now()
+    ) AS mine
+    WHERE seq < coalesce(CAST(:before AS bigint), 9223372036854775807)
+    ORDER BY seq DESC LIMIT :limit
+    """
+)
+"""In the order of their starts, to the microsecond."""
 END_OTHERS: Final = Statement(
     f"""
     WITH ended AS (
@@ -100,6 +121,18 @@ class Session:
     user_id: UUID
     refresh_token: str
     refresh_expires_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session as its person sees it."""
+
+    id: UUID
+    created_at: datetime
+    refreshed_at: datetime | None
+    expires_at: datetime
+    is_current: bool
+    """Whether it is the one that asks."""
 
 
 class SessionRepository:
@@ -174,6 +207,28 @@ class SessionRepository:
             telemetry.log.warning("session.reused", userId=row["user_id"], sessionId=row["id"])
         ended(self._access, rows)
 
+    async def of_caller(
+        self, caller: Caller, *, before: int | None, limit: int
+    ) -> Page[OpenSession]:
+        """Return the caller's sessions that have not ended, newest first, from below `before`."""
+        async with driver(self._engine) as connection:
+            rows = await OF_USER.fetch(
+                connection,
+                user=caller.id,
+                current=caller.credential,
+                before=before,
+                limit=limit + 1,
+            )
+        return page(rows, limit, _open_session)
+
+    async def end_of_user(self, user_id: UUID, session_id: UUID) -> None:
+        """End one of the person's sessions. Raises SessionNotFound."""
+        async with driver(self._engine) as connection:
+            rows = await END_OF_USER.fetch(connection, id=session_id, user=user_id)
+        if not rows:
+            raise SessionNotFound
+        ended(self._access, rows)
+
     async def end(self, caller: Caller, *, everywhere: bool, intent: Intent | None = None) -> None:
         """End the caller's session, or all sessions of theirs.
 
@@ -197,6 +252,12 @@ def ended(access: AccessList, rows: list[asyncpg.Record]) -> None:
     access.revoke(row["id"] for row in rows)
     for row in rows:
         telemetry.log.info("session.ended", userId=row["user_id"], sessionId=row["id"])
+
+
+def _open_session(row: asyncpg.Record) -> OpenSession:
+    return OpenSession(
+        row["id"], row["created_at"], row["refreshed_at"], row["expires_at"], row["is_current"]
+    )
 
 
 def _log_fact(session: Session, fact: str) -> None:

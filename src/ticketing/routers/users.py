@@ -143,7 +143,7 @@ async def delete(
     use, so that the next in line gets the place.
     """
     have = parts(request)
-    user, password_hash = await _confirmed(request, caller, body.password)
+    user, password_hash = await confirmed(request, caller, body.password)
     await have.users.delete(user.id, password_hash, origin(request, caller))
 
 
@@ -174,7 +174,7 @@ async def change_password(
     """Change the password, and end all other sessions of the caller. API keys stay."""
     have = parts(request)
     intent = intention(caller.id, idempotency_key, body, done, have.seals)
-    user, password_hash = await _confirmed(request, caller, body.current_password, intent)
+    user, password_hash = await confirmed(request, caller, body.current_password, intent)
     have.passwords.require_uncommon(body.new_password, user.username)
     new_hash = await have.passwords.hash(body.new_password)
     await have.users.change_password(
@@ -183,7 +183,7 @@ async def change_password(
     return done(None)
 
 
-async def _confirmed(
+async def confirmed(
     request: Request, caller: Caller, password: str, intent: Intent | None = None
 ) -> tuple[User, str]:
     """Return the caller and the hash that the password fits.
