@@ -1,7 +1,7 @@
 """What is measured: contests that are interleaved round by round, and what is run by itself."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -11,6 +11,7 @@ from benchmarks.ground import CROWD
 from benchmarks.rounds import Contest, Round
 
 HOT: Final = "hot event"
+KEYED: Final = "hot event, each booking with an Idempotency-Key"
 SPREAD: Final = "100 events"
 MIX: Final = "70% reads, 25% books, 5% cancels"
 READ: Final = "read an event"
@@ -48,7 +49,9 @@ def hot(arena: Arena, *, full: bool) -> list[Task]:
     """One event that everybody wants."""
     del full
     names = ("service", "noop", "bare", "rowlock", "cas")
-    return _tasks(arena, (Contest(name, HOT, arena.server(name), arena.ground()) for name in names))
+    contests = [Contest(name, HOT, arena.server(name), arena.ground()) for name in names]
+    service = contests[0]
+    return _tasks(arena, [*contests, replace(service, load=KEYED, mode="keyed")])
 
 
 def events(arena: Arena, *, full: bool) -> list[Task]:

@@ -1,7 +1,7 @@
 -- What wrk sends. Every booking is a fresh pair of person and event, for a person has one active
 -- booking per event: pair i of a thread is worked out from i alone, so nothing is kept.
 --
--- BENCH_MODE     book | read | mix | greet
+-- BENCH_MODE     book | keyed | read | mix | greet
 -- BENCH_PEOPLE   file with a line "id token" per person
 -- BENCH_EVENT    id of the first event; the next ones follow without a gap
 -- BENCH_AT_ONCE  events that are booked at the same time; when every person has booked each of
@@ -42,7 +42,7 @@ function init(_)
    stride = math.max(1, math.floor(people / at_once))
 end
 
-local function post(path, i)
+local function post(path, i, more)
    local group = math.floor(i / (at_once * people))
    local rest = i % (at_once * people)
    local slot = rest % at_once
@@ -50,11 +50,18 @@ local function post(path, i)
    local event = first_event + group * at_once + slot
    local body = '{"eventId":' .. event .. ',"userId":"' .. ids[person] .. '"}'
    return "POST " .. path .. heads[person]
-      .. "Content-Type: application/json\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
+      .. (more or "") .. "Content-Type: application/json\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
 end
 
 local function book()
    local text = post("/api/events/book", booked)
+   booked = booked + 1
+   return text
+end
+
+-- Each booking an intention of its own.
+local function keyed()
+   local text = post("/api/events/book", booked, "Idempotency-Key: booking-" .. first_event .. "-" .. booked .. "\r\n")
    booked = booked + 1
    return text
 end
@@ -87,7 +94,7 @@ local function greet()
    return "GET /api/users/me/bookings?cursor=no" .. heads[read % people + 1] .. "\r\n"
 end
 
-local modes = { book = book, read = get, mix = mix, greet = greet }
+local modes = { book = book, keyed = keyed, read = get, mix = mix, greet = greet }
 
 function request()
    if limit > 0 and booked + cancelled + read >= limit then
