@@ -163,27 +163,35 @@ def main() -> None:
     names = given.faults.split(",")
     if unknown := [name for name in names if name not in faults.FAULTS]:
         parser.error(f"no such fault: {', '.join(unknown)}")
-    # Told to stop, it stops what it has started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     network = _network() if "network" in names else None
     played: list[Round] = []
-    try:
-        asyncio.run(
-            run(
-                names,
-                rounds=given.rounds,
-                seconds=given.seconds,
-                freeze=given.freeze,
-                seed=given.seed,
-                forgetful=given.forgetful,
-                results=given.results,
-                played=played,
-                network=network,
-            )
+
+    async def until_told() -> None:
+        # By the loop, as asyncio.run has it for SIGINT: an exception in the midst of a driver's
+        # compiled code would end the process, and leave what it has started.
+        task = asyncio.current_task()
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        await run(
+            names,
+            rounds=given.rounds,
+            seconds=given.seconds,
+            freeze=given.freeze,
+            seed=given.seed,
+            forgetful=given.forgetful,
+            results=given.results,
+            played=played,
+            network=network,
         )
+
+    was_stopped = False
+    try:
+        asyncio.run(until_told())
+    except asyncio.CancelledError:
+        was_stopped = True
     finally:
         report.write(given.results / "faults.md", played, seed=given.seed)
-    sys.exit(any(each.wrong for each in played))
+    sys.exit(was_stopped or any(each.wrong for each in played))
 
 
 if __name__ == "__main__":
