@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.people import Visitor
-from tests.serving import TICKETING, serving
+from tests.serving import TICKETING, serving, until
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -21,15 +21,20 @@ def ticketing(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 async def test_an_admin_is_made_beside_the_service_and_unmade_without_it(kept_dir: Path) -> None:
     with serving(kept_dir, "--workers", "2") as service:
-        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+        # A new connection each, so that both workers are asked.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
             ada, eve = [await Visitor(client).register() for _ in range(2)]
             path = f"/api/events/{await ada.organise()}/bookings"
             assert (await eve.get(path)).status_code == 403
             done = await asyncio.to_thread(ticketing, kept_dir, "user", "promote", eve.username)
             assert (done.returncode, done.stdout) == (0, f"{eve.username} is an admin.\n")
-            await asyncio.sleep(3)  # every worker has learnt of it
-            for _ in range(20):
-                assert (await eve.get(path)).status_code == 200
+
+            async def everywhere() -> bool:
+                answers = await asyncio.gather(*(eve.get(path) for _ in range(20)))
+                return {answer.status_code for answer in answers} == {200}
+
+            await until(everywhere)
     done = ticketing(kept_dir, "user", "demote", eve.username)
     assert (done.returncode, done.stdout) == (0, f"{eve.username} is no admin.\n")
     done = ticketing(kept_dir, "user", "promote", "nobody")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.conftest import folder_open_to_all
-from tests.serving import Service, serving
+from tests.serving import PATIENCE, Service, serving
 
 HOST = b"Host: x\r\n"
 POST = b"POST /api/users/login HTTP/1.1\r\nContent-Type: application/json\r\n" + HOST
@@ -196,8 +196,9 @@ def test_one_connection_too_many_is_asked_to_come_back(kept_dir: Path) -> None:
         assert statuses(say(service, ALIVE[:-2] + CLOSE)) == [200]
         for connection in held:
             connection.close()
-        time.sleep(0.2)
-        assert httpx.get(service.url + "/api/events").status_code == 200
+        deadline = time.monotonic() + PATIENCE
+        while httpx.get(service.url + "/api/events").status_code != 200:
+            assert time.monotonic() < deadline
 
 
 BUNDLE = b"GET /static/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST

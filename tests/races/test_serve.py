@@ -151,6 +151,7 @@ async def test_a_service_that_is_stopped_or_killed_leaves_nothing_but_its_data(
         assert "Traceback" not in service.console.read_text()
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_a_service_that_was_killed_starts_again_with_all_it_acknowledged(
     kept_dir: Path,
 ) -> None:
@@ -209,6 +210,7 @@ def test_a_worker_that_dies_is_replaced_and_one_that_cannot_start_ends_the_servi
         wait_until_gone(relatives)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_workers_that_keep_dying_are_replaced_ever_more_slowly(kept_dir: Path) -> None:
     with serving(kept_dir, "--workers", "2") as service:
         first, spared = workers_of(service)
@@ -226,6 +228,7 @@ def test_workers_that_keep_dying_are_replaced_ever_more_slowly(kept_dir: Path) -
         assert service.stop() == 0
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_one_worker_that_cannot_start_does_not_end_those_that_serve(kept_dir: Path) -> None:
     with serving(kept_dir, "--workers", "2") as service:
         said(service, "Application startup complete.", times=2)
