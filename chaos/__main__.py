@@ -127,8 +127,11 @@ async def _knows_keys(ready: Rig, token: str) -> bool:
             "POST", "/api/events/initialize", body, token=token, key="a-key-of-the-harness"
         )
 
-    await ask()
-    return REPLAYED in (await ask()).headers
+    try:
+        await ask()
+        return REPLAYED in (await ask()).headers
+    finally:
+        client.close()
 
 
 def _network() -> Network | None:
