@@ -170,6 +170,8 @@ async def _leaving(
         account = {"username": f"{action}-as-{caller}", "password": ADA["password"]}
         made = await client.post("/api/users/register", json=account)
         token = tokens.issue(UUID(made.json()["id"]), uuid4())
+        if action is Action.LOGOUT:  # It ends what there is, and then is refused.
+            token = (await client.post("/api/users/login", json=account)).json()["token"]
         headers[action.value] = {"Authorization": f"Bearer {token}"}
     account = {"username": f"sessions-as-{caller}", "password": ADA["password"]}
     made = await client.post("/api/users/register", json=account)
