@@ -141,3 +141,20 @@ async def test_keys_are_forgotten_after_a_day(visitor: Visitor, engine: AsyncEng
     async with engine.connect() as connection:
         keys = await connection.execute(text("SELECT key FROM idempotency_keys"))
         assert keys.scalars().all() == ["fresh"]
+
+
+async def test_a_cancel_that_changed_nothing_cancels_nothing_when_it_comes_again(
+    visitor: Visitor,
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise()
+    await ada.book(event)
+    await ada.cancel(event)
+    first = await ada.cancel(event, key="late")
+    assert (first.status_code, first.json()["promoted"]) == (200, 0)
+    booked = await ada.book(event)
+    again = await ada.cancel(event, key="late")
+    assert (again.status_code, again.content) == (200, first.content)
+    assert again.headers["idempotency-replayed"] == "true"
+    (standing, *_) = (await ada.get("/api/users/me/bookings")).json()["items"]
+    assert (standing["id"], standing["status"]) == (booked.json()["id"], "booked")

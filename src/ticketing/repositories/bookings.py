@@ -160,7 +160,11 @@ class BookingRepository:
         try:
             outcome = await self._submit(Cancel(event_id, user_id, origin, intent))
         except BookingNotFound:
-            return Cancelled(await self._last_cancelled(event_id, user_id))
+            # Kept too: late and again, it must not cancel what was booked since.
+            async with idempotency.once(self._engine, intent) as (connection, keep):
+                cancelled = Cancelled(await _last_cancelled(connection, event_id, user_id))
+                await keep(cancelled)
+            return cancelled
         _log(outcome)
         return cast("Cancelled", outcome)
 
@@ -169,13 +173,6 @@ class BookingRepository:
             return await self._combiner.submit(request)
         with self._under_way.once(request.intent):
             return await self._combiner.submit(request)
-
-    async def _last_cancelled(self, event_id: int, user_id: UUID) -> Booking:
-        async with driver(self._engine) as connection:
-            rows = await LAST_CANCELLED.fetch(connection, event=event_id, user=user_id)
-        if not rows:
-            raise BookingNotFound
-        return _booking(rows[0])
 
     async def _commit(self, requests: Sequence[Request]) -> Sequence[Outcome | Retry]:
         asking: Sequence[Request] = [each for each in requests if isinstance(each, Cancel)]
@@ -392,6 +389,13 @@ async def _strangers(connection: Driver, requests: Sequence[Request]) -> dict[in
     rows = await STRANGERS.fetch(connection, users=list(asked.values()))
     strangers = {row["id"] for row in rows}
     return {place: UserNotFound() for place, user in asked.items() if user in strangers}
+
+
+async def _last_cancelled(connection: Driver, event_id: int, user_id: UUID) -> Booking:
+    rows = await LAST_CANCELLED.fetch(connection, event=event_id, user=user_id)
+    if not rows:
+        raise BookingNotFound
+    return _booking(rows[0])
 
 
 def _booking(row: asyncpg.Record) -> Booking:
