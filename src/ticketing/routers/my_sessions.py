@@ -20,7 +20,6 @@ from ticketing.routers.dependencies import (
     Limit,
     Out,
     PageOut,
-    Text,
     Time,
     decode_cursor,
     parts,
@@ -28,7 +27,7 @@ from ticketing.routers.dependencies import (
     who_may,
 )
 from ticketing.routers.direct import StrictRoute
-from ticketing.routers.users import confirmed
+from ticketing.routers.users import CurrentPassword, confirmed
 from ticketing.security import Caller
 
 router = APIRouter(prefix="/api/users/me/sessions", tags=["sessions"], route_class=StrictRoute)
@@ -39,7 +38,7 @@ SessionId = Annotated[UUID, Field(examples=["019938a5-7d10-7b3c-8a44-0e5b6f9c2d1
 class EndSession(In):
     """The password, for a token may be borrowed."""
 
-    password: Annotated[Text, Field(max_length=128, examples=["correct horse battery"])]
+    password: CurrentPassword
 
 
 class SessionOut(Out):
