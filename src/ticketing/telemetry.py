@@ -203,8 +203,9 @@ def configure(log_dir: Path, level: str) -> None:
     )
     log = structlog.get_logger().bind()
     logging.basicConfig(handlers=[_Forward()], level=max(number, logging.INFO), force=True)
-    # It says at each readiness check which dialect it talks to.
-    logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
+    # It says which dialect it talks to, and each plugin that it loads.
+    for name in ("alembic.runtime.migration", "alembic.runtime.plugins"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "sqlalchemy", "alembic"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
