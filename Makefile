@@ -21,7 +21,7 @@ serve: $(SERVE) ## Run the service on an embedded PostgreSQL, on http://localhos
 
 test: $(DEV) ## Run all the tests, with coverage
 	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term $(ARGS)
 
 fuzz: $(DEV) ## Send thousands of generated requests as every role, for ten minutes, and check what they changed
 	@$(BIN)/python -m tests.fuzz $(ARGS)

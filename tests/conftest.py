@@ -1,7 +1,6 @@
 """A real PostgreSQL for the whole run, a fresh migrated database for every test."""
 
 import asyncio
-import itertools
 import os
 import shutil
 import subprocess
@@ -10,23 +9,20 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import asyncpg
 import httpx
 import pytest
+from coverage import Coverage
 from fastapi import FastAPI
 from pydantic import SecretStr
-from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.databases import TEMPLATE, Databases, execute, with_database
 from tests.people import Visitor
 from ticketing import database, migrations, postgres
 from ticketing.app import create_app
 from ticketing.settings import Settings
 
 SECRET = "a secret of the tests, long enough for HS256"
-TEMPLATE = "ticketing_template"
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +48,17 @@ def folder_open_to_all() -> Iterator[Path]:
 
 
 @pytest.fixture
-def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes that are started run at full speed: what they do is measured by other tests."""
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All runs at full speed, in processes that are started too: others measure the same code."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    paused = []
+    # There are two in a worker of pytest-xdist: it is a process that was started too.
+    while (measuring := Coverage.current()) is not None:
+        measuring.stop()
+        paused.append(measuring)
+    yield
+    for measuring in reversed(paused):
+        measuring.start()
 
 
 @pytest.fixture
@@ -92,18 +96,22 @@ def server_url() -> Iterator[str]:
         folder_open_to_all() as path,
         postgres.embedded(path, max_connections="200", fsync="off") as running,
     ):
-        asyncio.run(_execute(running.url, f"CREATE DATABASE {TEMPLATE}"))
-        migrations.upgrade(_with_database(running.url, TEMPLATE))
+        asyncio.run(execute(running.url, f"CREATE DATABASE {TEMPLATE}"))
+        migrations.upgrade(with_database(running.url, TEMPLATE))
         yield running.url
 
 
+@pytest.fixture(scope="session")
+def _databases(server_url: str) -> Databases:
+    return Databases(server_url)
+
+
 @pytest.fixture
-def database_url(server_url: str) -> Iterator[str]:
+def database_url(_databases: Databases) -> Iterator[str]:
     """The address of a database of the test's own, migrated and empty."""
-    name = f"test_{next(_numbers)}"
-    asyncio.run(_execute(server_url, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
-    yield _with_database(server_url, name)
-    asyncio.run(_execute(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
+    url = asyncio.run(_databases.take())
+    yield url
+    asyncio.run(_databases.give_back(url))
 
 
 @pytest.fixture
@@ -143,15 +151,3 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 def visitor(client: httpx.AsyncClient) -> Visitor:
     """Somebody who has no account."""
     return Visitor(client)
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def _with_database(url: str, name: str) -> str:
-    return make_url(url).set(database=name).render_as_string(hide_password=False)

@@ -39,13 +39,18 @@ class Operation:
         }
 
 
+_operations: list[Operation] = []
+
+
 def operations(app: FastAPI) -> list[Operation]:
-    """Every documented route."""
-    return [
-        Operation(method.upper(), path, document)
-        for path, item in app.openapi()["paths"].items()
-        for method, document in item.items()
-    ]
+    """Every documented route: the same ones of every application, for no setting changes them."""
+    if not _operations:
+        _operations.extend(
+            Operation(method.upper(), path, document)
+            for path, item in app.openapi()["paths"].items()
+            for method, document in item.items()
+        )
+    return _operations
 
 
 def operation_of(app: FastAPI, request: httpx.Request) -> Operation | None:

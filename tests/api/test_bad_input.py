@@ -21,6 +21,8 @@ from ticketing.routers.direct import DirectRoute, StrictRoute
 from ticketing.security import key_id, new_api_key, new_refresh_token
 from ticketing.tables import Base
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 JSON = {"Content-Type": "application/json"}
 NOBODY = "019938a5-7d10-7b3c-8a44-0e5b6f9c2d11"
 BODIED = [

@@ -14,6 +14,8 @@ from tests.people import Visitor
 from ticketing.permissions import RULES, Action, Role
 from ticketing.security import Scope
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 UNDOCUMENTED = {
     # 405 in the place of a route that would take the word for an event's id.
     ("GET", "/api/events/initialize"),

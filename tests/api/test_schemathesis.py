@@ -5,6 +5,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID, uuid4
 
 import httpx
@@ -22,6 +23,8 @@ from tests.people import Person, Visitor
 from ticketing.app import create_app
 from ticketing.settings import Settings
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 EXAMPLES = 15
 SCENARIOS = 100
 
@@ -33,20 +36,12 @@ KEY = {"name": "A program", "scopes": ["bookings:read"]}
 ADA = {"username": "ada", "password": "correct horse battery"}
 
 
-@pytest.fixture
-def tested(settings: Settings) -> FastAPI:
-    """An application of the test's own, whose loop belongs to Schemathesis."""
-    return create_app(settings)
-
-
-@pytest.fixture
-def config(settings: Settings) -> SchemathesisConfig:
-    return asyncio.run(_config(create_app(settings)))
-
-
-@pytest.fixture
-def document(tested: FastAPI, config: SchemathesisConfig) -> Iterator[OpenApiSchema]:
-    yield schemathesis.openapi.from_asgi("/openapi.json", tested, config=config)
+@contextmanager
+def under_test(settings: Settings) -> Iterator[tuple[OpenApiSchema, FastAPI]]:
+    """Yield the document of an application, whose loop belongs to Schemathesis, and that one."""
+    config = asyncio.run(_config(create_app(settings)))
+    app = create_app(settings)
+    yield schemathesis.openapi.from_asgi("/openapi.json", app, config=config), app
     asgi.shutdown_lifespans()
 
 
@@ -95,19 +90,21 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
     return world.configuration(app.openapi(), examples=EXAMPLES, scenarios=SCENARIOS)
 
 
-def test_every_answer_keeps_the_documents_word(document: OpenApiSchema, tested: FastAPI) -> None:
-    findings = run(document, "examples", "coverage", "fuzzing")
-    assert findings.faults == []
-    # Or else little was tested.
-    assert findings.successes == {operation.id for operation in operations(tested)}
-    load_all_checks()
-    assert findings.checks == set(CHECKS.get_all_names())
+def test_every_answer_keeps_the_documents_word(settings: Settings) -> None:
+    with under_test(settings) as (document, app):
+        findings = run(document, "examples", "coverage", "fuzzing")
+        assert findings.faults == []
+        # Or else little was tested.
+        assert findings.successes == {operation.id for operation in operations(app)}
+        load_all_checks()
+        assert findings.checks == set(CHECKS.get_all_names())
 
 
-def test_calls_that_follow_from_each_other_keep_it_too(document: OpenApiSchema) -> None:
-    findings = run(document, "stateful")
-    assert findings.faults == []
-    # Something was made, and what follows from it was found. Chance says what that is: who succeeds
-    # in every operation is the other test's matter.
-    assert "initializeEvent" in findings.successes
-    assert findings.successes & {"getEvent", "listEventBookings", "listTeam", "listTrail"}
+def test_calls_that_follow_from_each_other_keep_it_too(settings: Settings) -> None:
+    with under_test(settings) as (document, _):
+        findings = run(document, "stateful")
+        assert findings.faults == []
+        # Something was made, and what follows from it was found. Chance says what that is: who
+        # succeeds in every operation is the other test's matter.
+        assert "initializeEvent" in findings.successes
+        assert findings.successes & {"getEvent", "listEventBookings", "listTeam", "listTrail"}

@@ -19,6 +19,8 @@ from ticketing.permissions import Role
 from ticketing.repositories.access import AccessRepository
 from ticketing.security import AccessList
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 SCRIPT = Path(__file__).parents[2] / "deploy" / "service_role.sql"
 OWNER = "ticketing_owner"
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import httpx
 import hypothesis
+import pytest
 from hypothesis.stateful import (
     Bundle,
     MultipleResults,
@@ -321,6 +322,7 @@ class TicketOffice(RuleBasedStateMachine):
             asked["cursor"] = cursor
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_every_answer_is_what_the_model_says(settings: Settings) -> None:
     service = Service(settings)
     with service.runner:

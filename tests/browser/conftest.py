@@ -3,12 +3,11 @@
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-from tests.conftest import SECRET
+from tests.conftest import folder_open_to_all
 from tests.serving import Service, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -54,9 +53,8 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
         yield await context.new_page()
 
 
-@pytest.fixture
-def service(database_url: str, tmp_path: Path) -> Iterator[Service]:
-    """The service on the test's own database."""
-    environment = {"TICKETING_DATABASE_URL": database_url, "TICKETING_JWT_SECRET": SECRET}
-    with serving(tmp_path, **environment) as service:
-        yield service
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """One for all, on a database of its own."""
+    with folder_open_to_all() as folder, serving(folder) as running:
+        yield running

@@ -10,8 +10,6 @@ import pytest
 from tests.people import Visitor
 from tests.serving import TICKETING, serving, until
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
-
 
 def ticketing(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
@@ -42,6 +40,7 @@ async def test_an_admin_is_made_beside_the_service_and_unmade_without_it(kept_di
     assert done.stderr.splitlines()[-1] == "ticketing: there is no user 'nobody'"
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_somebody_is_logged_out_everywhere_beside_the_service(open_dir: Path) -> None:
     with serving(open_dir, "--workers", "2") as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:

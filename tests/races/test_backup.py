@@ -16,8 +16,6 @@ from tests.serving import PATIENCE, TICKETING, Service, serving
 from ticketing import backup, migrations, postgres
 from ticketing.errors import StartupError
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
-
 ROWS = """
     SELECT format('SELECT %L, to_jsonb(t)::text FROM %I t', tablename, tablename)
     FROM pg_tables WHERE schemaname = 'public'
@@ -110,6 +108,7 @@ async def test_a_backup_is_served_again_as_it_was_and_goes_on(kept_dir: Path) ->
             assert (await person.book(event)).json()["position"] == 1
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_a_restore_replaces_data_only_if_told_to_and_never_those_in_use(
     kept_dir: Path,
 ) -> None:
@@ -134,6 +133,7 @@ async def test_a_restore_replaces_data_only_if_told_to_and_never_those_in_use(
             assert (await visitor.client.get("/readyz")).status_code == 200
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_a_restore_that_fails_leaves_the_data_as_they_were(kept_dir: Path) -> None:
     with serving(kept_dir) as service:
         await sale(service)
@@ -158,6 +158,7 @@ async def test_a_restore_that_fails_leaves_the_data_as_they_were(kept_dir: Path)
     assert not (kept_dir / "data" / "postgres.half").exists()
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_an_older_backup_is_migrated_and_a_newer_one_refused(open_dir: Path) -> None:
     data, file = open_dir / "data", open_dir / "file.dump"
     with postgres.embedded(data) as server:

@@ -237,6 +237,7 @@ def test_who_reads_slowly_gets_all_of_it(kept_dir: Path) -> None:
         assert time.monotonic() - began > 2
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_who_does_not_read_does_not_hold_up_the_end(kept_dir: Path) -> None:
     with serving(kept_dir) as service, deaf(service) as connection:
         connection.sendall((BUNDLE + b"\r\n") * 10)  # More than the kernel takes in.

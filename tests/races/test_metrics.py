@@ -22,6 +22,8 @@ from tests.serving import Service, logged, serving, until
 from ticketing import __version__, cli
 from ticketing.errors import StartupError
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 METRIC = re.compile(r"\bticketing_[a-z_]+\b")
 BOOK = "/api/events/book"

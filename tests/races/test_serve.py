@@ -123,6 +123,7 @@ async def bookings_of(person: Person, visitor: Visitor) -> list[dict[str, object
     return found
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_a_service_that_is_stopped_or_killed_leaves_nothing_but_its_data(
     open_dir: Path,
 ) -> None:
@@ -280,6 +281,7 @@ def test_who_thinks_better_of_it_while_it_starts_gets_no_traceback(
         assert not cluster.with_name("postgres.half").exists()
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_hangup_while_it_starts_does_not_end_it(open_dir: Path) -> None:
     with subprocess.Popen(
         [*TICKETING, "serve", "--port", "0"],
@@ -301,6 +303,7 @@ def test_a_hangup_while_it_starts_does_not_end_it(open_dir: Path) -> None:
         assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_second_service_on_the_same_data_or_port_is_refused(kept_dir: Path) -> None:
     elsewhere = kept_dir / "elsewhere"
     elsewhere.mkdir()
@@ -367,6 +370,7 @@ def test_a_host_that_is_not_there_is_named(open_dir: Path) -> None:
     assert not (open_dir / "data").exists()
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_one_interrupt_is_enough_while_the_workers_start(open_dir: Path) -> None:
     with subprocess.Popen(

@@ -11,8 +11,6 @@ from tests.load import Load, load
 from tests.people import Person, Visitor
 from tests.serving import PATIENCE, Service, logged, serving, until
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
-
 CROWD = 30
 
 
@@ -40,6 +38,7 @@ async def check_the_books(service: Service, found: Load, people: list[Person], e
     assert len(found.held) >= CROWD - found.unanswered
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(("workers", "keep_alive"), [("1", True), ("2", False)])
 async def test_a_rolling_restart_fails_no_request(
     kept_dir: Path, workers: str, *, keep_alive: bool
@@ -59,6 +58,7 @@ async def test_a_rolling_restart_fails_no_request(
         await check_the_books(service, found, people, event_id)
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     ("workers", "number", "keep_alive"),
     [("1", signal.SIGINT, True), ("2", signal.SIGTERM, False)],

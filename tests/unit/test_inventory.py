@@ -131,6 +131,7 @@ requests = st.builds(
 )
 
 
+@pytest.mark.usefixtures("unmeasured")
 @settings(max_examples=1000, deadline=None)
 @given(st.integers(1, 4), st.lists(st.lists(requests, min_size=1, max_size=12), max_size=12))
 def test_batches_answer_and_leave_what_one_request_at_a_time_would(
