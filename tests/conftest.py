@@ -69,7 +69,7 @@ def open_dir() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def _kept_data() -> Iterator[Path]:
+def kept_data() -> Iterator[Path]:
     """The data directory of a service that was started and stopped."""
     with folder_open_to_all() as path:
         with postgres.embedded(path, fsync="off") as running:
@@ -77,14 +77,19 @@ def _kept_data() -> Iterator[Path]:
         yield path
 
 
+def put(data: Path, folder: Path) -> None:
+    """Make `folder` one in which the service ran before."""
+    # By cp, for it keeps who owns what.
+    subprocess.run(["/bin/cp", "-a", data, folder / "data"], check=True)
+
+
 @pytest.fixture
-def kept_dir(open_dir: Path, _kept_data: Path) -> Path:
+def kept_dir(open_dir: Path, kept_data: Path) -> Path:
     """A folder in which the service ran before: it starts in it without making a database first.
 
     `test_serve` and others start in an empty one.
     """
-    # By cp, for it keeps who owns what.
-    subprocess.run(["/bin/cp", "-a", _kept_data, open_dir / "data"], check=True)
+    put(kept_data, open_dir)
     return open_dir
 
 

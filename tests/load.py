@@ -1,10 +1,11 @@
-"""Clients that book and cancel without a pause, and count what becomes of each request.
+"""Clients that book and cancel, over and over, and count what becomes of each request.
 
 On bare sockets: an HTTP client would send again what was not answered, and hide it.
 """
 
 import asyncio
 import json
+import random
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,9 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from tests.people import Person
+
+PAUSE = 0.2
+"""Seconds between two requests of a person, at most."""
 
 
 @dataclass
@@ -85,6 +89,7 @@ async def _client(
         if closes:
             writer.close()
             writer = None
+        await asyncio.sleep(random.uniform(0, PAUSE))
     if writer is not None:
         writer.close()
         with suppress(OSError):

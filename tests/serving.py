@@ -19,6 +19,9 @@ TICKETING = (sys.executable, "-m", "ticketing")
 PATIENCE = 60.0
 """Seconds in which it must start, and stop."""
 
+# To make one takes longer than to ask.
+_client = httpx.Client(timeout=PATIENCE, limits=httpx.Limits(max_keepalive_connections=0))
+
 
 @dataclass(frozen=True)
 class Service:
@@ -67,7 +70,7 @@ def serving(
         try:
             service = Service(_address(process, console), process, console)
             # The socket listens before the worker is up: the answer comes when it is.
-            httpx.get(service.url + "/livez", timeout=PATIENCE).raise_for_status()
+            _client.get(service.url + "/livez").raise_for_status()
             yield service
             if process.poll() is None:
                 service.stop()
@@ -81,15 +84,15 @@ def logged(folder: Path, event: str) -> list[dict[str, Any]]:
     """Return what the service that was run in `folder` has logged of one kind."""
     # Whoever reads while it is written may see the half of a line.
     whole, _, _ = (folder / "logs" / "combined.log").read_text().rpartition("\n")
-    lines = whole.splitlines()
-    return [line for line in map(json.loads, lines) if line["event"] == event]
+    lines = (json.loads(line) for line in whole.splitlines() if event in line)
+    return [line for line in lines if line["event"] == event]
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what another process does. Raises TimeoutError."""
     async with asyncio.timeout(PATIENCE):
         while not await condition():  # noqa: ASYNC110 - it happens in another process
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
 
 def _address(process: subprocess.Popen[str], console: Path) -> str:

@@ -1,5 +1,3 @@
 """An event ticket booking service that never oversells."""
 
-from importlib.metadata import version
-
-__version__ = version("ticketing")
+__version__ = "0.1.0"

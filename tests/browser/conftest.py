@@ -3,11 +3,12 @@
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-from tests.conftest import folder_open_to_all
+from tests.conftest import folder_open_to_all, put
 from tests.serving import Service, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -54,7 +55,9 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    """One for all, on a database of its own."""
-    with folder_open_to_all() as folder, serving(folder) as running:
-        yield running
+def service(kept_data: Path) -> Iterator[Service]:
+    """One for all."""
+    with folder_open_to_all() as folder:
+        put(kept_data, folder)
+        with serving(folder) as running:
+            yield running

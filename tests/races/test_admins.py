@@ -41,13 +41,13 @@ async def test_an_admin_is_made_beside_the_service_and_unmade_without_it(kept_di
 
 
 @pytest.mark.usefixtures("unmeasured")
-async def test_somebody_is_logged_out_everywhere_beside_the_service(open_dir: Path) -> None:
-    with serving(open_dir, "--workers", "2") as service:
+async def test_somebody_is_logged_out_everywhere_beside_the_service(kept_dir: Path) -> None:
+    with serving(kept_dir, "--workers", "2") as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
             ada, eve = [await Visitor(client).register() for _ in range(2)]
             also_eve = await eve.again()
             key = await eve.make_key("bookings:read")
-            done = await asyncio.to_thread(ticketing, open_dir, "user", "logout", eve.username)
+            done = await asyncio.to_thread(ticketing, kept_dir, "user", "logout", eve.username)
             assert (done.returncode, done.stdout) == (0, f"{eve.username} is logged in nowhere.\n")
             await asyncio.sleep(3)  # every worker has learnt of it
             for _ in range(20):
@@ -56,7 +56,7 @@ async def test_somebody_is_logged_out_everywhere_beside_the_service(open_dir: Pa
                 assert (await ada.get("/api/users/me")).status_code == 200
             assert (await key.get("/api/users/me/bookings")).status_code == 200
             assert (await eve.again()).username == eve.username
-    done = ticketing(open_dir, "user", "logout", "nobody")
+    done = ticketing(kept_dir, "user", "logout", "nobody")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == "ticketing: there is no user 'nobody'"
 

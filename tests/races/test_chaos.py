@@ -36,8 +36,7 @@ async def play(results: Path, *faults: str) -> list[Round]:
 @pytest.mark.parametrize(
     "faults",
     [
-        ("cut", "freeze"),
-        ("workers", "postmaster"),
+        ("workers", "freeze", "postmaster", "cut"),
         pytest.param(
             ("upgrade",),
             marks=pytest.mark.skipif(

@@ -147,13 +147,13 @@ def test_nothing_is_left_when_several_are_killed_at_once(kept_dir: Path, spared:
 
 @pytest.mark.parametrize("left", ["", "what a disk made of it"])
 def test_a_pid_file_that_was_cut_short_does_not_keep_the_database_down(
-    open_dir: Path, left: str
+    kept_dir: Path, left: str
 ) -> None:
-    with serving(open_dir) as service:
+    with serving(kept_dir) as service:
         relatives = family(service.process.pid)
         kill(relatives)
         service.process.wait(PATIENCE)
         wait_until_gone(relatives)
-    (open_dir / "data" / "postgres" / "postmaster.pid").write_text(left)
-    with serving(open_dir) as service:
+    (kept_dir / "data" / "postgres" / "postmaster.pid").write_text(left)
+    with serving(kept_dir) as service:
         assert httpx.get(service.url + "/readyz").status_code == 200

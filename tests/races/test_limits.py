@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import folder_open_to_all
+from tests.conftest import folder_open_to_all, put
 from tests.serving import PATIENCE, Service, serving
 
 HOST = b"Host: x\r\n"
@@ -23,14 +23,13 @@ ALIVE = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
+def service(kept_data: Path) -> Iterator[Service]:
     """One for all: none of them changes anything."""
-    with (
-        folder_open_to_all() as folder,
-        serving(folder, TICKETING_HEADER_TIMEOUT="1", TICKETING_BODY_TIMEOUT="2") as running,
-    ):
-        yield running
-        assert "Traceback" not in running.console.read_text()
+    with folder_open_to_all() as folder:
+        put(kept_data, folder)
+        with serving(folder, TICKETING_HEADER_TIMEOUT="1", TICKETING_BODY_TIMEOUT="2") as running:
+            yield running
+            assert "Traceback" not in running.console.read_text()
 
 
 def connect(service: Service) -> socket.socket:

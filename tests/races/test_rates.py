@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import SECRET
 from tests.people import PASSWORD, Visitor
-from tests.races.test_serve import workers_of
+from tests.races.test_serve import UP, said, workers_of
 from tests.serving import Service, logged, serving, until
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -19,16 +19,17 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 WRONG = {"username": "ada", "password": "wrong"}
 
 
-async def answers(service: Service, times: int, path: str = "/api/events/1") -> Counter[int]:
-    """Call on a new connection each, so that the processes share them, many at once."""
-    limits = httpx.Limits(max_connections=16, max_keepalive_connections=0)
-    async with httpx.AsyncClient(base_url=service.url, limits=limits, timeout=30) as client:
-        given = await asyncio.gather(*(client.get(path) for _ in range(times)))
+def calling(service: Service, at_once: int = 16) -> httpx.AsyncClient:
+    """Who takes a new connection for each call, so that the processes share them."""
+    limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=0)
+    return httpx.AsyncClient(base_url=service.url, limits=limits, timeout=30)
+
+
+async def answers(
+    client: httpx.AsyncClient, times: int, path: str = "/api/events/1"
+) -> Counter[int]:
+    given = await asyncio.gather(*(client.get(path) for _ in range(times)))
     return Counter(answer.status_code for answer in given)
-
-
-async def served(service: Service, at_least: int) -> bool:
-    return len(workers_of(service)) >= at_least and (await answers(service, 4, "/livez"))[200] == 4
 
 
 async def test_the_processes_of_a_service_share_each_limit_and_new_ones_know_it(
@@ -36,20 +37,16 @@ async def test_the_processes_of_a_service_share_each_limit_and_new_ones_know_it(
 ) -> None:
     environment = {"TICKETING_RATE_LIMITS": "on", "TICKETING_LIMIT_REQUESTS": "100/36000s"}
     with serving(kept_dir, "--workers", "2", **environment) as service:
-        await until(lambda: served(service, 2))
-        given = await answers(service, 300)
-        # Two that count within the same microsecond may be taken for one.
-        assert given[404] + given[429] == 300
-        assert 100 <= given[404] <= 103
-        killed = workers_of(service)[0]
-        os.kill(killed, signal.SIGKILL)
-
-        async def replaced() -> bool:
-            return killed not in workers_of(service) and await served(service, 2)
-
-        await until(replaced)
-        assert (await answers(service, 50))[429] == 50
-        assert (await answers(service, 50, "/readyz"))[200] == 50
+        async with calling(service) as client:
+            said(service, UP, times=2)
+            given = await answers(client, 300)
+            # Two that count within the same microsecond may be taken for one.
+            assert given[404] + given[429] == 300
+            assert 100 <= given[404] <= 103
+            os.kill(workers_of(service)[0], signal.SIGKILL)
+            said(service, UP, times=3)
+            assert (await answers(client, 50))[429] == 50
+            assert (await answers(client, 50, "/readyz"))[200] == 50
     assert len(logged(kept_dir, "worker.died")) == 1
 
 
@@ -57,8 +54,7 @@ async def test_the_processes_of_a_service_share_each_limit_and_new_ones_know_it(
 async def test_guessing_at_two_processes_gains_nothing(kept_dir: Path, store: str) -> None:
     environment = {"TICKETING_RATE_LIMITS": "on", "TICKETING_RATE_LIMIT_STORE": store}
     with serving(kept_dir, "--workers", "2", **environment) as service:
-        limits = httpx.Limits(max_connections=8, max_keepalive_connections=0)
-        async with httpx.AsyncClient(base_url=service.url, limits=limits, timeout=30) as client:
+        async with calling(service, at_once=8) as client:
             await Visitor(client).register("ada")
             guesses = [client.post("/api/users/login", json=WRONG) for _ in range(20)]
             given = Counter(answer.status_code for answer in await asyncio.gather(*guesses))
@@ -82,11 +78,12 @@ async def test_services_on_one_database_share_each_limit(
     }
     folders = [tmp_path_factory.mktemp("service") for _ in range(2)]
     with serving(folders[0], **environment) as one, serving(folders[1], **environment) as other:
-        assert (await answers(one, 60))[404] == 50
+        async with calling(one) as client:
+            assert (await answers(client, 60))[404] == 50
+        async with calling(other) as client:
 
-        async def told() -> bool:
-            return bool((await answers(other, 1))[429])
+            async def told() -> bool:
+                return bool((await answers(client, 1))[429])
 
-        await until(told)
-        given = await answers(other, 60)
-        assert given[429] == 60
+            await until(told)
+            assert (await answers(client, 60))[429] == 60

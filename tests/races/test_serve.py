@@ -19,6 +19,9 @@ from tests.conftest import SECRET
 from tests.people import Person, Visitor
 from tests.serving import LISTENING, PATIENCE, TICKETING, Service, logged, serving
 
+UP = "Application startup complete."
+"""What each worker says."""
+
 
 def processes() -> dict[int, tuple[int, str]]:
     """The parent and the command line of every process that lives."""
@@ -232,7 +235,7 @@ def test_workers_that_keep_dying_are_replaced_ever_more_slowly(kept_dir: Path) -
 @pytest.mark.usefixtures("unmeasured")
 def test_one_worker_that_cannot_start_does_not_end_those_that_serve(kept_dir: Path) -> None:
     with serving(kept_dir, "--workers", "2") as service:
-        said(service, "Application startup complete.", times=2)
+        said(service, UP, times=2)
         first, spared = workers_of(service)
         logs = kept_dir / "logs"
         logs.rename(kept_dir / "logs.old")
