@@ -38,9 +38,9 @@ def processes() -> dict[int, tuple[int, str]]:
 
 
 def family(pid: int) -> dict[int, str]:
-    """The command line of the process and of all that descend from it."""
+    """The command line of the process, if it lives, and of all that descend from it."""
     every = processes()
-    found = {pid: every[pid][1]}
+    found = {pid: every[pid][1]} if pid in every else {}
     while more := {
         child: command
         for child, (parent, command) in every.items()

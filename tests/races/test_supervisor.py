@@ -55,7 +55,7 @@ def supervised(
             wait_until((cwd / SERVING).exists, "no worker serves")
             yield process, said
         finally:
-            relatives = family(process.pid) if process.poll() is None else {}
+            relatives = family(process.pid)
             kill(relatives)
             wait_until_gone(relatives)
 
