@@ -81,7 +81,7 @@ lock: ## Resolve the dependencies anew
 			dev) from="--group build --group dev pyproject.toml --constraint requirements/runtime.txt --constraint requirements/build.txt" ;; \
 			audit) from="--group audit --constraint requirements/dev.txt" ;; \
 		esac; \
-		$(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		$(VENV)-lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 			--custom-compile-command "make lock" --output-file requirements/$$name.txt $$from || exit 1; \
 	done
 

@@ -134,7 +134,7 @@ def _run(options: Options) -> report.Record:
             _stampede(here, options, record)
         if "memory" in options.scenarios:
             _say("weighing workers")
-            seconds = 600 if options.full else 30
+            seconds = 600 if options.full else 20
             record.memory = memory(here, MILLION, seconds, _say)
         return record
 
