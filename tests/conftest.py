@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the whole run, a fresh migrated database for every test."""
+"""A real PostgreSQL for the whole run, an empty migrated database for every test."""
 
 import asyncio
 import os

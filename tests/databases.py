@@ -1,7 +1,6 @@
 """Databases on one server, each for one test at a time, each as if it had been made for it."""
 
 import itertools
-from collections.abc import Iterable
 from typing import Final
 
 import asyncpg
@@ -17,19 +16,10 @@ CATALOGS: Final = (
 )
 
 
-def _joined(expressions: Iterable[str]) -> str:
-    return ", ".join(expressions)
-
-
 # Each change of the schema or of the planner's statistics writes a row in one of them.
-STATE: Final = f"""
-    SELECT sum(reltuples), {
-    _joined(
-        f"(SELECT format('%s %s', count(*), max(xmin::text::bigint)) FROM {name})"
-        for name in CATALOGS
-    )
-} FROM pg_class
-"""
+STATE: Final = "SELECT (SELECT sum(reltuples) FROM pg_class), " + ", ".join(
+    f"(SELECT format('%s %s', count(*), max(xmin::text::bigint)) FROM {name})" for name in CATALOGS
+)
 REVISION: Final = "SELECT format('%s %s', version_num, xmin) FROM alembic_version"
 TABLES: Final = """
     SELECT format('%I', tablename) FROM pg_tables

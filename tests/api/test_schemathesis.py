@@ -41,8 +41,10 @@ def under_test(settings: Settings) -> Iterator[tuple[OpenApiSchema, FastAPI]]:
     """Yield the document of an application, whose loop belongs to Schemathesis, and that one."""
     config = asyncio.run(_config(create_app(settings)))
     app = create_app(settings)
-    yield schemathesis.openapi.from_asgi("/openapi.json", app, config=config), app
-    asgi.shutdown_lifespans()
+    try:
+        yield schemathesis.openapi.from_asgi("/openapi.json", app, config=config), app
+    finally:
+        asgi.shutdown_lifespans()
 
 
 async def _config(app: FastAPI) -> SchemathesisConfig:

@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.calls import CALLS, call, prepare, scene
+from tests.databases import with_database
 from tests.people import Visitor
 from tests.serving import TICKETING
 from ticketing import postgres
@@ -62,7 +63,7 @@ def psql(url: str, *arguments: str | Path) -> None:
 @pytest.fixture(params=["before the first migration", "after it"])
 def database_url(server_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """The address, for the service, of a database that another role owns and has migrated."""
-    url = make_url(server_url).set(database="of_two_roles").render_as_string(hide_password=False)
+    url = with_database(server_url, "of_two_roles")
     psql(server_url, f"--command=CREATE ROLE {OWNER} LOGIN")
     psql(server_url, f"--command=CREATE DATABASE of_two_roles OWNER {OWNER}")
     grant = ("--set=owner=" + OWNER, "--file", SCRIPT)
