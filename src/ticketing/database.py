@@ -292,8 +292,10 @@ def naming_the_database(url: str, *more: type[Exception]) -> Iterator[None]:
         query = {name: address.query[name] for name in ("host", "port") if name in address.query}
         where = address.set(query=query).render_as_string(hide_password=True)
         cause: BaseException = error
-        while cause.__cause__ is not None:
+        # What is behind a timeout is only how the wait for it was ended.
+        while cause.__cause__ is not None and not isinstance(cause, TimeoutError):
             cause = cause.__cause__
-        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
+        reason = str(cause).splitlines()[0] if str(cause) else silent
         verb = "reached" if isinstance(cause, OSError) else "used"
         raise StartupError(f"the database {where} can't be {verb}: {reason}") from error

@@ -1,7 +1,8 @@
 import asyncio
 import os
+import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import asyncpg
@@ -184,6 +185,19 @@ async def test_a_database_that_does_not_exist_is_named(server_url: str) -> None:
     message = await asyncio.to_thread(refusal, url)
     assert "/nowhere?host=" in message
     assert '"nowhere" does not exist' in message
+
+
+@pytest.mark.parametrize("use", [database.check, migrations.upgrade])
+def test_a_database_that_does_not_answer_is_named(
+    use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(database, "READY_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"postgresql://127.0.0.1:{deaf.getsockname()[1]}/tickets"
+        with pytest.raises(StartupError) as refused:
+            use(url)
+    assert str(refused.value) == f"the database {url} can't be reached: no answer in time"
 
 
 @pytest.mark.parametrize("query", ["", "&sslmode=disable", "&application_name=tests"])
