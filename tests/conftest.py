@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -43,6 +44,13 @@ def _in_memory() -> Path | None:
     path = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the name
     is_usable = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
     return path if is_usable and shutil.disk_usage(path).free >= ROOM else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _as_many_files_as_may_be() -> None:
+    """Some tests are a crowd of a thousand connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextmanager

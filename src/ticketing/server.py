@@ -4,6 +4,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import threading
@@ -29,6 +30,9 @@ GRACE: Final = 30
 """Seconds that requests under way get to finish when the service stops."""
 LINGER: Final = 1.0
 """Seconds after the last accept in which connections that are open may still send a request."""
+
+SPARE: Final = 100
+"""Files that a worker has open besides its connections, at the most."""
 
 _CLOSE: Final = (b"connection", b"close")
 
@@ -117,11 +121,25 @@ class Server(uvicorn.Server):
                 return
 
 
+def _room(connections: int) -> int:
+    """Let this process open as many files as it may, and return for how many connections that does.
+
+    The soft limit is 1,024 on most machines, and the hard one far above.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if files > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return max(1, min(connections, files - SPARE))
+
+
 def server_config(
     make_app: Callable[[], Any], settings: Settings, counts: Counts | None = None
 ) -> uvicorn.Config:
     """Return how uvicorn serves the application that `make_app` makes in each worker."""
-    limits = Limits(settings.header_timeout, settings.body_timeout, settings.max_connections)
+    connections = _room(settings.max_connections)
+    limits = Limits(settings.header_timeout, settings.body_timeout, connections)
     protocol = partial(BoundedProtocol, limits, Admission(counts), counts)
     return uvicorn.Config(
         make_app,

@@ -13,7 +13,7 @@ from chaos.client import Client, Response
 
 from tests.people import Person, Visitor
 from tests.races.test_database_death import backends, postmaster
-from tests.serving import logged, serving
+from tests.serving import TICKETING, logged, serving
 from ticketing.admission import FIRST
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -67,6 +67,23 @@ async def test_while_the_database_hangs_those_above_the_bound_are_told_at_once(
         told = logged(kept_dir, "requests.shed")
         assert sum(line["count"] for line in told) <= MORE + len(others)
         assert told[0]["bound"] == FIRST
+        for one in clients:
+            one.close()
+
+
+@pytest.mark.parametrize(("soft", "hard", "served"), [(128, 4096, 400), (128, 300, 200)])
+async def test_a_worker_takes_as_many_connections_as_it_may_open_files(
+    kept_dir: Path, soft: int, hard: int, served: int
+) -> None:
+    limited = f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"'
+    with serving(kept_dir, command=("/bin/sh", "-c", limited, "sh", *TICKETING)) as service:
+        port = urlsplit(service.url).port or 0
+        clients = [Client([port], patience=30) for _ in range(400)]
+        answers = [await one.request("GET", "/api/events") for one in clients]
+        assert [answer.status for answer in answers[:served]] == [200] * served
+        assert {answer.status for answer in answers[served:]} <= {503}
+        # Those above it are answered like anybody whom a busy service sends away.
+        assert {answer.code for answer in answers[served:]} <= {"busy"}
         for one in clients:
             one.close()
 
