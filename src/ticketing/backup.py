@@ -25,8 +25,7 @@ def save(data_dir: Path, target: Path, *, force: bool = False) -> None:
     """
     if target.exists() and not force:
         raise StartupError(f"{target} exists: --force overwrites it")
-    if not postgres.has_data(data_dir):
-        raise StartupError(f"{data_dir} holds no database")
+    postgres.require_data(data_dir)
     with _half(target) as half:
         with _server(data_dir) as sockets, half.open("wb") as file:
             options = (*_at(sockets, "postgres"), "--format=custom", "--no-owner")

@@ -48,13 +48,19 @@ DataDir = Annotated[Path | None, typer.Option(help="Where the embedded PostgreSQ
 
 
 def main() -> None:
-    """Run the command; a StartupError ends it with one line and status 1."""
+    """Run the command; a StartupError ends it with one line and status 1.
+
+    So does a file that it may not use.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     try:
         cli()
     except StartupError as error:
         sys.stderr.write(f"ticketing: {error}\n")
+        sys.exit(1)
+    except PermissionError as error:
+        sys.stderr.write(f"ticketing: {error.filename} can't be used: {error.strerror}\n")
         sys.exit(1)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # It has ended, but for the interpreter.
@@ -92,7 +98,7 @@ def serve(
     """Run the service, on an embedded PostgreSQL unless TICKETING_DATABASE_URL is set."""
     # There is nothing yet that a rolling restart could replace, and its default is to end.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    settings = Settings.load(host=host, port=port, workers=workers, data_dir=data_dir)
+    settings = _settings(data_dir, host=host, port=port, workers=workers)
     if settings.otel == "on" and not _has_otel():
         raise StartupError("TICKETING_OTEL: is on, and needs `pip install ticketing[otel]`")
     telemetry.configure(settings.log_dir, settings.log_level)
@@ -110,6 +116,13 @@ def serve(
         )
         # This process listens too: a connection in a queue that nobody serves would wait for ever.
         supervisor.run(on_stopping=listener.close)
+
+
+def _settings(data_dir: Path | None, **overrides: object) -> Settings:
+    settings = Settings.load(data_dir=data_dir, **overrides)
+    if data_dir is not None and settings.database_url is not None:
+        raise StartupError("--data-dir: is the embedded database's, TICKETING_DATABASE_URL is set")
+    return settings
 
 
 def _has_otel() -> bool:
@@ -151,34 +164,36 @@ Username = Annotated[str, typer.Argument(metavar="NAME", help="A username.")]
 
 
 @user.command()
-def promote(name: Username) -> None:
+def promote(name: Username, *, data_dir: DataDir = None) -> None:
     """Make somebody an admin, who may do whatever any event's owner may."""
-    _change_access(name, lambda access: access.promote(name))
+    _change_access(name, data_dir, lambda access: access.promote(name))
     typer.echo(f"{name} is an admin.")
 
 
 @user.command()
-def demote(name: Username) -> None:
+def demote(name: Username, *, data_dir: DataDir = None) -> None:
     """Make somebody an admin no more."""
-    _change_access(name, lambda access: access.demote(name))
+    _change_access(name, data_dir, lambda access: access.demote(name))
     typer.echo(f"{name} is no admin.")
 
 
 @user.command()
-def logout(name: Username) -> None:
+def logout(name: Username, *, data_dir: DataDir = None) -> None:
     """End all sessions of somebody; their API keys stay."""
-    _change_access(name, lambda access: access.log_out(name))
+    _change_access(name, data_dir, lambda access: access.log_out(name))
     typer.echo(f"{name} is logged in nowhere.")
 
 
-def _change_access(name: str, change: "Callable[[AccessRepository], Awaitable[object]]") -> None:
+def _change_access(
+    name: str, data_dir: Path | None, change: "Callable[[AccessRepository], Awaitable[object]]"
+) -> None:
     """Change it in the database; a running service learns of it within a second or so."""
     # As below: what `serve` does without, or the service would start later and be larger.
     from ticketing import database  # noqa: PLC0415
     from ticketing.repositories.access import AccessRepository  # noqa: PLC0415
     from ticketing.security import AccessList  # noqa: PLC0415
 
-    settings = Settings.load()
+    settings = _settings(data_dir)
     telemetry.configure(settings.log_dir, settings.log_level)
     with _reachable(settings) as url, database.naming_the_database(url):
         try:
@@ -202,7 +217,7 @@ def audit(
     from ticketing import database  # noqa: PLC0415
     from ticketing.repositories.books import BooksRepository  # noqa: PLC0415
 
-    settings = Settings.load(data_dir=data_dir)
+    settings = _settings(data_dir)
     telemetry.configure(settings.log_dir, settings.log_level)
     with _reachable(settings) as url, database.naming_the_database(url):
         found = database.run(url, lambda engine: BooksRepository(engine).audit())
@@ -231,9 +246,12 @@ def _listed(value: object) -> str:
 @contextmanager
 def _reachable(settings: Settings) -> Iterator[str]:
     """Yield the address of the database, be it embedded and served by another process or not."""
-    if settings.database_url is None and (sockets := postgres.server_of(_data_dir(settings))):
-        yield postgres.url_of(sockets)
-        return
+    if settings.database_url is None:
+        where = _data_dir(settings)
+        if sockets := postgres.server_of(where):
+            yield postgres.url_of(sockets)
+            return
+        postgres.require_data(where)
     # No token is signed here.
     unsigned = settings.model_copy(update={"jwt_secret": SecretStr("")})
     with _database(unsigned) as (complete, _):

@@ -252,6 +252,12 @@ def has_data(data_dir: Path) -> bool:
     return (data_dir / "postgres" / "PG_VERSION").exists()
 
 
+def require_data(data_dir: Path) -> None:
+    """Raise StartupError unless a database was ever made in `data_dir`."""
+    if not has_data(data_dir):
+        raise StartupError(f"{data_dir.resolve()} holds no database: --data-dir says where it is")
+
+
 def run_client(program: str, *arguments: str | Path, output: int | None = None) -> str:
     """Run one of PostgreSQL's own clients, and return what it printed, unless it is for `output`.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -66,3 +67,35 @@ def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     done = ticketing(tmp_path, "user", "promote", "ada")
     assert done.returncode == 1
     assert "can't be reached" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("audit",), ("user", "promote", "ada"), ("backup", "x.dump")])
+def test_what_is_done_to_a_database_makes_none(tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = ticketing(tmp_path, *command, "--data-dir", "typo")
+    assert (done.returncode, done.stdout) == (1, "")
+    where = tmp_path / "typo"
+    expected = f"ticketing: {where} holds no database: --data-dir says where it is"
+    assert done.stderr.splitlines() == [expected]
+    assert not where.exists()
+
+
+def test_a_data_directory_of_no_use_is_refused(tmp_path: Path) -> None:
+    external = "TICKETING_DATABASE_URL=postgresql://ada@127.0.0.1:1/none\n"
+    (tmp_path / ".env").write_text(external)
+    done = ticketing(tmp_path, "audit", "--data-dir", "data")
+    assert done.returncode == 1
+    assert "--data-dir: is the embedded database's" in done.stderr
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    # Root may read every file: so this is what others are told by the system.
+    program = """
+from ticketing import backup, cli
+def save(*_, **__): raise PermissionError(13, "Permission denied", "closed/x.dump")
+backup.save = save
+cli.main()
+"""
+    command = [sys.executable, "-c", program, "backup", "closed/x.dump"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "ticketing: closed/x.dump can't be used: Permission denied\n"
