@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -73,6 +73,18 @@ def _origin(origin: str) -> str:
     if not ORIGIN.fullmatch(origin) or origin.endswith(DEFAULT_PORTS.get(origin[:5], "\0")):
         raise ValueError("must look like https://tickets.example, as a browser sends it")
     return origin
+
+
+def _names_in_dotenv() -> list[str]:
+    """Return the names in the file. Raises StartupError for a line that sets nothing."""
+    if not Path(DOTENV).is_file():
+        return []
+    with Path(DOTENV).open(encoding="utf-8") as file:
+        lines = list(parse_stream(file))
+    for each in lines:
+        if each.error:
+            raise StartupError(f"{DOTENV}: line {each.original.line} is not NAME=value")
+    return [each.key for each in lines if each.key is not None]
 
 
 class Settings(BaseSettings):
@@ -161,7 +173,7 @@ class Settings(BaseSettings):
         known = {PREFIX + name.upper() for name in cls.model_fields}
         values: dict[str, Any] = {k: v for k, v in overrides.items() if v is not None}
         try:
-            for name in [*os.environ, *dotenv_values(DOTENV)]:
+            for name in [*os.environ, *_names_in_dotenv()]:
                 if name.startswith(PREFIX) and name not in known:
                     raise StartupError(f"{name}: there is no such setting")
             return cls(**values)

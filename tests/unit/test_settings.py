@@ -187,3 +187,8 @@ def test_limits_are_written_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.limit_bookings == Limit(5, 10)
     assert settings.limit_requests == Limit(6000, 60)
     assert not settings.rate_limits
+
+
+def test_a_line_of_the_file_that_sets_nothing_is_named() -> None:
+    Path(".env").write_text("TICKETING_PORT=4000\nthis is no setting\n")
+    assert refusal() == ".env: line 2 is not NAME=value"
