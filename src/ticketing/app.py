@@ -414,13 +414,17 @@ def _invalid_request(request: Request, error: RequestValidationError) -> Respons
     failures = error.errors()
     if any(failure["type"] == "json_invalid" for failure in failures):
         return _problem(request, MalformedBody())
-    named = [_failure(each) for each in failures[:MAX_FAILURES]]
+    # What may be left out may be None too, but nobody can send that in a query.
+    wrong = [each for each in failures if each["type"] != "none_required"]
+    named = [_failure(each) for each in wrong[:MAX_FAILURES]]
     return _problem(request, ValidationFailed(errors=named))
 
 
 def _failure(failure: dict[str, Any]) -> dict[str, str]:
     """Say which field is wrong, by JSON pointer (RFC 6901), and never what was in it."""
     where, *path = failure["loc"]
+    if where == "query":
+        del path[1:]  # Names of types: a parameter has no parts.
     steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
     return {
         "in": str(where),

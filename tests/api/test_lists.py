@@ -175,4 +175,5 @@ async def test_a_status_that_no_booking_has_is_refused(visitor: Visitor) -> None
     event = await ada.organise()
     for status in ("BOOKED", "none", "", "null", "booked,waiting"):
         refused = await ada.get(f"/api/events/{event}/bookings", status=status)
-        assert_problem(refused, 422, "validation_failed")
+        (error,) = assert_problem(refused, 422, "validation_failed")["errors"]
+        assert (error["in"], error["pointer"]) == ("query", "#/status")
