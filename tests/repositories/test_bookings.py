@@ -24,7 +24,7 @@ from ticketing.errors import (
 )
 from ticketing.inventory import Booked, BookingStatus, Cancelled, Waiting
 from ticketing.origin import Origin
-from ticketing.repositories.bookings import BookingRepository
+from ticketing.repositories.bookings import ACTIVE, BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.listings import ListingRepository
 from ticketing.repositories.users import UserRepository
@@ -214,6 +214,35 @@ async def test_who_is_in_already_is_refused_and_the_rest_of_the_batch_is_not(
     ]
     assert [answers[0].position, answers[3].position] == [2, 3]
     assert await counters(engine, show) == (0, 3, 3)
+
+
+async def test_who_cancels_and_books_elsewhere_while_they_are_asked_about_is_in_already(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    user, *_ = await make_people(engine, 1)
+    event = await make_event(engine, total=5, organiser=user)
+    await elsewhere.book(event, user)
+    fetch, asked = Statement.fetch, 0
+
+    async def between(
+        statement: Statement, connection: Driver, **parameters: object
+    ) -> list[Record]:
+        nonlocal asked
+        asked += statement is ACTIVE
+        if statement is not ACTIVE or asked > 1:
+            return await fetch(statement, connection, **parameters)
+        await elsewhere.cancel(event, user)
+        found = await fetch(statement, connection, **parameters)
+        await elsewhere.book(event, user)
+        return found
+
+    monkeypatch.setattr(Statement, "fetch", between)
+    with pytest.raises(AlreadyBooked):
+        await bookings.book(event, user)
+    assert [status for _, status in await rows(engine, event)] == ["cancelled", "booked"]
 
 
 async def test_somebody_who_does_not_exist_spoils_nobody_elses_booking(

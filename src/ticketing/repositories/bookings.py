@@ -38,6 +38,8 @@ MAX_BATCH: Final = 512
 MAX_QUEUE: Final = 10_000
 MAX_WAIT: Final = 5.0
 MAX_SNAPSHOTS: Final = 10_000
+ACTIVE_ONCE: Final = "uq_bookings_active"
+"""What refuses a second active booking of one person at one event."""
 
 # Every table is reached by an index condition that any plan has (`= ANY`, LATERAL with LIMIT):
 # a prepared statement that was planned while a table was empty keeps its plan as it grows.
@@ -175,33 +177,7 @@ class BookingRepository:
             return await self._combiner.submit(request)
 
     async def _commit(self, requests: Sequence[Request]) -> Sequence[Outcome | Retry]:
-        asking: Sequence[Request] = [each for each in requests if isinstance(each, Cancel)]
-        settled: dict[int, Exception] = {}
-        refusals: set[str | None] = set()
-        async with self._connection.lent() as connection:
-            try:
-                while True:
-                    try:
-                        outcomes = await self._write(
-                            connection, requests, asking=asking, settled=settled
-                        )
-                        break
-                    except asyncpg.IntegrityConstraintViolationError as error:
-                        if error.constraint_name in refusals:
-                            raise
-                        refusals.add(error.constraint_name)
-                        # Ask whom the constraint refused, and decide again for the others.
-                        if error.constraint_name == "uq_bookings_active":
-                            asking = requests
-                        elif error.constraint_name == "fk_bookings_user_id":
-                            settled |= await _strangers(connection, requests)
-                        elif error.constraint_name == idempotency.CONSTRAINT:
-                            settled |= await _replays(connection, dict(enumerate(requests)))
-                        else:
-                            raise
-            except BaseException:
-                self._forget(request.event_id for request in requests)
-                raise
+        outcomes = await self._carry_out(requests)
         # What was carried out before is refused now: its first answer is still the right one.
         refused = {
             place: request
@@ -214,6 +190,37 @@ class BookingRepository:
                 for place, replay in (await _replays(connection, refused)).items():
                     outcomes[place] = replay
         return outcomes
+
+    async def _carry_out(self, requests: Sequence[Request]) -> list[Outcome | Retry]:
+        asking: Sequence[Request] = [each for each in requests if isinstance(each, Cancel)]
+        settled: dict[int, Exception] = {}
+        refusals: set[str | None] = set()
+        async with self._connection.lent() as connection:
+            try:
+                while True:
+                    try:
+                        return await self._write(
+                            connection, requests, asking=asking, settled=settled
+                        )
+                    except asyncpg.IntegrityConstraintViolationError as error:
+                        if error.constraint_name in refusals:
+                            if error.constraint_name == ACTIVE_ONCE and len(requests) == 1:
+                                # Cancelled when asked about, and booked again elsewhere since.
+                                return [RETRY]
+                            raise
+                        refusals.add(error.constraint_name)
+                        # Ask whom the constraint refused, and decide again for the others.
+                        if error.constraint_name == ACTIVE_ONCE:
+                            asking = requests
+                        elif error.constraint_name == "fk_bookings_user_id":
+                            settled |= await _strangers(connection, requests)
+                        elif error.constraint_name == idempotency.CONSTRAINT:
+                            settled |= await _replays(connection, dict(enumerate(requests)))
+                        else:
+                            raise
+            except BaseException:
+                self._forget(request.event_id for request in requests)
+                raise
 
     async def _write(
         self,
