@@ -22,6 +22,7 @@ from ticketing.errors import (
     EventNotFound,
     UserNotFound,
 )
+from ticketing.idempotency import Intent, done
 from ticketing.inventory import Booked, BookingStatus, Cancelled, Waiting
 from ticketing.origin import Origin
 from ticketing.repositories.bookings import ACTIVE, BookingRepository
@@ -243,6 +244,27 @@ async def test_who_cancels_and_books_elsewhere_while_they_are_asked_about_is_in_
     with pytest.raises(AlreadyBooked):
         await bookings.book(event, user)
     assert [status for _, status in await rows(engine, event)] == ["cancelled", "booked"]
+
+
+async def test_whose_first_answer_can_not_be_looked_for_leaves_the_others_theirs(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    people = await make_people(engine, 3)
+    event = await make_event(engine, total=5, organiser=people[0])
+    readers = database.connect(database_url, pool_size=1)
+    bookings = BookingRepository(readers, engine)
+    await bookings.book(event, people[0])
+    intent = Intent(people[0], "a key", b"a digest", done)
+    async with readers.connect():  # The only one.
+        answers = await together(
+            bookings.book(event, people[0], intent=intent),
+            bookings.book(event, people[1]),
+            bookings.book(event, people[2]),
+        )
+    await bookings.close()
+    await readers.dispose()
+    assert kinds(answers) == [Busy, Booked, Booked]
+    assert [user for user, _ in await rows(engine, event)] == people
 
 
 async def test_somebody_who_does_not_exist_spoils_nobody_elses_booking(

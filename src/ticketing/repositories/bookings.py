@@ -185,10 +185,14 @@ class BookingRepository:
             if request.intent is not None and isinstance(outcomes[place], TicketingError)
         }
         if refused:
-            # On another connection: that of the commit may have been lost, and settled.
-            async with driver(self._engine) as connection:
-                for place, replay in (await _replays(connection, refused)).items():
-                    outcomes[place] = replay
+            try:
+                # On another connection: that of the commit may have been lost, and settled.
+                async with driver(self._engine) as connection:
+                    replays = await _replays(connection, refused)
+            except Exception as error:  # noqa: BLE001 - theirs alone: the others' bookings are made
+                replays = dict.fromkeys(refused, error)
+            for place, replay in replays.items():
+                outcomes[place] = replay
         return outcomes
 
     async def _carry_out(self, requests: Sequence[Request]) -> list[Outcome | Retry]:
