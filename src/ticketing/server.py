@@ -122,7 +122,7 @@ class Server(uvicorn.Server):
 
 
 def _room(connections: int) -> int:
-    """Let this process open as many files as it may, and return for how many connections that does.
+    """Let this process open the files it needs, if it may; return how many connections it can take.
 
     The soft limit is 1,024 on most machines, and the hard one far above.
     """
