@@ -3,13 +3,15 @@
 import os
 import re
 from collections.abc import Iterable
+from functools import lru_cache
+from itertools import count
 from typing import Final
 
 import orjson
 
 from ticketing import telemetry
 from ticketing.errors import Busy
-from ticketing.headers import OF_API
+from ticketing.headers import CLOSES, OF_API
 from ticketing.metrics import SHED, Counts
 
 TARGET: Final = 0.5
@@ -26,12 +28,14 @@ SAY_EVERY: Final = 1.0
 SHEDDABLE: Final = ("/api/events/book", "/api/events/cancel")
 WHOLE: Final = 4096
 """Bytes of the largest request that is recognised without parsing."""
-_LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,5})[ \t]*(?=\r\n)", re.IGNORECASE)
-# What changes how long a request is, or what follows on it.
-_UNUSUAL: Final = re.compile(
-    rb"\n(transfer-encoding|expect|upgrade|x-request-id|connection:(?! ?keep-alive\r)|[ \t])",
+# What says how long a request is, or changes what follows on it; a group only where it is usual.
+_TELLING: Final = re.compile(
+    rb"\n(?:content-length:[ \t]*([0-9]{1,5})[ \t]*\r|content-length|transfer-encoding|expect"
+    rb"|upgrade|x-request-id|connection:(?! ?keep-alive\r)|[ \t])",
     re.IGNORECASE,
 )
+_BARE: Final = re.compile(rb"\r(?!\n)")
+"""What ends a line for some, and not for others."""
 
 
 class Admission:
@@ -71,25 +75,37 @@ class Admission:
             self._said_at, self._said = now, self.shed
 
 
-def _document(path: str) -> tuple[bytes, bytes]:
-    """Return what is before and behind the id of the request in the answer's body."""
-    error = Busy()
-    mark = "the id"
-    before, _, behind = orjson.dumps(error.problem(path, mark, error.members)).partition(
-        mark.encode()
-    )
-    return before, behind
+_PATHS: Final = {f"POST {path} HTTP/1.1".encode(): path for path in SHEDDABLE}
+_OURS: Final = os.urandom(8).hex().encode()
+_NUMBERS: Final = count()
+"""For ids, which only have to differ: to ask the kernel for each would take longer."""
 
 
-_BODIES: Final = {f"POST {path} HTTP/1.1".encode(): _document(path) for path in SHEDDABLE}
-_ID: Final = 32
-_HEAD: Final = b"".join(
-    [
-        b"content-type: application/problem+json\r\n",
-        *(b"%b: %b\r\n" % field for field in OF_API),
-        *(f"{n}: {v}\r\n".lower().encode() for n, v in Busy.headers.items()),
+@lru_cache(maxsize=2 * len(SHEDDABLE))
+def _answer(
+    path: str, headers: tuple[tuple[bytes, bytes], ...]
+) -> tuple[bytes, bytes, bytes] | None:
+    """Return what is before, between and behind the two places of the request's id.
+
+    None if the connection has to end with the answer.
+    """
+    if CLOSES in headers:
+        return None
+    error, mark = Busy(), "0" * 32
+    body = orjson.dumps(error.problem(path, mark, error.members))
+    lines = [
+        b"HTTP/1.1 503 Service Unavailable",
+        *(b"%b: %b" % field for field in headers),
+        b"content-type: application/problem+json",
+        *(b"%b: %b" % field for field in OF_API),
+        *(f"{name}: {value}".lower().encode() for name, value in error.headers.items()),
+        b"content-length: %d" % len(body),
+        b"x-request-id: %b" % mark.encode(),
+        b"",
+        body,
     ]
-)
+    before, between, behind = b"\r\n".join(lines).split(mark.encode())
+    return before, between, behind
 
 
 def shed(data: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
@@ -97,26 +113,16 @@ def shed(data: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 
     None if it is anything else, or anything unusual: that is for the parser to understand.
     """
-    line, _, _ = data.partition(b"\r\n")
-    body = _BODIES.get(line)
-    if body is None or len(data) > WHOLE:
-        return None
     head, separator, content = data.partition(b"\r\n\r\n")
-    lengths = _LENGTH.findall(head + b"\r\n")
-    if not separator or len(lengths) != 1 or int(lengths[0]) != len(content):
+    path = _PATHS.get(head.partition(b"\r\n")[0])
+    if path is None or not separator or len(data) > WHOLE:
         return None
-    if _UNUSUAL.search(head + b"\r") or head.lower().count(b"content-length") != 1:
+    told = _TELLING.findall(head + b"\r")
+    if len(told) != 1 or not told[0] or int(told[0]) != len(content) or _BARE.search(head):
         return None
-    request_id = os.urandom(_ID // 2).hex().encode()
-    return b"".join(
-        [
-            b"HTTP/1.1 503 Service Unavailable\r\n",
-            *(b"%b: %b\r\n" % field for field in headers),
-            _HEAD,
-            b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n"
-            % (request_id, len(body[0]) + _ID + len(body[1])),
-            body[0],
-            request_id,
-            body[1],
-        ]
-    )
+    answer = _answer(path, tuple(headers))
+    if answer is None:
+        return None
+    before, between, behind = answer
+    request_id = b"%b%016x" % (_OURS, next(_NUMBERS))
+    return b"".join((before, request_id, between, request_id, behind))

@@ -80,7 +80,8 @@ class Invalid(TicketingError):
 class MalformedRequest(Invalid):
     """What arrived is not HTTP/1.1, or not meant for a server."""
 
-    status, code, detail = 400, "malformed_request", "This is not a valid HTTP/1.1 request."
+    status, code = 400, "malformed_request"
+    detail = "This is not a valid HTTP/1.1 request, or a header came twice that may come once."
 
 
 class RequestTimeout(Invalid):

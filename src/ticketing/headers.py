@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 POLICY: Final = b"content-security-policy"
+CLOSES: Final = (b"connection", b"close")
 EVERYWHERE: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 NOTHING_LOADS: Final = (POLICY, b"default-src 'none'; frame-ancestors 'none'")
 OF_API: Final = (*EVERYWHERE, NOTHING_LOADS, (b"cache-control", b"no-store"))

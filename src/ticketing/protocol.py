@@ -29,7 +29,7 @@ from ticketing.errors import (
     TicketingError,
     UrlTooLong,
 )
-from ticketing.headers import OF_API
+from ticketing.headers import CLOSES, OF_API
 from ticketing.metrics import REFUSED, SHED, Counts
 from ticketing.telemetry import ASGIApp, Receive, Scope, Send
 
@@ -45,9 +45,10 @@ STOPPING: Final = 1.0
 """Seconds that a body under way has to arrive, or an answer to be read, once the service stops."""
 LINGER: Final = 1.0
 """Seconds in which a client that is refused can read why, before its connection is reset."""
+SINGULAR: Final = {b"authorization", b"content-type", b"host", b"idempotency-key"}
+"""Fields that a request has once, of those that are read; the parser sees to its length."""
 HEALTH: Final = {"/livez", "/readyz"}
 """What can always be asked: a service that has much to do must not be taken for one that is ill."""
-CLOSES: Final = (b"connection", b"close")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,9 @@ class _Awaited(Enum):
     BODY = auto()
 
 
+_NOTHING: Final = _Awaited.NOTHING  # Looked up for every request, which an enum makes expensive.
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """Serves a connection, and drops it when the client passes a limit.
 
@@ -99,13 +103,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._limits = limits
         self._admission = admission
         self._counts = counts
-        self._awaited = _Awaited.NOTHING
+        self._awaited = _NOTHING
         # Of the header under way, but for the piece that it began in: others' may be in that too.
         self._header_bytes = 0
         self._body_bytes = 0
         self._held = b""
         """What came behind a request that has to wait for those before it."""
         self._deadline: asyncio.TimerHandle | None = None
+        self._sent_away_at = float("-inf")
         self._refused = False
         self._last_word: TicketingError | None = None
         """Said when the requests before it are answered."""
@@ -139,7 +144,7 @@ class BoundedProtocol(HttpToolsProtocol):
             piece, data = (data, b"") if len(data) <= PIECE else (data[:PIECE], data[PIECE:])
             try:
                 self.parser.feed_data(piece)
-                if self._awaited is not _Awaited.NOTHING:
+                if self._awaited is not _NOTHING:
                     self._count(len(piece))
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._without_upgrade() + piece[upgrade.args[0] :] + data
@@ -150,7 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
             except TicketingError as error:
                 self._refuse(error)
                 return
-        if self._awaited is not _Awaited.NOTHING and self._deadline is None:
+        if self._awaited is not _NOTHING and self._deadline is None:
             self._expire_in(self._patience())
 
     def _shed(self, data: bytes) -> bool:
@@ -158,23 +163,36 @@ class BoundedProtocol(HttpToolsProtocol):
 
         What parsing and answering costs as usual would leave little for those who are admitted.
         """
-        cycle = self.cycle
-        is_idle = self._awaited is _Awaited.NOTHING and (cycle is None or cycle.response_complete)
-        if not is_idle or self._held or CLOSES in self.server_state.default_headers:
+        cycle, state = self.cycle, self.server_state
+        if (cycle is not None and not cycle.response_complete) or self._awaited is not _NOTHING:
             return False
         if self.flow.write_paused:
             return False  # Answered as usual, it waits until the client reads, and no more come in.
-        answer = shed(data, self.server_state.default_headers)
+        answer = shed(data, state.default_headers)
         if answer is None:
             return False
-        self._admission.refuse(len(self.tasks), self.server_state.total_requests, self.loop.time())
-        self._disarm()
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
         self.transport.write(answer)
+        self._sent_away_at = self.loop.time()
+        self._admission.refuse(len(self.tasks), state.total_requests, self._sent_away_at)
+        if self._deadline is not None:
+            self._disarm()
+        if self.timeout_keep_alive_task is None:
+            self._keep_alive_for(self.timeout_keep_alive)
         return True
+
+    def _keep_alive_for(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection, unless a request on it was sent away since the timer was set."""
+        # To set it anew for each of them would cost as much as the answer does.
+        left = self._sent_away_at + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._keep_alive_for(left)
+        else:
+            super().timeout_keep_alive_handler()
 
     def _count(self, size: int) -> None:
         if self._awaited is _Awaited.HEADER:
@@ -193,6 +211,12 @@ class BoundedProtocol(HttpToolsProtocol):
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MAX_HEADER or len(self.headers) > MAX_FIELDS:
             raise HeadersTooLarge
+
+    def _check_singular(self) -> None:
+        # Of two, this service and what stands before it could each believe another one.
+        names = [name for name, _ in self.headers if name in SINGULAR]
+        if len(set(names)) != len(names):
+            raise MalformedRequest
 
     def _without_upgrade(self) -> bytes:
         """Return the header that asked for an upgrade as it reads without that.
@@ -220,6 +244,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the request."""
+        if len(dict(self.headers)) != len(self.headers):
+            self._check_singular()
         if self._header_bytes > -PIECE or len(self.headers) > MAX_FIELDS:
             self._check_header()
         if self.parser.should_upgrade():
@@ -246,7 +272,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         super().on_message_complete()
-        self._awaited = _Awaited.NOTHING
+        self._awaited = _NOTHING
         self._disarm()
 
     def on_response_complete(self) -> None:
@@ -275,7 +301,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = None
         if self.flow.read_paused or self._held:  # It is we who let them wait.
             self._expire_in(self._patience())
-        elif self._awaited is _Awaited.NOTHING:
+        elif self._awaited is _NOTHING:
             self.transport.close()
         else:
             self._refuse(RequestTimeout())

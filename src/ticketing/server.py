@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 import uvicorn
 
 from ticketing.admission import Admission
+from ticketing.headers import CLOSES
 from ticketing.metrics import Counts
 from ticketing.protocol import BoundedProtocol, Limits, drop_unread
 from ticketing.rates import Memory
@@ -33,8 +34,6 @@ LINGER: Final = 1.0
 
 SPARE: Final = 100
 """Files that a worker has open besides its connections, at the most."""
-
-_CLOSE: Final = (b"connection", b"close")
 
 
 class Server(uvicorn.Server):
@@ -82,7 +81,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then finish what is under way and shut the application down."""
-        self.config.encoded_headers = [*self.config.encoded_headers, _CLOSE]
+        self.config.encoded_headers = [*self.config.encoded_headers, CLOSES]
         if not self._retiring:
             await self._serve_until(time.monotonic() + self._drain)
         await self._stop_accepting(sockets or [])

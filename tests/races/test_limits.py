@@ -125,6 +125,11 @@ def test_what_is_no_request_is_told_so(service: Service) -> None:
         POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
         POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         POST + b"Content-Length: -1\r\n\r\n",
+        *(
+            POST + 2 * (name + b": a\r\n") + b"Content-Length: 2\r\n\r\n{}"
+            for name in (b"Authorization", b"idempotency-key", b"Content-type")
+        ),
+        b"GET /livez HTTP/1.1\r\n" + 2 * HOST + b"\r\n",
     ):
         answer = say(service, said)
         assert b"evil" not in answer

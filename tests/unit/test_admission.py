@@ -1,9 +1,16 @@
 """What is sent away under overload, and when."""
 
+import asyncio
+from functools import partial
+
 import orjson
 import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
 
 from ticketing.admission import FIRST, LEAST, Admission, shed
+from ticketing.headers import CLOSES
+from ticketing.protocol import BoundedProtocol, Limits
 
 BODY = b'{"eventId":1,"userId":"01990000-0000-7000-8000-000000000001"}'
 
@@ -42,6 +49,47 @@ def test_a_connection_that_is_kept_alive_by_its_word_is_nothing_unusual() -> Non
     assert shed(request(b"Connection: keep-alive"), []) is not None
 
 
+def test_where_the_connection_must_end_it_is_left_to_the_protocol() -> None:
+    assert shed(request(), [(b"date", b"today"), CLOSES]) is None
+
+
+async def test_a_connection_ends_when_nothing_came_for_a_while_but_what_was_sent_away() -> None:
+    class Full(Admission):
+        def refuse(self, *_: object) -> None:
+            """Stay full."""
+
+    full = Full()
+    full.bound = 0
+
+    config = uvicorn.Config(
+        PlainTextResponse("let through"),
+        http=partial(BoundedProtocol, Limits(1, 1, 10), full, None),  # type: ignore[arg-type]
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=1,
+        port=0,
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for _ in range(5):
+            writer.write(request())
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503 ")
+            body = await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
+            assert orjson.loads(body)["code"] == "busy"
+            await asyncio.sleep(0.4)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    finally:
+        writer.close()
+        server.should_exit = True
+        await serving
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -56,6 +104,7 @@ def test_a_connection_that_is_kept_alive_by_its_word_is_nothing_unusual() -> Non
         request(b"Content-Length: 1"),
         request(b"Content-Length : 61"),
         request(b"A: b\nContent-Length: 1"),
+        request(b"A: b\rContent-Length: 1"),
         request(b"Transfer-Encoding: chunked"),
         request(b"A: b\nTransfer-Encoding: chunked"),
         request(b"Expect: 100-continue"),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from benchmarks.overload import GIVEN_UP, Phase, judge
+from benchmarks.overload import GIVEN_UP, Phase, Round, judge
 
 QUIET = Phase(
     offered=1000,
@@ -25,29 +25,40 @@ QUIET = Phase(
 )
 OVER = replace(QUIET, offered=4000, sent=40_000, good=9000, told=9500, shed=30_500, p99=1.5)
 AFTER = replace(QUIET, recovered=1)
+KEPT = Round(QUIET, OVER, AFTER)
 
 
-def broken(*phases: Phase) -> list[str]:
-    return [what for kept, what in judge(phases) if not kept]
+def broken(*rounds: Round) -> list[str]:
+    return [what for kept, what in judge(1000, rounds) if not kept]
 
 
 def test_a_run_that_keeps_what_is_promised_passes() -> None:
-    assert broken(QUIET, OVER, AFTER) == []
+    assert broken(KEPT, KEPT, KEPT) == []
+
+
+def test_how_much_is_booked_is_told_by_the_median_of_the_rounds() -> None:
+    less = Round(QUIET, replace(OVER, good=7900), AFTER)
+    assert broken(KEPT, less, KEPT) == []
+    assert len(broken(less, KEPT, less)) == 1
 
 
 @pytest.mark.parametrize(
-    ("phases", "what"),
+    ("wrong", "what"),
     [
-        ((replace(QUIET, p99=3), OVER, AFTER), "it follows at first"),
-        ((QUIET, replace(OVER, good=7900), AFTER), "of the peak"),
-        ((QUIET, replace(OVER, p99=2.1), AFTER), "p99 of the booked"),
-        ((QUIET, replace(OVER, other={GIVEN_UP: 200}), AFTER), "at most one in a hundred"),
-        ((QUIET, replace(OVER, other={500: 1}), AFTER), "all others are told 503"),
-        ((QUIET, replace(OVER, alive_missed=1), AFTER), "/livez"),
-        ((QUIET, OVER, replace(AFTER, recovered=5.1)), "all is as usual"),
+        (KEPT._replace(over=replace(OVER, p99=2.1)), "p99 of the booked"),
+        (KEPT._replace(over=replace(OVER, other={GIVEN_UP: 300})), "at most one in a hundred"),
+        (KEPT._replace(over=replace(OVER, other={500: 1})), "all others are told 503"),
+        (KEPT._replace(over=replace(OVER, alive_missed=1)), "/livez"),
+        (KEPT._replace(after=replace(AFTER, recovered=5.1)), "all is as usual"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_each_promise_that_is_broken_is_found_alone(phases: tuple[Phase, ...], what: str) -> None:
-    (found,) = broken(*phases)
+def test_each_promise_that_is_broken_in_one_round_is_found(wrong: Round, what: str) -> None:
+    (found,) = broken(KEPT, wrong, KEPT)
     assert found.startswith(what)
+
+
+@pytest.mark.parametrize("less", [{"good": 9_600}, {"p99": 0.6}])
+def test_who_books_late_does_not_follow(less: dict[str, float]) -> None:
+    assert QUIET.follows
+    assert not replace(QUIET, **less).follows  # type: ignore[arg-type]
