@@ -114,7 +114,8 @@ class OriginRefused(Invalid):
 class MalformedBody(Invalid):
     """The body is not JSON, or not UTF-8."""
 
-    status, code, detail = 400, "malformed_body", "The body can not be parsed."
+    status, code = 400, "malformed_body"
+    detail = "The body is not JSON in UTF-8, or it nests too deep."
 
 
 class UnsupportedMediaType(Invalid):

@@ -78,10 +78,10 @@ async def test_a_commit_that_was_given_up_is_never_written(
     line.cut = "before"
     assert isinstance(await bookings.book(show, people[1]), Booked)
     # A server that hung with the statement unread comes to it now.
-    late = line.held | {"new_ids": [uuid7()], "new_users": [people[0]]}
+    late = line.held | {"new_id": uuid7(), "new_user": people[0]}
     raw = await asyncpg.connect(database_url)
     with pytest.raises(asyncpg.UniqueViolationError, match="pk_commits"):
-        await commits.statement().fetch(raw, **late)
+        await commits.statement(lone=True).fetch(raw, **late)
     await raw.close()
     assert await counters(engine, show) == (1, 0, 2)
 

@@ -25,9 +25,13 @@ from ticketing.repositories import (
 )
 
 COMMITS = [
-    {"many": many, "changes": parts, "answers": parts, "skip": skip}
-    for many, skip in ((False, False), (True, False), (True, True))
-    for parts in (False, True)
+    *(
+        {"many": many, "changes": parts, "answers": parts, "skip": skip}
+        for many, skip in ((False, False), (True, False), (True, True))
+        for parts in (False, True)
+    ),
+    {"lone": True, "answers": False},
+    {"lone": True, "answers": True},
 ]
 
 HOT: dict[str, Statement] = {

@@ -80,11 +80,11 @@ _CHANGE: Final = """
     , changed AS (
         UPDATE bookings SET status = change.status
         FROM unnest(
-            CAST(:changed_ids AS uuid[]), CAST(:changed_events AS bigint[]),
-            CAST(:changed_statuses AS text[])
+            CAST(:changed_id AS uuid[]), CAST(:changed_event AS bigint[]),
+            CAST(:changed_status AS text[])
         ) AS change(id, event_id, status)
         JOIN swapped ON swapped.id = change.event_id
-        WHERE bookings.id = ANY(CAST(:changed_ids AS uuid[])) AND bookings.id = change.id
+        WHERE bookings.id = ANY(CAST(:changed_id AS uuid[])) AND bookings.id = change.id
         RETURNING bookings.id
     )
     """
@@ -95,11 +95,7 @@ _KEEP: Final = """
     , kept AS (
         INSERT INTO idempotency_keys (owner, key, digest, status, body)
         SELECT kept.owner, kept.key, kept.digest, kept.status, kept.body
-        FROM unnest(
-            CAST(:key_events AS bigint[]), CAST(:key_owners AS uuid[]), CAST(:keys AS text[]),
-            CAST(:key_digests AS bytea[]), CAST(:key_statuses AS smallint[]),
-            CAST(:key_bodies AS bytea[])
-        ) AS kept(event_id, owner, key, digest, status, body)
+        FROM {kept} AS kept(event_id, owner, key, digest, status, body, place)
         JOIN swapped ON swapped.id = kept.event_id
     )
     """
@@ -108,10 +104,7 @@ _COMMIT: Final = """
     WITH {swap} {change}, inserted AS (
         INSERT INTO bookings (id, event_id, user_id, status, created_at)
         SELECT new.id, new.event_id, new.user_id, new.status, CAST(:at AS timestamptz)
-        FROM unnest(
-            CAST(:new_ids AS uuid[]), CAST(:new_events AS bigint[]), CAST(:new_users AS uuid[]),
-            CAST(:new_statuses AS text[])
-        ) WITH ORDINALITY AS new(id, event_id, user_id, status, place)
+        FROM {new} AS new(id, event_id, user_id, status, place)
         JOIN swapped ON swapped.id = new.event_id
         {changes_first}
         ORDER BY new.place
@@ -121,11 +114,7 @@ _COMMIT: Final = """
         SELECT 'booking.' || fact.name, fact.event_id, fact.user_id,
             jsonb_build_object('bookingId', fact.booking_id),
             fact.actor, fact.credential, fact.address, fact.request_id
-        FROM unnest(
-            CAST(:facts AS text[]), CAST(:fact_events AS bigint[]), CAST(:fact_users AS uuid[]),
-            CAST(:fact_bookings AS uuid[]), CAST(:actors AS uuid[]), CAST(:credentials AS uuid[]),
-            CAST(:addresses AS text[]), CAST(:request_ids AS text[])
-        ) WITH ORDINALITY AS fact(
+        FROM {facts} AS fact(
             name, event_id, user_id, booking_id, actor, credential, address, request_id, place
         )
         JOIN swapped ON swapped.id = fact.event_id
@@ -136,12 +125,51 @@ _COMMIT: Final = """
     SELECT * FROM swapped
     """
 
+_NEW: Final = {"new_id": "uuid", "new_event": "bigint", "new_user": "uuid", "new_status": "text"}
+_FACT: Final = {
+    "fact": "text",
+    "fact_event": "bigint",
+    "fact_user": "uuid",
+    "fact_booking": "uuid",
+    "actor": "uuid",
+    "credential": "uuid",
+    "address": "text",
+    "request_id": "text",
+}
+_KEPT: Final = {
+    "key_event": "bigint",
+    "key_owner": "uuid",
+    "key": "text",
+    "key_digest": "bytea",
+    "key_status": "smallint",
+    "key_body": "bytea",
+}
+
+
+def _rows(columns: Mapping[str, str], *, lone: bool) -> str:
+    """Return where rows of these columns come from, with their place: arrays, or if `lone` values.
+
+    To put values into arrays and take them out again would cost a single booking 5% of its time.
+    """
+    if lone:
+        values = ", ".join(f"CAST(:{name} AS {kind})" for name, kind in columns.items())
+        return f"(VALUES ({values}, 1))"
+    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
+    return f"unnest({arrays}) WITH ORDINALITY"
+
 
 @cache
 def statement(
-    *, many: bool = False, changes: bool = False, answers: bool = False, skip: bool = False
+    *,
+    many: bool = False,
+    changes: bool = False,
+    answers: bool = False,
+    skip: bool = False,
+    lone: bool = False,
 ) -> Statement:
     """Return the statement that swaps one event or `many`, with the parts that there is work for.
+
+    A `lone` one is for a single booking, and has values where the others have arrays.
 
     One statement is one transaction and one round trip, whatever the size of the batch. A part
     without work would cost more than a booking does. With `skip` it does without the events that
@@ -152,7 +180,9 @@ def statement(
             swap=_SWAP_MANY.format(skip="SKIP LOCKED" if skip else "") if many else _SWAP_ONE,
             change=_CHANGE if changes else "",
             changes_first=_CHANGES_FIRST if changes else "",
-            keep=_KEEP if answers else "",
+            new=_rows(_NEW, lone=lone),
+            facts=_rows(_FACT, lone=lone),
+            keep=_KEEP.format(kept=_rows(_KEPT, lone=lone)) if answers else "",
         )
     )
 
@@ -189,12 +219,14 @@ class Commit:
         None stands for one that is not known, for the connection was lost; then `engine` was asked
         what had become of the commit. Raises OutcomeUnknown if it did not say.
         """
-        parameters = self._parameters()
+        changes = any(each.changes for each in self.decisions)
         parts = {
             "many": len(self.decisions) > 1,
-            "changes": "changed_ids" in parameters,
+            "changes": changes,
             "answers": bool(self.kept),
+            "lone": len(self.facts) == 1 and not changes,
         }
+        parameters = self._parameters(**parts)
         try:
             try:
                 rows = await statement(**parts).fetch(connection, **parameters)
@@ -208,29 +240,10 @@ class Commit:
             return dict.fromkeys(await settle(engine, self.id))
         return {row["id"]: snapshot(row) for row in rows}
 
-    def _parameters(self) -> dict[str, object]:
+    def _parameters(
+        self, *, many: bool, changes: bool, answers: bool, lone: bool
+    ) -> dict[str, object]:
         inserts = [booking for each in self.decisions for booking in each.inserts.values()]
-        changes = [
-            (booking_id, each.before.event_id, status)
-            for each in self.decisions
-            for booking_id, status in each.changes.items()
-        ]
-        found: dict[str, object] = {
-            "commit": self.id,
-            "at": self.at,
-            "new_ids": [booking.id for booking in inserts],
-            "new_events": [booking.event_id for booking in inserts],
-            "new_users": [booking.user_id for booking in inserts],
-            "new_statuses": [booking.status for booking in inserts],
-            "facts": [fact.name for fact in self.facts],
-            "fact_events": [fact.booking.event_id for fact in self.facts],
-            "fact_users": [fact.booking.user_id for fact in self.facts],
-            "fact_bookings": [fact.booking.id for fact in self.facts],
-            "actors": [fact.origin.actor for fact in self.facts],
-            "credentials": [fact.origin.credential for fact in self.facts],
-            "addresses": [fact.origin.address for fact in self.facts],
-            "request_ids": [fact.origin.request_id for fact in self.facts],
-        }
         swaps: dict[str, list[object]] = {
             "event": [each.before.event_id for each in self.decisions],
             "version": [each.before.version for each in self.decisions],
@@ -238,26 +251,51 @@ class Commit:
             "joined": [each.joined for each in self.decisions],
             "only_takes": [each.only_takes for each in self.decisions],
         }
-        if len(self.decisions) > 1:
-            found |= swaps
-        else:
-            found |= {name: each[0] for name, each in swaps.items()}
+        rows: dict[str, list[object]] = {
+            "new_id": [booking.id for booking in inserts],
+            "new_event": [booking.event_id for booking in inserts],
+            "new_user": [booking.user_id for booking in inserts],
+            "new_status": [booking.status for booking in inserts],
+            "fact": [fact.name for fact in self.facts],
+            "fact_event": [fact.booking.event_id for fact in self.facts],
+            "fact_user": [fact.booking.user_id for fact in self.facts],
+            "fact_booking": [fact.booking.id for fact in self.facts],
+            "actor": [fact.origin.actor for fact in self.facts],
+            "credential": [fact.origin.credential for fact in self.facts],
+            "address": [fact.origin.address for fact in self.facts],
+            "request_id": [fact.origin.request_id for fact in self.facts],
+        }
         if changes:
-            found |= {
-                "changed_ids": [change[0] for change in changes],
-                "changed_events": [change[1] for change in changes],
-                "changed_statuses": [change[2] for change in changes],
+            changed = [
+                (booking_id, each.before.event_id, status)
+                for each in self.decisions
+                for booking_id, status in each.changes.items()
+            ]
+            rows |= {
+                "changed_id": [change[0] for change in changed],
+                "changed_event": [change[1] for change in changed],
+                "changed_status": [change[2] for change in changed],
             }
-        if self.kept:
-            found |= {
-                "key_events": [each.event_id for each in self.kept],
-                "key_owners": [each.intent.owner for each in self.kept],
-                "keys": [each.intent.key for each in self.kept],
-                "key_digests": [each.intent.digest for each in self.kept],
-                "key_statuses": [each.answer.status for each in self.kept],
-                "key_bodies": [each.answer.body for each in self.kept],
+        if answers:
+            rows |= {
+                "key_event": [each.event_id for each in self.kept],
+                "key_owner": [each.intent.owner for each in self.kept],
+                "key": [each.intent.key for each in self.kept],
+                "key_digest": [each.intent.digest for each in self.kept],
+                "key_status": [each.answer.status for each in self.kept],
+                "key_body": [each.answer.body for each in self.kept],
             }
-        return found
+        return {
+            "commit": self.id,
+            "at": self.at,
+            **(swaps if many else _only(swaps)),
+            **(_only(rows) if lone else rows),
+        }
+
+
+def _only(columns: Mapping[str, Sequence[object]]) -> dict[str, object]:
+    """Return the values of columns that have one each."""
+    return {name: column[0] for name, column in columns.items()}
 
 
 def snapshot(row: asyncpg.Record) -> Snapshot:
