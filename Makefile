@@ -32,7 +32,7 @@ bench: $(SERVE) ## Measure the service beside other ways to book, in under 5 min
 bench-full: $(SERVE) ## Measure every scenario, for most of an hour (needs wrk)
 	@$(BIN)/python -m benchmarks.run --full
 
-overload: $(SERVE) ## Offer four times what the service can do, and check what it keeps doing, in 2 minutes
+overload: $(SERVE) ## Offer four times what the service can do, and check what it keeps doing, in 3 minutes
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
 chaos: $(SERVE) ## Kill, cut, freeze and fill what the service rests on, for half an hour, and check its books
