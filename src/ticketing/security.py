@@ -214,7 +214,7 @@ class Tokens:
             "iss": ISSUER,
             "aud": AUDIENCE,
             "iat": now,
-            "exp": now + (lifetime or self.lifetime),
+            "exp": now + (self.lifetime if lifetime is None else lifetime),
             "jti": uuid4().hex,
         }
         return jwt.encode(claims, self._secret, ALGORITHM, {"kid": key_id(self._secret)})

@@ -108,6 +108,12 @@ def test_a_token_is_known_no_longer_than_it_lives(monkeypatch: pytest.MonkeyPatc
         ours.remember(token, caller)
 
 
+def test_a_token_of_a_session_that_is_about_to_end_opens_nothing() -> None:
+    last = Tokens(SECRET, 900)
+    with pytest.raises(NotAuthenticated):
+        last.verify(last.issue(ADA, PHONE, 0))
+
+
 def test_the_known_tokens_are_bounded() -> None:
     ours = Tokens(SECRET, 900)
     caller = Caller(ADA, PHONE, time.time() + 900)
