@@ -84,7 +84,7 @@ class Passwords:
         NIST SP 800-63B, section 5.1.1.2. Without the username and the service's name in it, a
         password must still be long enough, and not be one of the commonest.
         """
-        folded = _normal(password).casefold()
+        folded = normal(password).casefold()
         rest = folded
         for word in (username.casefold(), *CONTEXT):
             rest = rest.replace(word, "")
@@ -102,7 +102,7 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """Return the hash to keep. Raises Busy."""
-        return str(await self._run(self._context.hash, _normal(password)))
+        return str(await self._run(self._context.hash, normal(password)))
 
     async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
         """Return whether the password fits, and the better hash to keep if the old one is weak.
@@ -112,9 +112,9 @@ class Passwords:
         if hashed is None:
             if self._nobody is None:
                 self._nobody = await self.hash(uuid4().hex)
-            await self._run(self._context.verify_and_update, _normal(password), self._nobody)
+            await self._run(self._context.verify_and_update, normal(password), self._nobody)
             return False, None
-        fits, better = await self._run(self._context.verify_and_update, _normal(password), hashed)
+        fits, better = await self._run(self._context.verify_and_update, normal(password), hashed)
         return bool(fits), better
 
     async def _run(self, function: Any, *args: str) -> Any:  # noqa: ANN401 - passlib is untyped
@@ -136,7 +136,8 @@ def _step_back() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
 
-def _normal(password: str) -> str:
+def normal(password: str) -> str:
+    """Return the form in which a password is hashed."""
     # NIST SP 800-63B, section 5.1.1.2: the same password may be typed in several encodings.
     return unicodedata.normalize("NFC", password)
 
