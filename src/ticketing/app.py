@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
@@ -133,6 +133,7 @@ def create_app(
         title="ticketing",
         version=__version__,
         description=DESCRIPTION,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         telemetry=OTEL if settings.otel == "on" else NO_OTEL,
@@ -157,6 +158,8 @@ def create_app(
     for refused in (TicketingError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(refused, _refuse)
     app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
+    # The framework would write it anew for each who asks, and nothing limits how often.
+    app.state.document = cache(lambda: orjson.dumps(app.openapi()))
     app.add_middleware(BodyLimit)
     app.middleware_stack = _layers(app, settings, service.parts.rates, counts)
     return app

@@ -44,6 +44,18 @@ async def test_the_document_is_served(client: httpx.AsyncClient, app: FastAPI) -
     assert served.json()["openapi"].startswith("3.1")
 
 
+async def test_the_document_is_written_once_for_all_who_ask(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    # Nothing limits how often it is asked for.
+    app.state.document.cache_clear()
+    for _ in range(5):
+        served = await client.get("/openapi.json")
+        assert served.json() == app.openapi()
+    written = app.state.document.cache_info()
+    assert (written.misses, written.hits) == (1, 4)
+
+
 async def test_the_pages_are_served(client: httpx.AsyncClient) -> None:
     for path in ("/docs", "/redoc"):
         page = await client.get(path)

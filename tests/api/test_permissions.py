@@ -25,6 +25,7 @@ UNDOCUMENTED = {
     ("GET", "/api/events/cancel"),
     ("PATCH", "/api/events/cancel"),
     ("POST", "/api/users/token"),  # `login`, for the page of the documentation
+    ("GET", "/openapi.json"),
     ("GET", "/docs"),
     ("GET", "/redoc"),
 }

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from typing import Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from pydantic import Field
 
@@ -66,6 +66,12 @@ async def readyz(request: Request) -> Health:
     if request.app.state.stopping or not await parts(request).is_ready():
         raise NotReady
     return Health(status="ready")
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def document(request: Request) -> Response:
+    """Serve the description of the API, for programs and for the two pages."""
+    return Response(request.app.state.document(), media_type="application/json")
 
 
 def _page(name: str) -> HTMLResponse:
