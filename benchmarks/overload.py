@@ -352,14 +352,19 @@ async def _generate(generator: Generator, seconds: float) -> tuple[float, list[R
                 followed, failures = followed * step, 0
             else:
                 failures += 1
-    rounds = []
-    for _ in range(ROUNDS):
-        peak = await generator.offer(PEAK * followed, seconds)
+    rounds: list[Round] = []
+    while len(rounds) < ROUNDS:
+        peak = (await generator.offer(PEAK * followed, seconds))()
+        _tell(peak)
+        if peak.follows:  # It was the machine that did not, before.
+            followed *= PEAK
+            rounds.clear()
+            continue
         over = await generator.offer(TIMES * followed, seconds, drain=False)
         after = await generator.offer(followed / 2, seconds)
-        rounds.append(Round(peak(), over(), after()))
-        for phase in rounds[-1]:
-            _tell(phase)
+        rounds.append(Round(peak, over(), after()))
+        _tell(rounds[-1].over)
+        _tell(rounds[-1].after)
     return followed, rounds
 
 
