@@ -28,11 +28,17 @@ SAY_EVERY: Final = 1.0
 SHEDDABLE: Final = ("/api/events/book", "/api/events/cancel")
 WHOLE: Final = 4096
 """Bytes of the largest request that is recognised without parsing."""
-# What says how long a request is, or changes what follows on it; a group only where it is usual.
-_TELLING: Final = re.compile(
-    rb"\n(?:content-length:[ \t]*([0-9]{1,5})[ \t]*\r|content-length|transfer-encoding|expect"
-    rb"|upgrade|x-request-id|connection:(?! ?keep-alive\r)|[ \t])",
-    re.IGNORECASE,
+_FIELDS: Final = (
+    rb"(?:(?!(?i:content-length|transfer-encoding|expect|upgrade|x-request-id"
+    rb"|connection:(?! ?keep-alive\r))|\s).*+\n)*+"
+)
+"""Header fields but those that say how long a request is, or change what follows on it."""
+_HEAD: Final = re.compile(
+    rb"POST (%b) HTTP/1\.1\r\n" % "|".join(SHEDDABLE).encode()
+    + _FIELDS
+    + rb"(?i:content-length):[ \t]*+([0-9]{1,5})[ \t]*+\r\n"
+    + _FIELDS
+    + rb"\r\n"
 )
 _BARE: Final = re.compile(rb"\r(?!\n)")
 """What ends a line for some, and not for others."""
@@ -75,7 +81,6 @@ class Admission:
             self._said_at, self._said = now, self.shed
 
 
-_PATHS: Final = {f"POST {path} HTTP/1.1".encode(): path for path in SHEDDABLE}
 _OURS: Final = os.urandom(8).hex().encode()
 _NUMBERS: Final = count()
 """For ids, which only have to differ: to ask the kernel for each would take longer."""
@@ -83,7 +88,7 @@ _NUMBERS: Final = count()
 
 @lru_cache(maxsize=2 * len(SHEDDABLE))
 def _answer(
-    path: str, headers: tuple[tuple[bytes, bytes], ...]
+    path: bytes, headers: tuple[tuple[bytes, bytes], ...]
 ) -> tuple[bytes, bytes, bytes] | None:
     """Return what is before, between and behind the two places of the request's id.
 
@@ -92,7 +97,7 @@ def _answer(
     if CLOSES in headers:
         return None
     error, mark = Busy(), "0" * 32
-    body = orjson.dumps(error.problem(path, mark, error.members))
+    body = orjson.dumps(error.problem(path.decode(), mark, error.members))
     lines = [
         b"HTTP/1.1 503 Service Unavailable",
         *(b"%b: %b" % field for field in headers),
@@ -113,12 +118,11 @@ def shed(data: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
 
     None if it is anything else, or anything unusual: that is for the parser to understand.
     """
-    head, separator, content = data.partition(b"\r\n\r\n")
-    path = _PATHS.get(head.partition(b"\r\n")[0])
-    if path is None or not separator or len(data) > WHOLE:
+    if len(data) > WHOLE or (head := _HEAD.match(data)) is None:
         return None
-    told = _TELLING.findall(head + b"\r")
-    if len(told) != 1 or not told[0] or int(told[0]) != len(content) or _BARE.search(head):
+    path, length = head.groups()
+    end = head.end()
+    if int(length) != len(data) - end or _BARE.search(data, 0, end):
         return None
     answer = _answer(path, tuple(headers))
     if answer is None:

@@ -91,6 +91,22 @@ class BoundedProtocol(HttpToolsProtocol):
     Who began a request is told by a problem document, after the answers to requests before it.
     """
 
+    # With these in the instance's dictionary, that would have more entries than Python can share
+    # between instances: each connection would be larger, and every look at it slower.
+    __slots__ = (
+        "_admission",
+        "_awaited",
+        "_body_bytes",
+        "_counts",
+        "_deadline",
+        "_header_bytes",
+        "_held",
+        "_last_word",
+        "_limits",
+        "_refused",
+        "_sent_away_at",
+    )
+
     def __init__(
         self,
         limits: Limits,
@@ -163,11 +179,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
         What parsing and answering costs as usual would leave little for those who are admitted.
         """
-        cycle, state = self.cycle, self.server_state
-        if (cycle is not None and not cycle.response_complete) or self._awaited is not _NOTHING:
+        if self.cycle is not None or self._awaited is not _NOTHING:
             return False
         if self.flow.write_paused:
             return False  # Answered as usual, it waits until the client reads, and no more come in.
+        state = self.server_state
         answer = shed(data, state.default_headers)
         if answer is None:
             return False
@@ -281,6 +297,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._say(self._last_word)
             return
         super().on_response_complete()
+        if self._awaited is _NOTHING and self.cycle.response_complete:
+            # An idle connection needs none of what the request and its answer were made of.
+            self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
         if self._held and not self.pipeline:
             data, self._held = self._held, b""
             self.data_received(data)

@@ -1,6 +1,8 @@
 """What is sent away under overload, and when."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import orjson
@@ -53,17 +55,14 @@ def test_where_the_connection_must_end_it_is_left_to_the_protocol() -> None:
     assert shed(request(), [(b"date", b"today"), CLOSES]) is None
 
 
-async def test_a_connection_ends_when_nothing_came_for_a_while_but_what_was_sent_away() -> None:
-    class Full(Admission):
-        def refuse(self, *_: object) -> None:
-            """Stay full."""
-
-    full = Full()
-    full.bound = 0
-
+@asynccontextmanager
+async def connected(
+    admission: Admission,
+) -> AsyncIterator[tuple[uvicorn.Server, asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Serve within `admission`, and give a connection to what serves."""
     config = uvicorn.Config(
         PlainTextResponse("let through"),
-        http=partial(BoundedProtocol, Limits(1, 1, 10), full, None),  # type: ignore[arg-type]
+        http=partial(BoundedProtocol, Limits(1, 1, 10), admission, None),  # type: ignore[arg-type]
         lifespan="off",
         log_config=None,
         timeout_keep_alive=1,
@@ -76,18 +75,53 @@ async def test_a_connection_ends_when_nothing_came_for_a_while_but_what_was_sent
     port = server.servers[0].sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        for _ in range(5):
-            writer.write(request())
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 503 ")
-            body = await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
-            assert orjson.loads(body)["code"] == "busy"
-            await asyncio.sleep(0.4)
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        yield server, reader, writer
     finally:
         writer.close()
         server.should_exit = True
         await serving
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    return head, await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
+
+
+async def test_a_connection_ends_when_nothing_came_for_a_while_but_what_was_sent_away() -> None:
+    class Full(Admission):
+        def refuse(self, *_: object) -> None:
+            """Stay full."""
+
+    full = Full()
+    full.bound = 0
+    async with connected(full) as (_, reader, writer):
+        for _ in range(5):
+            writer.write(request())
+            head, body = await answer(reader)
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert orjson.loads(body)["code"] == "busy"
+            await asyncio.sleep(0.4)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+
+
+async def test_a_connection_that_waits_for_its_next_request_holds_nothing_of_the_last() -> None:
+    async with connected(Admission()) as (server, reader, writer):
+        for _ in range(2):
+            writer.write(request() + request())
+            for _ in range(2):
+                assert (await answer(reader))[1] == b"let through"
+            (protocol,) = server.server_state.connections
+            assert isinstance(protocol, BoundedProtocol)
+            assert not any((protocol.cycle, protocol.scope, protocol.headers))
+
+
+async def test_connections_share_the_names_of_their_attributes() -> None:
+    # More than 30, and each instance has a dictionary of its own: larger, and slower to look at.
+    async with connected(Admission()) as (server, reader, writer):
+        writer.write(request())
+        await answer(reader)
+        (protocol,) = server.server_state.connections
+        assert len(vars(protocol)) <= 30
 
 
 @pytest.mark.parametrize(
