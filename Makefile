@@ -35,7 +35,7 @@ bench-full: $(SERVE) ## Measure every scenario, for most of an hour (needs wrk)
 overload: $(SERVE) ## Offer four times what the service can do, and check what it keeps doing, in 3 minutes
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
-chaos: $(SERVE) ## Kill, cut, freeze and fill what the service rests on, for half an hour, and check its books
+chaos: $(SERVE) ## Kill, cut, freeze and fill what the service rests on, for a quarter of an hour, and check its books
 	@$(BIN)/python -m chaos $(ARGS)
 
 lint: $(DEV) ## Check style, types and imports

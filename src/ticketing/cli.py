@@ -44,7 +44,16 @@ user = typer.Typer(
 )
 cli.add_typer(user, name="user")
 
-DataDir = Annotated[Path | None, typer.Option(help="Where the embedded PostgreSQL keeps its data.")]
+
+def _option(field: str, told: str) -> Any:  # noqa: ANN401 - typer's own
+    """Return the option for a setting, which tells what holds without it."""
+    default = Settings.model_fields[field].default
+    return typer.Option(help=told, show_default=f"TICKETING_{field.upper()}, or {default}")
+
+
+DataDir = Annotated[
+    Path | None, _option("data_dir", "Where the embedded PostgreSQL keeps its data.")
+]
 
 
 def main() -> None:
@@ -90,9 +99,9 @@ def options(
 @cli.command()
 def serve(
     *,
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Server processes.")] = None,
+    host: Annotated[str | None, _option("host", "Address to listen on.")] = None,
+    port: Annotated[int | None, _option("port", "Port to listen on; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, _option("workers", "Server processes.")] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Run the service, on an embedded PostgreSQL unless TICKETING_DATABASE_URL is set."""
@@ -232,8 +241,8 @@ def audit(
             )
             typer.echo(f"event {document['eventId']:<8} {document['kind']:<20} {' '.join(rest)}")
         typer.echo(
-            f"{found.events:,} events and {found.bookings:,} bookings:"
-            f" {f'{len(documents):,} differences' if documents else 'the books are right'}."
+            f"Events: {found.events:,}, bookings: {found.bookings:,},"
+            f" differences: {len(documents):,}."
         )
     if documents:
         raise typer.Exit(1)

@@ -166,9 +166,9 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, **overrides: object) -> Self:
-        """Read the settings; `overrides` that are not None win.
+        """Read the settings; `overrides`, the command line's options, win where they are not None.
 
-        Raises StartupError with one line that names the wrong setting, and never its value.
+        Raises StartupError with one line that names the wrong setting or option, never its value.
         """
         known = {PREFIX + name.upper() for name in cls.model_fields}
         values: dict[str, Any] = {k: v for k, v in overrides.items() if v is not None}
@@ -181,6 +181,8 @@ class Settings(BaseSettings):
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
             field = str(first["loc"][0])
             reason = first["msg"].removeprefix("Value error, ")
-            raise StartupError(f"{PREFIX}{field.upper()}: {reason}") from None
+            option = f"--{field.replace('_', '-')}"
+            name = option if field in values else PREFIX + field.upper()
+            raise StartupError(f"{name}: {reason}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise StartupError(f"{DOTENV} can't be read: {error}") from None

@@ -40,6 +40,7 @@ async def test_while_the_database_hangs_those_above_the_bound_are_told_at_once(
         # Everybody is connected before anything hangs.
         for start in range(0, len(clients), 100):
             await asyncio.gather(*(ask(one, "/livez") for one in clients[start : start + 100]))
+        await asyncio.sleep(0.5)  # A request counts as under way until a moment after its answer.
         frozen = [postmaster(kept_dir), *backends(kept_dir)]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)

@@ -248,7 +248,7 @@ async def test_the_command_tells_by_its_status_and_names_each_difference(
     engine: AsyncEngine, database_url: str, event: int, people: list[UUID], tmp_path: Path
 ) -> None:
     done = await asyncio.to_thread(audit, tmp_path, database_url)
-    assert (done.returncode, done.stdout) == (0, "1 events and 5 bookings: the books are right.\n")
+    assert (done.returncode, done.stdout) == (0, "Events: 1, bookings: 5, differences: 0.\n")
     done = await asyncio.to_thread(audit, tmp_path, database_url, "--json")
     assert (done.returncode, done.stdout) == (0, "")
     await corrupt(
@@ -263,7 +263,7 @@ async def test_the_command_tells_by_its_status_and_names_each_difference(
     assert miscounted.split() == ["event", str(event), "line_miscounted", "recorded=7", "counted=3"]
     assert "booked_twice" in two_places
     assert all(str(each) in two_places for each in twice)
-    assert end == "1 events and 6 bookings: 2 differences."
+    assert end == "Events: 1, bookings: 6, differences: 2."
     done = await asyncio.to_thread(audit, tmp_path, database_url, "--json")
     assert done.returncode == 1
     documents = [json.loads(line) for line in done.stdout.splitlines()]
