@@ -33,7 +33,7 @@ from benchmarks.ground import environment
 from benchmarks.servers import ROOT, machine_cpu_seconds, tree_cpu_seconds
 
 EVENTS: Final = 400
-MAX_CONNECTIONS: Final = 4000
+MAX_CONNECTIONS: Final = 8000
 PATIENCE: Final = 5.0
 """Seconds after which a client gives up."""
 TICK: Final = 0.002

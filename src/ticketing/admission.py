@@ -2,10 +2,9 @@
 
 import os
 import re
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import Final
+from typing import Final, TypeAlias
 
 import orjson
 
@@ -30,7 +29,7 @@ WHOLE: Final = 4096
 """Bytes of the largest request that is recognised without parsing."""
 _FIELDS: Final = (
     rb"(?:(?!(?i:content-length|transfer-encoding|expect|upgrade|x-request-id"
-    rb"|connection:(?! ?keep-alive\r))|\s).*+\n)*+"
+    rb"|connection:(?! ?keep-alive\r)))[0-9A-Za-z-]++:[\t -~\x80-\xff]*+\r\n)*+"
 )
 """Header fields but those that say how long a request is, or change what follows on it."""
 _HEAD: Final = re.compile(
@@ -40,8 +39,9 @@ _HEAD: Final = re.compile(
     + _FIELDS
     + rb"\r\n"
 )
-_BARE: Final = re.compile(rb"\r(?!\n)")
-"""What ends a line for some, and not for others."""
+
+Answers: TypeAlias = Mapping[bytes, tuple[bytes, bytes, bytes]]
+"""By path, what is before, between and behind the two places of the request's id."""
 
 
 class Admission:
@@ -54,7 +54,6 @@ class Admission:
 
     def __init__(self, counts: Counts | None = None) -> None:
         """Begin with a guess."""
-        self._counts = counts
         self.bound = FIRST
         self.shed = 0
         """How many were sent away."""
@@ -62,18 +61,28 @@ class Admission:
         """How many of them by an answer like any other's."""
         self._since = self._said_at = float("-inf")
         self._answered = self._said = 0
+        self._headers: Sequence[tuple[bytes, bytes]] | None = None
+        self._answers: Answers = {}
+        if counts is not None:
+            counts.counter(SHED, "overload", read=lambda: self.shed)
+
+    def answers(self, headers: Sequence[tuple[bytes, bytes]]) -> Answers:
+        """Return `answers` of these headers, made once for as long as the server has the same."""
+        if headers is not self._headers:
+            self._headers, self._answers = headers, answers(headers)
+        return self._answers
 
     def refuse(self, under_way: int, answered: int, now: float) -> None:
         """Count one that is sent away, and learn; `answered` are all so far, `now` in seconds."""
         self.shed += 1
-        if self._counts is not None:
-            self._counts.add(SHED, "overload")
-        answered -= self.answering
+        if now - self._since >= PERIOD:
+            self._learn(under_way, answered - self.answering, now)
+
+    def _learn(self, under_way: int, answered: int, now: float) -> None:
         elapsed = now - self._since
-        if elapsed >= PERIOD:
-            if elapsed < STALE:
-                self.bound = max(LEAST, round((answered - self._answered) / elapsed * TARGET))
-            self._since, self._answered = now, answered
+        if elapsed < STALE:
+            self.bound = max(LEAST, round((answered - self._answered) / elapsed * TARGET))
+        self._since, self._answered = now, answered
         if now - self._said_at >= SAY_EVERY:
             telemetry.log.warning(
                 "requests.shed", count=self.shed - self._said, underWay=under_way, bound=self.bound
@@ -86,18 +95,19 @@ _NUMBERS: Final = count()
 """For ids, which only have to differ: to ask the kernel for each would take longer."""
 
 
-@lru_cache(maxsize=2 * len(SHEDDABLE))
-def _answer(
-    path: bytes, headers: tuple[tuple[bytes, bytes], ...]
-) -> tuple[bytes, bytes, bytes] | None:
-    """Return what is before, between and behind the two places of the request's id.
+def answers(headers: Sequence[tuple[bytes, bytes]]) -> Answers:
+    """Return the answers 503 `busy` that have these headers too.
 
-    None if the connection has to end with the answer.
+    There are none if a connection has to end with its answer.
     """
     if CLOSES in headers:
-        return None
+        return {}
+    return {path.encode(): _answer(path, headers) for path in SHEDDABLE}
+
+
+def _answer(path: str, headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes, bytes]:
     error, mark = Busy(), "0" * 32
-    body = orjson.dumps(error.problem(path.decode(), mark, error.members))
+    body = orjson.dumps(error.problem(path, mark, error.members))
     lines = [
         b"HTTP/1.1 503 Service Unavailable",
         *(b"%b: %b" % field for field in headers),
@@ -110,23 +120,19 @@ def _answer(
         body,
     ]
     before, between, behind = b"\r\n".join(lines).split(mark.encode())
-    return before, between, behind
+    return before + _OURS, between + _OURS, behind
 
 
-def shed(data: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """Return the answer 503 `busy` to a booking or a cancel that `data` is all of.
+def shed(data: bytes, answers: Answers) -> bytes | None:
+    """Return the one of `answers` to a booking or a cancel that `data` is all of.
 
     None if it is anything else, or anything unusual: that is for the parser to understand.
     """
     if len(data) > WHOLE or (head := _HEAD.match(data)) is None:
         return None
     path, length = head.groups()
-    end = head.end()
-    if int(length) != len(data) - end or _BARE.search(data, 0, end):
-        return None
-    answer = _answer(path, tuple(headers))
-    if answer is None:
+    if int(length) != len(data) - head.end() or (answer := answers.get(path)) is None:
         return None
     before, between, behind = answer
-    request_id = b"%b%016x" % (_OURS, next(_NUMBERS))
-    return b"".join((before, request_id, between, request_id, behind))
+    number = b"%016x" % next(_NUMBERS)
+    return b"".join((before, number, between, number, behind))

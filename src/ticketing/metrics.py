@@ -148,6 +148,7 @@ class Counts:
         self._requests: dict[tuple[str, str, int], Histogram] = {}
         self._histograms: dict[tuple[str, Labels], Histogram] = {}
         self._counters = Counter[tuple[str, Labels]]({(SWAPS_LOST.name, ()): 0})
+        self._counted: dict[tuple[str, Labels], Callable[[], int]] = {}
         self._gauges: dict[tuple[str, Labels], Callable[[], float]] = {}
         self._latest: dict[str, tuple[float, float]] = {}
 
@@ -174,6 +175,10 @@ class Counts:
             self._histograms[key] = Histogram(family.bounds)
         return self._histograms[key]
 
+    def counter(self, family: Family, *labels: str, read: Callable[[], int]) -> None:
+        """Ask `read` whenever this is published: for what is too frequent to tell each time."""
+        self._counted[family.name, labels] = read
+
     def gauge(self, family: Family, *labels: str, read: Callable[[], float]) -> None:
         """Ask `read` whenever this is published."""
         self._gauges[family.name, labels] = read
@@ -187,7 +192,10 @@ class Counts:
         document = {
             # The same clock in every process, which nobody sets.
             "at": time.monotonic(),
-            "counters": [(*key, count) for key, count in self._counters.items()],
+            "counters": [
+                *((*key, count) for key, count in self._counters.items()),
+                *((*key, read()) for key, read in self._counted.items()),
+            ],
             "histograms": [(*key, each.counts, each.sum) for key, each in self._histograms.items()],
             "gauges": [(*key, read()) for key, read in self._gauges.items()],
             "latest": [(name, *value) for name, value in self._latest.items()],

@@ -184,7 +184,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.flow.write_paused:
             return False  # Answered as usual, it waits until the client reads, and no more come in.
         state = self.server_state
-        answer = shed(data, state.default_headers)
+        answer = shed(data, self._admission.answers(state.default_headers))
         if answer is None:
             return False
         self.transport.write(answer)
