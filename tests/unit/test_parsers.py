@@ -8,8 +8,9 @@ from types import SimpleNamespace
 from uuid import UUID
 
 from fastapi import FastAPI, Request
-from hypothesis import example, given
-from hypothesis.strategies import binary, from_regex, integers, one_of, sampled_from, text
+from httptools import HttpRequestParser
+from hypothesis import example, given, settings
+from hypothesis.strategies import binary, from_regex, integers, lists, one_of, sampled_from, text
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -165,3 +166,44 @@ START = b"POST /api/events/book HTTP/1.1\r\n"
 def test_whatever_arrives_while_it_is_busy_breaks_nothing(data: bytes) -> None:
     answer = shed(data, answers([]))
     assert answer is None or answer.startswith(b"HTTP/1.1 503 ")
+
+
+class Read:
+    """What the parser makes of what arrived."""
+
+    def __init__(self) -> None:
+        self.fields: set[bytes] = set()
+        self.ended = 0
+
+    def on_header(self, name: bytes, _: bytes) -> None:
+        self.fields.add(name.lower())
+
+    def on_message_complete(self) -> None:
+        self.ended += 1
+
+
+FRAGMENTS = (
+    *(b"Host: a\r\n", b"A: b\xff\r\n", b"content-LENGTH: 2\r\n", b"Content-Length: 0\r\n"),
+    *(b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n"),
+    *(b"Connection: keep-alive\r\n", b"Connection: close\r\n", b"X-Request-ID: a\r\n"),
+    *(b"A: b\r", b"A: b\n", b"A: b\0\r\n", b"A : b\r\n", b" a\r\n", b"\r\n", b"a"),
+)
+
+
+@settings(max_examples=2000)
+@given(lists(sampled_from(FRAGMENTS), max_size=8), lists(sampled_from(FRAGMENTS), max_size=4))
+def test_who_is_sent_away_unparsed_sent_what_the_parser_takes_for_one_plain_request(
+    before: list[bytes], after: list[bytes]
+) -> None:
+    # To disagree with a proxy about where a request ends would let one client speak for another.
+    data = b"".join([START, *before, b"Content-Length: 2\r\n", *after, b"\r\n{}"])
+    if shed(data, answers([])) is None:
+        return
+    read = Read()
+    parser = HttpRequestParser(read)
+    parser.feed_data(data)
+    assert read.ended == 1
+    assert parser.should_keep_alive()
+    assert not parser.should_upgrade()
+    assert read.fields.isdisjoint({b"transfer-encoding", b"expect", b"upgrade", b"x-request-id"})
+    assert b"content-length" in read.fields
