@@ -151,9 +151,11 @@ async def clock(stage: Stage) -> None:
         return
     stage.rig.clock.write_text(f"{stage.chance.choice((HOUR, -HOUR)):+}\n")
     try:
-        await asyncio.sleep(2.5)  # It looks at the file once a second.
+        await asyncio.sleep(2.5)
     finally:
         stage.rig.clock.write_text("+0\n")
+    # Each process looks at the file once a second: until then one of them goes wrong.
+    await asyncio.sleep(1.5)
 
 
 async def disk(stage: Stage) -> None:

@@ -236,6 +236,8 @@ class Rig:
             {"name": "An event", "totalTickets": total},
             person.token,
         )
+        if made.status != 201:  # noqa: PLR2004
+            raise RuntimeError(f"no event was made: {made.status} {made.body}")
         return int(made.body["id"])
 
     async def healthy(self, prober: Person, event: int) -> None:
