@@ -31,7 +31,10 @@ _FIELDS: Final = (
     rb"(?:(?!(?i:content-length|transfer-encoding|expect|upgrade|x-request-id"
     rb"|connection:(?! ?keep-alive\r)))[0-9A-Za-z-]++:[\t -~\x80-\xff]*+\r\n)*+"
 )
-"""Header fields but those that say how long a request is, or change what follows on it."""
+"""Header fields but those that say how long a request is, or change what follows on it.
+
+Nor may there be a control character: what ends a line for some does not for others.
+"""
 _HEAD: Final = re.compile(
     rb"POST (%b) HTTP/1\.1\r\n" % "|".join(SHEDDABLE).encode()
     + _FIELDS
