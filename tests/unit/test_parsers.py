@@ -82,6 +82,8 @@ GOOD = Tokens(SECRET, 900).issue(ADA, PHONE)
         sampled_from([GOOD, f"Basic {GOOD}", f"Bearer  Bearer {GOOD}", new_api_key()]),
     )
 )
+@example(f"Bearer {GOOD}=")
+@example(f"Bearer {GOOD[:-5]}!{GOOD[-5:]}")
 def test_whatever_is_sent_as_a_credential_is_answered_401(authorization: str) -> None:
     scheme, _, credential = authorization.partition(" ")
     # Blanks around it are the header's; the last character of base64 has bits that say nothing.
