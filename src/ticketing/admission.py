@@ -1,12 +1,13 @@
 """How much a worker takes on at once, and what it sends away before it costs anything."""
 
-import os
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import Final, TypeAlias
+from uuid import uuid4
 
 import orjson
+from uvicorn.server import ServerState
 
 from ticketing import telemetry
 from ticketing.errors import Busy
@@ -22,7 +23,7 @@ LEAST: Final = 128
 PERIOD: Final = 0.25
 """Seconds over which it measures how fast it is."""
 STALE: Final = 1.0
-SAY_EVERY: Final = 1.0
+"""Seconds after which a measurement tells more of a pause than of how fast it is."""
 
 SHEDDABLE: Final = ("/api/events/book", "/api/events/cancel")
 WHOLE: Final = 4096
@@ -43,8 +44,8 @@ _HEAD: Final = re.compile(
     + rb"\r\n"
 )
 
-Answers: TypeAlias = Mapping[bytes, tuple[bytes, bytes, bytes]]
-"""By path, what is before, between and behind the two places of the request's id."""
+Answers: TypeAlias = Mapping[bytes, bytes]
+"""By path."""
 
 
 class Admission:
@@ -60,57 +61,68 @@ class Admission:
         self.bound = FIRST
         self.shed = 0
         """How many were sent away."""
-        self.answering = 0
-        """How many of them by an answer like any other's."""
-        self._since = self._said_at = float("-inf")
-        self._answered = self._said = 0
-        self._headers: Sequence[tuple[bytes, bytes]] | None = None
-        self._answers: Answers = {}
+        self.answers: Answers = {}
+        """What those are told who are sent away unparsed; nothing while there are none."""
+        self.measured_at = float("-inf")
+        """Seconds of the loop's clock."""
+        self._is_watching = False
+        self._answered = self._told = self._like_any_other = 0
         if counts is not None:
             counts.counter(SHED, "overload", read=lambda: self.shed)
 
-    def answers(self, headers: Sequence[tuple[bytes, bytes]]) -> Answers:
-        """Return `answers` of these headers, made once for as long as the server has the same."""
-        if headers is not self._headers:
-            self._headers, self._answers = headers, answers(headers)
-        return self._answers
-
-    def refuse(self, under_way: int, answered: int, now: float) -> None:
-        """Count one that is sent away, and learn; `answered` are all so far, `now` in seconds."""
+    def refuse(self) -> None:
+        """Count one that is sent away by an answer like any other's."""
         self.shed += 1
-        if now - self._since >= PERIOD:
-            self._learn(under_way, answered - self.answering, now)
+        self._like_any_other += 1  # The server will count its answer.
 
-    def _learn(self, under_way: int, answered: int, now: float) -> None:
-        elapsed = now - self._since
+    def watch(self, state: ServerState) -> None:
+        """Have `answers` from now on, and learn, until nobody is sent away; needs a running loop.
+
+        All of it is done by a timer: what each who is sent away costs, those who are served lack.
+        """
+        if not self._is_watching:
+            self._is_watching = True
+            self._go_on(asyncio.get_running_loop(), state)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
+        self.measured_at = loop.time()
+        self._answered = state.total_requests - self._like_any_other
+        request_id = uuid4().hex
+        self.answers = answers(state.default_headers, request_id)
+        loop.call_later(PERIOD, self._look, loop, state, request_id)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, state: ServerState, request_id: str) -> None:
+        count, self._told = self.shed - self._told, self.shed
+        if count == 0:
+            self.answers, self._is_watching = {}, False
+            return
+        elapsed = loop.time() - self.measured_at
         if elapsed < STALE:
-            self.bound = max(LEAST, round((answered - self._answered) / elapsed * TARGET))
-        self._since, self._answered = now, answered
-        if now - self._said_at >= SAY_EVERY:
-            telemetry.log.warning(
-                "requests.shed", count=self.shed - self._said, underWay=under_way, bound=self.bound
-            )
-            self._said_at, self._said = now, self.shed
+            answered = state.total_requests - self._like_any_other - self._answered
+            self.bound = max(LEAST, round(answered / elapsed * TARGET))
+        telemetry.log.warning(
+            "requests.shed",
+            count=count,
+            underWay=len(state.tasks),
+            bound=self.bound,
+            requestId=request_id,
+        )
+        self._go_on(loop, state)
 
 
-_OURS: Final = os.urandom(8).hex().encode()
-_NUMBERS: Final = count()
-"""For ids, which only have to differ: to ask the kernel for each would take longer."""
-
-
-def answers(headers: Sequence[tuple[bytes, bytes]]) -> Answers:
-    """Return the answers 503 `busy` that have these headers too.
+def answers(headers: Sequence[tuple[bytes, bytes]], request_id: str) -> Answers:
+    """Return the answers 503 `busy` that have these headers too, and this id.
 
     There are none if a connection has to end with its answer.
     """
     if CLOSES in headers:
         return {}
-    return {path.encode(): _answer(path, headers) for path in SHEDDABLE}
+    return {path.encode(): _answer(path, headers, request_id) for path in SHEDDABLE}
 
 
-def _answer(path: str, headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes, bytes]:
-    error, mark = Busy(), "0" * 32
-    body = orjson.dumps(error.problem(path, mark, error.members))
+def _answer(path: str, headers: Sequence[tuple[bytes, bytes]], request_id: str) -> bytes:
+    error = Busy()
+    body = orjson.dumps(error.problem(path, request_id, error.members))
     lines = [
         b"HTTP/1.1 503 Service Unavailable",
         *(b"%b: %b" % field for field in headers),
@@ -118,12 +130,11 @@ def _answer(path: str, headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, b
         *(b"%b: %b" % field for field in OF_API),
         *(f"{name}: {value}".lower().encode() for name, value in error.headers.items()),
         b"content-length: %d" % len(body),
-        b"x-request-id: %b" % mark.encode(),
+        b"x-request-id: %b" % request_id.encode(),
         b"",
         body,
     ]
-    before, between, behind = b"\r\n".join(lines).split(mark.encode())
-    return before + _OURS, between + _OURS, behind
+    return b"\r\n".join(lines)
 
 
 def shed(data: bytes, answers: Answers) -> bytes | None:
@@ -134,8 +145,4 @@ def shed(data: bytes, answers: Answers) -> bytes | None:
     if len(data) > WHOLE or (head := _HEAD.match(data)) is None:
         return None
     path, length = head.groups()
-    if int(length) != len(data) - head.end() or (answer := answers.get(path)) is None:
-        return None
-    before, between, behind = answer
-    number = b"%016x" % next(_NUMBERS)
-    return b"".join((before, number, between, number, behind))
+    return answers.get(path) if head.end() + int(length) == len(data) else None

@@ -6,7 +6,7 @@ may wait to be taken in, the kernel counts.
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -92,7 +92,8 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     # With these in the instance's dictionary, that would have more entries than Python can share
-    # between instances: each connection would be larger, and every look at it slower.
+    # between instances: each connection would be larger, and every look at it slower. Two are
+    # uvicorn's, which are looked at for every request.
     __slots__ = (
         "_admission",
         "_awaited",
@@ -101,10 +102,13 @@ class BoundedProtocol(HttpToolsProtocol):
         "_deadline",
         "_header_bytes",
         "_held",
+        "_is_idle",
         "_last_word",
         "_limits",
         "_refused",
         "_sent_away_at",
+        "tasks",
+        "transport",
     )
 
     def __init__(
@@ -120,6 +124,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._admission = admission
         self._counts = counts
         self._awaited = _NOTHING
+        self._is_idle = True
+        """Nothing is under way, and the client has taken in what it was told."""
         # Of the header under way, but for the piece that it began in: others' may be in that too.
         self._header_bytes = 0
         self._body_bytes = 0
@@ -135,8 +141,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """Wait for a header from now on, and not for ever."""
         super().connection_made(transport)
         if len(self.connections) > self._limits.max_connections:
-            self.app = partial(_too_many, self.app, self._counts)
+            self.app = partial(_too_many, self.app, self._count_refused)
         self._expire_in(self._limits.header_timeout)
+
+    def _count_refused(self) -> None:
+        if self._counts is not None:
+            self._counts.add(SHED, "connections")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget every timer."""
@@ -145,9 +155,22 @@ class BoundedProtocol(HttpToolsProtocol):
         self._disarm()
 
     def data_received(self, data: bytes) -> None:
+        """Send away a request that is one too many, or read what came."""
+        # Under overload nothing is done more often than to send a request away that came in one
+        # piece, before it is parsed: what is looked at for that is in slots, and no timer is set.
+        admission = self._admission
+        if self._is_idle and len(self.tasks) >= admission.bound:
+            answer = shed(data, admission.answers)
+            if answer is not None:
+                self.transport.write(answer)
+                admission.shed += 1
+                self._sent_away_at = admission.measured_at
+                return
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
         """Parse what came, or hold it while requests before it wait."""
-        is_full = len(self.tasks) >= self._admission.bound
-        if self._refused or (is_full and self._shed(data)):
+        if self._refused:
             return
         if self._held:  # The application reads a body: that goes on reading the socket too.
             self._held += data
@@ -174,41 +197,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._awaited is not _NOTHING and self._deadline is None:
             self._expire_in(self._patience())
 
-    def _shed(self, data: bytes) -> bool:
-        """Send away a request that came in one piece, before it is parsed; False for any other.
-
-        What parsing and answering costs as usual would leave little for those who are admitted.
-        """
-        if self.cycle is not None or self._awaited is not _NOTHING:
-            return False
-        if self.flow.write_paused:
-            return False  # Answered as usual, it waits until the client reads, and no more come in.
-        state = self.server_state
-        answer = shed(data, self._admission.answers(state.default_headers))
-        if answer is None:
-            return False
-        self.transport.write(answer)
-        self._sent_away_at = self.loop.time()
-        self._admission.refuse(len(self.tasks), state.total_requests, self._sent_away_at)
-        if self._deadline is not None:
-            self._disarm()
-        if self.timeout_keep_alive_task is None:
-            self._keep_alive_for(self.timeout_keep_alive)
-        return True
-
-    def _keep_alive_for(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            seconds, self.timeout_keep_alive_handler
-        )
-
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection, unless a request on it was sent away since the timer was set."""
-        # To set it anew for each of them would cost as much as the answer does.
-        left = self._sent_away_at + self.timeout_keep_alive - self.loop.time()
+        left = self._kept_alive_for()
         if left > 0:
-            self._keep_alive_for(left)
+            self.timeout_keep_alive_task = self.loop.call_later(
+                left, self.timeout_keep_alive_handler
+            )
         else:
             super().timeout_keep_alive_handler()
+
+    def _kept_alive_for(self) -> float:
+        return self._sent_away_at + self.timeout_keep_alive - self.loop.time()
 
     def _count(self, size: int) -> None:
         if self._awaited is _Awaited.HEADER:
@@ -249,6 +249,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
+        self._is_idle = False
+        self._disarm()
         self._unset_keepalive_if_required()
         self._awaited = _Awaited.HEADER
         self._header_bytes = -PIECE
@@ -269,12 +271,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 raise MalformedRequest  # This is no proxy.
             return  # It begins again without.
         if len(self.tasks) >= self._admission.bound:
-            # Its answer will count as one of the server's.
-            self._admission.answering += 1
-            self._admission.refuse(
-                len(self.tasks), self.server_state.total_requests, self.loop.time()
-            )
-            app, self.app = self.app, partial(_too_many, self.app, None, stays=True)
+            self._admission.watch(self.server_state)
+            app = self.app
+            self.app = partial(_too_many, app, self._admission.refuse, stays=True)
             super().on_headers_complete()
             self.app = app
         else:
@@ -300,9 +299,20 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._awaited is _NOTHING and self.cycle.response_complete:
             # An idle connection needs none of what the request and its answer were made of.
             self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
+            self._is_idle = not self.flow.write_paused
         if self._held and not self.pipeline:
             data, self._held = self._held, b""
-            self.data_received(data)
+            self._read(data)
+
+    def pause_writing(self) -> None:
+        """Answer as usual from now on: what can't be sent waits, and nothing more is read."""
+        super().pause_writing()
+        self._is_idle = False
+
+    def resume_writing(self) -> None:
+        """Go on with what waited for the client to read."""
+        super().resume_writing()
+        self._is_idle = self.cycle is None and self._awaited is _NOTHING and not self._refused
 
     def _patience(self) -> float:
         limits = self._limits
@@ -320,14 +330,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline = None
         if self.flow.read_paused or self._held:  # It is we who let them wait.
             self._expire_in(self._patience())
-        elif self._awaited is _NOTHING:
-            self.transport.close()
-        else:
+        elif self._awaited is not _NOTHING:
             self._refuse(RequestTimeout())
+        elif (left := self._kept_alive_for()) > 0:
+            self._expire_in(left)
+        else:
+            self.transport.close()
 
     def _refuse(self, error: TicketingError) -> None:
         """Read no further, and end the connection with this error where it can be told."""
         self._refused = True
+        self._is_idle = False
         self._held = b""
         self._disarm()
         self._unset_keepalive_if_required()
@@ -413,7 +426,7 @@ def _headers(error: TicketingError, request_id: str, size: int) -> Iterator[tupl
 
 async def _too_many(  # noqa: PLR0913 - three are ASGI's
     app: ASGIApp,
-    counts: Counts | None,
+    count: Callable[[], None],
     scope: Scope,
     receive: Receive,
     send: Send,
@@ -424,9 +437,8 @@ async def _too_many(  # noqa: PLR0913 - three are ASGI's
     if scope["path"] in HEALTH:
         await app(scope, receive, send)
         return
+    count()
     error = Busy()
-    if counts is not None:
-        counts.add(SHED, "connections")
     headers, body = _problem(error, scope["path"], scope["client"])
     if stays:
         headers.remove(CLOSES)

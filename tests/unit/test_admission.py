@@ -1,19 +1,24 @@
 """What is sent away under overload, and when."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from functools import partial
 
 import orjson
 import pytest
 import uvicorn
 from starlette.responses import PlainTextResponse
+from structlog.testing import capture_logs
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.server import ServerState
 
 from ticketing.admission import FIRST, LEAST, Admission, answers, shed
 from ticketing.headers import CLOSES
 from ticketing.protocol import BoundedProtocol, Limits
 
+ID = "0" * 32
 BODY = b'{"eventId":1,"userId":"01990000-0000-7000-8000-000000000001"}'
 
 
@@ -25,7 +30,7 @@ def request(*fields: bytes, line: bytes = b"POST /api/events/book HTTP/1.1") -> 
 def test_a_booking_that_came_whole_is_answered_with_a_problem_document() -> None:
     for word in (b"book", b"cancel"):
         line = b"POST /api/events/%b HTTP/1.1" % word
-        answer = shed(request(line=line), answers([(b"date", b"today")]))
+        answer = shed(request(line=line), answers([(b"date", b"today")], ID))
         assert answer is not None
         head, _, body = answer.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
@@ -36,23 +41,19 @@ def test_a_booking_that_came_whole_is_answered_with_a_problem_document() -> None
         assert headers["date"] == "today"
         assert headers["cache-control"] == "no-store"
         assert headers["content-length"] == str(len(body))
-        assert headers["x-request-id"] == problem["requestId"]
+        assert headers["x-request-id"] == problem["requestId"] == ID
         assert problem["code"] == "busy"
         assert problem["status"] == 503
         assert problem["retryAfter"] == 1
         assert problem["instance"] == "/api/events/" + word.decode()
 
 
-def test_every_answer_has_an_id_of_its_own() -> None:
-    assert shed(request(), answers([])) != shed(request(), answers([]))
-
-
 def test_a_connection_that_is_kept_alive_by_its_word_is_nothing_unusual() -> None:
-    assert shed(request(b"Connection: keep-alive"), answers([])) is not None
+    assert shed(request(b"Connection: keep-alive"), answers([], ID)) is not None
 
 
 def test_where_the_connection_must_end_it_is_left_to_the_protocol() -> None:
-    assert shed(request(), answers([(b"date", b"today"), CLOSES])) is None
+    assert shed(request(), answers([(b"date", b"today"), CLOSES], ID)) is None
 
 
 @asynccontextmanager
@@ -87,21 +88,82 @@ async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return head, await reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
 
 
-async def test_a_connection_ends_when_nothing_came_for_a_while_but_what_was_sent_away() -> None:
-    class Full(Admission):
-        def refuse(self, *_: object) -> None:
-            """Stay full."""
+class Full(Admission):
+    """Takes nothing on."""
 
-    full = Full()
-    full.bound = 0
-    async with connected(full) as (_, reader, writer):
-        for _ in range(5):
+    bound = property(lambda _: 0, lambda *_: None)
+
+
+def parsed(protocol: BoundedProtocol) -> int:
+    """Return how many of those who were sent away by this server had to be parsed."""
+    return protocol._admission._like_any_other
+
+
+@asynccontextmanager
+async def sent_away() -> AsyncIterator[
+    tuple[BoundedProtocol, asyncio.StreamReader, asyncio.StreamWriter]
+]:
+    """Connect to what sends everybody away, and has begun to do so without parsing."""
+    async with connected(Full()) as (server, reader, writer):
+        writer.write(request())
+        await answer(reader)
+        again = await asyncio.open_connection(*writer.get_extra_info("peername"))
+        again[1].write(request())
+        await answer(again[0])
+        (protocol,) = (
+            each
+            for each in server.server_state.connections
+            if isinstance(each, BoundedProtocol)
+            and each.client == again[1].get_extra_info("sockname")
+        )
+        assert parsed(protocol) == 1
+        try:
+            yield protocol, *again
+        finally:
+            again[1].close()
+
+
+async def test_a_connection_ends_when_nothing_came_for_a_while_but_what_was_sent_away() -> None:
+    async with sent_away() as (protocol, reader, writer):
+        for _ in range(8):
             writer.write(request())
             head, body = await answer(reader)
             assert head.startswith(b"HTTP/1.1 503 ")
             assert orjson.loads(body)["code"] == "busy"
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.2)
         assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert parsed(protocol) == 1
+
+
+async def test_who_was_sent_away_has_the_usual_time_for_a_header() -> None:
+    async with sent_away() as (_, reader, writer):
+        for _ in range(4):
+            writer.write(request())
+            await answer(reader)
+            await asyncio.sleep(0.2)
+        writer.write(request()[:20])
+        began = time.monotonic()
+        head, _ = await answer(reader)
+        assert head.startswith(b"HTTP/1.1 408 ")
+        assert 0.9 < time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("more", [0, 1000])
+async def test_who_reads_nothing_is_told_no_more_than_the_bound(more: int) -> None:
+    async with sent_away() as (protocol, reader, _):
+        sent = 0
+        while not protocol.flow.write_paused:
+            protocol.data_received(request())
+            sent += 1
+        for _ in range(more):
+            protocol.data_received(request())
+        assert protocol.transport.get_write_buffer_size() < 2 * HIGH_WATER_LIMIT
+        for _ in range(sent + more):
+            assert (await answer(reader))[0].startswith(b"HTTP/1.1 503 ")
+        before = parsed(protocol)
+        protocol.data_received(request())
+        assert (await answer(reader))[0].startswith(b"HTTP/1.1 503 ")
+        assert parsed(protocol) == before
 
 
 async def test_a_connection_that_waits_for_its_next_request_holds_nothing_of_the_last() -> None:
@@ -155,32 +217,109 @@ async def test_connections_share_the_names_of_their_attributes() -> None:
     ],
 )
 def test_whatever_is_unusual_is_left_to_the_parser(data: bytes) -> None:
-    assert shed(data, answers([])) is None
+    assert shed(data, answers([], ID)) is None
 
 
-def test_the_bound_follows_what_is_answered_in_half_a_second() -> None:
-    admission = Admission()
-    admission.refuse(FIRST, answered=0, now=10.0)
-    assert admission.bound == FIRST
-    admission.refuse(FIRST, answered=100, now=10.1)
-    assert admission.bound == FIRST
-    admission.refuse(FIRST, answered=1000, now=10.25)
-    assert admission.bound == 2000
-    admission.refuse(FIRST, answered=1000, now=10.5)
-    assert admission.bound == LEAST
-    assert admission.shed == 4
+class Stepped(asyncio.SelectorEventLoop):
+    """A loop whose clock is set by hand."""
+
+    now = 10.0
+
+    def time(self) -> float:
+        return self.now
+
+    async def come_to(self, now: float) -> None:
+        """Do what is due until `now`."""
+        self.now = now
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
 
-def test_a_pause_is_not_taken_for_slowness() -> None:
-    admission = Admission()
-    admission.refuse(FIRST, answered=0, now=10.0)
-    admission.refuse(FIRST, answered=5, now=20.0)
-    assert admission.bound == FIRST
+@pytest.fixture
+def loop() -> Iterator[Stepped]:
+    with closing(Stepped()) as loop:
+        yield loop
 
 
-def test_an_answer_that_says_busy_is_not_taken_for_work() -> None:
-    admission = Admission()
-    admission.refuse(FIRST, answered=0, now=10.0)
-    admission.answering += 500
-    admission.refuse(FIRST, answered=1000, now=10.25)
-    assert admission.bound == 1000
+def test_the_bound_follows_what_is_answered_in_half_a_second(loop: Stepped) -> None:
+    admission, state = Admission(), ServerState()
+    state.total_requests = 5
+
+    async def overload() -> None:
+        admission.watch(state)
+        admission.refuse()
+        state.total_requests += 1000
+        await loop.come_to(10.2)
+        assert admission.bound == FIRST
+        # An answer that says busy is not taken for work, whichever way it was given.
+        state.total_requests += 1
+        admission.shed += 300
+        await loop.come_to(10.25)
+        assert admission.bound == 2000
+        admission.shed += 1
+        await loop.come_to(10.5)
+        assert admission.bound == LEAST
+        assert admission.shed == 302
+
+    loop.run_until_complete(overload())
+
+
+def test_a_pause_is_not_taken_for_slowness(loop: Stepped) -> None:
+    admission, state = Admission(), ServerState()
+
+    async def pause() -> None:
+        admission.watch(state)
+        admission.refuse()
+        state.total_requests += 5
+        await loop.come_to(20)
+        assert admission.bound == FIRST
+
+    loop.run_until_complete(pause())
+
+
+def test_nothing_is_learnt_while_nobody_is_sent_away(loop: Stepped) -> None:
+    admission, state = Admission(), ServerState()
+
+    async def pass_by() -> None:
+        admission.watch(state)
+        admission.refuse()
+        state.total_requests += 500
+        await loop.come_to(10.25)
+        assert admission.bound == 1000 - 2
+        assert admission.answers
+        await loop.come_to(10.5)
+        assert not admission.answers
+        # What follows is measured from its own beginning.
+        await loop.come_to(10.6)
+        admission.watch(state)
+        admission.refuse()
+        state.total_requests += 250
+        await loop.come_to(10.85)
+        assert admission.bound == 500 - 2
+
+    loop.run_until_complete(pass_by())
+
+
+def test_all_that_are_sent_away_in_a_moment_share_the_id_of_its_line_in_the_log(
+    loop: Stepped,
+) -> None:
+    admission, state = Admission(), ServerState()
+    lines: list[tuple[int, str]] = []
+
+    async def overload() -> None:
+        for moment in range(1, 4):
+            admission.watch(state)
+            told = {shed(request(), admission.answers) for _ in range(2)}
+            admission.shed += 2
+            with capture_logs() as captured:
+                await loop.come_to(10 + moment / 4)
+            (line,) = captured
+            (answer,) = told
+            assert answer is not None
+            assert line["event"] == "requests.shed"
+            assert answer.count(line["requestId"].encode()) == 2
+            lines.append((line["count"], line["requestId"]))
+
+    loop.run_until_complete(overload())
+    assert [count for count, _ in lines] == [2, 2, 2]
+    assert len({request_id for _, request_id in lines}) == 3
