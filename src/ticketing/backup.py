@@ -23,15 +23,17 @@ def save(data_dir: Path, target: Path, *, force: bool = False) -> None:
     complete or not there at all, and its owner's alone. Raises StartupError, also if there is a
     file already, unless `force` overwrites it.
     """
+    if target.is_dir():
+        raise StartupError(f"{target} is a directory")
     if target.exists() and not force:
         raise StartupError(f"{target} exists: --force overwrites it")
     postgres.require_data(data_dir)
     with _half(target) as half:
-        with _server(data_dir) as sockets, half.open("wb") as file:
+        with _server(data_dir) as sockets:
             options = (*_at(sockets, "postgres"), "--format=custom", "--no-owner")
-            postgres.run_client("pg_dump", *options, output=file.fileno())
-            file.flush()
-            os.fsync(file.fileno())
+            # Told to print it, it would leave its table of contents behind the data once more, and
+            # whether that is cut off, nobody would see. The file it syncs by itself.
+            postgres.run_client("pg_dump", *options, f"--file={half}")
         _verify(half)
         if force:
             half.replace(target)
@@ -57,7 +59,7 @@ def restore(
     StartupError, also if the directory is in use, or holds a database and `force` is not given.
     """
     if not source.is_file():
-        raise StartupError(f"{source} is not there")
+        raise StartupError(f"{source} is {'no file' if source.exists() else 'not there'}")
     _verify(source)
     with ExitStack() as stack:
         try:
@@ -89,12 +91,14 @@ def restore(
 
 def _verify(archive: Path) -> None:
     """Raise StartupError unless the archive is whole and of this service."""
-    if "TABLE DATA public alembic_version " not in postgres.run_client(
-        "pg_restore", "--list", archive
-    ):
+    try:
+        contents = postgres.run_client("pg_restore", "--list", archive)
+        # Reads and decompresses all of it.
+        postgres.run_client("pg_restore", "--file=/dev/null", archive)
+    except StartupError as error:
+        raise StartupError(f"{archive} is no backup, or not a whole one: {error}") from error
+    if "TABLE DATA public alembic_version " not in contents:
         raise StartupError(f"{archive} is not a backup of this service")
-    # Reads and decompresses all of it.
-    postgres.run_client("pg_restore", "--file=/dev/null", archive)
 
 
 @contextmanager

@@ -258,8 +258,8 @@ def require_data(data_dir: Path) -> None:
         raise StartupError(f"{data_dir.resolve()} holds no database: --data-dir says where it is")
 
 
-def run_client(program: str, *arguments: str | Path, output: int | None = None) -> str:
-    """Run one of PostgreSQL's own clients, and return what it printed, unless it is for `output`.
+def run_client(program: str, *arguments: str | Path) -> str:
+    """Run one of PostgreSQL's own clients, and return what it printed.
 
     Raises StartupError with the last line of what it complained about.
     """
@@ -268,8 +268,7 @@ def run_client(program: str, *arguments: str | Path, output: int | None = None) 
     done = subprocess.run(
         [_binaries(_Account.choose()) / program, *arguments],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if output is None else output,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
         env=environment,
@@ -277,7 +276,7 @@ def run_client(program: str, *arguments: str | Path, output: int | None = None) 
     if done.returncode:
         reason = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise StartupError(f"{program} failed: {reason[-1].removeprefix(f'{program}: ')}")
-    return done.stdout or ""
+    return done.stdout
 
 
 @contextmanager

@@ -21,6 +21,8 @@ ROWS = """
     FROM pg_tables WHERE schemaname = 'public'
 """
 
+NO_BACKUP = "bad.dump is no backup, or not a whole one: pg_restore failed: "
+
 
 def run(cwd: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -149,10 +151,13 @@ async def test_a_restore_that_fails_leaves_the_data_as_they_were(kept_dir: Path)
     assert await rows_at_rest(kept_dir / "data") == before
 
     whole = file.read_bytes()
-    (kept_dir / "cut.dump").write_bytes(whole[: len(whole) // 3])
-    (kept_dir / "other.dump").write_bytes(gzip.compress(b"something else"))
-    for name in ("cut.dump", "other.dump"):
-        assert refusal(kept_dir, "restore", "--force", name).startswith("pg_restore failed: ")
+    for size in (len(whole) // 3, len(whole) // 2, len(whole) - 1):
+        (kept_dir / "bad.dump").write_bytes(whole[:size])
+        assert refusal(kept_dir, "restore", "--force", "bad.dump").startswith(NO_BACKUP)
+    (kept_dir / "bad.dump").write_bytes(gzip.compress(b"something else"))
+    assert refusal(kept_dir, "restore", "--force", "bad.dump").startswith(NO_BACKUP)
+    assert refusal(kept_dir, "restore", "--force", ".") == ". is no file"
+    assert refusal(kept_dir, "backup", "--force", ".") == ". is a directory"
     assert refusal(kept_dir, "restore", "none.dump") == "none.dump is not there"
     assert await rows_at_rest(kept_dir / "data") == before
     assert not (kept_dir / "data" / "postgres.half").exists()
