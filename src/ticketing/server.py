@@ -69,15 +69,16 @@ class Server(uvicorn.Server):
             self._ready.send("ready")
             self._ready.close()
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """Take a signal to leave."""
         if self.should_exit:
             return
+        # Uvicorn itself would end the process by the same signal, before the last lines are logged.
+        self.should_exit = True
         if sig == RETIRE:
-            self._retiring = self.should_exit = True
+            self._retiring = True
         else:
             self._on_stopping()
-            super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then finish what is under way and shut the application down."""
