@@ -14,6 +14,7 @@ from benchmarks.contenders import FACTORIES
 from uvicorn.supervisors import Multiprocess
 
 from ticketing import telemetry
+from ticketing.admission import Admission
 from ticketing.server import server_config
 from ticketing.settings import Settings
 
@@ -34,7 +35,7 @@ def main() -> None:
     listener.bind(("127.0.0.1", settings.port))
     listener.listen(2048)
     listener.set_inheritable(True)
-    config = server_config(partial(FACTORIES[sys.argv[1]], settings), settings)
+    config = server_config(partial(FACTORIES[sys.argv[1]], settings), settings, Admission())
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     with listener:

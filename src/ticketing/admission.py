@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, TypeAlias
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ LEAST: Final = 128
 """The same of a worker that answers nothing, because its database hangs."""
 PERIOD: Final = 0.25
 """Seconds over which it measures how fast it is."""
-STALE: Final = 1.0
+STALE: Final = 2 * PERIOD
 """Seconds after which a measurement tells more of a pause than of how fast it is."""
 
 SHEDDABLE: Final = ("/api/events/book", "/api/events/cancel")
@@ -51,9 +52,10 @@ Answers: TypeAlias = Mapping[bytes, bytes]
 class Admission:
     """Bounds the requests under way in a worker to what it answers in TARGET seconds.
 
-    By Little's law that is its rate times TARGET. The rate is measured while it is full, for only
-    then it is as fast as it can: an idle worker has nothing to measure, nor any cost of this. It
-    follows that a burst within the bound is taken on whole, and a standing queue can't form.
+    By Little's law that is its rate times TARGET. The rate is measured while some are sent away,
+    for only then it is as fast as it can: an idle worker has nothing to measure, nor any cost of
+    this. It follows that a burst within the bound is taken on whole, and a standing queue can't
+    form.
     """
 
     def __init__(self, counts: Counts | None = None) -> None:
@@ -82,24 +84,37 @@ class Admission:
         """
         if not self._is_watching:
             self._is_watching = True
-            self._go_on(asyncio.get_running_loop(), state)
+            # What begins now has had no time to be answered.
+            self._go_on(asyncio.get_running_loop(), state, is_busy=False)
 
-    def _go_on(self, loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
+    def close(self) -> None:
+        """Leave all to the server, whose headers say from now on that connections end."""
+        self.answers = {}
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop, state: ServerState, *, is_busy: bool) -> None:
         self.measured_at = loop.time()
         self._answered = state.total_requests - self._like_any_other
         request_id = uuid4().hex
         self.answers = answers(state.default_headers, request_id)
-        loop.call_later(PERIOD, self._look, loop, state, request_id)
+        loop.call_later(PERIOD, partial(self._look, loop, state, request_id, was_busy=is_busy))
 
-    def _look(self, loop: asyncio.AbstractEventLoop, state: ServerState, request_id: str) -> None:
+    def _look(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        state: ServerState,
+        request_id: str,
+        *,
+        was_busy: bool,
+    ) -> None:
+        elapsed = loop.time() - self.measured_at
+        answered = state.total_requests - self._like_any_other - self._answered
+        bound = max(LEAST, round(answered / elapsed * TARGET))
+        # It can do what it did. That it can do no more is seen only while it has enough to do.
+        self.bound = bound if was_busy and elapsed < STALE else max(bound, self.bound)
         count, self._told = self.shed - self._told, self.shed
         if count == 0:
             self.answers, self._is_watching = {}, False
             return
-        elapsed = loop.time() - self.measured_at
-        if elapsed < STALE:
-            answered = state.total_requests - self._like_any_other - self._answered
-            self.bound = max(LEAST, round(answered / elapsed * TARGET))
         telemetry.log.warning(
             "requests.shed",
             count=count,
@@ -107,7 +122,7 @@ class Admission:
             bound=self.bound,
             requestId=request_id,
         )
-        self._go_on(loop, state)
+        self._go_on(loop, state, is_busy=2 * len(state.tasks) >= self.bound)
 
 
 def answers(headers: Sequence[tuple[bytes, bytes]], request_id: str) -> Answers:

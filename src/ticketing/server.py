@@ -53,12 +53,14 @@ class Server(uvicorn.Server):
         drain: float,
         ready: Connection,
         on_stopping: Callable[[], None],
+        admission: Admission,
     ) -> None:
         """Say so on `ready` once it serves, and call `on_stopping` when it is told to stop."""
         super().__init__(config)
         self._drain = drain
         self._ready = ready
         self._on_stopping = on_stopping
+        self._admission = admission
         self._retiring = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -83,6 +85,8 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then finish what is under way and shut the application down."""
         self.config.encoded_headers = [*self.config.encoded_headers, CLOSES]
+        await self.on_tick(0)  # Puts them in force.
+        self._admission.close()
         if not self._retiring:
             await self._serve_until(time.monotonic() + self._drain)
         await self._stop_accepting(sockets or [])
@@ -114,7 +118,7 @@ class Server(uvicorn.Server):
     async def _serve_until(self, deadline: float, *, while_connected: bool = False) -> None:
         tick = 0
         while time.monotonic() < deadline:
-            await self.on_tick(tick)  # The first and each tenth puts the headers in force.
+            await self.on_tick(tick)  # Each tenth renews the date.
             await asyncio.sleep(0.1)
             tick += 1
             if while_connected and not self.server_state.connections:
@@ -135,12 +139,15 @@ def _room(connections: int) -> int:
 
 
 def server_config(
-    make_app: Callable[[], Any], settings: Settings, counts: Counts | None = None
+    make_app: Callable[[], Any],
+    settings: Settings,
+    admission: Admission,
+    counts: Counts | None = None,
 ) -> uvicorn.Config:
     """Return how uvicorn serves the application that `make_app` makes in each worker."""
     connections = _room(settings.max_connections)
     limits = Limits(settings.header_timeout, settings.body_timeout, connections)
-    protocol = partial(BoundedProtocol, limits, Admission(counts), counts)
+    protocol = partial(BoundedProtocol, limits, admission, counts)
     return uvicorn.Config(
         make_app,
         factory=True,
@@ -185,6 +192,12 @@ def work(
         app.state.stopping = True
 
     drop_unread(listener, settings.body_timeout)
-    config = server_config(lambda: app, settings, counts)
-    server = Server(config, drain=settings.drain, ready=ready, on_stopping=stopping)
+    admission = Admission(counts)
+    server = Server(
+        server_config(lambda: app, settings, admission, counts),
+        drain=settings.drain,
+        ready=ready,
+        on_stopping=stopping,
+        admission=admission,
+    )
     server.run([listener])

@@ -1,10 +1,12 @@
 """What is sent away under overload, and when."""
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from functools import partial
+from multiprocessing import Pipe
 
 import orjson
 import pytest
@@ -17,6 +19,7 @@ from uvicorn.server import ServerState
 from ticketing.admission import FIRST, LEAST, Admission, answers, shed
 from ticketing.headers import CLOSES
 from ticketing.protocol import BoundedProtocol, Limits
+from ticketing.server import Server
 
 ID = "0" * 32
 BODY = b'{"eventId":1,"userId":"01990000-0000-7000-8000-000000000001"}'
@@ -56,12 +59,8 @@ def test_where_the_connection_must_end_it_is_left_to_the_protocol() -> None:
     assert shed(request(), answers([(b"date", b"today"), CLOSES], ID)) is None
 
 
-@asynccontextmanager
-async def connected(
-    admission: Admission,
-) -> AsyncIterator[tuple[uvicorn.Server, asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Serve within `admission`, and give a connection to what serves."""
-    config = uvicorn.Config(
+def config_of(admission: Admission) -> uvicorn.Config:
+    return uvicorn.Config(
         PlainTextResponse("let through"),
         http=partial(BoundedProtocol, Limits(1, 1, 10), admission, None),  # type: ignore[arg-type]
         lifespan="off",
@@ -69,18 +68,34 @@ async def connected(
         timeout_keep_alive=1,
         port=0,
     )
-    server = uvicorn.Server(config)
+
+
+@asynccontextmanager
+async def served(
+    server: uvicorn.Server,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Serve, and give a connection to what serves."""
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        yield server, reader, writer
+        yield reader, writer
     finally:
         writer.close()
         server.should_exit = True
         await serving
+
+
+@asynccontextmanager
+async def connected(
+    admission: Admission,
+) -> AsyncIterator[tuple[uvicorn.Server, asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Serve within `admission`, and give the server and a connection to it."""
+    server = uvicorn.Server(config_of(admission))
+    async with served(server) as (reader, writer):
+        yield server, reader, writer
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
@@ -166,6 +181,23 @@ async def test_who_reads_nothing_is_told_no_more_than_the_bound(more: int) -> No
         assert parsed(protocol) == before
 
 
+async def test_who_is_sent_away_by_a_server_that_stops_is_told_to_come_elsewhere() -> None:
+    full = Full()
+    config = config_of(full)
+    _parent, ready = Pipe()
+    server = Server(config, drain=1, ready=ready, on_stopping=lambda: None, admission=full)
+    async with served(server) as (reader, writer):
+        for _ in range(2):
+            writer.write(request())
+            assert b"\r\nconnection: close\r\n" not in (await answer(reader))[0]
+        assert full.answers
+        server.handle_exit(signal.SIGTERM, None)
+        while CLOSES not in config.encoded_headers:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0)
+        writer.write(request())
+        assert b"\r\nconnection: close\r\n" in (await answer(reader))[0]
+
+
 async def test_a_connection_that_waits_for_its_next_request_holds_nothing_of_the_last() -> None:
     async with connected(Admission()) as (server, reader, writer):
         for _ in range(2):
@@ -241,8 +273,15 @@ def loop() -> Iterator[Stepped]:
         yield loop
 
 
+def busy(under_way: int) -> ServerState:
+    """Return the state of a server that has so much to do."""
+    state = ServerState()
+    state.tasks = set(range(under_way))  # type: ignore[arg-type]
+    return state
+
+
 def test_the_bound_follows_what_is_answered_in_half_a_second(loop: Stepped) -> None:
-    admission, state = Admission(), ServerState()
+    admission, state = Admission(), busy(FIRST)
     state.total_requests = 5
 
     async def overload() -> None:
@@ -257,45 +296,67 @@ def test_the_bound_follows_what_is_answered_in_half_a_second(loop: Stepped) -> N
         await loop.come_to(10.25)
         assert admission.bound == 2000
         admission.shed += 1
+        state.total_requests += 300
         await loop.come_to(10.5)
+        assert admission.bound == 600
+        admission.shed += 1
+        await loop.come_to(10.75)
         assert admission.bound == LEAST
-        assert admission.shed == 302
+        assert admission.shed == 303
 
     loop.run_until_complete(overload())
 
 
-def test_a_pause_is_not_taken_for_slowness(loop: Stepped) -> None:
-    admission, state = Admission(), ServerState()
+@pytest.mark.parametrize(
+    ("under_way", "moments"),
+    [
+        # A burst of what takes longer than is measured.
+        (2 * FIRST, [10.25]),
+        # Little to do until more came than is taken on.
+        (FIRST // 2 - 1, [10.25, 10.5]),
+        # A pause of the process.
+        (2 * FIRST, [10.25, 20]),
+        (2 * FIRST, [10.25, 10.8]),
+    ],
+)
+def test_nothing_but_slowness_is_taken_for_slowness(
+    loop: Stepped, under_way: int, moments: list[float]
+) -> None:
+    admission, state = Admission(), busy(under_way)
 
-    async def pause() -> None:
+    async def overload() -> None:
         admission.watch(state)
-        admission.refuse()
-        state.total_requests += 5
-        await loop.come_to(20)
-        assert admission.bound == FIRST
+        for moment in moments:
+            admission.refuse()
+            state.total_requests += 1
+            await loop.come_to(moment)
+            assert admission.bound == FIRST
 
-    loop.run_until_complete(pause())
+    loop.run_until_complete(overload())
 
 
-def test_nothing_is_learnt_while_nobody_is_sent_away(loop: Stepped) -> None:
-    admission, state = Admission(), ServerState()
+def test_what_is_answered_when_nobody_is_sent_away_any_more_raises_the_bound(
+    loop: Stepped,
+) -> None:
+    admission, state = Admission(), busy(FIRST)
 
     async def pass_by() -> None:
         admission.watch(state)
         admission.refuse()
-        state.total_requests += 500
         await loop.come_to(10.25)
-        assert admission.bound == 1000 - 2
+        assert admission.bound == FIRST
         assert admission.answers
+        state.total_requests += 1000
         await loop.come_to(10.5)
+        assert admission.bound == 2000
         assert not admission.answers
         # What follows is measured from its own beginning.
         await loop.come_to(10.6)
         admission.watch(state)
         admission.refuse()
-        state.total_requests += 250
+        state.total_requests += 1500
         await loop.come_to(10.85)
-        assert admission.bound == 500 - 2
+        assert admission.bound == 3000 - 2
 
     loop.run_until_complete(pass_by())
 
