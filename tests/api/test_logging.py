@@ -2,6 +2,7 @@ import asyncio
 import json
 import logging
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from ticketing.errors import StartupError
 from ticketing.settings import Settings
 
 HASH = "$bcrypt-sha256$"
+WAITING_FOR_US = text(
+    "SELECT count(*) FROM pg_locks"
+    " WHERE NOT granted AND transactionid = CAST(pg_current_xact_id() AS xid)"
+)
 Lines = list[dict[str, Any]]
 
 
@@ -216,6 +221,40 @@ async def test_anything_can_be_logged(log_file: Path) -> None:
     assert (line["number"], line["folder"], line["keys"]) == (1 << 70, "/x", {"1": "\udcff"})
 
 
+@pytest.mark.usefixtures("client")
+async def test_lines_keep_the_order_and_the_time_in_which_they_were_logged(log_file: Path) -> None:
+    telemetry.log.info("first")
+    time.sleep(0.01)  # noqa: ASYNC251 - within one turn of the loop
+    telemetry.info("second", {"requestId": "a"})
+    telemetry.log.warning("third")
+    await asyncio.sleep(0)
+    first, second, third = lines(log_file)[-3:]
+    assert [line["event"] for line in (first, second, third)] == ["first", "second", "third"]
+    assert first["timestamp"] < second["timestamp"] <= third["timestamp"]
+    assert (second["level"], second["requestId"]) == ("info", "a")
+
+
+async def test_a_booking_is_logged_when_it_is_committed_though_who_asked_has_gone(
+    visitor: Visitor, log_file: Path, engine: AsyncEngine
+) -> None:
+    person = await visitor.register()
+    event = await person.organise()
+    async with asyncio.timeout(5), engine.begin() as connection:
+        held = text("SELECT FROM events WHERE id = :id FOR UPDATE")
+        await connection.execute(held, {"id": event})
+        asking = asyncio.create_task(person.book(event))
+        while not await connection.scalar(WAITING_FOR_US):  # noqa: ASYNC110 - PostgreSQL tells nobody
+            await asyncio.sleep(0.001)
+        asking.cancel()
+    async with asyncio.timeout(5):
+        while not (booked := lines(log_file, "booking.booked")):  # noqa: ASYNC110 - nor does a file
+            await asyncio.sleep(0.001)
+    (given_up,) = lines(log_file, "request.completed")[-1:]
+    assert (given_up["path"], given_up["status"]) == ("/api/events/book", 0)
+    assert booked[0]["userId"] == person.id
+    assert booked[0]["requestId"] == given_up["requestId"]
+
+
 async def test_a_log_that_cannot_be_written_fails_no_booking(
     visitor: Visitor, log_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,10 +274,12 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
         telemetry.configure(in_the_way, "INFO")
 
 
-async def test_the_level_is_a_threshold(client: httpx.AsyncClient, log_file: Path) -> None:
+async def test_the_level_is_a_threshold(visitor: Visitor, log_file: Path) -> None:
+    person = await visitor.register()
+    event = await person.organise()
     telemetry.configure(log_file.parent, "WARNING")
     before = lines(log_file)
-    await client.get("/livez")
+    assert (await person.book(event)).status_code == 201
     logging.getLogger("uvicorn.error").info("hidden")
     assert lines(log_file) == before
     structlog.get_logger().warning("shown")

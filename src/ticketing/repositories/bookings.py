@@ -143,7 +143,6 @@ class BookingRepository:
         before, RequestInProgress, or IdempotencyKeyReused.
         """
         outcome = await self._submit(Book(event_id, user_id, uuid7(), origin, intent))
-        _log(outcome)
         return cast("Booked | Waiting", outcome)
 
     async def cancel(
@@ -167,7 +166,6 @@ class BookingRepository:
                 cancelled = Cancelled(await _last_cancelled(connection, event_id, user_id))
                 await keep(cancelled)
             return cancelled
-        _log(outcome)
         return cast("Cancelled", outcome)
 
     async def _submit(self, request: Request) -> Outcome:
@@ -278,12 +276,25 @@ class BookingRepository:
         self._snapshots.update((event, now) for event, now in won.items() if now is not None)
         lost = written - won.keys()
         self._contended |= lost
+        self._tell([fact for fact in facts if fact.booking.event_id in won] if lost else facts)
         if self._counts is not None:
             self._counts.add(metrics.SWAPS_LOST, count=len(lost))
-            self._counts.add_each(
-                metrics.BOOKINGS, (fact.name for fact in facts if fact.booking.event_id in won)
-            )
         return lost
+
+    def _tell(self, facts: Sequence[commits.Fact]) -> None:
+        """Count and log what is committed."""
+        if self._counts is not None:
+            self._counts.add_each(metrics.BOOKINGS, (fact.name for fact in facts))
+        for name, booking, origin, _ in facts:
+            telemetry.info(
+                f"booking.{name}",
+                {
+                    "bookingId": booking.id,
+                    "eventId": booking.event_id,
+                    "userId": booking.user_id,
+                    "requestId": origin.request_id,
+                },
+            )
 
     def _forget(self, events: Iterable[int]) -> None:
         for event in events:
@@ -360,7 +371,13 @@ def _facts(
 ) -> list[commits.Fact]:
     """Return what becomes of places and of the line, in order of arrival at each event."""
     return [
-        commits.Fact(name, booking, request.origin)
+        commits.Fact(
+            name,
+            booking,
+            request.origin,
+            # Who cancels in the same batch is inserted as cancelled.
+            decision.inserts[booking.id].status if isinstance(request, Book) else None,
+        )
         for decision in decisions
         for request, outcome in zip(
             by_event[decision.before.event_id], decision.outcomes, strict=True
@@ -413,13 +430,3 @@ def _booking(row: asyncpg.Record) -> Booking:
     return Booking(
         row["id"], row["event_id"], row["user_id"], BookingStatus(row["status"]), row["created_at"]
     )
-
-
-def _log(outcome: Outcome) -> None:
-    for name, booking in facts(outcome):
-        telemetry.log.info(
-            f"booking.{name}",
-            bookingId=booking.id,
-            eventId=booking.event_id,
-            userId=booking.user_id,
-        )

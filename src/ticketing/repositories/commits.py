@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.database import Driver, Statement, driver
 from ticketing.errors import OutcomeUnknown, Unavailable
 from ticketing.idempotency import Answer, Intent
-from ticketing.inventory import Booking, Decision, Snapshot
+from ticketing.inventory import Booking, BookingStatus, Decision, Snapshot
 from ticketing.origin import Origin
 from ticketing.tables import uuid7
 
@@ -89,73 +89,66 @@ _CHANGE: Final = """
     )
     """
 # Who cancels and books again in one batch frees the unique index before.
-_CHANGES_FIRST: Final = "WHERE (SELECT count(*) FROM changed) >= 0"
+_CHANGES_FIRST: Final = "AND (SELECT count(*) FROM changed) >= 0"
 
 _KEEP: Final = """
     , kept AS (
         INSERT INTO idempotency_keys (owner, key, digest, status, body)
         SELECT kept.owner, kept.key, kept.digest, kept.status, kept.body
-        FROM {kept} AS kept(event_id, owner, key, digest, status, body, place)
-        JOIN swapped ON swapped.id = kept.event_id
+        FROM {kept} JOIN swapped ON swapped.id = kept.event
     )
     """
 
 _COMMIT: Final = """
-    WITH {swap} {change}, inserted AS (
+    WITH {swap} {change}, facts AS MATERIALIZED (
+        SELECT swapped.id AS event_id, fact.* FROM {facts} JOIN swapped ON {of_event}
+    ), inserted AS (
         INSERT INTO bookings (id, event_id, user_id, status, created_at)
-        SELECT new.id, new.event_id, new.user_id, new.status, CAST(:at AS timestamptz)
-        FROM {new} AS new(id, event_id, user_id, status, place)
-        JOIN swapped ON swapped.id = new.event_id
-        {changes_first}
-        ORDER BY new.place
+        SELECT booking_id, event_id, user_id, inserted_as, CAST(:at AS timestamptz) FROM facts
+        WHERE inserted_as IS NOT NULL {changes_first}
+        ORDER BY place
     ), recorded AS (
         INSERT INTO audit_records
             (action, event_id, subject, details, actor, credential, address, request_id)
-        SELECT 'booking.' || fact.name, fact.event_id, fact.user_id,
-            jsonb_build_object('bookingId', fact.booking_id),
-            fact.actor, fact.credential, fact.address, fact.request_id
-        FROM {facts} AS fact(
-            name, event_id, user_id, booking_id, actor, credential, address, request_id, place
-        )
-        JOIN swapped ON swapped.id = fact.event_id
-        ORDER BY fact.place
+        SELECT 'booking.' || name, event_id, user_id, jsonb_build_object('bookingId', booking_id),
+            actor, credential, address, request_id
+        FROM facts ORDER BY place
     ) {keep}, noted AS (
         INSERT INTO commits (id, events) VALUES (:commit, ARRAY(SELECT id FROM swapped))
     )
     SELECT * FROM swapped
     """
 
-_NEW: Final = {"new_id": "uuid", "new_event": "bigint", "new_user": "uuid", "new_status": "text"}
 _FACT: Final = {
-    "fact": "text",
-    "fact_event": "bigint",
-    "fact_user": "uuid",
-    "fact_booking": "uuid",
+    "name": "text",
+    "booking_id": "uuid",
+    "user_id": "uuid",
+    "inserted_as": "text",
     "actor": "uuid",
     "credential": "uuid",
     "address": "text",
     "request_id": "text",
 }
+_OF_ONE_OF_MANY: Final = {"event": "bigint"}
 _KEPT: Final = {
-    "key_event": "bigint",
-    "key_owner": "uuid",
+    "event": "bigint",
+    "owner": "uuid",
     "key": "text",
-    "key_digest": "bytea",
-    "key_status": "smallint",
-    "key_body": "bytea",
+    "digest": "bytea",
+    "status": "smallint",
+    "body": "bytea",
 }
 
 
-def _rows(columns: Mapping[str, str], *, lone: bool) -> str:
-    """Return where rows of these columns come from, with their place: arrays, or if `lone` values.
+def _rows(table: str, columns: Mapping[str, str], *, lone: bool) -> str:
+    """Return a table of these columns and `place`, from parameters: arrays, or if `lone` values.
 
     To put values into arrays and take them out again would cost a single booking 5% of its time.
     """
-    if lone:
-        values = ", ".join(f"CAST(:{name} AS {kind})" for name, kind in columns.items())
-        return f"(VALUES ({values}, 1))"
-    arrays = ", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in columns.items())
-    return f"unnest({arrays}) WITH ORDINALITY"
+    array = "" if lone else "[]"
+    given = ", ".join(f"CAST(:{table}_{name} AS {kind}{array})" for name, kind in columns.items())
+    rows = f"(VALUES ({given}, 1))" if lone else f"unnest({given}) WITH ORDINALITY"
+    return f"{rows} AS {table}({', '.join(columns)}, place)"
 
 
 @cache
@@ -180,19 +173,23 @@ def statement(
             swap=_SWAP_MANY.format(skip="SKIP LOCKED" if skip else "") if many else _SWAP_ONE,
             change=_CHANGE if changes else "",
             changes_first=_CHANGES_FIRST if changes else "",
-            new=_rows(_NEW, lone=lone),
-            facts=_rows(_FACT, lone=lone),
-            keep=_KEEP.format(kept=_rows(_KEPT, lone=lone)) if answers else "",
+            facts=_rows("fact", _FACT | _OF_ONE_OF_MANY if many else _FACT, lone=lone),
+            of_event="swapped.id = fact.event" if many else "true",
+            keep=_KEEP.format(kept=_rows("kept", _KEPT, lone=lone)) if answers else "",
         )
     )
 
 
 class Fact(NamedTuple):
-    """What became of a booking: its status, or `promoted`; and whose doing it was."""
+    """What became of a booking: its status, or `promoted`; and whose doing it was.
+
+    `inserted_as` is the status with which it is inserted, if it was not there before.
+    """
 
     name: str
     booking: Booking
     origin: Origin
+    inserted_as: BookingStatus | None
 
 
 class Kept(NamedTuple):
@@ -243,7 +240,6 @@ class Commit:
     def _parameters(
         self, *, many: bool, changes: bool, answers: bool, lone: bool
     ) -> dict[str, object]:
-        inserts = [booking for each in self.decisions for booking in each.inserts.values()]
         swaps: dict[str, list[object]] = {
             "event": [each.before.event_id for each in self.decisions],
             "version": [each.before.version for each in self.decisions],
@@ -252,19 +248,17 @@ class Commit:
             "only_takes": [each.only_takes for each in self.decisions],
         }
         rows: dict[str, list[object]] = {
-            "new_id": [booking.id for booking in inserts],
-            "new_event": [booking.event_id for booking in inserts],
-            "new_user": [booking.user_id for booking in inserts],
-            "new_status": [booking.status for booking in inserts],
-            "fact": [fact.name for fact in self.facts],
-            "fact_event": [fact.booking.event_id for fact in self.facts],
-            "fact_user": [fact.booking.user_id for fact in self.facts],
-            "fact_booking": [fact.booking.id for fact in self.facts],
-            "actor": [fact.origin.actor for fact in self.facts],
-            "credential": [fact.origin.credential for fact in self.facts],
-            "address": [fact.origin.address for fact in self.facts],
-            "request_id": [fact.origin.request_id for fact in self.facts],
+            "fact_name": [fact.name for fact in self.facts],
+            "fact_booking_id": [fact.booking.id for fact in self.facts],
+            "fact_user_id": [fact.booking.user_id for fact in self.facts],
+            "fact_inserted_as": [fact.inserted_as for fact in self.facts],
+            "fact_actor": [fact.origin.actor for fact in self.facts],
+            "fact_credential": [fact.origin.credential for fact in self.facts],
+            "fact_address": [fact.origin.address for fact in self.facts],
+            "fact_request_id": [fact.origin.request_id for fact in self.facts],
         }
+        if many:
+            rows["fact_event"] = [fact.booking.event_id for fact in self.facts]
         if changes:
             changed = [
                 (booking_id, each.before.event_id, status)
@@ -278,12 +272,12 @@ class Commit:
             }
         if answers:
             rows |= {
-                "key_event": [each.event_id for each in self.kept],
-                "key_owner": [each.intent.owner for each in self.kept],
-                "key": [each.intent.key for each in self.kept],
-                "key_digest": [each.intent.digest for each in self.kept],
-                "key_status": [each.answer.status for each in self.kept],
-                "key_body": [each.answer.body for each in self.kept],
+                "kept_event": [each.event_id for each in self.kept],
+                "kept_owner": [each.intent.owner for each in self.kept],
+                "kept_key": [each.intent.key for each in self.kept],
+                "kept_digest": [each.intent.digest for each in self.kept],
+                "kept_status": [each.answer.status for each in self.kept],
+                "kept_body": [each.answer.body for each in self.kept],
             }
         return {
             "commit": self.id,
