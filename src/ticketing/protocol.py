@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ticketing import telemetry
 from ticketing.admission import Admission, shed
+from ticketing.corked import Cork, Corked
 from ticketing.errors import (
     BodyTooLarge,
     Busy,
@@ -98,6 +99,7 @@ class BoundedProtocol(HttpToolsProtocol):
         "_admission",
         "_awaited",
         "_body_bytes",
+        "_cork",
         "_counts",
         "_deadline",
         "_header_bytes",
@@ -115,6 +117,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self,
         limits: Limits,
         admission: Admission,
+        cork: Cork,
         counts: Counts | None = None,
         **given: Any,  # noqa: ANN401 - uvicorn's own
     ) -> None:
@@ -122,6 +125,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(**given)
         self._limits = limits
         self._admission = admission
+        self._cork = cork
         self._counts = counts
         self._awaited = _NOTHING
         self._is_idle = True
@@ -139,7 +143,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a header from now on, and not for ever."""
-        super().connection_made(transport)
+        super().connection_made(Corked(transport, self._cork))
         if len(self.connections) > self._limits.max_connections:
             self.app = partial(_too_many, self.app, self._count_refused)
         self._expire_in(self._limits.header_timeout)

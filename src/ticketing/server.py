@@ -20,6 +20,7 @@ from typing import Any, Final, cast
 import uvicorn
 
 from ticketing.admission import Admission
+from ticketing.corked import Cork
 from ticketing.headers import CLOSES
 from ticketing.metrics import Counts
 from ticketing.protocol import BoundedProtocol, Limits, drop_unread
@@ -147,7 +148,7 @@ def server_config(
     """Return how uvicorn serves the application that `make_app` makes in each worker."""
     connections = _room(settings.max_connections)
     limits = Limits(settings.header_timeout, settings.body_timeout, connections)
-    protocol = partial(BoundedProtocol, limits, admission, counts)
+    protocol = partial(BoundedProtocol, limits, admission, Cork(), counts)
     return uvicorn.Config(
         make_app,
         factory=True,

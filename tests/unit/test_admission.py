@@ -17,6 +17,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.server import ServerState
 
 from ticketing.admission import FIRST, LEAST, Admission, answers, shed
+from ticketing.corked import Cork
 from ticketing.headers import CLOSES
 from ticketing.protocol import BoundedProtocol, Limits
 from ticketing.server import Server
@@ -62,7 +63,7 @@ def test_where_the_connection_must_end_it_is_left_to_the_protocol() -> None:
 def config_of(admission: Admission) -> uvicorn.Config:
     return uvicorn.Config(
         PlainTextResponse("let through"),
-        http=partial(BoundedProtocol, Limits(1, 1, 10), admission, None),  # type: ignore[arg-type]
+        http=partial(BoundedProtocol, Limits(1, 1, 10), admission, Cork()),  # type: ignore[arg-type]
         lifespan="off",
         log_config=None,
         timeout_keep_alive=1,
