@@ -6,6 +6,8 @@ from typing import Any, Final
 
 MAX_HELD: Final = 64 * 1024
 """Bytes of a connection that are held until the end of a turn; more are sent at once."""
+MAX_HOLDING: Final = 64
+"""Connections that are held: of more, the first would have left the processor's cache again."""
 
 
 class Corked(asyncio.Transport):
@@ -33,6 +35,12 @@ class Corked(asyncio.Transport):
         self._size += len(data)
         if self._size > MAX_HELD:
             self.flush()
+
+    def write_now(self, data: bytes) -> None:
+        """Send it at once, behind what is held."""
+        if self._size:
+            self.flush()
+        self._transport.write(data)
 
     def flush(self) -> None:
         """Send what is held, unless the connection is gone meanwhile."""
@@ -87,6 +95,8 @@ class Cork:
         """Have it flushed at the end of the turn."""
         if not self._holding:
             asyncio.get_running_loop().call_soon(self._pull)
+        elif len(self._holding) >= MAX_HOLDING:
+            self._pull()
         self._holding.append(corked)
 
     def _pull(self) -> None:

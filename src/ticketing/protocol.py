@@ -113,6 +113,8 @@ class BoundedProtocol(HttpToolsProtocol):
         "transport",
     )
 
+    transport: Corked
+
     def __init__(
         self,
         limits: Limits,
@@ -166,7 +168,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_idle and len(self.tasks) >= admission.bound:
             answer = shed(data, admission.answers)
             if answer is not None:
-                self.transport.write(answer)
+                self.transport.write_now(answer)
                 admission.shed += 1
                 self._sent_away_at = admission.measured_at
                 return

@@ -34,6 +34,8 @@ ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOG_FILE: Final = "combined.log"
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MAX_PATH: Final = 200
+MAX_LINES: Final = 64
+"""Lines that wait for the end of a turn: of more, the first would be in no cache any more."""
 PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
 """What a path may hold beside letters, digits and -._~ (RFC 3986, section 3.3)."""
 
@@ -96,8 +98,8 @@ class _Sink:
     """What structlog calls last, and `info`, for the file and the console.
 
     Lines that are logged in one turn of the event loop are rendered and written together at its
-    end. Under load that is one system call for many requests, and each line takes half as long:
-    what renders them is in the processor's cache then.
+    end, or when they are many. Under load that is one system call for many requests, and each line
+    takes half as long: what renders them is in the processor's cache then.
     """
 
     def __init__(self, file: LogFile) -> None:
@@ -114,18 +116,23 @@ class _Sink:
             loop = None
         with self._lock:
             self._lines.append(line)
-            if loop is None:
-                self._flush()
+            if loop is None or len(self._lines) >= MAX_LINES:
+                self._write()
             elif loop is not self._flushing:
                 self._flushing = loop
                 loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         with self._lock:
-            lines, self._lines, self._flushing = self._lines, [], None
-            rendered = [_rendered(*line) for line in lines]
-            self._file.write(b"".join([as_json for as_json, _ in rendered]))
-            _to_console("".join([as_text for _, as_text in rendered]))
+            self._flushing = None
+            if self._lines:
+                self._write()
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        rendered = [_rendered(*line) for line in lines]
+        self._file.write(b"".join([as_json for as_json, _ in rendered]))
+        _to_console("".join([as_text for _, as_text in rendered]))
 
     debug = info = warning = error = critical = msg
 

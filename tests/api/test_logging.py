@@ -234,6 +234,16 @@ async def test_lines_keep_the_order_and_the_time_in_which_they_were_logged(log_f
     assert (second["level"], second["requestId"]) == ("info", "a")
 
 
+@pytest.mark.usefixtures("client")
+async def test_of_many_lines_in_a_turn_none_is_lost_or_written_twice(log_file: Path) -> None:
+    count = 2 * telemetry.MAX_LINES + 1
+    for number in range(count):
+        telemetry.info("counted", {"number": number})
+    assert len(lines(log_file, "counted")) == count - 1
+    await asyncio.sleep(0)
+    assert [line["number"] for line in lines(log_file, "counted")] == list(range(count))
+
+
 async def test_a_booking_is_logged_when_it_is_committed_though_who_asked_has_gone(
     visitor: Visitor, log_file: Path, engine: AsyncEngine
 ) -> None:

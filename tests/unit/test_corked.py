@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ticketing.corked import MAX_HELD, Cork, Corked
+from ticketing.corked import MAX_HELD, MAX_HOLDING, Cork, Corked
 
 
 class Client:
@@ -53,6 +53,26 @@ async def test_what_is_written_in_a_turn_is_sent_at_its_end() -> None:
         assert await client.reader.read(100) == b"head body"
         client.corked.write(b"again")
         assert await client.reader.read(100) == b"again"
+
+
+async def test_what_cannot_wait_is_sent_at_once_behind_what_is_held() -> None:
+    async with connected(1) as (client,):
+        client.corked.write(b"first ")
+        client.corked.write_now(b"second ")
+        assert client.corked.get_write_buffer_size() == 0
+        client.corked.write(b"third")
+        assert await client.reader.readexactly(18) == b"first second third"
+
+
+async def test_a_crowd_is_not_held() -> None:
+    async with connected(MAX_HOLDING + 2) as clients:
+        for client in clients:
+            client.corked.write(b"head ")
+            client.corked.write(b"body")
+        held = [client.corked.get_write_buffer_size() for client in clients]
+        assert held == [0] * MAX_HOLDING + [9, 9]
+        for client in clients:
+            assert await client.reader.readexactly(9) == b"head body"
 
 
 async def test_much_is_not_held() -> None:
