@@ -63,8 +63,8 @@ _SWAP_MANY: Final = """
             available_tickets = events.available_tickets - wanted.taken,
             waiting_list_count = events.waiting_list_count + wanted.joined,
             version = events.version + 1
-        FROM wanted JOIN locked USING (id)
-        WHERE events.id = ANY(CAST(:event AS bigint[]))
+        FROM wanted
+        WHERE events.id = ANY(ARRAY(SELECT id FROM locked))
             AND events.id = wanted.id
             AND (
                 events.version = wanted.version
