@@ -8,7 +8,7 @@ The invariants that every decision keeps (the database refuses the first two by 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
@@ -31,8 +31,7 @@ class StaleSnapshot(Exception):
     """The line is shorter than the snapshot says: somebody has written since it was read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """An event's inventory as it was at one version."""
 
     event_id: int
@@ -189,11 +188,9 @@ class _Deciding:
         for request in requests:
             outcome = self.book(request) if isinstance(request, Book) else self.cancel(request)
             decision.outcomes.append(outcome)
-        decision.after = replace(
-            self.before,
-            version=self.before.version + 1,
-            available=self.available,
-            waiting=self.waiting,
+        before = self.before
+        decision.after = Snapshot(
+            before.event_id, before.version + 1, before.total, self.available, self.waiting
         )
         return decision
 
