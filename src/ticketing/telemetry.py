@@ -199,7 +199,11 @@ def _json(value: object) -> bytes:
         return orjson.dumps(value, default=str)
     except TypeError:
         # Lone surrogates and large numbers: slower, but a log may refuse nothing.
-        return json.dumps(value, default=str, skipkeys=True).encode()
+        try:
+            return json.dumps(value, default=str, skipkeys=True).encode()
+        except Exception as error:  # noqa: BLE001 - whatever a field's own `str` raises
+            # Nor may it fail those whose lines are rendered with this one.
+            return orjson.dumps({"unloggable": type(error).__name__})
 
 
 def info(name: str, fields: EventDict) -> None:

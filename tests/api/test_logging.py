@@ -265,6 +265,21 @@ async def test_a_booking_is_logged_when_it_is_committed_though_who_asked_has_gon
     assert booked[0]["requestId"] == given_up["requestId"]
 
 
+@pytest.mark.usefixtures("client")
+async def test_what_cannot_be_logged_takes_no_other_line_with_it(log_file: Path) -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise LookupError
+
+    telemetry.log.info("before")
+    telemetry.log.info("mute", field=Mute())
+    telemetry.log.info("after")
+    await asyncio.sleep(0)
+    before, mute, after = lines(log_file)[-3:]
+    assert (before["event"], after["event"]) == ("before", "after")
+    assert (mute["event"], mute["unloggable"]) == ("mute", "LookupError")
+
+
 async def test_a_log_that_cannot_be_written_fails_no_booking(
     visitor: Visitor, log_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
