@@ -160,6 +160,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._disarm()
 
+    def eof_received(self) -> None:
+        """Send what is held to a client that asks no more: the loop closes the transport next."""
+        self.transport.flush()
+
     def data_received(self, data: bytes) -> None:
         """Send away a request that is one too many, or read what came."""
         # Under overload nothing is done more often than to send a request away that came in one
