@@ -398,7 +398,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
 
 
 def _name_allowed_methods(request: Request, response: Response) -> None:
-    """Name those of all routes with this path: the framework knows of the first only."""
+    """Name those of all routes with this path; the framework knows the first alone, and no HEAD."""
     path = request.scope["route"].path if "route" in request.scope else None
     allowed = {
         method
@@ -406,6 +406,8 @@ def _name_allowed_methods(request: Request, response: Response) -> None:
         if isinstance(route, APIRoute) and route.path == path and route.include_in_schema
         for method in route.methods or ()
     }
+    if "GET" in allowed:
+        allowed.add("HEAD")
     if allowed:
         response.headers["Allow"] = ", ".join(sorted(allowed))
 

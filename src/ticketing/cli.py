@@ -38,6 +38,7 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # With it, a flag is said to take a <bool>.
 )
 user = typer.Typer(
     help="Say who is an admin of the site, and log people out.", no_args_is_help=True
@@ -104,7 +105,10 @@ def serve(
     workers: Annotated[int | None, _option("workers", "Server processes.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Run the service, on an embedded PostgreSQL unless TICKETING_DATABASE_URL is set."""
+    """Run the service.
+
+    On an embedded PostgreSQL unless TICKETING_DATABASE_URL is set.
+    """
     # There is nothing yet that a rolling restart could replace, and its default is to end.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = _settings(data_dir, host=host, port=port, workers=workers)
@@ -155,9 +159,9 @@ def _metrics(settings: Settings) -> Iterator[tuple[Path | None, int | None]]:
 
 @cli.command()
 def migrate() -> None:
-    """Bring the database to the newest revision, by TICKETING_MIGRATION_DATABASE_URL if it is set.
+    """Bring the database to the newest revision.
 
-    Otherwise by TICKETING_DATABASE_URL.
+    By TICKETING_MIGRATION_DATABASE_URL or, where that is not set, by TICKETING_DATABASE_URL.
     """
     settings = Settings.load()
     address = settings.migration_database_url or settings.database_url
@@ -174,7 +178,10 @@ Username = Annotated[str, typer.Argument(metavar="NAME", help="A username.")]
 
 @user.command()
 def promote(name: Username, *, data_dir: DataDir = None) -> None:
-    """Make somebody an admin, who may do whatever any event's owner may."""
+    """Make somebody an admin of the site.
+
+    An admin may do whatever any event's owner may.
+    """
     _change_access(name, data_dir, lambda access: access.promote(name))
     typer.echo(f"{name} is an admin.")
 
@@ -219,9 +226,9 @@ def audit(
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Recount every event's bookings, beside the service; status 1 if anything differs.
+    """Recount every event's bookings.
 
-    Nothing is changed.
+    Nothing is changed, and the service may run meanwhile. The status is 1 if anything differs.
     """
     from ticketing import database  # noqa: PLC0415
     from ticketing.repositories.books import BooksRepository  # noqa: PLC0415
@@ -275,7 +282,10 @@ def back_up(
     data_dir: DataDir = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Write a backup of the embedded database, whether or not it is being served."""
+    """Write a backup of the embedded database.
+
+    Whether or not it is being served.
+    """
     settings = _of_embedded(data_dir)
     backup.save(_data_dir(settings), file, force=force)
     typer.echo(f"Wrote {file} ({file.stat().st_size:,} bytes).")
@@ -290,7 +300,10 @@ def restore(
         bool, typer.Option("--force", help="Replace the data that are there.")
     ] = False,
 ) -> None:
-    """Put a backup in place of the embedded database, while it is not being served."""
+    """Put a backup in place of the embedded database.
+
+    While it is not being served.
+    """
     settings = _of_embedded(data_dir)
     where = _data_dir(settings)
     backup.restore(where, file, migrate=_migrate, force=force)

@@ -199,7 +199,7 @@ async def test_a_deleted_account_leaves_no_personal_data_and_all_its_bookings(
 
 
 async def test_an_admin_does_what_any_organiser_may_until_demoted(
-    visitor: Visitor, app: FastAPI, engine: AsyncEngine
+    visitor: Visitor, app: FastAPI, engine: AsyncEngine, settings: Settings
 ) -> None:
     organiser, eve, bob = [await visitor.register() for _ in range(3)]
     event = await organiser.organise()
@@ -213,6 +213,7 @@ async def test_an_admin_does_what_any_organiser_may_until_demoted(
         ]
 
     assert await tried(eve) == [403, 403, 403]
+    assert (await eve.get(ME)).json()["isAdmin"] is False
     access = AccessRepository(engine, AccessList())
     for _ in "12":  # twice is as good as once
         await access.promote(eve.username.upper())
@@ -221,6 +222,8 @@ async def test_an_admin_does_what_any_organiser_may_until_demoted(
         while not known.admins:  # noqa: ASYNC110 - the loop tells nobody
             await asyncio.sleep(0.01)
     assert await tried(eve) == [201, 200, 200]
+    assert (await eve.get(ME)).json()["isAdmin"] is True
+    assert (await bob.get(ME)).json()["isAdmin"] is False
     assert await tried(program) == [403, 403, 200]
     assert await tried(bob) == [201, 200, 403]
     for answer in (
@@ -235,6 +238,9 @@ async def test_an_admin_does_what_any_organiser_may_until_demoted(
         while known.admins:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert await tried(eve) == [403, 403, 403]
+    assert (await eve.get(ME)).json()["isAdmin"] is False
+    log = (settings.log_dir / "combined.log").read_text()
+    assert (log.count('"user.promoted"'), log.count('"user.demoted"')) == (1, 1)
 
 
 async def test_a_deleted_admin_is_none(visitor: Visitor, engine: AsyncEngine) -> None:

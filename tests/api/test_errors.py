@@ -298,7 +298,8 @@ async def test_a_method_that_a_route_has_not_is_refused_with_those_it_has(
                 other, path.format(eventId=1, keyId=1, sessionId=1, userId=1)
             )
             assert refused.status_code == 405, f"{other} {path}"
-            assert refused.headers["allow"] == ", ".join(sorted(methods))
+            allowed = methods | {"HEAD"} if "GET" in methods else methods
+            assert refused.headers["allow"] == ", ".join(sorted(allowed))
             assert_problem(refused, 405, "method_not_allowed")
 
 

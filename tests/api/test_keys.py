@@ -97,6 +97,23 @@ async def test_a_key_does_what_its_scopes_say_and_nothing_else(visitor: Visitor)
                     assert challenge == 'Bearer error="insufficient_scope"'
 
 
+async def test_a_key_that_would_have_ended_is_refused_and_why(visitor: Visitor) -> None:
+    ada = await visitor.register()
+    for given, why in (
+        ("2020-01-01T00:00:00Z", "must be in the future, by ten years at most"),
+        (4102444800, "must be a time as in RFC 3339"),
+    ):
+        body = {"name": "Late", "scopes": ["bookings:read"], "expiresAt": given}
+        (error,) = assert_problem(await ada.post(KEYS, body), 422, "validation_failed")["errors"]
+        assert error == {
+            "in": "body",
+            "pointer": "#/expiresAt",
+            "type": "value_error",
+            "detail": why,
+        }
+    assert (await keys(ada))["items"] == []
+
+
 async def test_a_key_is_looked_up_once_a_minute_and_its_use_noted(
     visitor: Visitor, app: FastAPI, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,7 +107,7 @@ async def test_a_login_gives_a_token_that_speaks_for_the_person(
         "userId": made["id"],
     }
     headers = {"Authorization": f"bearer {answer.json()['token']}"}
-    assert (await client.get("/api/users/me", headers=headers)).json() == made
+    assert (await client.get("/api/users/me", headers=headers)).json() == made | {"isAdmin": False}
 
 
 async def test_a_token_ends_when_the_login_said(

@@ -116,6 +116,7 @@ class AccessRepository:
                 raise UserNotFound
             user_id: UUID = rows[0]["id"]
             # By the command line alone.
-            await statement.fetch(connection, id=user_id, **COMMAND_LINE._asdict())
-        telemetry.log.info(fact, userId=user_id)
+            changed = await statement.fetch(connection, id=user_id, **COMMAND_LINE._asdict())
+        if changed:
+            telemetry.log.info(fact, userId=user_id)
         return user_id

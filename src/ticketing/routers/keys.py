@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from ticketing.errors import (
     AnswerLost,
@@ -48,13 +49,13 @@ keyed = APIRouter(prefix=router.prefix, tags=["keys"], route_class=DirectRoute)
 def _text(value: object) -> object:
     # Pydantic would take a number for seconds since the epoch.
     if not isinstance(value, str):
-        raise ValueError("must be a time as in RFC 3339")  # noqa: TRY004 - what Pydantic reports
+        raise PydanticCustomError("value_error", "must be a time as in RFC 3339")
     return value
 
 
 def _in_the_future(value: datetime) -> datetime:
     if not timedelta(0) < value - datetime.now(UTC) < LONGEST:
-        raise ValueError("must be in the future, by ten years at most")
+        raise PydanticCustomError("value_error", "must be in the future, by ten years at most")
     return value
 
 

@@ -93,6 +93,14 @@ class UserOut(Out):
     created_at: Time
 
 
+class MeOut(UserOut):
+    """The caller."""
+
+    is_admin: bool = Field(
+        description="Whether they may do what the owner of any event may.", examples=[False]
+    )
+
+
 @keyed.post(
     "/register",
     operation_id="register",
@@ -132,9 +140,16 @@ def _registered(user: User) -> Answer:
     summary="Who am I",
     responses=problems(NotAuthenticated, UserNotFound),
 )
-async def me(caller: Annotated[Caller, who_may(Action.GET_ME)], request: Request) -> UserOut:
+async def me(caller: Annotated[Caller, who_may(Action.GET_ME)], request: Request) -> MeOut:
     """Return the caller."""
-    return UserOut.model_validate(await parts(request).users.get(caller.id))
+    have = parts(request)
+    user = await have.users.get(caller.id)
+    return MeOut(
+        id=user.id,
+        username=user.username,
+        created_at=user.created_at,
+        is_admin=caller.id in have.access.admins,
+    )
 
 
 @router.delete(
