@@ -64,6 +64,7 @@ class LogFile:
         self._open()
 
     def _open(self) -> None:
+        self._is_cut = False
         self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
         self._inode = os.fstat(self._fd).st_ino
 
@@ -80,11 +81,17 @@ class LogFile:
     def write(self, lines: bytes) -> None:
         """Append lines in one system call, which O_APPEND keeps whole among processes.
 
-        A log that can't be written must not fail a booking: the fault goes to the console.
+        A log that can't be written must not fail a booking: the fault goes to the console. Of a
+        line that is cut there, for the disk is full, the next is kept apart.
         """
         try:
             self._follow()
-            os.write(self._fd, lines)
+            if self._is_cut:
+                lines = b"\n" + lines
+            while lines:
+                written = os.write(self._fd, lines)
+                self._is_cut = lines[written - 1 : written] != b"\n"
+                lines = lines[written:]
         except OSError as error:
             _to_console(f"{self._path} can't be written: {error}\n")
 

@@ -2,6 +2,7 @@ import asyncio
 import json
 import logging
 import re
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.people import PASSWORD, Visitor
 from ticketing import telemetry
 from ticketing.errors import StartupError
 from ticketing.settings import Settings
+from ticketing.telemetry import LogFile
 
 HASH = "$bcrypt-sha256$"
 WAITING_FOR_US = text(
@@ -290,6 +292,32 @@ async def test_a_log_that_cannot_be_written_fails_no_booking(
     shown = capsys.readouterr().err
     assert f"{log_file} can't be written: " in shown
     assert "booking.booked" in shown
+
+
+def test_a_line_that_a_full_disk_cuts_takes_no_other_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_file = LogFile(tmp_path / "combined.log")
+    log_file.write(b'{"event":"before"}\n')
+    # A limit is what a process can have of a disk that is full: a part is written, and then none.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (62, before[1]))
+    try:
+        log_file.write(b'{"event":"whole"}\n{"event":"cut"}\n{"event":"missing"}\n')
+        log_file.write(b'{"event":"missing"}\n')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    for _ in "12":
+        log_file.write(b'{"event":"after"}\n')
+    assert (tmp_path / "combined.log").read_text().splitlines() == [
+        '{"event":"before"}',
+        '{"event":"whole"}',
+        '{"event":"cut"}',
+        '{"event":',
+        '{"event":"after"}',
+        '{"event":"after"}',
+    ]
+    assert capsys.readouterr().err.count("File too large") == 2
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
