@@ -151,7 +151,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
         jwt_secret=SecretStr(SECRET),
         log_dir=tmp_path / "logs",
         bcrypt_rounds=4,
-        rate_limits=False,
+        rate_limits="off",
     )
 
 

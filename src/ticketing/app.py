@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import quote
 
 import orjson
@@ -16,7 +16,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from fastapi.telemetry import TelemetryConfig
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema, models_json_schema
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -105,10 +106,17 @@ STATUS_ERRORS: Final[dict[int, type[TicketingError]]] = {
 """What the framework itself refuses."""
 
 
-class Problem(BaseModel):
-    """A problem document (RFC 9457). Some codes add members that a program needs to act."""
+class WrongField(BaseModel):
+    """What is wrong in a request, and where."""
 
-    model_config = ConfigDict(extra="allow")
+    in_: Literal["body", "path", "query"] = Field(alias="in")
+    pointer: str
+    type: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457). The last three are there with the codes that need them."""
 
     type: str
     title: str
@@ -117,6 +125,9 @@ class Problem(BaseModel):
     instance: str
     code: str
     requestId: str  # noqa: N815 - the wire name
+    errors: list[WrongField] | SkipJsonSchema[None] = None
+    scopes: list[str] | SkipJsonSchema[None] = None
+    retryAfter: int | SkipJsonSchema[None] = None  # noqa: N815
 
 
 def create_app(
@@ -295,7 +306,7 @@ def _rates(
 
     Without `memory` they are counted in some of this process's own.
     """
-    if not settings.rate_limits:
+    if settings.rate_limits == "off":
         return None, None
     memory = memory or Memory.make()
     shared = share(memory.counts) if settings.rate_limit_store == "postgresql" else None
@@ -448,6 +459,19 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
             tags=app.openapi_tags,
         )
-        schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        components = schema["components"]
+        _, problem = models_json_schema(
+            [(Problem, "validation")], ref_template="#/components/schemas/{model}"
+        )
+        components["schemas"] |= problem["$defs"]
+        # The framework's scheme logs in; this one is for who has a token or an API key.
+        components["securitySchemes"]["credential"] = {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A token that you have, or an API key.",
+        }
+        for operation in (each for path in schema["paths"].values() for each in path.values()):
+            if "security" in operation:
+                operation["security"].append({"credential": []})
         app.openapi_schema = schema
     return app.openapi_schema

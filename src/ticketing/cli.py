@@ -113,7 +113,7 @@ def serve(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = _settings(data_dir, host=host, port=port, workers=workers)
     if settings.otel == "on" and not _has_otel():
-        raise StartupError("TICKETING_OTEL: is on, and needs `pip install ticketing[otel]`")
+        raise StartupError("TICKETING_OTEL: is on, and needs the extra `otel` of this package")
     telemetry.configure(settings.log_dir, settings.log_level)
     with (
         _listening(settings.host, settings.port) as listener,

@@ -6,7 +6,7 @@
     │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge, ValidationFailed, InvalidCursor
     │   ├── PasswordTooCommon, InvalidIdempotencyKey, IdempotencyKeyReused
     ├── AnswerLost
-    ├── NotAuthenticated, InvalidCredentials, InvalidRefreshToken
+    ├── NotAuthenticated (NoCredential), InvalidCredentials, InvalidRefreshToken
     ├── Forbidden, InsufficientScope, WrongPassword
     ├── NotFound
     │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound, KeyNotFound,
@@ -187,10 +187,16 @@ class AnswerLost(TicketingError):
 
 
 class NotAuthenticated(TicketingError):
-    """There is no valid bearer token."""
+    """There is no valid bearer token (RFC 6750, section 3.1)."""
 
     status, code = 401, "not_authenticated"
     detail = "Send a valid bearer token: log in at POST /api/users/login."
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+
+
+class NoCredential(NotAuthenticated):
+    """There is no bearer token at all, so nothing is said to be wrong with one."""
+
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 

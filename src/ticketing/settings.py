@@ -135,7 +135,7 @@ class Settings(BaseSettings):
         tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)
     ] = ()
     """Addresses and networks of proxies whose X-Forwarded-For is believed."""
-    rate_limits: bool = True
+    rate_limits: Literal["off", "on"] = "on"
     """Whether the limits below hold."""
     rate_limit_store: Literal["memory", "postgresql"] = "memory"
     """Where they are counted: for this machine, or for all on one database."""

@@ -192,6 +192,7 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
         await ada.post("/api/users/me/keys", key),
         await ada.delete(f"/api/users/me/keys/{NOBODY}"),
         await ada.delete("/api/users/me/keys/none"),
+        await ada.get("/api/users/me", unknown=0),
         *[
             await person.delete(f"/api/users/me/sessions/{NOBODY}", {"password": password})
             for person, password in ((ada, PASSWORD), (ada, "wrong horse"), (gone, PASSWORD))
@@ -266,11 +267,40 @@ async def test_who_has_no_valid_token_is_told_how_to_get_one(
 ) -> None:
     ada = await visitor.register()
     for call in that_may_answer("not_authenticated", calls(app, ada)):
-        for headers in ({}, {"Authorization": "Bearer x"}):
+        for given, challenge in (
+            (None, "Bearer"),
+            ("Basic YTpi", "Bearer"),
+            ("Bearer x", 'Bearer error="invalid_token"'),
+            ("Bearer tkt_x", 'Bearer error="invalid_token"'),
+            (f"Bearer {ada.token[:-3]}", 'Bearer error="invalid_token"'),
+        ):
+            headers = {"Authorization": given} if given else {}
             anonymous = Call(call.operation, call.path, call.body, headers)
             refused = await anonymous.send(visitor.client)
             assert_problem(refused, 401, "not_authenticated")
-            assert refused.headers["www-authenticate"] == "Bearer"
+            assert refused.headers["www-authenticate"] == challenge
+
+
+async def test_a_parameter_that_no_route_of_the_api_has_is_refused(
+    visitor: Visitor, app: FastAPI
+) -> None:
+    ada = await visitor.register()
+    for call in calls(app, ada, await ada.organise()):
+        if not call.path.startswith("/api"):
+            continue
+        asked = Call(
+            call.operation, f"{call.path}?statsu=a&&b/%ff&statsu=", call.body, call.headers
+        )
+        refused = await asked.send(visitor.client)
+        named = assert_problem(refused, 422, "validation_failed")["errors"]
+        assert [(each["in"], each["pointer"], each["type"]) for each in named] == [
+            ("query", "#/statsu", "extra_forbidden"),
+            ("query", "#/b~1\ufffd", "extra_forbidden"),
+        ]
+    assert (await visitor.client.get("/livez", params={"at": "noon"})).status_code == 200
+    # What is wrong here is the method.
+    refused = await visitor.client.get("/api/events/book", params={"eventId": 1})
+    assert_problem(refused, 405, "method_not_allowed")
 
 
 async def test_a_wrong_password_is_a_401_with_its_header(client: httpx.AsyncClient) -> None:

@@ -260,7 +260,7 @@ async def test_answers_outlive_a_change_of_the_secret_and_end_with_it(
 
 
 async def test_a_key_does_not_help_to_guess_a_password(settings: Settings) -> None:
-    async with served_with(settings, rate_limits=True) as client:
+    async with served_with(settings, rate_limits="on") as client:
         await send(client, "register", ADA)
         for number in range(3):
             wrong = ADA | {"password": f"wrong horse {number}"}
@@ -274,7 +274,7 @@ async def test_a_key_does_not_help_to_guess_a_password(settings: Settings) -> No
 async def test_a_borrowed_token_and_a_key_do_not_help_to_guess_a_password(
     settings: Settings,
 ) -> None:
-    async with served_with(settings, rate_limits=True) as client:
+    async with served_with(settings, rate_limits="on") as client:
         ada = await Visitor(client).register()
         path = "/api/users/me/password"
         assert (await ada.post(path, CHANGE, key=KEY)).status_code == 204
@@ -286,7 +286,7 @@ async def test_a_borrowed_token_and_a_key_do_not_help_to_guess_a_password(
 
 
 async def test_who_sends_it_again_is_not_slowed(settings: Settings) -> None:
-    async with served_with(settings, rate_limits=True) as client:
+    async with served_with(settings, rate_limits="on") as client:
         first, *again = [await send(client, "register", ADA) for _ in range(10)]
         for answer in again:
             assert_again(first, answer)

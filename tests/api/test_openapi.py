@@ -1,6 +1,8 @@
 """What the OpenAPI document says of every route. Each answer of every test here is held to it."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,6 +11,7 @@ from fastapi import FastAPI
 from tests.api.contract import OF_NO_ROUTE, PROBLEM_JSON, operations
 from ticketing.errors import TicketingError
 
+ERRORS = Path(__file__).parents[2] / "docs/errors.md"
 NOTHING: dict[str, Any] = {"application/json": {"schema": {"const": None}}}
 """What a 204 answers with."""
 
@@ -134,6 +137,15 @@ async def test_every_error_is_an_answer_of_some_route(app: FastAPI) -> None:
     documented = {code for operation in operations(app) for code in operation.codes}
     assert documented | OF_NO_ROUTE == {error.code for error in leaves(TicketingError)}
     assert not documented & OF_NO_ROUTE
+
+
+def test_every_error_is_told_in_the_documentation() -> None:
+    told = {
+        (int(status), code)
+        for status, codes in re.findall(r"^\| (\d+) \| (.+?) \|", ERRORS.read_text(), re.MULTILINE)
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    assert told == {(error.status, error.code) for error in leaves(TicketingError)}
 
 
 def test_no_error_shares_its_code() -> None:

@@ -25,7 +25,7 @@ def serve(request: pytest.FixtureRequest, settings: Settings) -> Serve:
 
     @asynccontextmanager
     async def serving(address: str = "192.0.2.1", **limits: object) -> AsyncIterator[Visitor]:
-        changes = {"rate_limits": True, "rate_limit_store": request.param, **limits}
+        changes = {"rate_limits": "on", "rate_limit_store": request.param, **limits}
         app = create_app(settings.model_copy(update=changes))
         async with app.router.lifespan_context(app), calling(app, address) as visitor:
             yield visitor

@@ -61,7 +61,7 @@ async def authorize(page: Page, username: str, password: str) -> None:
     await dialog.get_by_label("password").fill(password)
     await dialog.get_by_role("button", name="Apply given OAuth2 credentials").click()
     await dialog.get_by_role("button", name="Remove authorization").wait_for()
-    await dialog.get_by_role("button", name="Close").click()
+    await dialog.get_by_role("button", name="Close").first.click()
 
 
 def operations(service: Service) -> dict[str, tuple[str, str]]:
@@ -98,6 +98,26 @@ async def test_somebody_registers_logs_in_and_books_on_the_docs_page(
         mine = await client.get("/api/users/me/bookings", headers=headers)
         assert mine.json()["items"] == [booked | {"position": None}]
         assert (await client.get(f"/api/events/{made['id']}")).json()["availableTickets"] == 0
+
+
+async def test_somebody_who_has_an_api_key_pastes_it(page: Page, service: Service) -> None:
+    bob = {"username": "bob", "password": "correct horse battery"}
+    async with httpx.AsyncClient(base_url=service.url) as client:
+        await client.post("/api/users/register", json=bob)
+        login = (await client.post("/api/users/login", json=bob)).json()
+        headers = {"Authorization": f"Bearer {login['token']}"}
+        wanted = {"name": "A program", "scopes": ["events:write"]}
+        made = await client.post("/api/users/me/keys", json=wanted, headers=headers)
+    await page.goto(f"{service.url}/docs")
+    await page.locator(".auth-wrapper > .authorize").click()
+    dialog = page.locator(".dialog-ux")
+    await dialog.locator("#auth-bearer-value").fill(made.json()["key"])
+    await dialog.get_by_role("button", name="Apply credentials").click()
+    await dialog.get_by_role("button", name="Remove authorization").wait_for()
+    await dialog.get_by_role("button", name="Close").first.click()
+    event = {"name": "An evening of chamber music", "totalTickets": 1}
+    status, event = await execute(page, "initializeEvent", event)
+    assert (status, event["organiserId"]) == (201, login["userId"])
 
 
 async def test_the_docs_page_shows_every_operation_and_needs_no_other_site(

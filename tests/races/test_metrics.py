@@ -218,5 +218,5 @@ def test_opentelemetry_that_is_not_installed_is_named(
 
     monkeypatch.setattr(cli, "find_spec", find)
     monkeypatch.setenv("TICKETING_OTEL", "on")
-    with pytest.raises(StartupError, match=r"^TICKETING_OTEL: .*`pip install ticketing\[otel\]`"):
+    with pytest.raises(StartupError, match=r"^TICKETING_OTEL: .*extra `otel`"):
         cli.serve(host=None, port=0, workers=None, data_dir=None)

@@ -186,7 +186,7 @@ def test_limits_are_written_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings.load()
     assert settings.limit_bookings == Limit(5, 10)
     assert settings.limit_requests == Limit(6000, 60)
-    assert not settings.rate_limits
+    assert settings.rate_limits == "off"
 
 
 def test_a_line_of_the_file_that_sets_nothing_is_named() -> None:

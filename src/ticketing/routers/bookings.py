@@ -39,10 +39,10 @@ from ticketing.routers.dependencies import (
     require,
     who_may,
 )
-from ticketing.routers.direct import DirectRoute
+from ticketing.routers.direct import DirectRoute, StrictRoute
 from ticketing.security import Caller
 
-router = APIRouter(prefix="/api/events", tags=["bookings"])
+router = APIRouter(prefix="/api/events", tags=["bookings"], route_class=StrictRoute)
 sale = APIRouter(prefix="/api/events", tags=["bookings"], route_class=DirectRoute)
 
 

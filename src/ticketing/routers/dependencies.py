@@ -30,7 +30,7 @@ from ticketing.errors import (
     InvalidIdempotencyKey,
     MalformedBody,
     MalformedRequest,
-    NotAuthenticated,
+    NoCredential,
     OutcomeUnknown,
     RequestInProgress,
     RequestTimeout,
@@ -208,7 +208,7 @@ class Bearer(OAuth2PasswordBearer):
         scheme, _, credential = authorization.partition(" ")
         credential = credential.strip()
         if scheme.lower() != "bearer":
-            raise NotAuthenticated
+            raise NoCredential
         caller = have.tokens.known(credential)
         if caller is None and credential.startswith(KEY_PREFIX):
             caller = have.tokens.remember(credential, await have.keys.verify(credential))
@@ -252,6 +252,7 @@ def origin(request: Request, caller: Caller | None = None) -> Origin:
 IdempotencyKey = Annotated[
     str | SkipJsonSchema[None],
     Header(
+        alias="Idempotency-Key",
         description="Names the intention: sent again with the same key and body, the request has "
         "no second effect, and the first answer comes again.",
         # Documented, not checked: `intent` has an error of its own for it.
@@ -294,22 +295,22 @@ def problems(
     body: bool = False,
     keyed: bool = False,
     listed: bool = False,
-    limited: bool = True,
+    of_api: bool = True,
 ) -> dict[int | str, dict[str, Any]]:
     """Document the errors of a route, with an example each, for FastAPI's `responses`.
 
     Those of any route are added, with `body` those of any body, with `keyed` those of an
-    Idempotency-Key, with `listed` those of a page of a list, and with `limited` that of limits.
+    Idempotency-Key, with `listed` those of a page of a list, and with `of_api` those of the API's.
     """
     every: list[type[TicketingError]] = [*errors, *OF_ANY_ROUTE]
-    if limited:
-        every.append(TooManyRequests)
+    if of_api:
+        every += [TooManyRequests, ValidationFailed]
     if body:
-        every += [MalformedBody, BodyTooLarge, UnsupportedMediaType, ValidationFailed]
+        every += [MalformedBody, BodyTooLarge, UnsupportedMediaType]
     if keyed:
         every += [InvalidIdempotencyKey, IdempotencyKeyReused, RequestInProgress, OutcomeUnknown]
     if listed:
-        every += [InvalidCursor, ValidationFailed]
+        every += [InvalidCursor]
     by_status: dict[int | str, list[type[TicketingError]]] = defaultdict(list)
     for error in dict.fromkeys(every):
         by_status[error.status].append(error)

@@ -6,7 +6,7 @@ what is found without solving: a body, the caller, one parameter of the path and
 """
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from functools import partial
 from typing import Any, Final, get_args
 
@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from opentelemetry import trace
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
+from starlette.datastructures import QueryParams
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -35,13 +36,19 @@ class _JsonRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """FastAPI's route, which reads the same JSON as a DirectRoute: UTF-8, at most 200 deep."""
+    """FastAPI's route, as strict as a DirectRoute.
+
+    It reads the same JSON, that is UTF-8 and at most 200 deep, and no parameter that it does not
+    know: it would be a misspelt one.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what serves a request."""
         handler = super().get_route_handler()
+        known = frozenset(parameter.alias for parameter in self.dependant.query_params)
 
         async def strict(request: Request) -> Response:
+            _require_known(request.scope, known)
             return await handler(_JsonRequest(request.scope, request.receive))
 
         return strict
@@ -92,6 +99,8 @@ class DirectRoute(APIRoute):
         if self._bearer is not None:
             authorization = headers.get(b"authorization", b"").decode("latin-1")
             given["caller"] = await self._bearer.caller(request, authorization)
+        if self.include_in_schema:  # The others say that there is no such method.
+            _require_known(scope)
         if self._wants_key and (key := headers.get(b"idempotency-key")) is not None:
             given["idempotency_key"] = key.decode("latin-1")
         if self._segment is not None:
@@ -171,6 +180,19 @@ class DirectRoutes:
             headers += [(b"content-type", JSON), (b"content-length", length)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
+
+
+def _require_known(scope: Scope, known: Collection[str] = ()) -> None:
+    """Raise RequestValidationError if the query has other parameters than those `known`."""
+    if scope["query_string"]:
+        given = QueryParams(scope["query_string"])
+        unknown = [
+            {"type": "extra_forbidden", "loc": ("query", name), "msg": "There is no such parameter"}
+            for name in given
+            if name not in known
+        ]
+        if unknown:
+            raise RequestValidationError(unknown)
 
 
 async def _read(receive: Receive) -> bytes:

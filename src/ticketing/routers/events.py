@@ -12,7 +12,6 @@ from ticketing.errors import (
     InsufficientScope,
     NotAuthenticated,
     UserNotFound,
-    ValidationFailed,
 )
 from ticketing.idempotency import Answer
 from ticketing.idempotency import intent as intention
@@ -128,7 +127,7 @@ async def not_an_event() -> None:
     operation_id="getEvent",
     summary="One event",
     response_model=EventOut,
-    responses=problems(EventNotFound, ValidationFailed),
+    responses=problems(EventNotFound),
 )
 async def get(eventId: EventId, request: Request) -> Answer:  # noqa: N803 - the API's name
     """Return an event with its places as they are now. No token needed."""
@@ -164,8 +163,8 @@ async def rename(
 async def search(
     request: Request,
     q: Annotated[
-        Text | SkipJsonSchema[None],
-        Query(min_length=1, max_length=100, description="Part of the name."),
+        Annotated[Text, Field(min_length=1, max_length=100)] | SkipJsonSchema[None],
+        Query(description="Part of the name."),
     ] = None,
     limit: Limit = 20,
     cursor: Cursor = None,

@@ -15,7 +15,6 @@ from ticketing.errors import (
     NotAuthenticated,
     TooManyKeys,
     UserNotFound,
-    ValidationFailed,
 )
 from ticketing.idempotency import Answer
 from ticketing.idempotency import intent as intention
@@ -174,7 +173,7 @@ async def mine(
     summary="Revoke an API key",
     status_code=204,
     response_class=Response,
-    responses=problems(NotAuthenticated, InsufficientScope, KeyNotFound, ValidationFailed),
+    responses=problems(NotAuthenticated, InsufficientScope, KeyNotFound),
 )
 async def revoke(
     keyId: KeyId,  # noqa: N803 - the API's name

@@ -56,7 +56,7 @@ async def livez() -> Health:
     operation_id="readyz",
     summary="Can it serve",
     tags=["service"],
-    responses=problems(NotReady, limited=False),
+    responses=problems(NotReady, of_api=False),
 )
 async def readyz(request: Request) -> Health:
     """Answer 200 when the database can be reached and is migrated, else 503.

@@ -14,7 +14,6 @@ from ticketing.errors import (
     MemberNotFound,
     NotAuthenticated,
     UserNotFound,
-    ValidationFailed,
 )
 from ticketing.permissions import Action, Role
 from ticketing.routers.dependencies import (
@@ -137,12 +136,7 @@ async def grant(
     status_code=204,
     response_class=Response,
     responses=problems(
-        NotAuthenticated,
-        InsufficientScope,
-        Forbidden,
-        EventNotFound,
-        MemberNotFound,
-        ValidationFailed,
+        NotAuthenticated, InsufficientScope, Forbidden, EventNotFound, MemberNotFound
     ),
 )
 async def revoke(
