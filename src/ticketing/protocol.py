@@ -105,6 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
         "_header_bytes",
         "_held",
         "_is_idle",
+        "_is_over",
         "_last_word",
         "_limits",
         "_refused",
@@ -139,6 +140,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """What came behind a request that has to wait for those before it."""
         self._deadline: asyncio.TimerHandle | None = None
         self._sent_away_at = float("-inf")
+        self._is_over = False
+        """The client sends no more: it may still read, and is answered."""
         self._refused = False
         self._last_word: TicketingError | None = None
         """Said when the requests before it are answered."""
@@ -160,9 +163,23 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._disarm()
 
-    def eof_received(self) -> None:
-        """Send what is held to a client that asks no more: the loop closes the transport next."""
-        self.transport.flush()
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what was asked, and close then: who says that this was all may wait for it.
+
+        Or they have gone. That can't be told apart, and what they asked for is done either way.
+        """
+        self._is_over = True
+        self._conclude()
+        return True
+
+    def _conclude(self) -> None:
+        """Close when all that was asked is answered, and what was cut short is refused."""
+        if self._held or self.pipeline:
+            return
+        if self._awaited is not _NOTHING and not self._refused:
+            self._refuse(MalformedRequest())
+        elif self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Send away a request that is one too many, or read what came."""
@@ -313,6 +330,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._held and not self.pipeline:
             data, self._held = self._held, b""
             self._read(data)
+        if self._is_over:
+            self._conclude()
 
     def pause_writing(self) -> None:
         """Answer as usual from now on: what can't be sent waits, and nothing more is read."""
@@ -388,7 +407,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _linger(self) -> None:
         # Closing while the client still sends would reset the connection, and the answer with it.
-        if not self.transport.is_closing():
+        if self._is_over:
+            self.transport.close()
+        elif not self.transport.is_closing():
             self.flow.resume_reading()
             self.transport.write_eof()
             self._deadline = self.loop.call_later(LINGER, self.transport.abort)

@@ -8,12 +8,13 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from select import PIPE_BUF
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -96,6 +97,20 @@ class LogFile:
             _to_console(f"{self._path} can't be written: {error}\n")
 
 
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Join lines to what a pipe takes as a whole (POSIX, write): other workers write there too."""
+    piece: list[str] = []
+    size = 0
+    for line in lines:
+        length = len(line) if line.isascii() else len(line.encode())
+        if piece and size + length > PIPE_BUF:
+            yield "".join(piece)
+            piece, size = [], 0
+        piece.append(line)
+        size += length
+    yield "".join(piece)
+
+
 def _to_console(text: str) -> None:
     with suppress(OSError, ValueError):  # The terminal or the pipe may be gone.
         sys.stderr.write(text)
@@ -139,7 +154,8 @@ class _Sink:
         lines, self._lines = self._lines, []
         rendered = [_rendered(*line) for line in lines]
         self._file.write(b"".join([as_json for as_json, _ in rendered]))
-        _to_console("".join([as_text for _, as_text in rendered]))
+        for piece in _pieces([as_text for _, as_text in rendered]):
+            _to_console(piece)
 
     debug = info = warning = error = critical = msg
 

@@ -1,10 +1,13 @@
 import asyncio
+import io
 import json
 import logging
 import re
 import resource
+import sys
 import time
 from pathlib import Path
+from select import PIPE_BUF
 from typing import Any
 
 import httpx
@@ -244,6 +247,31 @@ async def test_of_many_lines_in_a_turn_none_is_lost_or_written_twice(log_file: P
     assert len(lines(log_file, "counted")) == count - 1
     await asyncio.sleep(0)
     assert [line["number"] for line in lines(log_file, "counted")] == list(range(count))
+
+
+@pytest.mark.usefixtures("client")
+async def test_the_console_gets_whole_lines_in_pieces_that_a_pipe_takes_at_once(
+    log_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces: list[str] = []
+
+    class Console(io.StringIO):
+        def write(self, text: str) -> int:
+            pieces.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", Console())
+    for number in range(300):
+        telemetry.info("tried", {"number": number, "text": "é" * (number * 10 % 1_000)})
+    telemetry.info("tried", {"number": 300, "text": "x" * PIPE_BUF})
+    await asyncio.sleep(0.01)
+    shown = [line for piece in pieces for line in piece.splitlines()]
+    assert [json.loads(line[line.index("{") :])["number"] for line in shown] == list(range(301))
+    assert all(piece.endswith("\n") for piece in pieces)
+    too_large = [piece for piece in pieces if len(piece.encode()) > PIPE_BUF]
+    assert [piece.count("\n") for piece in too_large] == [1] * len(too_large)
+    assert len(pieces) < 150
+    assert len(lines(log_file, "tried")) == 301
 
 
 async def test_a_booking_is_logged_when_it_is_committed_though_who_asked_has_gone(

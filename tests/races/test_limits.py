@@ -54,13 +54,15 @@ def until_closed(connection: socket.socket) -> bytes:
     return said
 
 
-def say(service: Service, *parts: bytes, pause: float = 0.0) -> bytes:
-    """What is answered until the service closes the connection."""
+def say(service: Service, *parts: bytes, pause: float = 0.0, is_all: bool = False) -> bytes:
+    """What is answered until the service closes the connection, having been told if it `is_all`."""
     with connect(service) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):
             for part in parts:
                 connection.sendall(part)
                 time.sleep(pause)
+            if is_all:
+                connection.shutdown(socket.SHUT_WR)
         return until_closed(connection)
 
 
@@ -82,6 +84,37 @@ def statuses(said: bytes) -> list[int]:
 
 
 CLOSE = b"Connection: close\r\n\r\n"
+# The database is asked for it, and a thread for the password.
+EVENT = b"GET /api/events/999 HTTP/1.1\r\n" + HOST + b"\r\n"
+LOGIN = POST + LENGTH + b"\r\n" + CREDENTIALS
+
+
+@pytest.mark.parametrize("pause", [0, 0.003])
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ([], []),
+        ([ALIVE], [200]),
+        ([EVENT], [404]),
+        ([EVENT + b"\r\n"], [404]),
+        ([LOGIN], [401]),
+        ([EVENT] * 20, [404] * 20),
+        ([ALIVE, EVENT, LOGIN, ALIVE], [200, 404, 401, 200]),
+        ([b"".join([ALIVE, EVENT, LOGIN, ALIVE])], [200, 404, 401, 200]),
+        ([b"".join([EVENT] * 200)], [404] * 200),
+        ([EVENT + b"nonsense\r\n\r\n"], [404, 400]),
+        ([EVENT[:-2]], [400]),
+        ([EVENT, EVENT[:-2]], [404, 400]),
+        ([LOGIN[:-1]], [400]),
+        ([EVENT, LOGIN[:-1]], [404, 400]),
+        ([LOGIN, ALIVE, LOGIN[:-1]], [401, 200, 400]),
+    ],
+)
+def test_who_says_that_this_was_all_is_answered(
+    service: Service, asked: list[bytes], told: list[int], pause: float
+) -> None:
+    for _ in range(5):
+        assert statuses(say(service, *asked, pause=pause, is_all=True)) == told
 
 
 def test_no_request_passes_a_limit(service: Service) -> None:

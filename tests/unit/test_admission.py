@@ -210,18 +210,6 @@ async def test_a_connection_that_waits_for_its_next_request_holds_nothing_of_the
             assert not any((protocol.cycle, protocol.scope, protocol.headers))
 
 
-async def test_who_asks_and_says_that_this_was_all_is_answered() -> None:
-    async with connected(Admission()) as (_, reader, writer):
-        address = writer.get_extra_info("peername")
-        for _ in range(20):
-            once_reader, once_writer = await asyncio.open_connection(*address)
-            once_writer.write(request())
-            once_writer.write_eof()
-            assert (await answer(once_reader))[1] == b"let through"
-            once_writer.close()
-        assert not reader.at_eof()
-
-
 async def test_connections_share_the_names_of_their_attributes() -> None:
     # More than 30, and each instance has a dictionary of its own: larger, and slower to look at.
     async with connected(Admission()) as (server, reader, writer):
