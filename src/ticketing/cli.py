@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from ticketing import __version__, backup, postgres, revision, telemetry
 from ticketing.errors import StartupError, UserNotFound
 from ticketing.rates import Memory
-from ticketing.server import GRACE, LINGER, work
+from ticketing.server import BACKLOG, GRACE, LINGER, work
 from ticketing.settings import Settings
 from ticketing.supervisor import Supervisor
 
@@ -337,7 +337,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _bind(listener, address)
-        listener.listen(2048)
+        listener.listen(BACKLOG)
     except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host is like that
         reason = error.strerror if isinstance(error, OSError) else "not the name of a host"
         raise StartupError(f"can't listen on {host} port {port}: {reason}") from error

@@ -33,6 +33,8 @@ GRACE: Final = 30
 LINGER: Final = 1.0
 """Seconds after the last accept in which connections that are open may still send a request."""
 
+BACKLOG: Final = 65_535
+"""Connections that wait to be taken, or as many as the system allows: one more waits a second."""
 SPARE: Final = 100
 """Files that a worker has open besides its connections, at the most."""
 
@@ -156,6 +158,7 @@ def server_config(
         loop="uvloop",
         http=cast("type[asyncio.Protocol]", protocol),
         ws="none",
+        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         proxy_headers=False,  # It would believe whoever calls from this machine.
