@@ -43,7 +43,7 @@ def test_the_walk_gives_the_answers_that_it_shows(open_dir: Path) -> None:
     assert len(steps) == 5
     with serving(open_dir) as service:
         script = "echo ----\n".join(commands for commands, _ in steps)
-        script = script.replace("localhost:3000", service.url)
+        script = script.replace("http://localhost:3000", service.url)
         done = subprocess.run(
             ["/bin/sh", "-eu"],
             input=script,
