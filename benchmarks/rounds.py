@@ -12,6 +12,8 @@ from typing import Final
 from benchmarks.ground import PEOPLE, Books, BooksWrongError, Ground, environment
 from benchmarks.servers import Server, machine_cpu_seconds, tree_cpu_seconds
 
+from ticketing.admission import FIRST
+
 SCRIPT: Final = Path(__file__).with_name("wrk.lua")
 TIMEOUT: Final = 30
 """Seconds after which wrk counts an answer as late."""
@@ -55,8 +57,8 @@ class Contest:
 
     @property
     def may_refuse(self) -> bool:
-        """Whether it may answer 503: a textbook way under more load than it bears."""
-        return self.contender in {"rowlock", "cas"}
+        """Whether it may answer 503: a textbook way, or more at once than a worker takes on."""
+        return self.contender in {"rowlock", "cas"} or self.connections > FIRST
 
 
 def contest_key(contender: str, load: str, connections: int = 256, workers: int = 2) -> str:

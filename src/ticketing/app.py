@@ -82,6 +82,7 @@ place goes to the next in line. A place is never sold twice.
 1. `POST /api/users/register`, then press **Authorize** with that username and password.
 2. `POST /api/events/initialize` makes an event.
 3. `POST /api/events/book` takes a place: 201 with a place, 202 on the waiting list.
+   Your `userId` is the `id` of `GET /api/users/me`.
 
 Errors are problem documents (RFC 9457) with a stable `code` for programs. Lists go on with
 `nextCursor`. Times are UTC (RFC 3339).

@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 
 import uvicorn
 
+from ticketing import telemetry
 from ticketing.admission import Admission
 from ticketing.corked import Cork
 from ticketing.headers import CLOSES
@@ -71,6 +72,7 @@ class Server(uvicorn.Server):
         signal.signal(RETIRE, self.handle_exit)
         await super().startup(sockets)
         if self.started:
+            telemetry.log.info("worker.started", pid=os.getpid())
             self._ready.send("ready")
             self._ready.close()
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -57,6 +57,13 @@ def _postgres(url: SecretStr) -> SecretStr:
 
 def _listed(given: object) -> object:
     return [item.strip() for item in given.split(",")] if isinstance(given, str) else given
+
+
+def _network(given: object) -> object:
+    try:
+        return ip_network(str(given))
+    except ValueError:
+        raise ValueError("must be addresses or networks, such as 10.0.0.0/8") from None
 
 
 def _limit(given: object) -> object:
@@ -132,7 +139,9 @@ class Settings(BaseSettings):
     ] = ()
     """Origins whose pages may call the API from a browser, separated by commas."""
     trusted_proxies: Annotated[
-        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)
+        tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...],
+        NoDecode,
+        BeforeValidator(_listed),
     ] = ()
     """Addresses and networks of proxies whose X-Forwarded-For is believed."""
     rate_limits: Literal["off", "on"] = "on"

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import assert_problem
-from tests.people import Person, Visitor
+from tests.people import PASSWORD, Person, Visitor
 
 EVENTS = "/api/events"
 MINE = "/api/users/me/bookings"
@@ -119,6 +119,18 @@ async def test_the_organiser_sees_bookings_in_their_order_and_of_the_status_aske
     ]
     positions = [item["position"] for item in listed if item["status"] == "waiting"]
     assert positions == list(range(1, len(positions) + 1))
+    assert [item["username"] for item in listed] == [
+        people[number].username for number, _ in expected
+    ]
+
+
+async def test_who_is_deleted_leaves_a_booking_without_a_name(visitor: Visitor) -> None:
+    ada, bob = await crowd(visitor, 2)
+    event = await ada.organise()
+    await bob.book(event)
+    await bob.delete("/api/users/me", {"password": PASSWORD})
+    ((item,),) = await pages(ada, f"/api/events/{event}/bookings", limit=5)
+    assert (item["userId"], item["status"], item["username"]) == (bob.id, "booked", None)
 
 
 async def test_a_list_has_20_items_unless_told_and_never_over_100(

@@ -257,7 +257,11 @@ class TicketOffice(RuleBasedStateMachine):
         if person.id != event.organiser:
             assert_problem(self.run(person.get(path, **asked)), 403, "forbidden")
             return
-        expected = [event.listed(*made) for made in event.history]
+        names = {each.id: each.username for each in self.everybody}
+        expected = [
+            event.listed(user, booking) | {"username": names[user]}
+            for user, booking in event.history
+        ]
         assert self.pages(person, path, limit=limit, **asked) == [
             item for item in expected if status in {None, item["status"]}
         ]

@@ -112,11 +112,11 @@ async def test_the_team_comes_page_by_page_in_the_order_of_joining(visitor: Visi
     cursor: dict[str, str] = {}
     while True:
         page = await team(ada, event, limit=2, **cursor)
-        found += [member["userId"] for member in page["items"]]
+        found += [(member["userId"], member["username"]) for member in page["items"]]
         if page["nextCursor"] is None:
             break
         cursor = {"cursor": page["nextCursor"]}
-    assert found == [person.id for person in people]
+    assert found == [(person.id, person.username) for person in people]
 
 
 async def test_an_account_that_ends_takes_its_roles_along(

@@ -82,6 +82,7 @@ async def test_a_stop_answers_whom_it_accepted_and_loses_nothing_that_it_acknowl
         assert found.unanswered <= 1
         assert logged(kept_dir, "worker.killed") == []
         assert len(logged(kept_dir, "Application shutdown complete.")) == int(workers)
+        assert len(logged(kept_dir, "worker.started")) == int(workers)
     with serving(kept_dir) as service:
         await check_the_books(service, found, people, event_id)
 

@@ -1,16 +1,16 @@
 """The lists of bookings: a person's, and an event's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.database import Statement, driver
 from ticketing.inventory import BookingStatus
 from ticketing.repositories import Page, page
+from ticketing.repositories.users import NAME
 
 
 def _place(event: str, seq: str) -> str:
@@ -54,7 +54,7 @@ OF_EVENT: Final = Statement(
     ), first AS (
         SELECT min(seq) AS seq FROM page WHERE status = 'waiting'
     )
-    SELECT page.*,
+    SELECT page.*, {NAME} AS username,
         CASE WHEN status = 'waiting' THEN row_number() OVER (PARTITION BY status ORDER BY seq) - 1
             + (SELECT {_place(":event", "first.seq")} FROM first)
         END AS position
@@ -75,6 +75,16 @@ class Standing:
     position: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Attendance(Standing):
+    """A booking in an event's list, with whose it is; None if the account was deleted."""
+
+    username: str | None
+
+
+StandingT = TypeVar("StandingT", bound=Standing)
+
+
 class ListingRepository:
     """Lists bookings, with the place in the line of those that wait."""
 
@@ -84,19 +94,20 @@ class ListingRepository:
 
     async def of_user(self, user_id: UUID, *, before: int | None, limit: int) -> Page[Standing]:
         """Return the person's bookings, newest first, from below key `before`."""
-        return await self._page(OF_USER, limit, user=user_id, before=before)
+        return await self._page(Standing, OF_USER, limit, user=user_id, before=before)
 
     async def of_event(
         self, event_id: int, *, status: BookingStatus | None, after: int | None, limit: int
-    ) -> Page[Standing]:
+    ) -> Page[Attendance]:
         """Return the event's bookings in the order they were made, from above key `after`."""
-        return await self._page(OF_EVENT, limit, event=event_id, status=status, after=after)
+        return await self._page(
+            Attendance, OF_EVENT, limit, event=event_id, status=status, after=after
+        )
 
-    async def _page(self, query: Statement, limit: int, **parameters: object) -> Page[Standing]:
+    async def _page(
+        self, kind: type[StandingT], query: Statement, limit: int, **parameters: object
+    ) -> Page[StandingT]:
         async with driver(self._engine) as connection:
             rows = await query.fetch(connection, limit=limit + 1, **parameters)
-        return page(rows, limit, _standing)
-
-
-def _standing(row: asyncpg.Record) -> Standing:
-    return Standing(*(row[name] for name in Standing.__slots__))
+        names = [each.name for each in fields(kind)]
+        return page(rows, limit, lambda row: kind(*(row[name] for name in names)))

@@ -39,7 +39,9 @@ ROLES: Final = Statement(
 )
 MEMBERS: Final = Statement(
     """
-    SELECT seq, user_id, role, created_at FROM event_roles
+    SELECT seq, user_id, (SELECT username FROM users WHERE users.id = user_id) AS username,
+        role, created_at
+    FROM event_roles
     WHERE event_id = :event AND seq > coalesce(CAST(:after AS bigint), 0)
     ORDER BY seq LIMIT :limit
     """
@@ -102,6 +104,7 @@ class Member:
     """A person with a role at an event; the fields are those of MEMBERS without `seq`."""
 
     user_id: UUID
+    username: str
     role: Role
     created_at: datetime
 
@@ -167,7 +170,7 @@ class TeamRepository:
 
 
 def _member(row: asyncpg.Record) -> Member:
-    return Member(row["user_id"], Role(row["role"]), row["created_at"])
+    return Member(row["user_id"], row["username"], Role(row["role"]), row["created_at"])
 
 
 def revoked(rows: list[asyncpg.Record]) -> None:

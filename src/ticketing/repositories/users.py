@@ -26,6 +26,9 @@ ADD: Final = Statement(
     SELECT created_at FROM added
     """  # noqa: S608 - our own text
 )
+# For a query of rows with a `user_id`. Who was deleted has no name.
+NAME: Final = "(SELECT username FROM users WHERE users.id = user_id AND password_hash IS NOT NULL)"
+
 # By the hash that was verified: what was changed meanwhile is not changed again.
 _REPLACE_HASH: Final = """
     UPDATE users SET password_hash = :new WHERE id = :user AND password_hash = :old RETURNING id

@@ -95,6 +95,12 @@ class ListedOut(BookingOut):
     position: int | None = Field(description="Place in the line, from 1.", examples=[None])
 
 
+class AttendanceOut(ListedOut):
+    """A booking in an event's list; `username` is null if the account was deleted."""
+
+    username: str | None = Field(examples=["ada"])
+
+
 def _written(outcome: Booked | Waiting | Cancelled) -> Answer:
     if isinstance(outcome, Booked):
         return _answer(201, outcome.booking)
@@ -202,11 +208,11 @@ async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by nam
     status: BookingStatus | SkipJsonSchema[None] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
-) -> PageOut[ListedOut]:
+) -> PageOut[AttendanceOut]:
     """List an event's bookings in the order they were made; `status` keeps those of one status."""
     have = parts(request)
     await require(have, caller, Action.LIST_EVENT_BOOKINGS, eventId)
     page = await have.listings.of_event(
         eventId, status=status, after=decode_cursor(cursor), limit=limit
     )
-    return PageOut[ListedOut].of(page)
+    return PageOut[AttendanceOut].of(page)

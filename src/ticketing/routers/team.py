@@ -50,6 +50,7 @@ class MemberOut(Out):
     """A person who works on the event."""
 
     user_id: UserId
+    username: str = Field(examples=["ada"])
     role: TeamRole
     created_at: Time
 
