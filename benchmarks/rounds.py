@@ -57,7 +57,7 @@ class Contest:
 
     @property
     def may_refuse(self) -> bool:
-        """Whether it may answer 503: a textbook way, or more at once than a worker takes on."""
+        """Whether it may answer 503: a textbook way, or more at once than a worker may take on."""
         return self.contender in {"rowlock", "cas"} or self.connections > FIRST
 
 
