@@ -1,6 +1,7 @@
 """Logs: structlog to `combined.log` and the console, and one line per request."""
 
 import asyncio
+import atexit
 import json
 import logging
 import os
@@ -36,7 +37,11 @@ LOG_FILE: Final = "combined.log"
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MAX_PATH: Final = 200
 MAX_LINES: Final = 64
-"""Lines that wait for the end of a turn: of more, the first would be in no cache any more."""
+"""Lines that wait to be written: of more, the first would be in no cache any more."""
+WAIT: Final = 0.01
+"""Seconds for which they wait, or as long as the event loop's turn takes."""
+PATIENT: Final = {"debug", "info"}
+"""The levels of the lines that wait."""
 PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
 """What a path may hold beside letters, digits and -._~ (RFC 3986, section 3.3)."""
 
@@ -50,7 +55,7 @@ _Line: TypeAlias = tuple[int, str, str, EventDict]
 """When, in nanoseconds since the epoch, the level, the event's name and its fields."""
 
 _sink: "_Sink | None" = None
-"""Where `info` writes, if lines of that level are wanted."""
+"""Where all is written since `configure`."""
 
 # Of a longer one, its middle is left out, and our code sits between that of two libraries.
 _traceback = ExceptionDictTransformer(show_locals=False, max_frames=100)
@@ -119,15 +124,17 @@ def _to_console(text: str) -> None:
 class _Sink:
     """What structlog calls last, and `info`, for the file and the console.
 
-    Lines that are logged in one turn of the event loop are rendered and written together at its
-    end, or when they are many. Under load that is one system call for many requests, and each line
-    takes half as long: what renders them is in the processor's cache then.
+    Lines that are logged in an event loop are rendered and written together, a little later, when
+    they are many, or before one that is a warning or worse. Under load that is one system call for
+    many requests, and each line takes half as long: what renders them is in the processor's cache
+    then. And who books alone is answered before a file is written to.
     """
 
-    def __init__(self, file: LogFile) -> None:
+    def __init__(self, file: LogFile, level: int) -> None:
         self._file = file
+        self.takes_info = level <= logging.INFO
         self._lines: list[_Line] = []
-        self._flushing: asyncio.AbstractEventLoop | None = None
+        self._waiting: asyncio.AbstractEventLoop | None = None
         # Reentrant: a garbage collection inside may log too.
         self._lock = threading.RLock()
 
@@ -138,20 +145,23 @@ class _Sink:
             loop = None
         with self._lock:
             self._lines.append(line)
-            if loop is None or len(self._lines) >= MAX_LINES:
-                self._write()
-            elif loop is not self._flushing:
-                self._flushing = loop
-                loop.call_soon(self._flush)
+            if loop is None or len(self._lines) >= MAX_LINES or line[1] not in PATIENT:
+                self.flush()
+            elif loop is not self._waiting:
+                self._waiting = loop
+                loop.call_later(WAIT, self._wake)
 
-    def _flush(self) -> None:
+    def _wake(self) -> None:
+        self._waiting = None
+        self.flush()
+
+    def flush(self) -> None:
         with self._lock:
-            self._flushing = None
-            if self._lines:
-                self._write()
+            lines, self._lines = self._lines, []
+            if lines:
+                self._write(lines)
 
-    def _write(self) -> None:
-        lines, self._lines = self._lines, []
+    def _write(self, lines: list[_Line]) -> None:
         rendered = [_rendered(*line) for line in lines]
         self._file.write(b"".join([as_json for as_json, _ in rendered]))
         for piece in _pieces([as_text for _, as_text in rendered]):
@@ -234,8 +244,15 @@ def info(name: str, fields: EventDict) -> None:
 
     For what is logged once per request, where structlog takes as long as all the rest of a line.
     """
-    if _sink is not None:
+    if _sink is not None and _sink.takes_info:
         _sink.msg((time.time_ns(), "info", name, fields))
+
+
+@atexit.register
+def flush() -> None:
+    """Write what waits to be written."""
+    if _sink is not None:
+        _sink.flush()
 
 
 def configure(log_dir: Path, level: str) -> None:
@@ -245,12 +262,13 @@ def configure(log_dir: Path, level: str) -> None:
     """
     # A logger that is looked up at each use takes as long as its line.
     global log, _sink  # noqa: PLW0603
+    number = logging.getLevelNamesMapping()[level]
+    flush()
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
-        sink = _Sink(LogFile(log_dir / LOG_FILE))
+        _sink = sink = _Sink(LogFile(log_dir / LOG_FILE), number)
     except OSError as error:
         raise StartupError(f"TICKETING_LOG_DIR: {log_dir} can't be used: {error}") from error
-    number = logging.getLevelNamesMapping()[level]
     structlog.configure(
         processors=[_line],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -258,7 +276,6 @@ def configure(log_dir: Path, level: str) -> None:
         cache_logger_on_first_use=False,
     )
     log = structlog.get_logger().bind()
-    _sink = sink if number <= logging.INFO else None
     logging.basicConfig(handlers=[_Forward()], level=max(number, logging.INFO), force=True)
     # It says which dialect it talks to, and each plugin that it loads.
     for name in ("alembic.runtime.migration", "alembic.runtime.plugins"):

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import assert_problem
+from tests.logs import content
 from tests.people import PASSWORD, Person, Visitor
 from ticketing import app as composition
 from ticketing import security
@@ -239,7 +240,7 @@ async def test_an_admin_does_what_any_organiser_may_until_demoted(
             await asyncio.sleep(0.01)
     assert await tried(eve) == [403, 403, 403]
     assert (await eve.get(ME)).json()["isAdmin"] is False
-    log = (settings.log_dir / "combined.log").read_text()
+    log = content(settings.log_dir)
     assert (log.count('"user.promoted"'), log.count('"user.demoted"')) == (1, 1)
 
 

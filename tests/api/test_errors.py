@@ -1,7 +1,6 @@
 """Every error: its status, its code, its headers and its problem document."""
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import Operation, assert_problem, operation_of, operations
+from tests.logs import lines
 from tests.people import PASSWORD, Person, Visitor
 from ticketing import database
 from ticketing.app import create_app
@@ -91,11 +91,10 @@ def that_may_answer(code: str, of: Iterable[Call]) -> list[Call]:
 
 
 def logged(settings: Settings, request_id: str) -> list[dict[str, Any]]:
-    lines = (settings.log_dir / "combined.log").read_text().splitlines()
     # The client logs too, here where it runs in the same process.
     return [
         line
-        for line in map(json.loads, lines)
+        for line in lines(settings.log_dir)
         if line.get("requestId") == request_id and line.get("logger") != "httpx"
     ]
 

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import assert_problem
 from tests.conftest import SECRET
+from tests.logs import lines
 from tests.people import PASSWORD, Person, Visitor
 from ticketing.app import create_app
 from ticketing.database import driver
@@ -50,8 +50,7 @@ async def count(engine: AsyncEngine, table: str) -> int:
 
 
 def facts(settings: Settings, fact: str) -> int:
-    lines = (settings.log_dir / "combined.log").read_text().splitlines()
-    return sum(json.loads(line)["event"] == fact for line in lines)
+    return len(lines(settings.log_dir, fact))
 
 
 def assert_again(first: httpx.Response, again: httpx.Response) -> None:

@@ -1,10 +1,8 @@
 """Sessions: refreshing, logging out, and what ends with them."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any
 
 import httpx
 import jwt
@@ -16,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import assert_problem
 from tests.conftest import SECRET
+from tests.logs import content, lines
 from tests.people import PASSWORD, Person, Visitor
 from ticketing import app as composition
 from ticketing.app import create_app
@@ -39,11 +38,6 @@ async def elsewhere(app: FastAPI, settings: Settings) -> AsyncIterator[httpx.Asy
         httpx.AsyncClient(transport=httpx.ASGITransport(other), base_url="http://test") as client,
     ):
         yield client
-
-
-def facts(settings: Settings, prefix: str) -> list[dict[str, Any]]:
-    lines = (settings.log_dir / "combined.log").read_text().splitlines()
-    return [line for line in map(json.loads, lines) if line["event"].startswith(prefix)]
 
 
 async def refresh(person: Person) -> httpx.Response:
@@ -107,9 +101,10 @@ async def test_a_refresh_token_that_comes_again_ends_the_session(
     await is_out_soon(current, elsewhere)
     assert await is_in(other_device)
     await refreshed(other_device)
-    (reused,) = facts(settings, "session.reused")
+    (reused,) = lines(settings.log_dir, "session.reused")
     assert (reused["userId"], reused["level"]) == (stolen.id, "warning")
-    assert [fact["sessionId"] for fact in facts(settings, "session.ended")] == [reused["sessionId"]]
+    (ended,) = lines(settings.log_dir, "session.ended")
+    assert ended["sessionId"] == reused["sessionId"]
 
 
 async def test_of_two_refreshes_at_once_one_wins_and_both_lose_the_session(
@@ -179,7 +174,7 @@ async def test_a_session_that_expired_is_not_continued_and_is_removed(
             text("INSERT INTO revocations SELECT gen_random_uuid(), 1, now() - interval '1 second'")
         )
     assert_problem(await refresh(ada), 401, "invalid_refresh_token")
-    assert facts(settings, "session.reused") == []
+    assert lines(settings.log_dir, "session.reused") == []
     cleaning = create_app(settings)
     async with cleaning.router.lifespan_context(cleaning), engine.connect() as connection:
         for table in ("sessions", "refresh_tokens", "revocations"):
@@ -255,7 +250,7 @@ async def test_an_outage_of_the_database_is_logged_once_and_survived(
         await connection.execute(text("ALTER TABLE gone RENAME TO revocations"))
     await ada.post("/api/users/logout", {})
     await is_out_soon(ada, elsewhere)
-    failing = facts(settings, "loop.failing")
+    failing = lines(settings.log_dir, "loop.failing")
     assert [line["loop"] for line in failing] == ["access"] * 2  # one for each worker
     assert failing[0]["exception"][0]["exc_type"] == "UndefinedTableError"
 
@@ -272,14 +267,13 @@ async def test_the_facts_are_logged_without_a_secret(visitor: Visitor, settings:
     change = {"currentPassword": PASSWORD, "newPassword": "another horse"}
     await second.post("/api/users/me/password", change)
     await second.delete("/api/users/me", {"password": "another horse"})
-    await asyncio.sleep(0)
-    logged = (settings.log_dir / "combined.log").read_text()
+    logged = content(settings.log_dir)
     for secret in (first.refresh_token, second.refresh_token, key.token, "horse", "$bcrypt"):
         assert secret not in logged
     names = [
         line["event"]
         for prefix in ("user.", "session.", "key.")
-        for line in facts(settings, prefix)
+        for line in lines(settings.log_dir, prefix)
     ]
     assert sorted(names) == sorted(
         [
@@ -288,4 +282,5 @@ async def test_the_facts_are_logged_without_a_secret(visitor: Visitor, settings:
             *("session.ended", "key.made", "key.revoked"),
         ]
     )
-    assert {line["userId"] for line in facts(settings, "session.refused")} == {first.id, None}
+    refused = lines(settings.log_dir, "session.refused")
+    assert {line["userId"] for line in refused} == {first.id, None}
