@@ -341,18 +341,17 @@ class BookingRepository:
             }
             for row in await ACTIVE.fetch(connection, **people):
                 active[row["event_id"]][row["user_id"]] = _booking(row)
-        lengths = Counter(
-            request.event_id
-            for requests in by_event.values()
-            for request in requests
-            if isinstance(request, Cancel)
-            and request.event_id in known
-            and known[request.event_id].waiting
-        )
-        if lengths:
-            heads = {"events": list(lengths.keys()), "lengths": list(lengths.values())}
-            for row in await LINES.fetch(connection, **heads):
-                lines[row["event_id"]].append(_booking(row))
+            lengths = Counter(
+                request.event_id
+                for request in asking
+                if isinstance(request, Cancel)
+                and request.event_id in known
+                and known[request.event_id].waiting
+            )
+            if lengths:
+                heads = {"events": list(lengths.keys()), "lengths": list(lengths.values())}
+                for row in await LINES.fetch(connection, **heads):
+                    lines[row["event_id"]].append(_booking(row))
         decisions, stale = {}, set()
         for event, snapshot in known.items():
             try:

@@ -1,7 +1,7 @@
 """A commit: what was decided about many bookings, in one statement, and what became of it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -35,14 +35,14 @@ PAUSE: Final = 0.1
 _SWAP_ONE: Final = """
     swapped AS (
         UPDATE events SET
-            available_tickets = available_tickets - CAST(:taken AS bigint),
-            waiting_list_count = waiting_list_count + CAST(:joined AS bigint),
+            available_tickets = available_tickets - CAST(:swap_taken AS bigint),
+            waiting_list_count = waiting_list_count + CAST(:swap_joined AS bigint),
             version = version + 1
-        WHERE id = :event AND (
-            version = :version
+        WHERE id = :swap_event AND (
+            version = :swap_version
             -- What else such a decision rests on: see Decision.only_takes.
-            OR CAST(:only_takes AS boolean) AND waiting_list_count = 0
-                AND available_tickets >= CAST(:taken AS bigint)
+            OR CAST(:swap_only_takes AS boolean) AND waiting_list_count = 0
+                AND available_tickets >= CAST(:swap_taken AS bigint)
         )
         RETURNING id, version, total_tickets, available_tickets, waiting_list_count
     )
@@ -52,11 +52,12 @@ _SWAP_ONE: Final = """
 _SWAP_MANY: Final = """
     wanted AS (
         SELECT * FROM unnest(
-            CAST(:event AS bigint[]), CAST(:version AS bigint[]),
-            CAST(:taken AS bigint[]), CAST(:joined AS bigint[]), CAST(:only_takes AS boolean[])
+            CAST(:swap_event AS bigint[]), CAST(:swap_version AS bigint[]),
+            CAST(:swap_taken AS bigint[]), CAST(:swap_joined AS bigint[]),
+            CAST(:swap_only_takes AS boolean[])
         ) AS wanted(id, version, taken, joined, only_takes)
     ), locked AS (
-        SELECT id FROM events WHERE id = ANY(CAST(:event AS bigint[]))
+        SELECT id FROM events WHERE id = ANY(CAST(:swap_event AS bigint[]))
         ORDER BY id FOR UPDATE {skip}
     ), swapped AS (
         UPDATE events SET
@@ -119,6 +120,8 @@ _COMMIT: Final = """
     SELECT * FROM swapped
     """
 
+_SWAP: Final = ("event", "version", "taken", "joined", "only_takes")
+_CHANGED: Final = ("id", "event", "status")
 _FACT: Final = {
     "name": "text",
     "booking_id": "uuid",
@@ -240,56 +243,41 @@ class Commit:
     def _parameters(
         self, *, many: bool, changes: bool, answers: bool, lone: bool
     ) -> dict[str, object]:
-        swaps: dict[str, list[object]] = {
-            "event": [each.before.event_id for each in self.decisions],
-            "version": [each.before.version for each in self.decisions],
-            "taken": [each.taken for each in self.decisions],
-            "joined": [each.joined for each in self.decisions],
-            "only_takes": [each.only_takes for each in self.decisions],
-        }
-        rows: dict[str, list[object]] = {
-            "fact_name": [fact.name for fact in self.facts],
-            "fact_booking_id": [fact.booking.id for fact in self.facts],
-            "fact_user_id": [fact.booking.user_id for fact in self.facts],
-            "fact_inserted_as": [fact.inserted_as for fact in self.facts],
-            "fact_actor": [fact.origin.actor for fact in self.facts],
-            "fact_credential": [fact.origin.credential for fact in self.facts],
-            "fact_address": [fact.origin.address for fact in self.facts],
-            "fact_request_id": [fact.origin.request_id for fact in self.facts],
-        }
+        swaps = [
+            (each.before.event_id, each.before.version, each.taken, each.joined, each.only_takes)
+            for each in self.decisions
+        ]
+        rows = [
+            (name, booking.id, booking.user_id, inserted_as, *origin)
+            for name, booking, origin, inserted_as in self.facts
+        ]
+        given: dict[str, object] = {"commit": self.id, "at": self.at}
+        given |= _columns("swap", _SWAP, swaps, lone=not many)
+        given |= _columns("fact", _FACT, rows, lone=lone)
         if many:
-            rows["fact_event"] = [fact.booking.event_id for fact in self.facts]
+            given["fact_event"] = [fact.booking.event_id for fact in self.facts]
         if changes:
             changed = [
                 (booking_id, each.before.event_id, status)
                 for each in self.decisions
                 for booking_id, status in each.changes.items()
             ]
-            rows |= {
-                "changed_id": [change[0] for change in changed],
-                "changed_event": [change[1] for change in changed],
-                "changed_status": [change[2] for change in changed],
-            }
+            given |= _columns("changed", _CHANGED, changed, lone=False)
         if answers:
-            rows |= {
-                "kept_event": [each.event_id for each in self.kept],
-                "kept_owner": [each.intent.owner for each in self.kept],
-                "kept_key": [each.intent.key for each in self.kept],
-                "kept_digest": [each.intent.digest for each in self.kept],
-                "kept_status": [each.answer.status for each in self.kept],
-                "kept_body": [each.answer.body for each in self.kept],
-            }
-        return {
-            "commit": self.id,
-            "at": self.at,
-            **(swaps if many else _only(swaps)),
-            **(_only(rows) if lone else rows),
-        }
+            kept = [
+                (event_id, intent.owner, intent.key, intent.digest, answer.status, answer.body)
+                for event_id, intent, answer in self.kept
+            ]
+            given |= _columns("kept", _KEPT, kept, lone=lone)
+        return given
 
 
-def _only(columns: Mapping[str, Sequence[object]]) -> dict[str, object]:
-    """Return the values of columns that have one each."""
-    return {name: column[0] for name, column in columns.items()}
+def _columns(
+    table: str, names: Iterable[str], rows: Sequence[tuple[object, ...]], *, lone: bool
+) -> dict[str, object]:
+    """Return the parameters that `_rows` names: of each column all values, or if `lone` its one."""
+    columns = rows[0] if lone else zip(*rows, strict=True)
+    return {f"{table}_{name}": each for name, each in zip(names, columns, strict=True)}
 
 
 def snapshot(row: asyncpg.Record) -> Snapshot:
