@@ -20,6 +20,9 @@ class Retry:
 
 RETRY: Final = Retry()
 
+WAVES: Final = 2
+"""How many times a batch lets others join, the second if anybody did."""
+
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
 
@@ -37,7 +40,8 @@ class Combiner(Generic[RequestT, ResultT]):
     `commit` returns one outcome per request: a result, an exception for that caller alone, or
     RETRY. When it raises, the batch is split until the culprit stands alone; an Unavailable is
     nobody's fault and goes to the whole batch. No batch waits for a timer: an idle combiner
-    commits a lone request at once, and batches grow by themselves as load grows.
+    commits a lone request after two turns of the event loop, and batches grow by themselves as
+    load grows.
     """
 
     def __init__(
@@ -111,13 +115,28 @@ class Combiner(Generic[RequestT, ResultT]):
 
     async def _lead(self) -> None:
         try:
-            while batch := self._take():
-                if self._observe is not None:
-                    self._observe(len(batch))
-                self._queue.extendleft(reversed(await self._attempt(batch)))
+            while self._queue:
+                await self._gather()
+                if batch := self._take():
+                    if self._observe is not None:
+                        self._observe(len(batch))
+                    self._queue.extendleft(reversed(await self._attempt(batch)))
         finally:
             # No await since the queue was seen empty, so nobody can have joined it unnoticed.
             self._leader = None
+
+    async def _gather(self) -> None:
+        """Let those join who have arrived: a commit costs about as much for one as for ten.
+
+        From its socket to the queue a request takes two turns of the event loop.
+        """
+        for _ in range(WAVES):
+            before = len(self._queue)
+            if before < self._max_batch:
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            if len(self._queue) == before:
+                return
 
     def _take(self) -> list[_Entry[RequestT, ResultT]]:
         now = asyncio.get_running_loop().time()

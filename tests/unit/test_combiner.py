@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ticketing.combiner import RETRY, Combiner, Retry
+from ticketing.combiner import RETRY, WAVES, Combiner, Retry
 from ticketing.errors import Busy, DatabaseUnavailable
 
 caller: ContextVar[str] = ContextVar("caller", default="nobody")
@@ -70,6 +70,33 @@ async def test_a_lone_request_is_committed_at_once() -> None:
     store = opened()
     assert await combiner(store).submit(21) == 42
     assert store.batches == [[21]]
+
+
+async def test_who_arrives_in_the_next_turns_joins_and_holds_up_nobody_for_ever() -> None:
+    store = opened()
+    combine = combiner(store, max_batch=100)
+    answers = []
+    for number in range(20):  # One in each turn.
+        answers.append(asyncio.create_task(combine.submit(number)))
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*answers) == [2 * number for number in range(20)]
+    sizes = [len(batch) for batch in store.batches]
+    assert sum(sizes) == 20
+    assert min(sizes[:-1]) >= 2
+    assert max(sizes) <= 2 * WAVES + 1
+
+
+async def test_a_full_batch_waits_for_nobody() -> None:
+    store = opened()
+    combine = combiner(store, max_batch=2)
+    answers = [asyncio.create_task(combine.submit(number)) for number in range(2)]
+    turns = 0
+    while not store.started.is_set():
+        await asyncio.sleep(0)
+        turns += 1
+        answers.append(asyncio.create_task(combine.submit(turns + 1)))
+    assert turns == 2
+    assert len(await asyncio.gather(*answers)) == len(answers)
 
 
 async def test_requests_that_arrive_during_a_commit_ride_the_next_one_in_order() -> None:
