@@ -126,7 +126,7 @@ class Combiner(Generic[RequestT, ResultT]):
             self._leader = None
 
     async def _gather(self) -> None:
-        """Let those join who have arrived: a commit costs about as much for one as for ten.
+        """Let those join who have arrived: a commit of ten costs little more than one of one.
 
         From its socket to the queue a request takes two turns of the event loop.
         """

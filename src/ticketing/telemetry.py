@@ -201,7 +201,8 @@ def _line(_logger: WrappedLogger, level: str, event: EventDict) -> tuple[tuple[_
 def _rendered(at: int, level: str, name: str, event: EventDict) -> tuple[bytes, str]:
     """Return the line for the file and the line for the console.
 
-    The fields are rendered once, for both: this runs several times per request.
+    The fields of what the service itself logs are rendered once, for both: this runs several times
+    per request.
     """
     when = _time(at)
     fields = _json(event)

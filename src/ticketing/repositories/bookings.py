@@ -98,7 +98,7 @@ class BookingRepository:
     """Books and cancels.
 
     Requests that arrive while a commit is under way ride the next one together. Every commit
-    swaps `events.version`, so what it rested on has not changed: see `inventory.Decision`.
+    swaps `events.version`, and what it rests on still holds then: see `inventory.Decision`.
     """
 
     def __init__(

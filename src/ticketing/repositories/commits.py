@@ -120,8 +120,8 @@ _COMMIT: Final = """
     SELECT * FROM swapped
     """
 
-_SWAP: Final = ("event", "version", "taken", "joined", "only_takes")
-_CHANGED: Final = ("id", "event", "status")
+_SWAP_NAMES: Final = ("event", "version", "taken", "joined", "only_takes")
+_CHANGED_NAMES: Final = ("id", "event", "status")
 _FACT: Final = {
     "name": "text",
     "booking_id": "uuid",
@@ -248,11 +248,11 @@ class Commit:
             for each in self.decisions
         ]
         rows = [
-            (name, booking.id, booking.user_id, inserted_as, *origin)
+            (name, booking.id, booking.user_id, inserted_as, *origin)  # As in _FACT.
             for name, booking, origin, inserted_as in self.facts
         ]
         given: dict[str, object] = {"commit": self.id, "at": self.at}
-        given |= _columns("swap", _SWAP, swaps, lone=not many)
+        given |= _columns("swap", _SWAP_NAMES, swaps, lone=not many)
         given |= _columns("fact", _FACT, rows, lone=lone)
         if many:
             given["fact_event"] = [fact.booking.event_id for fact in self.facts]
@@ -262,7 +262,7 @@ class Commit:
                 for each in self.decisions
                 for booking_id, status in each.changes.items()
             ]
-            given |= _columns("changed", _CHANGED, changed, lone=False)
+            given |= _columns("changed", _CHANGED_NAMES, changed, lone=False)
         if answers:
             kept = [
                 (event_id, intent.owner, intent.key, intent.digest, answer.status, answer.body)
