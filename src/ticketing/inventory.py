@@ -97,7 +97,7 @@ Outcome: TypeAlias = Booked | Waiting | Cancelled | Exception
 """What became of a request; an exception is its refusal."""
 
 
-def facts(outcome: Outcome) -> Iterator[tuple[str, Booking]]:
+def facts_of(outcome: Outcome) -> Iterator[tuple[str, Booking]]:
     """Yield what becomes of places and of the line: a booking's status, or `promoted`."""
     if isinstance(outcome, Booked | Waiting | Cancelled):
         yield outcome.booking.status, outcome.booking

@@ -28,7 +28,7 @@ from ticketing.inventory import (
     StaleSnapshot,
     Waiting,
     decide,
-    facts,
+    facts_of,
 )
 from ticketing.origin import COMMAND_LINE, Origin
 from ticketing.repositories import commits, idempotency
@@ -381,7 +381,7 @@ def _facts(
         for request, outcome in zip(
             by_event[decision.before.event_id], decision.outcomes, strict=True
         )
-        for name, booking in facts(outcome)
+        for name, booking in facts_of(outcome)
     ]
 
 

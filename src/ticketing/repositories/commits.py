@@ -275,7 +275,7 @@ class Commit:
 def _columns(
     table: str, names: Iterable[str], rows: Sequence[tuple[object, ...]], *, lone: bool
 ) -> dict[str, object]:
-    """Return the parameters that `_rows` names: of each column all values, or if `lone` its one."""
+    """Return the parameters of a table: of each column its values, or if `lone` the only one."""
     columns = rows[0] if lone else zip(*rows, strict=True)
     return {f"{table}_{name}": each for name, each in zip(names, columns, strict=True)}
 
