@@ -198,8 +198,10 @@ def _compose(settings: Settings, memory: Memory | None, counts: metrics.Counts |
     secret = settings.jwt_secret.get_secret_value()
     previous = [each.get_secret_value() for each in settings.jwt_previous_secrets]
     engine = database.connect(url, pool_size=settings.pool_size)
+    # Each has one connection, and holds it: for commits, for reads of single events, and for the
+    # lock of the audits.
     committing = database.connect(url, pool_size=1)
-    # Its connection holds a lock, and is kept.
+    reading = database.connect(url, pool_size=1)
     auditing = database.connect(url, pool_size=1)
     access = AccessList()
     known = AccessRepository(engine, access)
@@ -210,7 +212,7 @@ def _compose(settings: Settings, memory: Memory | None, counts: metrics.Counts |
             engine, access, idle=settings.refresh_lifetime, longest=settings.session_lifetime
         ),
         keys=KeyRepository(engine, access),
-        events=EventRepository(engine, counts),
+        events=EventRepository(engine, reading, counts),
         bookings=BookingRepository(engine, committing, counts),
         listings=ListingRepository(engine),
         team=TeamRepository(engine),
@@ -240,12 +242,16 @@ def _compose(settings: Settings, memory: Memory | None, counts: metrics.Counts |
         ]
     if counts is not None:
         loops.append(("metrics", counts.publish, PUBLISH_EVERY))
-        pools = (("requests", engine, settings.pool_size), ("commits", committing, 1))
+        pools = (
+            ("requests", engine, settings.pool_size),
+            ("commits", committing, 1),
+            ("reads", reading, 1),
+        )
         for name, pool, size in pools:
             counts.gauge(metrics.POOL_USED, name, read=partial(database.pool_use, pool))
             counts.gauge(metrics.POOL_SIZE, name, read=partial(float, size))
     books = BooksRepository(auditing, counts)
-    close = [pool.dispose for pool in (auditing, committing, engine)]
+    close = [pool.dispose for pool in (auditing, reading, committing, engine)]
     return _Service(parts, books, close, loops)
 
 

@@ -376,7 +376,7 @@ def _database(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]
         yield settings, lambda: None
         return
     # One worker more, for a rolling restart starts the new one before it stops the old.
-    connections = str((settings.workers + 1) * (settings.pool_size + 1) + 20)
+    connections = str((settings.workers + 1) * (settings.pool_size + 2) + 20)
     with postgres.embedded(_data_dir(settings), max_connections=connections) as running:
         _migrate(running.url)
         secret = settings.jwt_secret or SecretStr(postgres.secret(running.data_dir))

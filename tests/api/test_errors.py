@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tests.api.contract import Operation, assert_problem, operation_of, operations
 from tests.logs import lines
@@ -384,7 +384,15 @@ async def test_an_unreachable_database_is_a_503_that_says_when_to_try_again(
         assert (await client.get("/livez")).status_code == 200
 
 
-COMMITTING = {"/api/events/book", "/api/events/cancel"}
+async def until_locked_out(connection: AsyncConnection, count: int) -> None:
+    """Return when so many wait for a lock."""
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    while await connection.scalar(waiting) != count:  # noqa: ASYNC110 - PostgreSQL tells nobody
+        await asyncio.sleep(0.01)
+
+
+APART = {"bookTicket", "cancelTicket", "getEvent"}
+"""They have a connection of their own."""
 
 
 async def test_too_much_at_once_is_a_503_that_says_when_to_try_again(
@@ -402,12 +410,10 @@ async def test_too_much_at_once_is_a_503_that_says_when_to_try_again(
     async with serving(small) as client, engine.connect() as connection:
         await connection.execute(text("LOCK TABLE events"))
         waiting = [asyncio.create_task(client.get("/api/events")) for _ in range(2)]
-        blocked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-        while await connection.scalar(blocked) != 2:  # noqa: ASYNC110 - PostgreSQL tells nobody
-            await asyncio.sleep(0.01)
+        await until_locked_out(connection, 2)
         for call in that_may_answer("busy", calls(app, ada, event)):
-            if call.operation.path in COMMITTING:
-                continue  # They have a connection of their own.
+            if call.operation.id in APART:
+                continue
             refused = await call.send(client)
             assert assert_problem(refused, 503, "busy") == {"retryAfter": 1}
             assert refused.headers["retry-after"] == "1"
@@ -415,6 +421,24 @@ async def test_too_much_at_once_is_a_503_that_says_when_to_try_again(
         assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200, 200]
         booked = await Person(client, ada.username, ada.id, ada.token).book(event)
         assert booked.status_code == 201
+
+
+async def test_an_event_can_be_looked_at_while_every_pooled_connection_is_in_use(
+    visitor: Visitor, settings: Settings, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise()
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    small = create_app(settings.model_copy(update={"pool_size": 2}))
+    async with serving(small) as client, engine.connect() as connection:
+        await connection.execute(text("LOCK TABLE users"))
+        person = Person(client, ada.username, ada.id, ada.token)
+        waiting = [asyncio.create_task(person.get("/api/users/me")) for _ in range(2)]
+        await until_locked_out(connection, 2)
+        assert (await client.get(f"/api/events/{event}")).status_code == 200
+        assert not any(each.done() for each in waiting)
+        await connection.rollback()
+        assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200, 200]
 
 
 async def test_a_lock_that_is_held_for_long_is_a_503_that_changed_nothing(

@@ -30,6 +30,8 @@ async def test_a_new_event_has_every_place_free_and_an_address(visitor: Visitor)
     }
     assert made.headers["location"] == f"/api/events/{made.json()['id']}"
     assert (await visitor.client.get(made.headers["location"])).json() == made.json()
+    # Of these, one is written by hand and the other from the documented model.
+    assert (await visitor.client.get("/api/events")).json()["items"] == [made.json()]
 
 
 async def test_a_name_of_3_to_100_characters_is_kept_without_its_outer_blanks(

@@ -95,7 +95,7 @@ async def test_metrics_are_right_across_workers_that_come_and_go(kept_dir: Path,
         assert {f: metrics.total("ticketing_bookings_total", fact=f) for f in facts} == facts
         assert metrics.total("ticketing_batch_requests_sum", queue="bookings") == 3
         assert metrics.total("ticketing_queue_requests") == 0
-        assert metrics.total("ticketing_pool_connections_limit") == 2 * 11
+        assert metrics.total("ticketing_pool_connections_limit") == 2 * 12
         await metrics.pass_zero("ticketing_audit_completed_timestamp_seconds")
         assert metrics.total("ticketing_audit_differences") == 0
         shown_is_what_is_asked_for(metrics)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -67,8 +68,18 @@ async def rows(engine: AsyncEngine, event_id: int) -> list[tuple[UUID, str]]:
         return [(row.user_id, row.status) for row in found]
 
 
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[EventRepository]:
+    events = EventRepository(engine)
+    try:
+        yield events
+    finally:
+        await events.close()
+
+
 async def counters(engine: AsyncEngine, event_id: int) -> tuple[int, int, int]:
-    shown = await EventRepository(engine).get(event_id)
+    async with reading(engine) as events:
+        shown = await events.get(event_id)
     return shown.available_tickets, shown.waiting_list_count, shown.version
 
 
@@ -150,9 +161,10 @@ async def test_a_crowd_that_reads_one_event_is_answered_by_one_statement_at_a_ti
 ) -> None:
     people = await make_people(engine, 1)
     show = await make_event(engine, total=10, organiser=people[0])
-    events = EventRepository(engine)
-    sent.clear()
-    read = await together(events.get(show), *(events.get(show) for _ in range(40)), events.get(404))
+    async with reading(engine) as events:
+        sent.clear()
+        crowd = (events.get(show) for _ in range(40))
+        read = await together(events.get(show), *crowd, events.get(404))
     assert len(sent) == 1
     assert [event.id for event in read[:-1]] == [show] * 41
     assert isinstance(read[-1], EventNotFound)

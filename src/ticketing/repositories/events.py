@@ -1,9 +1,8 @@
 """Events: making, finding and listing them. Their inventory belongs to the bookings repository."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
@@ -11,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing import metrics, tables, telemetry
 from ticketing.combiner import Combiner
-from ticketing.database import Statement, domain_errors, driver
+from ticketing.database import Held, Statement, domain_errors, driver
 from ticketing.errors import EventNotFound
 from ticketing.idempotency import Intent
 from ticketing.origin import Origin
@@ -72,8 +71,7 @@ READ: Final = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """An event as it was when it was read; the fields are those of READ, in its order."""
 
     id: int
@@ -86,15 +84,21 @@ class Event:
     created_at: datetime
 
 
-COLUMNS: Final = [getattr(tables.Event, name) for name in Event.__slots__]
+COLUMNS: Final = [getattr(tables.Event, name) for name in Event._fields]
 
 
 class EventRepository:
     """Reads and writes `events`."""
 
-    def __init__(self, engine: AsyncEngine, counts: metrics.Counts | None = None) -> None:
-        """Work on `engine`."""
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        reading: AsyncEngine | None = None,
+        counts: metrics.Counts | None = None,
+    ) -> None:
+        """Work on `engine`; read single events on `reading`, from which no other query borrows."""
         self._engine = engine
+        self._connection = Held(reading or engine)
         self._reads = Combiner[int, Event](
             self._read,
             max_batch=MAX_BATCH,
@@ -108,6 +112,7 @@ class EventRepository:
     async def close(self) -> None:
         """Finish the reads that are queued and refuse what comes."""
         await self._reads.close()
+        await self._connection.close()
 
     async def initialize(
         self,
@@ -147,7 +152,7 @@ class EventRepository:
         return await self._reads.submit(event_id)
 
     async def _read(self, ids: Sequence[int]) -> Sequence[Event | EventNotFound]:
-        async with driver(self._engine) as connection:
+        async with self._connection.lent() as connection:
             rows = await READ.fetch(connection, ids=list(set(ids)))
         found = {row["id"]: Event(*row) for row in rows}
         return [found.get(event_id) or EventNotFound() for event_id in ids]
