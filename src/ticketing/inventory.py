@@ -110,7 +110,10 @@ def facts_of(outcome: Outcome) -> Iterator[tuple[str, Booking]]:
 class Decision:
     """What to write, all or nothing, if the event is still at `before.version`.
 
-    Or, where it `only_takes` places, if there still are as many and nobody waits.
+    Or, at any version, if nobody waits and there are `needs` places: a decision that no line has
+    to do with rests on no more, and on the bookings that it cancels, which the database looks at.
+    Two such, made of one snapshot, may both be written, in whatever order (O'Neil, "The escrow
+    transactional method", 1986): until an event is sold out, all are such.
     """
 
     before: Snapshot
@@ -118,6 +121,7 @@ class Decision:
     outcomes: list[Outcome] = field(default_factory=list)
     inserts: dict[UUID, Booking] = field(default_factory=dict)
     changes: dict[UUID, BookingStatus] = field(default_factory=dict)
+    needs: int | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -133,17 +137,6 @@ class Decision:
     def joined(self) -> int:
         """By how many the line is longer; negative when shorter."""
         return self.after.waiting - self.before.waiting
-
-    @property
-    def only_takes(self) -> bool:
-        """Whether it books and no more, so that it rests on places for all and on nobody waiting.
-
-        Two such decisions, made of one snapshot, may both be written, in whatever order (O'Neil,
-        "The escrow transactional method", 1986): when a sale opens, all are such.
-        """
-        # Who cancels in the same batch held a place for a while, which must have been there too.
-        nobody_cancels = not self.changes and self.taken == len(self.inserts)
-        return nobody_cancels and self.before.waiting == self.after.waiting == 0
 
 
 def decide(
@@ -178,6 +171,7 @@ class _Deciding:
         self.before = snapshot
         self.available = snapshot.available
         self.waiting = snapshot.waiting
+        self.has_line = snapshot.waiting > 0
         self.active = dict(active)
         self.line = {booking.id: booking for booking in line}
         self.at = at
@@ -192,6 +186,9 @@ class _Deciding:
         decision.after = Snapshot(
             before.event_id, before.version + 1, before.total, self.available, self.waiting
         )
+        if not self.has_line:
+            # More than enough where somebody cancels first.
+            decision.needs = len(decision.inserts)
         return decision
 
     def book(self, request: Book) -> Outcome:
@@ -215,6 +212,7 @@ class _Deciding:
             # The whole line is in hand, so its tail is: a later Cancel may promote this one.
             self.line[booking.id] = booking
         self.waiting += 1
+        self.has_line = True
         return Waiting(booking, self.waiting)
 
     def cancel(self, request: Cancel) -> Outcome:
@@ -224,6 +222,7 @@ class _Deciding:
         cancelled = self.write(held, BookingStatus.CANCELLED)
         if held.status is BookingStatus.WAITING:
             self.waiting -= 1
+            self.has_line = True
             self.line.pop(held.id, None)
             return Cancelled(cancelled)
         self.available += 1

@@ -156,6 +156,79 @@ async def test_a_place_that_is_freed_is_not_taken_past_the_line_by_who_remembers
     ]
 
 
+async def test_places_are_freed_in_two_statements_whoever_freed_some_before(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    sent: list[str],
+) -> None:
+    people = await make_people(engine, 6)
+    show = await make_event(engine, total=6, organiser=people[0])
+    await together(*(bookings.book(show, person) for person in people[:3]))
+    await together(*(elsewhere.book(show, person) for person in people[3:5]))
+    await elsewhere.cancel(show, people[0])
+    sent.clear()
+    answers = await together(
+        bookings.cancel(show, people[1]),
+        bookings.cancel(show, people[3]),
+        bookings.book(show, people[5]),
+    )
+    assert kinds(answers) == [Cancelled, Cancelled, Booked]
+    assert len(sent) == 2
+    assert await counters(engine, show) == (3, 0, 5)
+
+
+async def test_a_place_freed_by_who_remembers_nobody_waiting_goes_to_the_line(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    people = await make_people(engine, 3)
+    show = await make_event(engine, total=2, organiser=people[0])
+    await bookings.book(show, people[0])
+    for person in people[1:]:
+        await elsewhere.book(show, person)
+    cancelled = await bookings.cancel(show, people[0])
+    assert [booking.user_id for booking in cancelled.promoted] == [people[2]]
+    assert await counters(engine, show) == (0, 0, 5)
+
+
+@pytest.mark.parametrize("times_and_others", [(1, 0), (1, 1), (3, 0), (3, 1)])
+async def test_what_is_cancelled_elsewhere_while_it_is_asked_about_frees_one_place(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    times_and_others: tuple[int, int],
+) -> None:
+    times, others = times_and_others
+    people = await make_people(engine, 1 + others)
+    user = people[0]
+    event = await make_event(engine, total=5, organiser=user)
+    await together(*(bookings.book(event, each) for each in people))
+    fetch, asked, cancelling = Statement.fetch, 0, False
+
+    async def between(
+        statement: Statement, connection: Driver, **parameters: object
+    ) -> list[Record]:
+        nonlocal asked, cancelling
+        found = await fetch(statement, connection, **parameters)
+        if statement is ACTIVE and not cancelling:
+            asked += 1
+            if asked <= times:
+                cancelling = True
+                await elsewhere.cancel(event, user)
+                if asked < times:
+                    await elsewhere.book(event, user)
+                cancelling = False
+        return found
+
+    monkeypatch.setattr(Statement, "fetch", between)
+    answers = await together(*(bookings.cancel(event, each) for each in people))
+    assert kinds(answers) == [Cancelled] * (1 + others)
+    assert asked > times
+    assert [status for _, status in await rows(engine, event)] == ["cancelled"] * (times + others)
+    assert (await counters(engine, event))[:2] == (5, 0)
+
+
 async def test_a_crowd_that_reads_one_event_is_answered_by_one_statement_at_a_time(
     engine: AsyncEngine, sent: list[str]
 ) -> None:
@@ -469,6 +542,7 @@ BOOKED_BY = (
         ("UPDATE events SET waiting_list_count = 1", "ck_events_line_served"),
         ("UPDATE events SET total_tickets = 0, available_tickets = 0", "ck_events_total"),
         ("UPDATE bookings SET status = 'sold'", "ck_bookings_status"),
+        ("UPDATE bookings SET status = 'booked'", "cancelled_stays"),
         (
             (
                 "INSERT INTO bookings (id, event_id, user_id, status, created_at) "
@@ -500,9 +574,10 @@ BOOKED_BY = (
 async def test_the_database_refuses_what_must_never_happen(
     engine: AsyncEngine, bookings: BookingRepository, statement: str, constraint: str
 ) -> None:
-    people = await make_people(engine, 2)
+    people = await make_people(engine, 3)
     show = await make_event(engine, total=2, organiser=people[0])
-    await bookings.book(show, people[1])
+    await together(*(bookings.book(show, person) for person in people[1:]))
+    await bookings.cancel(show, people[2])
     async with engine.connect() as connection:
         with pytest.raises(IntegrityError) as refused:
             await connection.execute(text(statement))

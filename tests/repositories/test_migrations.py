@@ -40,6 +40,10 @@ SCHEMA = """
         WHERE connamespace = 'public'::regnamespace
     UNION SELECT format('%s %s', relname, reloptions) FROM pg_class
         WHERE relnamespace = 'public'::regnamespace
+    UNION SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+    UNION SELECT pg_get_functiondef(oid) FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace
+        AND prolang = (SELECT oid FROM pg_language WHERE lanname = 'plpgsql')
 """
 """Everything that a migration can make."""
 

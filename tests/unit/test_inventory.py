@@ -27,6 +27,7 @@ from ticketing.inventory import (
 
 EVENT = 1
 PEOPLE = [UUID(int=number) for number in range(8)]
+THEIRS = [uuid5(person, "their own person") for person in PEOPLE]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -154,33 +155,45 @@ def test_batches_answer_and_leave_what_one_request_at_a_time_would(
         assert after.version - version in {0, 1}
 
 
-@settings(max_examples=500, deadline=None)
-@given(st.integers(1, 30), st.lists(requests, max_size=12), st.lists(requests, max_size=12))
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.integers(1, 30),
+    st.sets(st.sampled_from([*PEOPLE, *THEIRS])),
+    st.lists(requests, max_size=12),
+    st.lists(requests, max_size=12),
+)
 @example(
     2,
+    set(),
     [book(PEOPLE[0]), book(PEOPLE[1]), Cancel(EVENT, PEOPLE[0]), Cancel(EVENT, PEOPLE[1])],
     [book(PEOPLE[2])],
 )
-def test_what_only_takes_may_be_written_after_another_that_does(
-    total: int, ours: list[Request], theirs: list[Request]
+@example(1, {PEOPLE[0]}, [Cancel(EVENT, PEOPLE[0]), book(PEOPLE[1])], [book(PEOPLE[2])])
+def test_what_no_line_has_to_do_with_may_be_written_after_another_such(
+    total: int, holding: set[UUID], ours: list[Request], theirs: list[Request]
 ) -> None:
-    """Made of one snapshot by two processes, by people who are not active there."""
-    snapshot = rows(total).snapshot
+    """Made of one snapshot by two processes, by different people."""
+    kept = rows(total)
+    kept.commit([book(user) for user in sorted(holding)])
+    snapshot, active = kept.snapshot, kept.active()
+    line = kept.with_status(BookingStatus.WAITING)
     theirs = [
         book(other) if isinstance(each, Book) else Cancel(EVENT, other)
         for each in theirs
-        if (other := uuid5(each.user_id, "their own person"))
+        if (other := THEIRS[PEOPLE.index(each.user_id)])
     ]
-    first = decide(snapshot, theirs, active={}, line=[], at=NOW)
-    second = decide(snapshot, ours, active={}, line=[], at=NOW)
-    fits = snapshot.available - first.taken >= second.taken
-    if first.only_takes and second.only_takes and fits:
-        in_turn = decide(first.after, ours, active={}, line=[], at=NOW)
-        assert [seen(each) for each in in_turn.outcomes] == [seen(each) for each in second.outcomes]
-        assert list(in_turn.inserts.values()) == list(second.inserts.values())
-        assert in_turn.taken == second.taken
-    if second.after.waiting:
-        assert not second.only_takes
+    first = decide(snapshot, theirs, active=active, line=line, at=NOW)
+    second = decide(snapshot, ours, active=active, line=line, at=NOW)
+    for each in (first, second):
+        somebody_waits = any(isinstance(outcome, Waiting) for outcome in each.outcomes)
+        assert (each.needs is None) == (snapshot.waiting > 0 or somebody_waits)
+    if first.needs is None or second.needs is None or first.after.available < second.needs:
+        return
+    in_turn = decide(first.after, ours, active=active, line=[], at=NOW)
+    assert [seen(each) for each in in_turn.outcomes] == [seen(each) for each in second.outcomes]
+    assert in_turn.inserts == second.inserts
+    assert in_turn.changes == second.changes
+    assert in_turn.taken == second.taken
 
 
 def test_the_answer_carries_the_booking_that_is_written() -> None:

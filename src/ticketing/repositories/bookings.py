@@ -40,6 +40,8 @@ MAX_WAIT: Final = 5.0
 MAX_SNAPSHOTS: Final = 10_000
 ACTIVE_ONCE: Final = "uq_bookings_active"
 """What refuses a second active booking of one person at one event."""
+CANCELLED_ONCE: Final = {"cancelled_stays", "ck_events_available"}
+"""What refuses to cancel what somebody has cancelled meanwhile: the booking, or the last place."""
 
 # Every table is reached by an index condition that any plan has (`= ANY`, LATERAL with LIMIT):
 # a prepared statement that was planned while a table was empty keeps its plan as it grows.
@@ -206,8 +208,9 @@ class BookingRepository:
                         )
                     except asyncpg.IntegrityConstraintViolationError as error:
                         if error.constraint_name in refusals:
-                            if error.constraint_name == ACTIVE_ONCE and len(requests) == 1:
-                                # Cancelled when asked about, and booked again elsewhere since.
+                            changes = error.constraint_name in {ACTIVE_ONCE, *CANCELLED_ONCE}
+                            if changes and len(requests) == 1:
+                                # Booked again, or cancelled again, since it was asked about.
                                 return [RETRY]
                             raise
                         refusals.add(error.constraint_name)
@@ -218,7 +221,7 @@ class BookingRepository:
                             settled |= await _strangers(connection, requests)
                         elif error.constraint_name == idempotency.CONSTRAINT:
                             settled |= await _replays(connection, dict(enumerate(requests)))
-                        else:
+                        elif error.constraint_name not in CANCELLED_ONCE:  # They are asked anyway.
                             raise
             except BaseException:
                 self._forget(request.event_id for request in requests)
@@ -303,9 +306,9 @@ class BookingRepository:
     async def _load_snapshots(self, connection: Driver, by_event: Mapping[int, object]) -> None:
         """Make sure of a snapshot of every event that exists, from memory where it is likely right.
 
-        An event whose last swap was lost is being written by another process too: what is
-        remembered of it would most likely lose again, so it is read anew until nobody else has
-        written between two commits of ours.
+        An event whose last swap was lost is being written by another process too: where people
+        wait, what is remembered of it would most likely lose again, so it is read anew until
+        nobody else has written between two commits of ours.
         """
         if len(self._snapshots) > MAX_SNAPSHOTS:
             self._snapshots.clear()

@@ -40,9 +40,8 @@ _SWAP_ONE: Final = """
             version = version + 1
         WHERE id = :swap_event AND (
             version = :swap_version
-            -- What else such a decision rests on: see Decision.only_takes.
-            OR CAST(:swap_only_takes AS boolean) AND waiting_list_count = 0
-                AND available_tickets >= CAST(:swap_taken AS bigint)
+            -- What else a decision may rest on: see Decision.
+            OR waiting_list_count = 0 AND available_tickets >= CAST(:swap_needs AS bigint)
         )
         RETURNING id, version, total_tickets, available_tickets, waiting_list_count
     )
@@ -54,8 +53,8 @@ _SWAP_MANY: Final = """
         SELECT * FROM unnest(
             CAST(:swap_event AS bigint[]), CAST(:swap_version AS bigint[]),
             CAST(:swap_taken AS bigint[]), CAST(:swap_joined AS bigint[]),
-            CAST(:swap_only_takes AS boolean[])
-        ) AS wanted(id, version, taken, joined, only_takes)
+            CAST(:swap_needs AS bigint[])
+        ) AS wanted(id, version, taken, joined, needs)
     ), locked AS (
         SELECT id FROM events WHERE id = ANY(CAST(:swap_event AS bigint[]))
         ORDER BY id FOR UPDATE {skip}
@@ -69,8 +68,7 @@ _SWAP_MANY: Final = """
             AND events.id = wanted.id
             AND (
                 events.version = wanted.version
-                OR wanted.only_takes AND events.waiting_list_count = 0
-                    AND events.available_tickets >= wanted.taken
+                OR events.waiting_list_count = 0 AND events.available_tickets >= wanted.needs
             )
         RETURNING events.id, events.version, events.total_tickets, events.available_tickets,
             events.waiting_list_count
@@ -120,7 +118,7 @@ _COMMIT: Final = """
     SELECT * FROM swapped
     """
 
-_SWAP_NAMES: Final = ("event", "version", "taken", "joined", "only_takes")
+_SWAP_NAMES: Final = ("event", "version", "taken", "joined", "needs")
 _CHANGED_NAMES: Final = ("id", "event", "status")
 _FACT: Final = {
     "name": "text",
@@ -244,7 +242,7 @@ class Commit:
         self, *, many: bool, changes: bool, answers: bool, lone: bool
     ) -> dict[str, object]:
         swaps = [
-            (each.before.event_id, each.before.version, each.taken, each.joined, each.only_takes)
+            (each.before.event_id, each.before.version, each.taken, each.joined, each.needs)
             for each in self.decisions
         ]
         rows = [
