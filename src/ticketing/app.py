@@ -480,5 +480,18 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for operation in (each for path in schema["paths"].values() for each in path.values()):
             if "security" in operation:
                 operation["security"].append({"credential": []})
+            named = {parameter["name"] for parameter in operation.get("parameters", ())}
+            for status, answer in operation["responses"].items():
+                headers = answer.setdefault("headers", {})
+                headers["X-Request-ID"] = {
+                    "description": "The id of the request, as in the log.",
+                    "required": True,
+                    "schema": {"type": "string"},
+                }
+                if "Idempotency-Key" in named and status < "300":
+                    headers["Idempotency-Replayed"] = {
+                        "description": "Only if this was answered before, to the same key.",
+                        "schema": {"const": "true"},
+                    }
         app.openapi_schema = schema
     return app.openapi_schema

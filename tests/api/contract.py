@@ -13,6 +13,8 @@ from ticketing.errors import MethodNotAllowed, OriginRefused, RouteNotFound
 PROBLEM_JSON: Final = "application/problem+json"
 MEMBERS: Final = {"type", "title", "status", "detail", "instance", "code", "requestId"}
 
+REPLAYED: Final = "idempotency-replayed"
+
 # They answer to addresses that the document doesn't list.
 OF_NO_ROUTE: Final = {RouteNotFound.code, MethodNotAllowed.code, OriginRefused.code}
 
@@ -98,4 +100,7 @@ def assert_documented(app: FastAPI, response: httpx.Response) -> None:
     elif operation is not None:
         documented = operation.document["responses"][str(response.status_code)]
         assert kind in documented.get("content", {"": None}), f"{operation.id}: {kind}"
-        assert documented.get("headers", {}).keys() <= {name.title() for name in response.headers}
+        told = {name.lower() for name in documented["headers"]}
+        if REPLAYED in response.headers:
+            assert REPLAYED in told, operation.id
+        assert told - {REPLAYED} <= response.headers.keys()
