@@ -93,8 +93,14 @@ def intent(
     found = KEY.fullmatch(header)
     if found is None:
         raise InvalidIdempotencyKey
-    digest = hashlib.sha256(repr(asked).encode()).digest()
+    digest = hashlib.sha256(_said(asked).encode()).digest()
     return Intent(owner, found[1] or found[2], digest, write, seals)
+
+
+def _said(asked: BaseModel) -> str:
+    # As pydantic's `repr` says it, which takes twice as long.
+    fields = ", ".join([f"{name}={value!r}" for name, value in asked.__dict__.items()])
+    return f"{type(asked).__name__}({fields})"
 
 
 def owner_of(username: str) -> UUID:

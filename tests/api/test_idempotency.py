@@ -1,6 +1,7 @@
 """An intention is carried out once, however often it is sent."""
 
 import asyncio
+import hashlib
 
 import httpx
 import pytest
@@ -37,6 +38,18 @@ async def test_a_booking_that_is_sent_again_is_answered_as_before(
     assert (late.status_code, late.content) == (201, first.content)
     assert await count(engine, "bookings") == 1
     assert (await ada.get(f"/api/events/{event}")).json()["availableTickets"] == 2
+
+
+async def test_what_a_key_stands_for_is_told_alike_by_every_version(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise()
+    await ada.book(event, key=KEY)
+    asked = f"BookTicket(event_id={event}, user_id=UUID('{ada.id}'))"
+    async with engine.connect() as connection:
+        kept = await connection.scalar(text("SELECT digest FROM idempotency_keys"))
+    assert kept == hashlib.sha256(asked.encode()).digest()
 
 
 async def test_waiting_and_cancelling_are_answered_as_before(visitor: Visitor) -> None:
