@@ -110,10 +110,10 @@ def facts_of(outcome: Outcome) -> Iterator[tuple[str, Booking]]:
 class Decision:
     """What to write, all or nothing, if the event is still at `before.version`.
 
-    Or, at any version, if nobody waits and there are `needs` places: a decision that no line has
-    to do with rests on no more, and on the bookings that it cancels, which the database looks at.
-    Two such, made of one snapshot, may both be written, in whatever order (O'Neil, "The escrow
-    transactional method", 1986): until an event is sold out, all are such.
+    Or, at any version, if nobody waits and there are `needs` places: a decision that has to do
+    with no line rests on that, and on the bookings that it cancels not being cancelled yet, which
+    the database sees to. Two such, made of one snapshot, may both be written, in whatever order
+    (O'Neil, "The escrow transactional method", 1986): until an event is sold out, all are such.
     """
 
     before: Snapshot
@@ -122,6 +122,7 @@ class Decision:
     inserts: dict[UUID, Booking] = field(default_factory=dict)
     changes: dict[UUID, BookingStatus] = field(default_factory=dict)
     needs: int | None = None
+    """None if it rests on the version."""
 
     @property
     def is_empty(self) -> bool:

@@ -208,8 +208,8 @@ class BookingRepository:
                         )
                     except asyncpg.IntegrityConstraintViolationError as error:
                         if error.constraint_name in refusals:
-                            changes = error.constraint_name in {ACTIVE_ONCE, *CANCELLED_ONCE}
-                            if changes and len(requests) == 1:
+                            passes = error.constraint_name in {ACTIVE_ONCE, *CANCELLED_ONCE}
+                            if passes and len(requests) == 1:
                                 # Booked again, or cancelled again, since it was asked about.
                                 return [RETRY]
                             raise
