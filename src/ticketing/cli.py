@@ -113,7 +113,10 @@ def serve(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = _settings(data_dir, host=host, port=port, workers=workers)
     if settings.otel == "on" and not _has_otel():
-        raise StartupError("TICKETING_OTEL: is on, and needs the extra `otel` of this package")
+        raise StartupError(
+            "TICKETING_OTEL: is on, and needs the extra `otel` of this package, in a checkout by"
+            " `.venv/bin/pip install -e '.[otel]'`"
+        )
     telemetry.configure(settings.log_dir, settings.log_level)
     with (
         _listening(settings.host, settings.port) as listener,

@@ -52,6 +52,12 @@ CONSTRAINTS: Final[dict[str, type[TicketingError]]] = {
 }
 """What it means to the caller that a constraint refused a write."""
 
+RIGHTS: Final = (
+    " (deploy/service_role.sql gives a role what the service needs;"
+    " TICKETING_MIGRATION_DATABASE_URL names another for `ticketing migrate`)"
+)
+"""What to do for a role that may not do something."""
+
 NAME: Final = re.compile(r"(?<!:):(\w+)")
 
 T = TypeVar("T")
@@ -281,7 +287,7 @@ def naming_the_database(url: str, *more: type[Exception]) -> Iterator[None]:
     `more` are failures that only the caller knows.
     """
     known: tuple[type[Exception], ...] = (
-        *(TicketingError, DBAPIError, asyncpg.InterfaceError, OSError),
+        *(TicketingError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError),
         *more,
     )
     try:
@@ -297,5 +303,7 @@ def naming_the_database(url: str, *more: type[Exception]) -> Iterator[None]:
             cause = cause.__cause__
         silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
         reason = str(cause).splitlines()[0] if str(cause) else silent
+        if isinstance(cause, asyncpg.InsufficientPrivilegeError):
+            reason += RIGHTS
         verb = "reached" if isinstance(cause, OSError) else "used"
         raise StartupError(f"the database {where} can't be {verb}: {reason}") from error

@@ -1,5 +1,6 @@
 """The role that the service works as does all that is asked of it, and can't change the schema."""
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from tests.api.calls import CALLS, call, prepare, scene
 from tests.databases import with_database
 from tests.people import Visitor
 from tests.serving import TICKETING
-from ticketing import postgres
+from ticketing import database, postgres
+from ticketing.errors import StartupError
 from ticketing.permissions import Role
 from ticketing.repositories.access import AccessRepository
 from ticketing.security import AccessList
@@ -100,6 +102,15 @@ async def test_the_services_role_serves_every_route(
     await known.promote(ada.username)
     await known.demote(ada.username)
     await known.clean()
+
+
+async def test_a_role_without_rights_is_told_where_they_come_from(
+    server_url: str, database_url: str
+) -> None:
+    revoke = "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ticketing_service"
+    psql(with_database(server_url, "of_two_roles"), f"--command={revoke}")
+    with pytest.raises(StartupError, match=r"permission denied .* \(deploy/service_role\.sql"):
+        await asyncio.to_thread(database.check, database_url)
 
 
 async def test_the_services_role_can_not_change_the_schema(database_url: str) -> None:
