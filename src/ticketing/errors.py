@@ -115,7 +115,7 @@ class MalformedBody(Invalid):
     """The body is not JSON, or not UTF-8."""
 
     status, code = 400, "malformed_body"
-    detail = "The body is not JSON in UTF-8, or it nests too deep."
+    detail = "The body is empty, not JSON in UTF-8, or nests too deep."
 
 
 class UnsupportedMediaType(Invalid):
