@@ -153,7 +153,10 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[Driver]:
         try:
             yield cast("Driver", raw)
         except BaseException as error:
-            # Whatever it was, a connection in an unknown state goes to nobody else.
+            # Whatever it was, a connection in an unknown state goes to nobody else: what timed out
+            # would be waited for by the next.
+            if isinstance(error, TimeoutError):
+                cast("Driver", raw).terminate()
             if cast("Driver", raw).is_closed() or isinstance(error, asyncpg.InternalClientError):
                 await connection.invalidate()
             raise

@@ -110,10 +110,11 @@ def facts_of(outcome: Outcome) -> Iterator[tuple[str, Booking]]:
 class Decision:
     """What to write, all or nothing, if the event is still at `before.version`.
 
-    Or, at any version, if nobody waits and there are `needs` places: a decision that has to do
-    with no line rests on that, and on the bookings that it cancels not being cancelled yet, which
-    the database sees to. Two such, made of one snapshot, may both be written, in whatever order
-    (O'Neil, "The escrow transactional method", 1986): until an event is sold out, all are such.
+    Or, at any version, if nobody waits and there are `needs` places. A decision that has to do
+    with no line rests on that, and on two things that constraints see to: who books is not active,
+    and what is cancelled was not cancelled yet. Two such, made of one snapshot, may both be
+    written, in whatever order (O'Neil, "The escrow transactional method", 1986): until an event is
+    sold out, nearly all are such.
     """
 
     before: Snapshot
@@ -172,7 +173,7 @@ class _Deciding:
         self.before = snapshot
         self.available = snapshot.available
         self.waiting = snapshot.waiting
-        self.has_line = snapshot.waiting > 0
+        self.rests_on_version = snapshot.waiting > 0
         self.active = dict(active)
         self.line = {booking.id: booking for booking in line}
         self.at = at
@@ -187,7 +188,7 @@ class _Deciding:
         decision.after = Snapshot(
             before.event_id, before.version + 1, before.total, self.available, self.waiting
         )
-        if not self.has_line:
+        if not self.rests_on_version:
             # More than enough where somebody cancels first.
             decision.needs = len(decision.inserts)
         return decision
@@ -213,17 +214,20 @@ class _Deciding:
             # The whole line is in hand, so its tail is: a later Cancel may promote this one.
             self.line[booking.id] = booking
         self.waiting += 1
-        self.has_line = True
+        self.rests_on_version = True
         return Waiting(booking, self.waiting)
 
     def cancel(self, request: Cancel) -> Outcome:
         held = self.active.pop(request.user_id, None)
         if held is None:
             return BookingNotFound()
+        if held.id in self.decision.inserts:
+            # Inserted as cancelled, where no constraint sees whether its person was active.
+            self.rests_on_version = True
         cancelled = self.write(held, BookingStatus.CANCELLED)
         if held.status is BookingStatus.WAITING:
             self.waiting -= 1
-            self.has_line = True
+            self.rests_on_version = True
             self.line.pop(held.id, None)
             return Cancelled(cancelled)
         self.available += 1

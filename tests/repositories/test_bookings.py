@@ -229,6 +229,55 @@ async def test_what_is_cancelled_elsewhere_while_it_is_asked_about_frees_one_pla
     assert (await counters(engine, event))[:2] == (5, 0)
 
 
+async def test_who_books_elsewhere_while_they_are_asked_about_is_not_booked_and_cancelled_beside(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (user,) = await make_people(engine, 1)
+    event = await make_event(engine, total=5, organiser=user)
+    fetch, asked = Statement.fetch, 0
+
+    async def between(
+        statement: Statement, connection: Driver, **parameters: object
+    ) -> list[Record]:
+        nonlocal asked
+        found = await fetch(statement, connection, **parameters)
+        asked += statement is ACTIVE
+        if statement is ACTIVE and asked == 1:
+            await elsewhere.book(event, user)
+        return found
+
+    monkeypatch.setattr(Statement, "fetch", between)
+    answers = await together(bookings.book(event, user), bookings.cancel(event, user))
+    assert kinds(answers) == [AlreadyBooked, Cancelled]
+    assert await rows(engine, event) == [(user, "cancelled")]
+    assert (await counters(engine, event))[:2] == (5, 0)
+
+
+async def test_an_event_is_not_read_before_each_commit_once_nobody_waits(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    sent: list[str],
+) -> None:
+    people = await make_people(engine, 10)
+    show = await make_event(engine, total=4, organiser=people[0])
+    await bookings.book(show, people[0])
+    await elsewhere.book(show, people[1])
+    # Lost, for there are two places left: decided again, and the third waits.
+    answers = await together(*(bookings.book(show, person) for person in people[2:5]))
+    assert kinds(answers) == [Booked, Booked, Waiting]
+    for person in people[1:5]:
+        await elsewhere.cancel(show, person)
+    await bookings.book(show, people[5])
+    await elsewhere.book(show, people[6])
+    sent.clear()
+    await bookings.book(show, people[7])
+    assert len(sent) == 1
+
+
 async def test_a_crowd_that_reads_one_event_is_answered_by_one_statement_at_a_time(
     engine: AsyncEngine, sent: list[str]
 ) -> None:

@@ -1,6 +1,8 @@
 """What a connection is made with: its timeouts, and TLS where the address asks for it."""
 
 import asyncio
+import os
+import signal
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -8,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from asyncpg import Record
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -47,6 +50,26 @@ async def test_a_statement_that_takes_too_long_is_given_up(engine: AsyncEngine) 
     with pytest.raises(Busy):
         await sleep()
     assert await shown(engine, "statement_timeout") == database.STATEMENT_TIMEOUT
+
+
+async def test_what_timed_out_is_waited_for_by_nobody_else(database_url: str) -> None:
+    hasty = database.connect(database_url, pool_size=1, command_timeout=0.2)
+    async with driver(hasty) as connection:
+        frozen = connection.get_server_pid()
+
+    async def asked() -> list[Record]:
+        async with driver(hasty) as connection:
+            return await Statement("SELECT 1 AS one").fetch(connection)
+
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            await asked()
+        ((one,),) = await asked()
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    assert one == 1
+    await hasty.dispose()
 
 
 async def test_a_transaction_that_idles_loses_its_locks_and_its_connection(

@@ -306,7 +306,7 @@ class BookingRepository:
     async def _load_snapshots(self, connection: Driver, by_event: Mapping[int, object]) -> None:
         """Make sure of a snapshot of every event that exists, from memory where it is likely right.
 
-        An event whose last swap was lost is being written by another process too: where people
+        An event whose last swap was lost is being written by another process too: while people
         wait, what is remembered of it would most likely lose again, so it is read anew until
         nobody else has written between two commits of ours.
         """
@@ -318,7 +318,7 @@ class BookingRepository:
             return
         for row in await SNAPSHOTS.fetch(connection, ids=asked):
             snapshot = commits.snapshot(row)
-            if self._snapshots.get(row["id"]) == snapshot:
+            if snapshot.waiting == 0 or self._snapshots.get(row["id"]) == snapshot:
                 self._contended.discard(row["id"])
             self._snapshots[row["id"]] = snapshot
 
