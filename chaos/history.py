@@ -7,6 +7,8 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
+import asyncpg
+
 Verb = Literal["book", "cancel", "read"]
 
 
@@ -52,6 +54,25 @@ class Books:
     available: int
     waiting: int
     rows: Sequence[Row]
+
+
+async def read_books(connection: "asyncpg.Connection[asyncpg.Record]", event: int) -> Books:
+    """Return an event with its bookings, as they are at one moment. Raises LookupError."""
+    async with connection.transaction(isolation="repeatable_read"):
+        found = await connection.fetchrow(
+            "SELECT id, total_tickets, available_tickets, waiting_list_count"
+            " FROM events WHERE id = $1",
+            event,
+        )
+        rows = await connection.fetch(
+            "SELECT id::text, event_id, user_id::text, status FROM bookings"
+            " WHERE event_id = $1 ORDER BY seq",
+            event,
+        )
+    if found is None:
+        raise LookupError(event)
+    id_, total, available, waiting = found.values()
+    return Books(id_, total, available, waiting, [Row(*row.values()) for row in rows])
 
 
 def save(path: Path, operations: Sequence[Operation], books: Sequence[Books], **more: Any) -> None:  # noqa: ANN401 - JSON

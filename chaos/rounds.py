@@ -16,7 +16,7 @@ import asyncpg
 from chaos import checker
 from chaos.client import Client, NotSent, Response, Unanswered
 from chaos.faults import FAULTS, ORDERLY, Stage
-from chaos.history import Books, Operation, Row, Verb
+from chaos.history import Books, Operation, Verb, read_books
 from chaos.rig import DATABASE_ERRORS, Kind, Person, Rig
 
 EVENTS: Final = 6
@@ -347,28 +347,10 @@ async def _settle(rig: Rig, played: Round, totals: dict[int, int]) -> None:
         before: list[Books] | None = None
         while before is None or before != played.books:
             before = played.books
-            played.books = [await _books(connection, event) for event in totals]
+            played.books = [await read_books(connection, event) for event in totals]
             await asyncio.sleep(0.3)
     finally:
         await connection.close()
-
-
-async def _books(connection: "asyncpg.Connection[asyncpg.Record]", event: int) -> Books:
-    async with connection.transaction(isolation="repeatable_read"):
-        found = await connection.fetchrow(
-            "SELECT id, total_tickets, available_tickets, waiting_list_count"
-            " FROM events WHERE id = $1",
-            event,
-        )
-        rows = await connection.fetch(
-            "SELECT id::text, event_id, user_id::text, status FROM bookings"
-            " WHERE event_id = $1 ORDER BY seq",
-            event,
-        )
-    if found is None:
-        raise LookupError(event)
-    id_, total, available, waiting = found.values()
-    return Books(id_, total, available, waiting, [Row(*row.values()) for row in rows])
 
 
 async def _compare_with_lists(rig: Rig, organiser: Person, played: Round) -> None:

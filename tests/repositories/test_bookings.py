@@ -33,23 +33,6 @@ from ticketing.repositories.users import UserRepository
 from ticketing.security import AccessList
 
 
-@pytest.fixture
-async def bookings(engine: AsyncEngine) -> AsyncIterator[BookingRepository]:
-    repository = BookingRepository(engine)
-    yield repository
-    await repository.close()
-
-
-@pytest.fixture
-async def elsewhere(database_url: str) -> AsyncIterator[BookingRepository]:
-    """The same repository in what might be another process: nothing is shared but the rows."""
-    engine = database.connect(database_url, pool_size=4)
-    repository = BookingRepository(engine)
-    yield repository
-    await repository.close()
-    await engine.dispose()
-
-
 async def make_people(engine: AsyncEngine, count: int) -> list[UUID]:
     users = UserRepository(engine, AccessList())
     made = [await users.add(f"user{number}", "no hash", Origin()) for number in range(count)]
