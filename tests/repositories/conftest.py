@@ -1,9 +1,11 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing import database
+from ticketing.database import Driver, Statement
 from ticketing.repositories.bookings import BookingRepository
 
 
@@ -22,3 +24,17 @@ async def elsewhere(database_url: str) -> AsyncIterator[BookingRepository]:
     yield repository
     await repository.close()
     await engine.dispose()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that are sent."""
+    statements: list[str] = []
+    fetch = Statement.fetch
+
+    async def note(self: Statement, connection: Driver, **parameters: object) -> list[Record]:
+        statements.append(self.sql)
+        return await fetch(self, connection, **parameters)
+
+    monkeypatch.setattr(Statement, "fetch", note)
+    return statements

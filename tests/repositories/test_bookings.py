@@ -7,13 +7,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from asyncpg import Record
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing import database
-from ticketing.database import Driver, Statement
 from ticketing.errors import (
     AlreadyBooked,
     AlreadyWaiting,
@@ -26,7 +24,7 @@ from ticketing.errors import (
 from ticketing.idempotency import Intent, done
 from ticketing.inventory import Booked, BookingStatus, Cancelled, Waiting
 from ticketing.origin import Origin
-from ticketing.repositories.bookings import ACTIVE, BookingRepository
+from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.listings import ListingRepository
 from ticketing.repositories.users import UserRepository
@@ -74,20 +72,6 @@ def kinds(outcomes: Sequence[object]) -> list[type]:
     return [type(outcome) for outcome in outcomes]
 
 
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The statements that are sent."""
-    statements: list[str] = []
-    fetch = Statement.fetch
-
-    async def note(self: Statement, connection: Driver, **parameters: object) -> list[Record]:
-        statements.append(self.sql)
-        return await fetch(self, connection, **parameters)
-
-    monkeypatch.setattr(Statement, "fetch", note)
-    return statements
-
-
 async def test_a_batch_of_bookings_is_one_statement(
     engine: AsyncEngine, bookings: BookingRepository, sent: list[str]
 ) -> None:
@@ -98,167 +82,6 @@ async def test_a_batch_of_bookings_is_one_statement(
     await together(*(bookings.book(show, person) for person in people[:40]))
     assert len(sent) == 1
     assert await counters(engine, show) == (0, 31, 3)
-
-
-async def test_places_are_taken_in_one_statement_whoever_took_some_before(
-    engine: AsyncEngine,
-    bookings: BookingRepository,
-    elsewhere: BookingRepository,
-    sent: list[str],
-) -> None:
-    people = await make_people(engine, 6)
-    show = await make_event(engine, total=3, organiser=people[0])
-    await bookings.book(show, people[0])
-    await elsewhere.book(show, people[1])
-    sent.clear()
-    assert isinstance(await bookings.book(show, people[2]), Booked)
-    assert len(sent) == 1
-    # It remembers a place, which is gone by now, and then nobody in the line.
-    waiting = await elsewhere.book(show, people[3])
-    assert isinstance(waiting, Waiting)
-    assert waiting.position == 1
-    waiting = await bookings.book(show, people[4])
-    assert isinstance(waiting, Waiting)
-    assert waiting.position == 2
-    assert await counters(engine, show) == (0, 2, 6)
-
-
-async def test_a_place_that_is_freed_is_not_taken_past_the_line_by_who_remembers_places(
-    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
-) -> None:
-    people = await make_people(engine, 6)
-    show = await make_event(engine, total=2, organiser=people[0])
-    await bookings.book(show, people[0])
-    for person in people[1:4]:
-        await elsewhere.book(show, person)
-    # Now `bookings` remembers a free place. One is freed, and goes to the line.
-    await elsewhere.cancel(show, people[0])
-    assert isinstance(await bookings.book(show, people[4]), Waiting)
-    assert [status for _, status in await rows(engine, show)] == [
-        *("cancelled", "booked", "booked", "waiting", "waiting")
-    ]
-
-
-async def test_places_are_freed_in_two_statements_whoever_freed_some_before(
-    engine: AsyncEngine,
-    bookings: BookingRepository,
-    elsewhere: BookingRepository,
-    sent: list[str],
-) -> None:
-    people = await make_people(engine, 6)
-    show = await make_event(engine, total=6, organiser=people[0])
-    await together(*(bookings.book(show, person) for person in people[:3]))
-    await together(*(elsewhere.book(show, person) for person in people[3:5]))
-    await elsewhere.cancel(show, people[0])
-    sent.clear()
-    answers = await together(
-        bookings.cancel(show, people[1]),
-        bookings.cancel(show, people[3]),
-        bookings.book(show, people[5]),
-    )
-    assert kinds(answers) == [Cancelled, Cancelled, Booked]
-    assert len(sent) == 2
-    assert await counters(engine, show) == (3, 0, 5)
-
-
-async def test_a_place_freed_by_who_remembers_nobody_waiting_goes_to_the_line(
-    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
-) -> None:
-    people = await make_people(engine, 3)
-    show = await make_event(engine, total=2, organiser=people[0])
-    await bookings.book(show, people[0])
-    for person in people[1:]:
-        await elsewhere.book(show, person)
-    cancelled = await bookings.cancel(show, people[0])
-    assert [booking.user_id for booking in cancelled.promoted] == [people[2]]
-    assert await counters(engine, show) == (0, 0, 5)
-
-
-@pytest.mark.parametrize("times_and_others", [(1, 0), (1, 1), (3, 0), (3, 1)])
-async def test_what_is_cancelled_elsewhere_while_it_is_asked_about_frees_one_place(
-    engine: AsyncEngine,
-    bookings: BookingRepository,
-    elsewhere: BookingRepository,
-    monkeypatch: pytest.MonkeyPatch,
-    times_and_others: tuple[int, int],
-) -> None:
-    times, others = times_and_others
-    people = await make_people(engine, 1 + others)
-    user = people[0]
-    event = await make_event(engine, total=5, organiser=user)
-    await together(*(bookings.book(event, each) for each in people))
-    fetch, asked, cancelling = Statement.fetch, 0, False
-
-    async def between(
-        statement: Statement, connection: Driver, **parameters: object
-    ) -> list[Record]:
-        nonlocal asked, cancelling
-        found = await fetch(statement, connection, **parameters)
-        if statement is ACTIVE and not cancelling:
-            asked += 1
-            if asked <= times:
-                cancelling = True
-                await elsewhere.cancel(event, user)
-                if asked < times:
-                    await elsewhere.book(event, user)
-                cancelling = False
-        return found
-
-    monkeypatch.setattr(Statement, "fetch", between)
-    answers = await together(*(bookings.cancel(event, each) for each in people))
-    assert kinds(answers) == [Cancelled] * (1 + others)
-    assert asked > times
-    assert [status for _, status in await rows(engine, event)] == ["cancelled"] * (times + others)
-    assert (await counters(engine, event))[:2] == (5, 0)
-
-
-async def test_who_books_elsewhere_while_they_are_asked_about_is_not_booked_and_cancelled_beside(
-    engine: AsyncEngine,
-    bookings: BookingRepository,
-    elsewhere: BookingRepository,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (user,) = await make_people(engine, 1)
-    event = await make_event(engine, total=5, organiser=user)
-    fetch, asked = Statement.fetch, 0
-
-    async def between(
-        statement: Statement, connection: Driver, **parameters: object
-    ) -> list[Record]:
-        nonlocal asked
-        found = await fetch(statement, connection, **parameters)
-        asked += statement is ACTIVE
-        if statement is ACTIVE and asked == 1:
-            await elsewhere.book(event, user)
-        return found
-
-    monkeypatch.setattr(Statement, "fetch", between)
-    answers = await together(bookings.book(event, user), bookings.cancel(event, user))
-    assert kinds(answers) == [AlreadyBooked, Cancelled]
-    assert await rows(engine, event) == [(user, "cancelled")]
-    assert (await counters(engine, event))[:2] == (5, 0)
-
-
-async def test_an_event_is_not_read_before_each_commit_once_nobody_waits(
-    engine: AsyncEngine,
-    bookings: BookingRepository,
-    elsewhere: BookingRepository,
-    sent: list[str],
-) -> None:
-    people = await make_people(engine, 10)
-    show = await make_event(engine, total=4, organiser=people[0])
-    await bookings.book(show, people[0])
-    await elsewhere.book(show, people[1])
-    # Lost, for there are two places left: decided again, and the third waits.
-    answers = await together(*(bookings.book(show, person) for person in people[2:5]))
-    assert kinds(answers) == [Booked, Booked, Waiting]
-    for person in people[1:5]:
-        await elsewhere.cancel(show, person)
-    await bookings.book(show, people[5])
-    await elsewhere.book(show, people[6])
-    sent.clear()
-    await bookings.book(show, people[7])
-    assert len(sent) == 1
 
 
 async def test_a_crowd_that_reads_one_event_is_answered_by_one_statement_at_a_time(
@@ -334,35 +157,6 @@ async def test_who_is_in_already_is_refused_and_the_rest_of_the_batch_is_not(
     assert await counters(engine, show) == (0, 3, 3)
 
 
-async def test_who_cancels_and_books_elsewhere_while_they_are_asked_about_is_in_already(
-    engine: AsyncEngine,
-    bookings: BookingRepository,
-    elsewhere: BookingRepository,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    user, *_ = await make_people(engine, 1)
-    event = await make_event(engine, total=5, organiser=user)
-    await elsewhere.book(event, user)
-    fetch, asked = Statement.fetch, 0
-
-    async def between(
-        statement: Statement, connection: Driver, **parameters: object
-    ) -> list[Record]:
-        nonlocal asked
-        asked += statement is ACTIVE
-        if statement is not ACTIVE or asked > 1:
-            return await fetch(statement, connection, **parameters)
-        await elsewhere.cancel(event, user)
-        found = await fetch(statement, connection, **parameters)
-        await elsewhere.book(event, user)
-        return found
-
-    monkeypatch.setattr(Statement, "fetch", between)
-    with pytest.raises(AlreadyBooked):
-        await bookings.book(event, user)
-    assert [status for _, status in await rows(engine, event)] == ["cancelled", "booked"]
-
-
 async def test_whose_first_answer_can_not_be_looked_for_leaves_the_others_theirs(
     engine: AsyncEngine, database_url: str
 ) -> None:
@@ -435,67 +229,6 @@ async def test_cancelling_again_changes_nothing_and_says_the_same(
     assert again.booking == first.booking
     assert (len(first.promoted), len(again.promoted)) == (1, 0)
     assert await counters(engine, show) == before
-
-
-async def test_two_processes_sell_each_place_once_and_keep_one_line(
-    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
-) -> None:
-    people = await make_people(engine, 120)
-    shows = [await make_event(engine, total=20, organiser=people[0]) for _ in range(3)]
-    answers = await together(
-        *(
-            (bookings, elsewhere)[number % 2].book(show, person)
-            for number, person in enumerate(people)
-            for show in shows
-        )
-    )
-    assert kinds(answers).count(Booked) == 60
-    for which, show in enumerate(shows):
-        positions = sorted(a.position for a in answers[which::3] if isinstance(a, Waiting))
-        assert positions == list(range(1, 101))
-        line = [user for user, status in await rows(engine, show) if status == "waiting"]
-        said = {
-            answer.booking.user_id: answer.position
-            for answer in answers[which::3]
-            if isinstance(answer, Waiting)
-        }
-        assert [said[user] for user in line] == positions
-
-
-async def test_a_mixed_race_between_processes_keeps_the_books(
-    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
-) -> None:
-    people = await make_people(engine, 40)
-    show = await make_event(engine, total=7, organiser=people[0])
-
-    async def come_and_go(number: int, person: UUID) -> None:
-        for turn in range(6):
-            repository = (bookings, elsewhere)[(number + turn) % 2]
-            if turn % 2:
-                await repository.cancel(show, person)
-            else:
-                await repository.book(show, person)
-
-    await asyncio.gather(*(come_and_go(*each) for each in enumerate(people[:30])))
-    await together(*(bookings.book(show, person) for person in people[30:]))
-    statuses = [status for _, status in await rows(engine, show)]
-    available, waiting, _ = await counters(engine, show)
-    assert statuses.count("booked") == 7 - available == 7
-    assert statuses.count("waiting") == waiting == 3
-    assert statuses.count("cancelled") == 90
-
-
-async def test_a_line_that_another_process_shortened_is_read_anew(
-    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
-) -> None:
-    people = await make_people(engine, 3)
-    show = await make_event(engine, total=1, organiser=people[0])
-    await bookings.book(show, people[0])
-    await bookings.book(show, people[1])
-    await elsewhere.cancel(show, people[1])
-    cancelled = await bookings.cancel(show, people[0])
-    assert cancelled.promoted == []
-    assert await counters(engine, show) == (1, 0, 5)
 
 
 async def test_nothing_is_acknowledged_at_an_event_that_is_gone(

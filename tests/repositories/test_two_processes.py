@@ -1,0 +1,298 @@
+"""Two processes at one event: what one remembers, and what the other does meanwhile."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+from uuid import UUID
+
+import pytest
+from asyncpg import Record
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.repositories.test_bookings import (
+    counters,
+    kinds,
+    make_event,
+    make_people,
+    rows,
+    together,
+)
+from ticketing.database import Driver, Statement
+from ticketing.errors import AlreadyBooked
+from ticketing.inventory import Booked, Cancelled, Waiting
+from ticketing.repositories.bookings import ACTIVE, BookingRepository
+
+Meddle = Callable[[int], Awaitable[object]]
+"""Does something, told how often it was asked who is active, this time included."""
+
+
+async def idle(_: int) -> None:
+    pass
+
+
+class Asking:
+    """Lets somebody meddle just before and just after it is read who is active."""
+
+    def __init__(self, *, before: Meddle = idle, after: Meddle = idle) -> None:
+        self.times = 0
+        self._before, self._after = before, after
+        self._fetch: Final = Statement.fetch
+        self._is_meddling = False
+
+    async def fetch(
+        self, statement: Statement, connection: Driver, parameters: dict[str, object]
+    ) -> list[Record]:
+        if statement is not ACTIVE or self._is_meddling:
+            return await self._fetch(statement, connection, **parameters)
+        self.times += 1
+        await self._meddle(self._before)
+        found = await self._fetch(statement, connection, **parameters)
+        await self._meddle(self._after)
+        return found
+
+    async def _meddle(self, meddle: Meddle) -> None:
+        # Who meddles may ask too.
+        self._is_meddling = True
+        await meddle(self.times)
+        self._is_meddling = False
+
+
+def asking(
+    monkeypatch: pytest.MonkeyPatch, *, before: Meddle = idle, after: Meddle = idle
+) -> Asking:
+    made = Asking(before=before, after=after)
+
+    async def fetch(statement: Statement, connection: Driver, **parameters: object) -> list[Record]:
+        return await made.fetch(statement, connection, parameters)
+
+    monkeypatch.setattr(Statement, "fetch", fetch)
+    return made
+
+
+async def test_places_are_taken_in_one_statement_whoever_took_some_before(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    sent: list[str],
+) -> None:
+    people = await make_people(engine, 6)
+    show = await make_event(engine, total=3, organiser=people[0])
+    await bookings.book(show, people[0])
+    await elsewhere.book(show, people[1])
+    sent.clear()
+    assert isinstance(await bookings.book(show, people[2]), Booked)
+    assert len(sent) == 1
+    # It remembers a place, which is gone by now, and then nobody in the line.
+    waiting = await elsewhere.book(show, people[3])
+    assert isinstance(waiting, Waiting)
+    assert waiting.position == 1
+    waiting = await bookings.book(show, people[4])
+    assert isinstance(waiting, Waiting)
+    assert waiting.position == 2
+    assert await counters(engine, show) == (0, 2, 6)
+
+
+async def test_a_place_that_is_freed_is_not_taken_past_the_line_by_who_remembers_places(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    people = await make_people(engine, 6)
+    show = await make_event(engine, total=2, organiser=people[0])
+    await bookings.book(show, people[0])
+    for person in people[1:4]:
+        await elsewhere.book(show, person)
+    # Now `bookings` remembers a free place. One is freed, and goes to the line.
+    await elsewhere.cancel(show, people[0])
+    assert isinstance(await bookings.book(show, people[4]), Waiting)
+    assert [status for _, status in await rows(engine, show)] == [
+        *("cancelled", "booked", "booked", "waiting", "waiting")
+    ]
+
+
+async def test_places_are_freed_in_two_statements_whoever_freed_some_before(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    sent: list[str],
+) -> None:
+    people = await make_people(engine, 6)
+    show = await make_event(engine, total=6, organiser=people[0])
+    await together(*(bookings.book(show, person) for person in people[:3]))
+    await together(*(elsewhere.book(show, person) for person in people[3:5]))
+    await elsewhere.cancel(show, people[0])
+    sent.clear()
+    answers = await together(
+        bookings.cancel(show, people[1]),
+        bookings.cancel(show, people[3]),
+        bookings.book(show, people[5]),
+    )
+    assert kinds(answers) == [Cancelled, Cancelled, Booked]
+    assert len(sent) == 2
+    assert await counters(engine, show) == (3, 0, 5)
+
+
+async def test_a_place_freed_by_who_remembers_nobody_waiting_goes_to_the_line(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    people = await make_people(engine, 3)
+    show = await make_event(engine, total=2, organiser=people[0])
+    await bookings.book(show, people[0])
+    for person in people[1:]:
+        await elsewhere.book(show, person)
+    cancelled = await bookings.cancel(show, people[0])
+    assert [booking.user_id for booking in cancelled.promoted] == [people[2]]
+    assert await counters(engine, show) == (0, 0, 5)
+
+
+async def test_an_event_is_not_read_before_each_commit_once_nobody_waits(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    sent: list[str],
+) -> None:
+    people = await make_people(engine, 10)
+    show = await make_event(engine, total=4, organiser=people[0])
+    await bookings.book(show, people[0])
+    await elsewhere.book(show, people[1])
+    # Lost, for there are two places left: decided again, and the third waits.
+    answers = await together(*(bookings.book(show, person) for person in people[2:5]))
+    assert kinds(answers) == [Booked, Booked, Waiting]
+    for person in people[1:5]:
+        await elsewhere.cancel(show, person)
+    await bookings.book(show, people[5])
+    await elsewhere.book(show, people[6])
+    sent.clear()
+    await bookings.book(show, people[7])
+    assert len(sent) == 1
+
+
+async def test_who_cancels_and_books_elsewhere_while_they_are_asked_about_is_in_already(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (user,) = await make_people(engine, 1)
+    event = await make_event(engine, total=5, organiser=user)
+    await elsewhere.book(event, user)
+
+    async def cancel(times: int) -> None:
+        if times == 1:
+            await elsewhere.cancel(event, user)
+
+    async def book(times: int) -> None:
+        if times == 1:
+            await elsewhere.book(event, user)
+
+    asking(monkeypatch, before=cancel, after=book)
+    with pytest.raises(AlreadyBooked):
+        await bookings.book(event, user)
+    assert [status for _, status in await rows(engine, event)] == ["cancelled", "booked"]
+
+
+@pytest.mark.parametrize("times_and_others", [(1, 0), (1, 1), (3, 0), (3, 1)])
+async def test_what_is_cancelled_elsewhere_while_it_is_asked_about_frees_one_place(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    times_and_others: tuple[int, int],
+) -> None:
+    times, others = times_and_others
+    people = await make_people(engine, 1 + others)
+    user = people[0]
+    event = await make_event(engine, total=5, organiser=user)
+    await together(*(bookings.book(event, each) for each in people))
+
+    async def cancel(asked: int) -> None:
+        if asked <= times:
+            await elsewhere.cancel(event, user)
+        if asked < times:
+            await elsewhere.book(event, user)
+
+    asked = asking(monkeypatch, after=cancel)
+    answers = await together(*(bookings.cancel(event, each) for each in people))
+    assert kinds(answers) == [Cancelled] * (1 + others)
+    assert asked.times > times
+    assert [status for _, status in await rows(engine, event)] == ["cancelled"] * (times + others)
+    assert (await counters(engine, event))[:2] == (5, 0)
+
+
+async def test_who_books_elsewhere_while_they_are_asked_about_is_not_booked_and_cancelled_beside(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (user,) = await make_people(engine, 1)
+    event = await make_event(engine, total=5, organiser=user)
+
+    async def book(times: int) -> None:
+        if times == 1:
+            await elsewhere.book(event, user)
+
+    asking(monkeypatch, after=book)
+    answers = await together(bookings.book(event, user), bookings.cancel(event, user))
+    assert kinds(answers) == [AlreadyBooked, Cancelled]
+    assert await rows(engine, event) == [(user, "cancelled")]
+    assert (await counters(engine, event))[:2] == (5, 0)
+
+
+async def test_two_processes_sell_each_place_once_and_keep_one_line(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    people = await make_people(engine, 120)
+    shows = [await make_event(engine, total=20, organiser=people[0]) for _ in range(3)]
+    answers = await together(
+        *(
+            (bookings, elsewhere)[number % 2].book(show, person)
+            for number, person in enumerate(people)
+            for show in shows
+        )
+    )
+    assert kinds(answers).count(Booked) == 60
+    for which, show in enumerate(shows):
+        positions = sorted(a.position for a in answers[which::3] if isinstance(a, Waiting))
+        assert positions == list(range(1, 101))
+        line = [user for user, status in await rows(engine, show) if status == "waiting"]
+        said = {
+            answer.booking.user_id: answer.position
+            for answer in answers[which::3]
+            if isinstance(answer, Waiting)
+        }
+        assert [said[user] for user in line] == positions
+
+
+async def test_a_mixed_race_between_processes_keeps_the_books(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    people = await make_people(engine, 40)
+    show = await make_event(engine, total=7, organiser=people[0])
+
+    async def come_and_go(number: int, person: UUID) -> None:
+        for turn in range(6):
+            repository = (bookings, elsewhere)[(number + turn) % 2]
+            if turn % 2:
+                await repository.cancel(show, person)
+            else:
+                await repository.book(show, person)
+
+    await asyncio.gather(*(come_and_go(*each) for each in enumerate(people[:30])))
+    await together(*(bookings.book(show, person) for person in people[30:]))
+    statuses = [status for _, status in await rows(engine, show)]
+    available, waiting, _ = await counters(engine, show)
+    assert statuses.count("booked") == 7 - available == 7
+    assert statuses.count("waiting") == waiting == 3
+    assert statuses.count("cancelled") == 90
+
+
+async def test_a_line_that_another_process_shortened_is_read_anew(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    people = await make_people(engine, 3)
+    show = await make_event(engine, total=1, organiser=people[0])
+    await bookings.book(show, people[0])
+    await bookings.book(show, people[1])
+    await elsewhere.cancel(show, people[1])
+    cancelled = await bookings.cancel(show, people[0])
+    assert cancelled.promoted == []
+    assert await counters(engine, show) == (1, 0, 5)
