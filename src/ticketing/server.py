@@ -192,6 +192,7 @@ def work(
 
     counts = Counts(counted) if counted is not None else None
     app = create_app(settings, memory, counts)
+    app.state.document()  # Takes longer than any request may hold the others up.
     gc.enable()
 
     def stopping() -> None:

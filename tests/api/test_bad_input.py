@@ -47,6 +47,7 @@ METHODS = {
     BODIED[-1]: "PUT",
 }
 """Of those that have a body and no POST."""
+MAY_HAVE_NONE = "/api/users/logout"
 LISTS = [
     *("/api/events", "/api/users/me/bookings", "/api/users/me/keys", "/api/users/me/sessions"),
     *("/api/events/1/bookings", "/api/events/1/team", "/api/events/1/trail"),
@@ -313,8 +314,9 @@ def assert_refused(answer: httpx.Response, what: object) -> None:
 @pytest.mark.parametrize("path", [*BODIED, "/api/users/token"])
 async def test_no_body_that_is_none_is_served(ada: Person, path: str) -> None:
     for what, body in BODIES.items():
-        answer = await send(ada, path, content=body)
-        assert_refused(answer, what)
+        if body or path != MAY_HAVE_NONE:
+            answer = await send(ada, path, content=body)
+            assert_refused(answer, what)
 
 
 @pytest.mark.parametrize("path", BODIED)

@@ -136,6 +136,16 @@ async def test_logging_out_ends_this_session_everywhere_and_no_other(
     assert await is_in(replace(laptop, client=elsewhere))
 
 
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "0"}, {"Content-Type": "text/plain"}])
+async def test_logging_out_needs_no_body(visitor: Visitor, headers: dict[str, str]) -> None:
+    laptop = await visitor.register()
+    phone = await laptop.again()
+    answer = await phone.client.post("/api/users/logout", headers=phone.headers | headers)
+    assert answer.status_code == 204
+    assert not await is_in(phone)
+    assert await is_in(laptop)
+
+
 async def test_logging_out_everywhere_ends_all_sessions_of_the_person_alone(
     visitor: Visitor, elsewhere: httpx.AsyncClient
 ) -> None:

@@ -6,7 +6,7 @@ what is found without solving: a body, the caller, one parameter of the path and
 """
 
 import inspect
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, get_args
 
@@ -57,9 +57,9 @@ class StrictRoute(APIRoute):
 class DirectRoute(APIRoute):
     """A route whose endpoint takes only what is found without solving, and returns an Answer.
 
-    That is a body of JSON (a model that is an `In`), the caller (by a `Bearer`), the `Request`,
-    the Idempotency-Key, and the last segment of the path. Raises TypeError, when the route is
-    made, for any other.
+    That is a body of JSON (a model that is an `In`; with a default, it may be left out), the caller
+    (by a `Bearer`), the `Request`, the Idempotency-Key, and the last segment of the path. Raises
+    TypeError, when the route is made, for any other.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
@@ -68,11 +68,12 @@ class DirectRoute(APIRoute):
         self._model: type[In] | None = None
         self._segment: tuple[str, TypeAdapter[Any]] | None = None
         self._bearer: Bearer | None = None
-        self._wants_request = self._wants_key = False
+        self._wants_request = self._wants_key = self._needs_body = False
         for name, parameter in inspect.signature(self.endpoint).parameters.items():
             wanted = parameter.annotation
             if inspect.isclass(wanted) and issubclass(wanted, In):
                 self._model = wanted
+                self._needs_body = parameter.default is inspect.Parameter.empty
             elif get_args(wanted)[:1] == (Caller,):
                 self._bearer = get_args(wanted)[1].dependency
             elif wanted is Request:
@@ -107,7 +108,7 @@ class DirectRoute(APIRoute):
             name, adapter = self._segment
             text = scope["path"].rpartition("/")[2]
             given[name] = _valid(partial(adapter.validate_python, text), "path", name)
-        if self._model is not None:
+        if self._model is not None and (self._needs_body or _has_body(headers)):
             if not _is_json(headers.get(b"content-type", b"")):
                 raise UnsupportedMediaType
             body = await _read(receive)
@@ -207,6 +208,11 @@ async def _read(receive: Receive) -> bytes:
             raise BodyTooLarge
         if not message.get("more_body", False):
             return body
+
+
+def _has_body(headers: Mapping[bytes, bytes]) -> bool:
+    # RFC 9112, section 6.3.
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Request, Response
@@ -56,11 +56,14 @@ class Refresh(In):
 
 
 class Logout(In):
-    """Which sessions to end."""
+    """Which sessions to end; without a body, this one."""
 
     everywhere: bool = Field(
         default=False, description="All sessions of mine, instead of this one.", examples=[True]
     )
+
+
+THIS_ONE: Final = Logout()
 
 
 class TokenOut(Out):
@@ -155,9 +158,9 @@ async def refresh(
     responses=problems(NotAuthenticated, InsufficientScope, body=True, keyed=True),
 )
 async def logout(
-    body: Logout,
     caller: Annotated[Caller, who_may(Action.LOGOUT)],
     request: Request,
+    body: Logout = THIS_ONE,
     idempotency_key: IdempotencyKey = None,
 ) -> Answer:
     """End the session that the token belongs to, or all sessions of the caller.
