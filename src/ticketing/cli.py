@@ -382,7 +382,9 @@ def _database(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]
     connections = str((settings.workers + 1) * (settings.pool_size + 2) + 20)
     with postgres.embedded(_data_dir(settings), max_connections=connections) as running:
         _migrate(running.url)
-        secret = settings.jwt_secret or SecretStr(postgres.secret(running.data_dir))
+        secret = settings.jwt_secret
+        if secret is None:
+            secret = SecretStr(postgres.secret(running.data_dir))
         complete = settings.model_copy(
             update={
                 "database_url": SecretStr(running.url),

@@ -79,6 +79,12 @@ def test_what_is_done_to_a_database_makes_none(tmp_path: Path, command: tuple[st
     assert not where.exists()
 
 
+def test_what_signs_nothing_makes_no_secret(kept_dir: Path) -> None:
+    done = ticketing(kept_dir, "audit")
+    assert (done.returncode, done.stdout) == (0, "Events: 0, bookings: 0, differences: 0.\n")
+    assert not (kept_dir / "data" / "jwt_secret").exists()
+
+
 def test_a_data_directory_of_no_use_is_refused(tmp_path: Path) -> None:
     external = "TICKETING_DATABASE_URL=postgresql://ada@127.0.0.1:1/none\n"
     (tmp_path / ".env").write_text(external)
