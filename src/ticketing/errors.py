@@ -166,7 +166,10 @@ class InvalidIdempotencyKey(Invalid):
     """The Idempotency-Key can't be one."""
 
     status, code = 400, "invalid_idempotency_key"
-    detail = "An Idempotency-Key has 1 to 255 visible ASCII characters."
+    detail = (
+        "An Idempotency-Key has 1 to 255 visible ASCII characters; in quotes, none of them a"
+        " quote or a backslash."
+    )
 
 
 class IdempotencyKeyReused(Invalid):

@@ -99,8 +99,9 @@ Outcome: TypeAlias = Booked | Waiting | Cancelled | Exception
 
 def facts_of(outcome: Outcome) -> Iterator[tuple[str, Booking]]:
     """Yield what becomes of places and of the line: a booking's status, or `promoted`."""
-    if isinstance(outcome, Booked | Waiting | Cancelled):
-        yield outcome.booking.status, outcome.booking
+    if isinstance(outcome, Exception):
+        return
+    yield outcome.booking.status, outcome.booking
     if isinstance(outcome, Cancelled):
         for booking in outcome.promoted:
             yield "promoted", booking

@@ -64,7 +64,8 @@ REFUSED: Final = Family(
 SHED: Final = Family(
     Kind.COUNTER,
     "ticketing_shed_total",
-    "Requests answered 503, by problem code, or `connections` for one connection too many.",
+    "Requests answered 503: `overload` before they were parsed, `connections` for one too many,"
+    " or else by problem code.",
     ("reason",),
 )
 BOOKINGS: Final = Family(
