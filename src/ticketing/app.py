@@ -6,25 +6,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote
 
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from fastapi.telemetry import TelemetryConfig
-from pydantic import BaseModel, Field
-from pydantic.json_schema import SkipJsonSchema, models_json_schema
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from ticketing import __version__, database, metrics, telemetry
+from ticketing import __version__, database, metrics, openapi, telemetry
 from ticketing.errors import (
     BodyTooLarge,
     InternalError,
@@ -75,29 +72,6 @@ DECLARED_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 MAX_FAILURES: Final = 20
 """Failing fields that one answer names."""
 
-DESCRIPTION: Final = """
-People register, log in, book a place at an event, wait when it is full, and cancel; a cancelled
-place goes to the next in line. A place is never sold twice.
-
-1. `POST /api/users/register`, then press **Authorize** with that username and password.
-2. `POST /api/events/initialize` makes an event.
-3. `POST /api/events/book` takes a place: 201 with a place, 202 on the waiting list.
-   Your `userId` is the `id` of `GET /api/users/me`.
-
-Errors are problem documents (RFC 9457) with a stable `code` for programs. Lists go on with
-`nextCursor`. Times are UTC (RFC 3339).
-"""
-
-TAGS: Final = [
-    {"name": "users", "description": "Accounts."},
-    {"name": "sessions", "description": "Logging in, staying so, and logging out."},
-    {"name": "keys", "description": "API keys for programs."},
-    {"name": "events", "description": "What can be booked."},
-    {"name": "bookings", "description": "Places, and places in the line."},
-    {"name": "team", "description": "Who works on an event, and what was changed about it."},
-    {"name": "service", "description": "Health."},
-]
-
 STATUS_ERRORS: Final[dict[int, type[TicketingError]]] = {
     400: MalformedBody,
     404: RouteNotFound,
@@ -105,30 +79,6 @@ STATUS_ERRORS: Final[dict[int, type[TicketingError]]] = {
     413: BodyTooLarge,
 }
 """What the framework itself refuses."""
-
-
-class WrongField(BaseModel):
-    """What is wrong in a request, and where."""
-
-    in_: Literal["body", "path", "query"] = Field(alias="in")
-    pointer: str
-    type: str
-    detail: str
-
-
-class Problem(BaseModel):
-    """A problem document (RFC 9457). The last three are there with the codes that need them."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    requestId: str  # noqa: N815 - the wire name
-    errors: list[WrongField] | SkipJsonSchema[None] = None
-    scopes: list[str] | SkipJsonSchema[None] = None
-    retryAfter: int | SkipJsonSchema[None] = None  # noqa: N815
 
 
 def create_app(
@@ -144,7 +94,7 @@ def create_app(
     app = FastAPI(
         title="ticketing",
         version=__version__,
-        description=DESCRIPTION,
+        description=openapi.DESCRIPTION,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -152,7 +102,7 @@ def create_app(
         # The redirect would go to whatever host the request names.
         redirect_slashes=False,
         lifespan=partial(_lifespan, settings, service, counts),
-        openapi_tags=TAGS,
+        openapi_tags=openapi.TAGS,
     )
     app.state.parts = service.parts
     app.state.counts = counts
@@ -169,7 +119,7 @@ def create_app(
     app.mount("/static", StaticFiles(packages=[("ticketing", "static")]))
     for refused in (TicketingError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(refused, _refuse)
-    app.openapi = partial(_openapi, app)  # type: ignore[method-assign]
+    app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     # The framework would write it anew for each who asks, and nothing limits how often.
     app.state.document = cache(lambda: orjson.dumps(app.openapi()))
     app.add_middleware(BodyLimit)
@@ -455,43 +405,3 @@ def _failure(failure: dict[str, Any]) -> dict[str, str]:
         "type": str(failure["type"]),
         "detail": str(failure["msg"]),
     }
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    if app.openapi_schema is None:
-        schema = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            routes=app.routes,
-            tags=app.openapi_tags,
-        )
-        components = schema["components"]
-        _, problem = models_json_schema(
-            [(Problem, "validation")], ref_template="#/components/schemas/{model}"
-        )
-        components["schemas"] |= problem["$defs"]
-        # The framework's scheme logs in; this one is for who has a token or an API key.
-        components["securitySchemes"]["credential"] = {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "A token that you have, or an API key.",
-        }
-        for operation in (each for path in schema["paths"].values() for each in path.values()):
-            if "security" in operation:
-                operation["security"].append({"credential": []})
-            named = {parameter["name"] for parameter in operation.get("parameters", ())}
-            for status, answer in operation["responses"].items():
-                headers = answer.setdefault("headers", {})
-                headers["X-Request-ID"] = {
-                    "description": "The id of the request, as in the log.",
-                    "required": True,
-                    "schema": {"type": "string"},
-                }
-                if "Idempotency-Key" in named and status < "300":
-                    headers["Idempotency-Replayed"] = {
-                        "description": "Only if this was answered before, to the same key.",
-                        "schema": {"const": "true"},
-                    }
-        app.openapi_schema = schema
-    return app.openapi_schema

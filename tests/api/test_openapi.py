@@ -133,6 +133,27 @@ async def test_every_error_has_an_example_that_is_one(app: FastAPI) -> None:
                 assert error.headers.keys() <= answer["headers"].keys()
 
 
+def nodes(document: object) -> Iterator[dict[str, Any]]:
+    """Every object in a document."""
+    if isinstance(document, dict):
+        yield document
+        document = list(document.values())
+    if isinstance(document, list):
+        for each in document:
+            yield from nodes(each)
+
+
+async def test_what_may_be_left_out_is_not_said_to_be_null(app: FastAPI) -> None:
+    assert [each for each in nodes(app.openapi()) if each.get("default", "") is None] == []
+
+
+async def test_what_is_left_of_a_limit_is_told_of_every_answer_of_the_api(app: FastAPI) -> None:
+    for operation in operations(app):
+        for status, answer in operation.document["responses"].items():
+            told = {"RateLimit", "RateLimit-Policy"} <= answer["headers"].keys()
+            assert told == operation.path.startswith("/api/"), f"{operation.id}: {status}"
+
+
 async def test_every_error_is_an_answer_of_some_route(app: FastAPI) -> None:
     documented = {code for operation in operations(app) for code in operation.codes}
     assert documented | OF_NO_ROUTE == {error.code for error in leaves(TicketingError)}
