@@ -29,7 +29,7 @@ fuzz: $(DEV) ## Send thousands of generated requests as every role, for ten minu
 bench: $(SERVE) ## Measure the service beside other ways to book, in under 5 minutes (needs wrk)
 	@$(BIN)/python -m benchmarks.run --quick
 
-bench-full: $(SERVE) ## Measure every scenario, for most of an hour (needs wrk)
+bench-full: $(SERVE) ## Measure every scenario, in half an hour (needs wrk)
 	@$(BIN)/python -m benchmarks.run --full
 
 overload: $(SERVE) ## Offer four times what the service can do, and check what it keeps doing, in 3 minutes

@@ -75,6 +75,9 @@ def document(app: FastAPI) -> dict[str, Any]:
         components["schemas"] |= problem["$defs"]
         for member in components["schemas"][Problem.__name__]["properties"].values():
             member.pop("default", None)  # It is left out, and never null.
+        for component in components["schemas"].values():
+            for member in component.get("properties", {}).values():
+                member.pop("title", None)  # Its name again.
         # The framework's scheme logs in; this one is for who has a token or an API key.
         components["securitySchemes"]["credential"] = {
             "type": "http",

@@ -316,11 +316,9 @@ def problems(
         by_status[error.status].append(error)
     return {
         status: {
-            "description": " or ".join(f"`{error.code}`: {error.detail}" for error in found),
+            "description": "\n".join(f"- `{error.code}`: {error.detail}" for error in found),
             "headers": {
-                name: {"schema": {"type": "string"}, "example": value}
-                for error in found
-                for name, value in error.headers.items()
+                name: _header(value) for error in found for name, value in error.headers.items()
             },
             "content": {
                 PROBLEM_JSON: {
@@ -334,3 +332,9 @@ def problems(
         }
         for status, found in by_status.items()
     }
+
+
+def _header(example: str) -> dict[str, Any]:
+    if example.isdigit():
+        return {"schema": {"type": "integer"}, "example": int(example)}
+    return {"schema": {"type": "string"}, "example": example}
