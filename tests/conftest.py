@@ -4,7 +4,6 @@ import asyncio
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -45,12 +44,6 @@ def _in_memory() -> Path | None:
     path = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the name
     is_usable = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
     return path if is_usable and shutil.disk_usage(path).free >= ROOM else None
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _end_as_by_ctrl_c() -> None:
-    """Servers that a test has started must not outlive it, also where a timeout ends the run."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import httpx
 
 LISTENING = "  listening  "
 TICKETING = (sys.executable, "-m", "ticketing")
+# A run of tests that is killed takes its services with it, where Linux's setpriv is.
+TOGETHER = ("setpriv", "--pdeathsig", "INT") if shutil.which("setpriv") else ()
 PATIENCE = 60.0
 """Seconds in which it must start, and stop."""
 
@@ -51,7 +54,7 @@ def serving(
     with (
         console.open("ab") as errors,
         subprocess.Popen(
-            [*command, "serve", "--port", "0", *arguments],
+            [*TOGETHER, *command, "serve", "--port", "0", *arguments],
             cwd=cwd,
             env={
                 **os.environ,
