@@ -7,11 +7,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from asyncpg import Record
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing import database
+from ticketing.database import Driver, Statement
 from ticketing.errors import (
     AlreadyBooked,
     AlreadyWaiting,
@@ -24,6 +26,7 @@ from ticketing.errors import (
 from ticketing.idempotency import Intent, done
 from ticketing.inventory import Booked, BookingStatus, Cancelled, Waiting
 from ticketing.origin import Origin
+from ticketing.repositories import idempotency
 from ticketing.repositories.bookings import BookingRepository
 from ticketing.repositories.events import EventRepository
 from ticketing.repositories.listings import ListingRepository
@@ -157,9 +160,7 @@ async def test_who_is_in_already_is_refused_and_the_rest_of_the_batch_is_not(
     assert await counters(engine, show) == (0, 3, 3)
 
 
-async def test_whose_first_answer_can_not_be_looked_for_leaves_the_others_theirs(
-    engine: AsyncEngine, database_url: str
-) -> None:
+async def test_no_batch_waits_for_who_reads(engine: AsyncEngine, database_url: str) -> None:
     people = await make_people(engine, 3)
     event = await make_event(engine, total=5, organiser=people[0])
     readers = database.connect(database_url, pool_size=1)
@@ -174,7 +175,34 @@ async def test_whose_first_answer_can_not_be_looked_for_leaves_the_others_theirs
         )
     await bookings.close()
     await readers.dispose()
-    assert kinds(answers) == [Busy, Booked, Booked]
+    assert kinds(answers) == [AlreadyBooked, Booked, Booked]
+    assert [user for user, _ in await rows(engine, event)] == people
+
+
+async def test_whose_first_answer_can_not_be_looked_for_leaves_the_others_theirs(
+    engine: AsyncEngine, bookings: BookingRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = await make_people(engine, 3)
+    event = await make_event(engine, total=5, organiser=people[0])
+    await bookings.book(event, people[0])
+    intent = Intent(people[0], "a key", b"a digest", done)
+    fetch = Statement.fetch
+
+    async def lose(self: Statement, connection: Driver, **parameters: object) -> list[Record]:
+        if self is idempotency.FIND:
+            connection.terminate()
+        return await fetch(self, connection, **parameters)
+
+    monkeypatch.setattr(Statement, "fetch", lose)
+    answers = await together(
+        bookings.book(event, people[0], intent=intent),
+        bookings.book(event, people[1]),
+        bookings.book(event, people[2]),
+    )
+    assert kinds(answers) == [DatabaseUnavailable, Booked, Booked]
+    monkeypatch.setattr(Statement, "fetch", fetch)
+    with pytest.raises(AlreadyBooked):
+        await bookings.book(event, people[0], intent=intent)
     assert [user for user, _ in await rows(engine, event)] == people
 
 

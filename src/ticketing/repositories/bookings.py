@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing import metrics, telemetry
 from ticketing.combiner import RETRY, Combiner, Retry
-from ticketing.database import Driver, Held, Statement, driver
+from ticketing.database import Driver, Held, Statement
 from ticketing.errors import BookingNotFound, EventNotFound, TicketingError, UserNotFound
 from ticketing.idempotency import Intent, UnderWay
 from ticketing.inventory import (
@@ -186,8 +186,8 @@ class BookingRepository:
         }
         if refused:
             try:
-                # On another connection: that of the commit may have been lost, and settled.
-                async with driver(self._engine) as connection:
+                # On their own connection: the batch has no answers before, and waits for no reader.
+                async with self._connection.lent() as connection:
                     replays = await _replays(connection, refused)
             except Exception as error:  # noqa: BLE001 - theirs alone: the others' bookings are made
                 replays = dict.fromkeys(refused, error)
