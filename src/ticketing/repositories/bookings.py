@@ -186,7 +186,7 @@ class BookingRepository:
         }
         if refused:
             try:
-                # On their own connection: the batch has no answers before, and waits for no reader.
+                # Nobody is answered before: so on the commits' connection, behind no reader.
                 async with self._connection.lent() as connection:
                     replays = await _replays(connection, refused)
             except Exception as error:  # noqa: BLE001 - theirs alone: the others' bookings are made
