@@ -7,7 +7,7 @@ from typing import Final
 from alembic import context
 from sqlalchemy import Connection, text
 
-from ticketing import database, tables
+from ticketing.db import engine, tables
 
 ADVISORY_LOCK: Final = 0x7469636B  # "tick"
 LOCK_TIMEOUT: Final = "5s"
@@ -39,12 +39,12 @@ def run(connection: Connection) -> None:
 async def main() -> None:
     """Connect and migrate."""
     url = context.config.attributes.get("url") or os.environ["TICKETING_DATABASE_URL"]
-    engine = database.connect(url, pool_size=1, command_timeout=None)
+    pool = engine.connect(url, pool_size=1, command_timeout=None)
     try:
-        async with engine.connect() as connection:
+        async with pool.connect() as connection:
             await connection.run_sync(run)
     finally:
-        await engine.dispose()
+        await pool.dispose()
 
 
 asyncio.run(main())

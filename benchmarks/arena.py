@@ -11,7 +11,7 @@ from benchmarks.ground import PEOPLE, Ground, ground, make_database, write_token
 from benchmarks.rounds import Driver, wrk
 from benchmarks.servers import Server, serving
 
-from ticketing import postgres
+from ticketing.embedded.server import embedded
 
 TEMPLATE: Final = "people"
 MAIN: Final = "main"
@@ -82,6 +82,6 @@ def arena(people: int = PEOPLE, **parameters: str) -> Iterator[Arena]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ticketing-bench-")))
         folder.chmod(0o711)  # PostgreSQL's account must pass, which is not ours under root
         data = folder / "data"
-        running = stack.enter_context(postgres.embedded(data, max_connections="200", **parameters))
+        running = stack.enter_context(embedded(data, max_connections="200", **parameters))
         pid = int((data / "postgres" / "postmaster.pid").read_text().split()[0])
         yield Arena(folder, running.url, pid, stack.enter_context(ExitStack()), people)

@@ -19,14 +19,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from ticketing import tables
 from ticketing.app import create_app
+from ticketing.db import tables
+from ticketing.db.facts import COMMAND_LINE, Origin
+from ticketing.db.ids import uuid7
 from ticketing.errors import AlreadyBooked, Busy, EventNotFound
-from ticketing.idempotency import Intent
-from ticketing.inventory import Booked, Booking, BookingStatus, Waiting
-from ticketing.origin import COMMAND_LINE, Origin
-from ticketing.repositories.bookings import BookingRepository
+from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Waiting
+from ticketing.sale.part import Sale
+from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.settings import Settings
+from ticketing.web.replay import KeyedRequest
 
 ASGIApp: TypeAlias = Callable[
     [
@@ -99,7 +101,7 @@ FACTORIES: Final[dict[str, Callable[[Settings], FastAPI | ASGIApp]]] = {
 
 def _booking_by(settings: Settings, bookings: BookingRepository) -> FastAPI:
     app = create_app(settings)
-    app.state.parts = replace(app.state.parts, bookings=bookings)
+    app.state.provided[Sale] = replace(app.state.provided[Sale], bookings=bookings)
     return app
 
 
@@ -117,7 +119,7 @@ def _engine(settings: Settings) -> AsyncEngine:
 
 
 def _booking(event_id: int, user_id: UUID, status: BookingStatus) -> Booking:
-    return Booking(tables.uuid7(), event_id, user_id, status, datetime.now(UTC))
+    return Booking(uuid7(), event_id, user_id, status, datetime.now(UTC))
 
 
 def _row(booking: Booking) -> tables.Booking:
@@ -141,7 +143,7 @@ class NoDatabase(BookingRepository):
         event_id: int,
         user_id: UUID,
         origin: Origin = COMMAND_LINE,  # noqa: ARG002
-        intent: Intent | None = None,  # noqa: ARG002
+        intent: KeyedRequest | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Answer at once."""
         return Booked(_booking(event_id, user_id, BookingStatus.BOOKED))
@@ -159,7 +161,7 @@ class RowLock(BookingRepository):
         event_id: int,
         user_id: UUID,
         origin: Origin = COMMAND_LINE,  # noqa: ARG002
-        intent: Intent | None = None,  # noqa: ARG002
+        intent: KeyedRequest | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Take a place, or one in the line."""
         try:
@@ -196,7 +198,7 @@ class CompareAndSwap(BookingRepository):
         event_id: int,
         user_id: UUID,
         origin: Origin = COMMAND_LINE,  # noqa: ARG002
-        intent: Intent | None = None,  # noqa: ARG002
+        intent: KeyedRequest | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Take a place, or one in the line."""
         deadline = time.monotonic() + MAX_WAIT

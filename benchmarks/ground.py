@@ -13,8 +13,8 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import make_url
 
-from ticketing import migrations
-from ticketing.security import Tokens
+from ticketing.db import migrations
+from ticketing.identity.tokens import Tokens
 
 SECRET: Final = "a secret of the benchmarks, long enough for HS256"  # noqa: S105 - signs nothing real
 LIFETIME: Final = 86_400

@@ -19,7 +19,7 @@ from benchmarks.arena import arena
 from benchmarks.rounds import Contest
 from benchmarks.scenarios import HOT
 
-from ticketing.repositories.bookings import MAX_BATCH
+from ticketing.db.combiner import MAX_BATCH
 
 MILLISECOND: Final = 1e-3
 LATENCIES: Final = (0.2, 1.0, 5.0)

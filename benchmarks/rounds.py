@@ -12,7 +12,7 @@ from typing import Final
 from benchmarks.ground import PEOPLE, Books, BooksWrongError, Ground, environment
 from benchmarks.servers import Server, machine_cpu_seconds, tree_cpu_seconds
 
-from ticketing.admission import FIRST
+from ticketing.server.admission import FIRST
 
 SCRIPT: Final = Path(__file__).with_name("wrk.lua")
 TIMEOUT: Final = 30

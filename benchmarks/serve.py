@@ -13,9 +13,9 @@ from functools import partial
 from benchmarks.contenders import FACTORIES
 from uvicorn.supervisors import Multiprocess
 
-from ticketing import telemetry
-from ticketing.admission import Admission
-from ticketing.server import server_config
+from ticketing.ops import logs
+from ticketing.server.admission import Admission
+from ticketing.server.serving import server_config
 from ticketing.settings import Settings
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     """Listen, and run the workers until interrupted or standard input ends."""
     settings = Settings.load()
     threading.Thread(target=_stop_with_harness, daemon=True).start()
-    telemetry.configure(settings.log_dir, settings.log_level)
+    logs.configure(settings.log_dir, settings.log_level)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", settings.port))

@@ -22,7 +22,8 @@ from chaos.network import Network
 from chaos.proxy import Proxy
 from chaos.versions import earlier
 
-from ticketing import migrations, postgres
+from ticketing.db import migrations
+from ticketing.embedded.server import Embedded, embedded, url_of
 from ticketing.settings import PREFIX
 
 LISTENING: Final = "  listening  "
@@ -89,7 +90,7 @@ class Rig:
     network: Network | None
     cluster: Path
     sockets: Path
-    database: postgres.Embedded | None
+    database: Embedded | None
     """The harness's own; None if the service runs its own."""
     proxy: Proxy | None
     clock: Path | None
@@ -105,7 +106,7 @@ class Rig:
     @property
     def url(self) -> str:
         """The database, without the proxy."""
-        return postgres.url_of(self.sockets)
+        return url_of(self.sockets)
 
     @property
     def workers(self) -> list[int]:
@@ -340,7 +341,7 @@ async def rig(
             where = stack.enter_context(_folder(limited=limited))
             disk = where if limited else None
             own = stack.enter_context(
-                postgres.embedded(
+                embedded(
                     where / "db",
                     max_connections="60",
                     synchronous_commit="off" if forgetful else "on",

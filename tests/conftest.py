@@ -19,8 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.databases import TEMPLATE, Databases, execute, with_database
 from tests.people import Visitor
-from ticketing import database, migrations, postgres
 from ticketing.app import create_app
+from ticketing.db import migrations
+from ticketing.db.engine import connect
+from ticketing.embedded.server import embedded
 from ticketing.settings import Settings
 
 SECRET = "a secret of the tests, long enough for HS256"
@@ -89,7 +91,7 @@ def open_dir() -> Iterator[Path]:
 def kept_data() -> Iterator[Path]:
     """The data directory of a service that was started and stopped."""
     with folder_open_to_all() as path:
-        with postgres.embedded(path, fsync="off") as running:
+        with embedded(path, fsync="off") as running:
             migrations.upgrade(running.url)
         yield path
 
@@ -116,7 +118,7 @@ def server_url() -> Iterator[str]:
     # Durability is tested with `ticketing serve`, which keeps the defaults.
     with (
         folder_open_to_all() as path,
-        postgres.embedded(path, max_connections="200", fsync="off") as running,
+        embedded(path, max_connections="200", fsync="off") as running,
     ):
         asyncio.run(execute(running.url, f"CREATE DATABASE {TEMPLATE}"))
         migrations.upgrade(with_database(running.url, TEMPLATE))
@@ -138,7 +140,7 @@ def database_url(_databases: Databases) -> Iterator[str]:
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    engine = database.connect(database_url, pool_size=10)
+    engine = connect(database_url, pool_size=10)
     yield engine
     await engine.dispose()
 

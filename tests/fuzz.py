@@ -29,11 +29,14 @@ from tests.conftest import SECRET, folder_open_to_all
 from tests.generated import PHASES, World, run
 from tests.people import Person, Visitor
 from tests.serving import Service, serving, until
-from ticketing import database, migrations, postgres
-from ticketing.permissions import RULES, Action, Role
-from ticketing.repositories.access import AccessRepository
-from ticketing.repositories.books import BooksRepository
-from ticketing.security import AccessList, Scope, Tokens
+from ticketing.db import migrations
+from ticketing.db.engine import connect
+from ticketing.embedded.server import embedded
+from ticketing.identity.callers import AccessList
+from ticketing.identity.permissions import RULES, Action, Role, Scope
+from ticketing.identity.repositories.access import AccessRepository
+from ticketing.identity.tokens import Tokens
+from ticketing.sale.repositories.recount import RecountRepository
 
 ENOUGH = 10_000
 """Cases, at least."""
@@ -279,7 +282,7 @@ class Fuzz:
 
     async def prepare(self, caller: Role | Scope) -> tuple[Cast, int, Rows]:
         """Make whom the caller meets, and note what it may not change."""
-        engine = database.connect(self._url, pool_size=2)
+        engine = connect(self._url, pool_size=2)
         try:
             async with httpx.AsyncClient(base_url=self._service.url) as client:
                 cast = await prepare(client, AccessRepository(engine, AccessList()), caller)
@@ -302,9 +305,9 @@ class Fuzz:
 
     async def audit(self) -> list[str]:
         """Recount the books."""
-        engine = database.connect(self._url, pool_size=2)
+        engine = connect(self._url, pool_size=2)
         try:
-            audit = await BooksRepository(engine).audit()
+            audit = await RecountRepository(engine).recount()
         finally:
             await engine.dispose()
         print(f"books: {audit.events} events, {audit.bookings} bookings")
@@ -358,7 +361,7 @@ def fuzzed() -> Iterator[tuple[Fuzz, Path]]:
     """Serve with two workers and a PostgreSQL of our own, in a folder that goes away."""
     with (
         folder_open_to_all() as data,
-        postgres.embedded(data, max_connections="200") as running,
+        embedded(data, max_connections="200") as running,
         tempfile.TemporaryDirectory(prefix="ticketing-fuzz-") as folder,
     ):
         migrations.upgrade(running.url)

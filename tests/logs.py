@@ -4,15 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ticketing import telemetry
+from ticketing.ops import logs
 
 Line = dict[str, Any]
 
 
 def content(folder: Path) -> str:
     """Return the whole file, also what waits to be written."""
-    telemetry.flush()
-    return (folder / telemetry.LOG_FILE).read_text()
+    logs.flush()
+    return (folder / logs.LOG_FILE).read_text()
 
 
 def lines(folder: Path, event: str = "") -> list[Line]:

@@ -9,7 +9,7 @@ def main() -> None:
     """Run the command; interrupted while it is still being loaded, it leaves without a word."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
-    from ticketing import cli  # noqa: PLC0415 - takes a second, in which somebody may think better
+    from ticketing.cli import main as cli  # noqa: PLC0415 - takes a second
 
     cli.main()
 

@@ -24,6 +24,7 @@ A class carries the HTTP status, a stable code and a sentence; an instance may a
 a program needs to act. The wire form is RFC 9457 (`application/problem+json`).
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -34,7 +35,11 @@ class TicketingError(Exception):
     code: ClassVar[str] = "internal_error"
     detail: ClassVar[str] = "The service failed. The log has the rest under this request id."
     headers: ClassVar[dict[str, str]] = {}
+    """Sent with every response of this error."""
     example: ClassVar[dict[str, object]] = {}
+    """Members of the problem document, for the documentation."""
+    example_headers: ClassVar[dict[str, str]] = {}
+    """Headers whose values differ from response to response, for the documentation."""
 
     def __init__(self, **members: object) -> None:
         """Keep `members`, which join the problem document in camelCase as given."""
@@ -42,7 +47,7 @@ class TicketingError(Exception):
         self.members = members
 
     def header_fields(self) -> dict[str, str]:
-        """Return the headers of this answer; `headers` are those of any, and examples."""
+        """Return the headers of this response."""
         return dict(self.headers)
 
     @classmethod
@@ -293,6 +298,15 @@ class MethodNotAllowed(TicketingError):
     status, code = 405, "method_not_allowed"
     detail = "This route does not have this method. See the Allow header."
 
+    def __init__(self, allowed: Iterable[str] = ()) -> None:
+        """Say which methods the route has."""
+        super().__init__()
+        self._allowed = ", ".join(allowed)
+
+    def header_fields(self) -> dict[str, str]:
+        """Return Allow."""
+        return {"Allow": self._allowed} if self._allowed else {}
+
 
 class Conflict(TicketingError):
     """The request contradicts what is there."""
@@ -335,8 +349,8 @@ class TooManyKeys(Conflict):
 class Later(TicketingError):
     """Nothing is wrong with the request: try again after `retryAfter` seconds."""
 
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
     example: ClassVar[dict[str, object]] = {"retryAfter": 1}
+    example_headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
     def __init__(self, seconds: int = 1) -> None:
         """Say when to try again, in the document as in the header."""
@@ -344,8 +358,8 @@ class Later(TicketingError):
         self._seconds = seconds
 
     def header_fields(self) -> dict[str, str]:
-        """Return Retry-After; what there is left, the layer around all limits says."""
-        return {"Retry-After": str(self._seconds)}
+        """Return Retry-After too."""
+        return {**self.headers, "Retry-After": str(self._seconds)}
 
 
 class RequestInProgress(Later):
@@ -360,12 +374,12 @@ class TooManyRequests(Later):
 
     status, code = 429, "too_many_requests"
     detail = "This was tried too often. Nothing was changed: wait as long as `Retry-After` says."
-    headers: ClassVar[dict[str, str]] = {
+    example: ClassVar[dict[str, object]] = {"retryAfter": 2}
+    example_headers: ClassVar[dict[str, str]] = {
         "Retry-After": "2",
         "RateLimit-Policy": '"requests";q=6000;w=60',
         "RateLimit": '"requests";r=0;t=2',
     }
-    example: ClassVar[dict[str, object]] = {"retryAfter": 2}
 
 
 class Unavailable(Later):

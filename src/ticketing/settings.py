@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -12,7 +13,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ticketing.errors import StartupError
-from ticketing.rates import Limit
 
 PREFIX: Final = "TICKETING_"
 DOTENV: Final = ".env"
@@ -26,6 +26,23 @@ MIN_SECRET: Final = 32
 MAX_TOKEN_LIFETIME: Final = 3600
 """Seconds. A revocation is remembered for as long as an access token can live."""
 DAY: Final = 86_400
+RATE_LIMIT: Final = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,4})s")
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """So many within so many seconds; all of them may come at once."""
+
+    quota: int
+    window: int
+
+    @classmethod
+    def parse(cls, text: str) -> "RateLimit":
+        """Read the form `60/60s`. Raises ValueError."""
+        found = RATE_LIMIT.fullmatch(text.strip())
+        if found is None:
+            raise ValueError("must look like 60/60s: how many, and in how many seconds")
+        return cls(int(found[1]), int(found[2]))
 
 
 def _long_enough(secret: SecretStr) -> SecretStr:
@@ -67,10 +84,10 @@ def _network(given: object) -> object:
 
 
 def _limit(given: object) -> object:
-    return Limit.parse(given) if isinstance(given, str) else given
+    return RateLimit.parse(given) if isinstance(given, str) else given
 
 
-Rate = Annotated[Limit, NoDecode, BeforeValidator(_limit)]
+Rate = Annotated[RateLimit, NoDecode, BeforeValidator(_limit)]
 
 
 def _origin(origin: str) -> str:
@@ -148,17 +165,17 @@ class Settings(BaseSettings):
     """Whether the limits below hold."""
     rate_limit_store: Literal["memory", "postgresql"] = "memory"
     """Where they are counted: for this machine, or for all on one database."""
-    limit_bookings: Rate = Limit(60, 60)
+    limit_bookings: Rate = RateLimit(60, 60)
     """Bookings and cancels of one account."""
-    limit_address_bookings: Rate = Limit(3000, 60)
+    limit_address_bookings: Rate = RateLimit(3000, 60)
     """Bookings and cancels from one address: that of thousands, it may be."""
-    limit_requests: Rate = Limit(6000, 60)
+    limit_requests: Rate = RateLimit(6000, 60)
     """All else from one address."""
-    limit_registrations: Rate = Limit(200, 3600)
+    limit_registrations: Rate = RateLimit(200, 3600)
     """New accounts from one address."""
-    limit_logins: Rate = Limit(100, 3600)
+    limit_logins: Rate = RateLimit(100, 3600)
     """Wrong passwords for one account, from addresses that it was never opened from."""
-    limit_address_logins: Rate = Limit(300, 3600)
+    limit_address_logins: Rate = RateLimit(300, 3600)
     """Wrong passwords from one address, for accounts that were never opened from there."""
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     """Where Prometheus reads `/metrics`; 0 takes a free one. Absent: nothing is counted."""

@@ -8,8 +8,9 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.people import PASSWORD, Person, Visitor
-from ticketing.permissions import Action, Role
-from ticketing.repositories.access import AccessRepository
+from ticketing.identity.part import Identity
+from ticketing.identity.permissions import Action, Role
+from ticketing.identity.repositories.access import AccessRepository
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ PREPARED = {
 
 
 async def promote(app: FastAPI, engine: AsyncEngine, person: Person) -> None:
-    known = AccessRepository(engine, app.state.parts.access)
+    known = AccessRepository(engine, app.state.provided[Identity].access)
     await known.promote(person.username)
     await known.refresh()
 

@@ -13,10 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.api.contract import assert_problem
 from tests.logs import content
 from tests.people import PASSWORD, Person, Visitor
-from ticketing import app as composition
-from ticketing import security
-from ticketing.repositories.access import AccessRepository
-from ticketing.security import AccessList
+from ticketing.app import create_app
+from ticketing.identity.callers import AccessList
+from ticketing.identity.part import Identity
+from ticketing.identity.passwords import password_threads
+from ticketing.identity.repositories.access import AccessRepository
 from ticketing.settings import Settings
 
 REGISTER = "/api/users/register"
@@ -122,7 +123,7 @@ async def test_an_old_or_cheap_hash_is_upgraded_at_login(
     ada = await visitor.register()
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE users SET password_hash = :weak"), {"weak": weak})
-    dearer = composition.create_app(settings.model_copy(update={"bcrypt_rounds": 5}))
+    dearer = create_app(settings.model_copy(update={"bcrypt_rounds": 5}))
     transport = httpx.ASGITransport(dearer)
     async with (
         dearer.router.lifespan_context(dearer),
@@ -147,8 +148,8 @@ async def test_too_many_logins_at_once_are_refused_at_once(
     visitor: Visitor, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = await visitor.register()
-    monkeypatch.setattr(security, "MAX_WAITING", 2)
-    small = composition.create_app(settings)
+    monkeypatch.setattr("ticketing.identity.passwords.MAX_WAITING", 2)
+    small = create_app(settings)
     transport = httpx.ASGITransport(small)
     async with (
         small.router.lifespan_context(small),
@@ -156,7 +157,7 @@ async def test_too_many_logins_at_once_are_refused_at_once(
     ):
         answers = await asyncio.gather(*(login(client, ada.username) for _ in range(30)))
         served = [answer for answer in answers if answer.status_code == 200]
-        assert 2 * security.password_threads() <= len(served) < len(answers)
+        assert 2 * password_threads() <= len(served) < len(answers)
         for answer in answers:
             if answer not in served:
                 assert assert_problem(answer, 503, "busy") == {"retryAfter": 1}
@@ -218,7 +219,7 @@ async def test_an_admin_does_what_any_organiser_may_until_demoted(
     access = AccessRepository(engine, AccessList())
     for _ in "12":  # twice is as good as once
         await access.promote(eve.username.upper())
-    known: AccessList = app.state.parts.access
+    known: AccessList = app.state.provided[Identity].access
     async with asyncio.timeout(10):
         while not known.admins:  # noqa: ASYNC110 - the loop tells nobody
             await asyncio.sleep(0.01)

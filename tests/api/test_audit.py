@@ -12,8 +12,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.people import PASSWORD, Person, Visitor
-from ticketing.repositories.access import AccessRepository
-from ticketing.security import AccessList
+from ticketing.identity.callers import AccessList
+from ticketing.identity.part import Identity
+from ticketing.identity.repositories.access import AccessRepository
 
 ADDRESS = "127.0.0.1"
 """What httpx calls from."""
@@ -129,7 +130,7 @@ async def test_the_trail_is_the_events_newest_first_page_by_page(
         *("role.granted", "event.renamed", "event.renamed", "event.renamed", "event.created")
     ]
     assert found[0]["subjectId"] == bob.id
-    caller = app.state.parts.tokens.known(ada.token)
+    caller = app.state.provided[Identity].tokens.known(ada.token)
     renamed = found[1]
     assert renamed.pop("at").endswith("Z")
     assert renamed == {

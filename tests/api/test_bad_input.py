@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.api.contract import assert_problem, operation_of, operations
 from tests.conftest import SECRET
 from tests.people import Person, Visitor
-from ticketing.routers.direct import DirectRoute, StrictRoute
-from ticketing.security import key_id, new_api_key, new_refresh_token
-from ticketing.tables import Base
+from ticketing.db.tables import Base
+from ticketing.identity.credentials import new_api_key, new_refresh_token
+from ticketing.identity.tokens import key_id
+from ticketing.web.direct import DirectRoute, StrictRoute
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -19,15 +18,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tests.api.contract import Operation, assert_problem, operation_of, operations
 from tests.logs import lines
 from tests.people import PASSWORD, Person, Visitor
-from ticketing import database
 from ticketing.app import create_app
-from ticketing.idempotency import Intent, done, owner_of
-from ticketing.metrics import SHED, Counts
-from ticketing.repositories import idempotency
-from ticketing.repositories.keys import MAX_KEYS
-from ticketing.routers.dependencies import MAX_BODY
+from ticketing.db import engine as pools
+from ticketing.db.tables import Base
+from ticketing.identity.part import Identity
+from ticketing.identity.repositories.keys import MAX_KEYS
 from ticketing.settings import Settings
-from ticketing.tables import Base
+from ticketing.web.bodies import MAX_BODY
+from ticketing.web.problems import SHED
+from ticketing.web.replay import KeyedRequest, nothing, owner_of
+from ticketing.web.repositories import stored_responses
+from ticketing.web.service import Service
 
 Answers = list[httpx.Response]
 
@@ -109,7 +110,7 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def _about_keys(app: FastAPI, event: int, eve: Person, engine: AsyncEngine) -> Answers:
-    session = app.state.parts.tokens.verify(eve.token).credential
+    session = app.state.provided[Identity].tokens.verify(eve.token).credential
     owners = {"register": owner_of(eve.username), "refresh": session, "logout": session}
     keep = text(
         "INSERT INTO idempotency_keys (owner, key, digest, status, body)"
@@ -127,7 +128,9 @@ async def _about_keys(app: FastAPI, event: int, eve: Person, engine: AsyncEngine
             twice = (eve.post(call.path, call.body, key=call.path) for _ in "ab")
             answers += await asyncio.gather(*twice)
         else:
-            async with idempotency.once(engine, Intent(owner, "under-way", b"", done)):
+            async with stored_responses.once(
+                engine, KeyedRequest(owner, "under-way", b"", nothing)
+            ):
                 answers.append(await eve.post(call.path, call.body, key="under-way"))
     return answers
 
@@ -154,7 +157,7 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
     event = await ada.organise(total=1)
     await ada.book(event)
     await bob.book(event)
-    token = app.state.parts.tokens.issue(NOBODY, NOBODY)
+    token = app.state.provided[Identity].tokens.issue(NOBODY, NOBODY)
     gone = Person(client, "gone", str(NOBODY), token)
     common, wrong = {"newPassword": "Password1"}, {"currentPassword": "wrong horse"}
     change = {"currentPassword": PASSWORD, "newPassword": "another horse"}
@@ -404,8 +407,8 @@ async def test_too_much_at_once_is_a_503_that_says_when_to_try_again(
 ) -> None:
     ada = await visitor.register()
     event = await ada.organise()
-    monkeypatch.setattr(database, "POOL_TIMEOUT", 0.05)
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(pools, "POOL_TIMEOUT", 0.05)
+    monkeypatch.setattr(pools, "LOCK_TIMEOUT", "30s")
     small = create_app(settings.model_copy(update={"pool_size": 2}))
     async with serving(small) as client, engine.connect() as connection:
         await connection.execute(text("LOCK TABLE events"))
@@ -428,7 +431,7 @@ async def test_an_event_can_be_looked_at_while_every_pooled_connection_is_in_use
 ) -> None:
     ada = await visitor.register()
     event = await ada.organise()
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(pools, "LOCK_TIMEOUT", "30s")
     small = create_app(settings.model_copy(update={"pool_size": 2}))
     async with serving(small) as client, engine.connect() as connection:
         await connection.execute(text("LOCK TABLE users"))
@@ -466,11 +469,11 @@ async def test_a_database_that_is_not_migrated_is_not_ready(
     assert (await client.get("/livez")).status_code == 200
 
 
-async def test_what_is_shed_is_counted_by_its_reason(settings: Settings, tmp_path: Path) -> None:
-    counts = Counts(tmp_path)
-    app = create_app(settings, counts=counts)
-    app.state.stopping = True
+async def test_what_is_shed_is_counted_by_its_reason(settings: Settings) -> None:
+    app = create_app(settings)
+    app.state.provided[Service].stop()
+    before = SHED.labels("not_ready")._value.get()
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.get("/readyz")).json()["code"] == "not_ready"
-    assert counts._counters[SHED.name, ("not_ready",)] == 1
+    assert SHED.labels("not_ready")._value.get() == before + 1

@@ -12,9 +12,9 @@ from tests.api.contract import PROBLEM_JSON
 from tests.logs import content
 from tests.people import Visitor
 from ticketing.app import create_app
-from ticketing.proxies import TrustedProxies
 from ticketing.settings import Settings
-from ticketing.telemetry import Message, Receive, Scope, Send, client_address
+from ticketing.web.asgi import ASGIScope, Message, Receive, Send, client_address
+from ticketing.web.proxies import TrustedProxies
 
 STRICT = "default-src 'none'; frame-ancestors 'none'"
 ORIGIN = "https://tickets.example"
@@ -125,7 +125,7 @@ async def test_the_client_is_the_first_that_is_not_trusted(
 ) -> None:
     seen = []
 
-    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+    async def app(scope: ASGIScope, _receive: Receive, _send: Send) -> None:
         seen.append(client_address(scope))
 
     trusting = TrustedProxies(app, (ip_network("10.0.0.0/8"), ip_network("::1/128")))

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import assert_problem
 from tests.people import Visitor
-from ticketing.repositories import idempotency
+from ticketing.web.repositories import stored_responses
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 
@@ -150,7 +150,7 @@ async def test_keys_are_forgotten_after_a_day(visitor: Visitor, engine: AsyncEng
             text("UPDATE idempotency_keys SET created_at = now() - interval '24 hours 1 second'")
         )
     await ada.cancel(event, key="fresh")
-    await idempotency.clean(engine)
+    await stored_responses.clean(engine)
     async with engine.connect() as connection:
         keys = await connection.execute(text("SELECT key FROM idempotency_keys"))
         assert keys.scalars().all() == ["fresh"]

@@ -20,11 +20,12 @@ from tests.conftest import SECRET
 from tests.logs import lines
 from tests.people import PASSWORD, Person, Visitor
 from ticketing.app import create_app
-from ticketing.database import driver
+from ticketing.db.statements import driver
 from ticketing.errors import DatabaseUnavailable, IdempotencyKeyReused
-from ticketing.idempotency import Intent, done, owner_of
-from ticketing.repositories import idempotency
+from ticketing.identity.part import Identity
 from ticketing.settings import Settings
+from ticketing.web.replay import KeyedRequest, nothing, owner_of
+from ticketing.web.repositories import stored_responses
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 NEW = "another horse"
@@ -179,8 +180,8 @@ async def test_a_token_is_no_retry_once_its_time_is_up(
 ) -> None:
     ada = await visitor.register()
     assert (await ada.post("/api/users/logout", {}, key=KEY)).status_code == 204
-    ends = app.state.parts.tokens.named(ada.token).expires_at
-    monkeypatch.setattr("ticketing.security.time.time", lambda: ends)
+    ends = app.state.provided[Identity].tokens.named(ada.token).expires_at
+    monkeypatch.setattr("ticketing.identity.tokens.time.time", lambda: ends)
     answer = await ada.post("/api/users/logout", {}, key=KEY)
     assert_problem(answer, 401, "not_authenticated")
 
@@ -323,11 +324,11 @@ async def test_of_many_at_many_workers_one_is_carried_out(
 async def test_a_key_whose_owner_died_is_free_at_once(
     client: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
-    intent = Intent(owner_of("ada"), KEY, b"", done)
+    intent = KeyedRequest(owner_of("ada"), KEY, b"", nothing)
     kill = text("SELECT pg_terminate_backend(:pid, 5000)")
 
     async def die() -> None:
-        async with idempotency.once(engine, intent) as (connection, _):
+        async with stored_responses.once(engine, intent) as (connection, _):
             assert_problem(await send(client, "register", ADA), 409, "request_in_progress")
             async with engine.begin() as other:
                 assert await other.scalar(kill, {"pid": connection.get_server_pid()})
@@ -338,13 +339,13 @@ async def test_a_key_whose_owner_died_is_free_at_once(
 
 
 async def test_a_sale_under_the_same_key_at_the_same_time_keeps_it(engine: AsyncEngine) -> None:
-    intent = Intent(owner_of("ada"), KEY, b"mine", done)
+    intent = KeyedRequest(owner_of("ada"), KEY, b"mine", nothing)
     theirs = {"owner": intent.owner, "key": KEY, "digest": b"theirs", "status": 201, "body": b""}
 
     async def meet() -> None:
-        async with idempotency.once(engine, intent) as (_, keep):
+        async with stored_responses.once(engine, intent) as (_, keep):
             async with driver(engine) as other:
-                await idempotency.KEEP.fetch(other, location=None, **theirs)
+                await stored_responses.KEEP.fetch(other, location=None, **theirs)
             await keep(None)
 
     with pytest.raises(IdempotencyKeyReused):

@@ -13,8 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import assert_problem
 from tests.people import PASSWORD, Person, Visitor
-from ticketing.repositories.keys import MAX_KEYS
-from ticketing.security import Scope, Tokens, is_api_key
+from ticketing.identity.credentials import is_api_key
+from ticketing.identity.part import Identity
+from ticketing.identity.permissions import Scope
+from ticketing.identity.repositories.keys import MAX_KEYS
+from ticketing.identity.tokens import Tokens
 
 KEYS = "/api/users/me/keys"
 
@@ -130,7 +133,7 @@ async def test_a_key_is_looked_up_once_a_minute_and_its_use_noted(
     async with engine.begin() as connection:
         await connection.execute(text("ALTER TABLE away RENAME TO api_keys"))
     # Looked up again, within a minute of the last note: it is not noted again.
-    tokens: Tokens = app.state.parts.tokens
+    tokens: Tokens = app.state.provided[Identity].tokens
     tokens._verified.clear()
     assert (await program.get("/api/users/me")).status_code == 200
     assert (await keys(ada))["items"][0]["lastUsedAt"] == listed["lastUsedAt"]
@@ -143,7 +146,7 @@ async def test_a_key_is_looked_up_once_a_minute_and_its_use_noted(
     assert datetime.fromisoformat((await keys(ada))["items"][0]["lastUsedAt"]) > used
     # What is remembered is not taken for good.
     (caller,) = [c for c in tokens._verified.values() if c.scopes is not None]
-    monkeypatch.setattr("ticketing.security.time.time", lambda: caller.expires_at)
+    monkeypatch.setattr("ticketing.identity.tokens.time.time", lambda: caller.expires_at)
     assert tokens.known(program.token) is None
 
 

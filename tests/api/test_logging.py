@@ -18,10 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.logs import content, lines
 from tests.people import PASSWORD, Visitor
-from ticketing import telemetry
 from ticketing.errors import StartupError
+from ticketing.ops import logs
+from ticketing.ops.log_file import LogFile
+from ticketing.ops.logs import LOG_FILE
 from ticketing.settings import Settings
-from ticketing.telemetry import LOG_FILE, LogFile
 
 HASH = "$bcrypt-sha256$"
 WAITING_FOR_US = text(
@@ -181,7 +182,7 @@ async def test_the_console_is_readable(
     client: httpx.AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await client.get("/livez")
-    telemetry.flush()
+    logs.flush()
     (shown,) = capsys.readouterr().err.splitlines()
     pattern = (
         r'\d\d:\d\d:\d\d\.\d{3} info +request\.completed \{"method":"GET","path":"/livez",.*\}'
@@ -209,7 +210,7 @@ async def test_what_libraries_log_goes_the_same_way(
 @pytest.mark.usefixtures("client")
 async def test_anything_can_be_logged(log_dir: Path) -> None:
     odd = {"number": 1 << 70, "folder": Path("/x"), "keys": {1: "\udcff"}}
-    telemetry.log.info("half a pair: \ud83d", **odd)
+    logs.log.info("half a pair: \ud83d", **odd)
     line = lines(log_dir)[-1]
     assert line["event"] == "half a pair: \ud83d"
     assert (line["number"], line["folder"], line["keys"]) == (1 << 70, "/x", {"1": "\udcff"})
@@ -217,10 +218,10 @@ async def test_anything_can_be_logged(log_dir: Path) -> None:
 
 @pytest.mark.usefixtures("client")
 async def test_lines_keep_the_order_and_the_time_in_which_they_were_logged(log_dir: Path) -> None:
-    telemetry.log.info("first")
+    logs.log.info("first")
     time.sleep(0.01)  # noqa: ASYNC251 - within one turn of the loop
-    telemetry.info("second", {"requestId": "a"})
-    telemetry.log.warning("third")
+    logs.info("second", {"requestId": "a"})
+    logs.log.warning("third")
     first, second, third = lines(log_dir)[-3:]
     assert [line["event"] for line in (first, second, third)] == ["first", "second", "third"]
     assert first["timestamp"] < second["timestamp"] <= third["timestamp"]
@@ -229,7 +230,7 @@ async def test_lines_keep_the_order_and_the_time_in_which_they_were_logged(log_d
 
 @pytest.mark.usefixtures("client")
 async def test_lines_wait_for_others_but_not_for_long(log_dir: Path) -> None:
-    telemetry.log.info("waits")
+    logs.log.info("waits")
     assert "waits" not in (log_dir / LOG_FILE).read_text()
     async with asyncio.timeout(5):
         while "waits" not in (log_dir / LOG_FILE).read_text():  # noqa: ASYNC110 - a file tells nobody
@@ -238,8 +239,8 @@ async def test_lines_wait_for_others_but_not_for_long(log_dir: Path) -> None:
 
 @pytest.mark.usefixtures("client")
 async def test_no_warning_waits_nor_what_was_logged_before_it(log_dir: Path) -> None:
-    telemetry.log.info("before")
-    telemetry.log.warning("urgent")
+    logs.log.info("before")
+    logs.log.warning("urgent")
     written = (log_dir / LOG_FILE).read_text().splitlines()
     assert [json.loads(line)["event"] for line in written[-2:]] == ["before", "urgent"]
 
@@ -248,14 +249,14 @@ def test_the_last_lines_of_a_process_are_written(tmp_path: Path) -> None:
     script = f"""
 import asyncio
 from pathlib import Path
-from ticketing import telemetry
+from ticketing.ops import logs
 
 async def work():
-    telemetry.log.info("first")
-    telemetry.configure(Path({str(tmp_path)!r}), "INFO")
-    telemetry.log.info("last")
+    logs.log.info("first")
+    logs.configure(Path({str(tmp_path)!r}), "INFO")
+    logs.log.info("last")
 
-telemetry.configure(Path({str(tmp_path)!r}), "INFO")
+logs.configure(Path({str(tmp_path)!r}), "INFO")
 asyncio.run(work())
 """
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
@@ -265,9 +266,9 @@ asyncio.run(work())
 
 @pytest.mark.usefixtures("client")
 async def test_of_many_lines_in_a_turn_none_is_lost_or_written_twice(log_dir: Path) -> None:
-    count = 2 * telemetry.MAX_LINES + 1
+    count = 2 * logs.MAX_LINES + 1
     for number in range(count):
-        telemetry.info("counted", {"number": number})
+        logs.info("counted", {"number": number})
     assert (log_dir / LOG_FILE).read_text().count('"counted"') == count - 1
     assert [line["number"] for line in lines(log_dir, "counted")] == list(range(count))
 
@@ -285,9 +286,9 @@ async def test_the_console_gets_whole_lines_in_pieces_that_a_pipe_takes_at_once(
 
     monkeypatch.setattr(sys, "stderr", Console())
     for number in range(300):
-        telemetry.info("tried", {"number": number, "text": "é" * (number * 10 % 1_000)})
-    telemetry.info("tried", {"number": 300, "text": "x" * PIPE_BUF})
-    telemetry.flush()
+        logs.info("tried", {"number": number, "text": "é" * (number * 10 % 1_000)})
+    logs.info("tried", {"number": 300, "text": "x" * PIPE_BUF})
+    logs.flush()
     shown = [line for piece in pieces for line in piece.splitlines()]
     assert [json.loads(line[line.index("{") :])["number"] for line in shown] == list(range(301))
     assert all(piece.endswith("\n") for piece in pieces)
@@ -324,9 +325,9 @@ async def test_what_cannot_be_logged_takes_no_other_line_with_it(log_dir: Path) 
         def __str__(self) -> str:
             raise LookupError
 
-    telemetry.log.info("before")
-    telemetry.log.info("mute", field=Mute())
-    telemetry.log.info("after")
+    logs.log.info("before")
+    logs.log.info("mute", field=Mute())
+    logs.log.info("after")
     before, mute, after = lines(log_dir)[-3:]
     assert (before["event"], after["event"]) == ("before", "after")
     assert (mute["event"], mute["unloggable"]) == ("mute", "LookupError")
@@ -339,7 +340,7 @@ async def test_a_log_that_cannot_be_written_fails_no_booking(
     event = await person.organise()
     put_in_the_way_of(log_dir)
     assert (await person.book(event)).status_code == 201
-    telemetry.flush()
+    logs.flush()
     shown = capsys.readouterr().err
     assert f"{log_dir / LOG_FILE} can't be written: " in shown
     assert "booking.booked" in shown
@@ -375,13 +376,13 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     in_the_way = tmp_path / "logs"
     in_the_way.write_text("")
     with pytest.raises(StartupError, match=r"^TICKETING_LOG_DIR: .*logs"):
-        telemetry.configure(in_the_way, "INFO")
+        logs.configure(in_the_way, "INFO")
 
 
 async def test_the_level_is_a_threshold(visitor: Visitor, log_dir: Path) -> None:
     person = await visitor.register()
     event = await person.organise()
-    telemetry.configure(log_dir, "WARNING")
+    logs.configure(log_dir, "WARNING")
     before = lines(log_dir)
     assert (await person.book(event)).status_code == 201
     logging.getLogger("uvicorn.error").info("hidden")

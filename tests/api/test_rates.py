@@ -11,8 +11,7 @@ from fastapi import FastAPI
 from tests.api.contract import assert_documented, assert_problem
 from tests.people import PASSWORD, Visitor
 from ticketing.app import create_app
-from ticketing.rates import Limit
-from ticketing.settings import Settings
+from ticketing.settings import RateLimit, Settings
 
 WRONG = "wrong"
 
@@ -56,7 +55,7 @@ def assert_refused(answer: httpx.Response) -> int:
 
 
 async def test_an_account_books_within_its_limit(serve: Serve) -> None:
-    async with serve(limit_bookings=Limit(3, 300)) as visitor:
+    async with serve(limit_bookings=RateLimit(3, 300)) as visitor:
         ada, bob = await visitor.register(), await visitor.register()
         event = await ada.organise()
         first = await ada.book(event)
@@ -77,7 +76,9 @@ async def test_an_account_books_within_its_limit(serve: Serve) -> None:
 
 
 async def test_an_address_calls_within_its_limit(serve: Serve) -> None:
-    async with serve(limit_requests=Limit(4, 400), limit_address_bookings=Limit(1, 60)) as visitor:
+    async with serve(
+        limit_requests=RateLimit(4, 400), limit_address_bookings=RateLimit(1, 60)
+    ) as visitor:
         get = visitor.client.get
         answers = [await get("/api/events") for _ in range(3)]
         answers.append(await get("/api/nothing"))
@@ -99,7 +100,7 @@ async def test_an_address_calls_within_its_limit(serve: Serve) -> None:
 
 
 async def test_guessing_a_password_is_slowed_and_the_owner_gets_in(serve: Serve) -> None:
-    async with serve(limit_logins=Limit(4, 400)) as visitor:
+    async with serve(limit_logins=RateLimit(4, 400)) as visitor:
         ada = await visitor.register()
 
         async def guess(client: httpx.AsyncClient, password: str = WRONG) -> httpx.Response:
@@ -132,7 +133,7 @@ async def test_a_borrowed_token_does_not_help_to_guess_the_password(serve: Serve
 
 
 async def test_an_address_registers_within_its_limit(serve: Serve) -> None:
-    async with serve(limit_registrations=Limit(1, 100)) as visitor:
+    async with serve(limit_registrations=RateLimit(1, 100)) as visitor:
         await visitor.register()
         credentials = {"username": "another", "password": PASSWORD}
         refused = await visitor.client.post("/api/users/register", json=credentials)

@@ -21,6 +21,7 @@ from tests.api.contract import operations
 from tests.generated import World, run
 from tests.people import Person, Visitor
 from ticketing.app import create_app
+from ticketing.identity.part import Identity
 from ticketing.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -59,7 +60,7 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
         for operation in LEAVING:
             username = f"who-calls-{operation}"
             made = await client.post("/api/users/register", json=ADA | {"username": username})
-            token = app.state.parts.tokens.issue(UUID(made.json()["id"]), uuid4())
+            token = app.state.provided[Identity].tokens.issue(UUID(made.json()["id"]), uuid4())
             if operation == "logout":  # It ends what there is, and then is refused.
                 login = await client.post("/api/users/login", json=ADA | {"username": username})
                 token = login.json()["token"]

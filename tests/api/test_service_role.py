@@ -16,11 +16,12 @@ from tests.api.calls import CALLS, call, prepare, scene
 from tests.databases import with_database
 from tests.people import Visitor
 from tests.serving import TICKETING
-from ticketing import database, postgres
+from ticketing.db.schema import check
+from ticketing.embedded.binaries import run_client
 from ticketing.errors import StartupError
-from ticketing.permissions import Role
-from ticketing.repositories.access import AccessRepository
-from ticketing.security import AccessList
+from ticketing.identity.callers import AccessList
+from ticketing.identity.permissions import Role
+from ticketing.identity.repositories.access import AccessRepository
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -59,7 +60,7 @@ def psql(url: str, *arguments: str | Path) -> None:
     """Run it as a superuser, as an operator does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SERVICE_PASSWORD", 'it\'s a \\ "secret"')
-        postgres.run_client("psql", "--quiet", "--no-psqlrc", f"--dbname={url}", *arguments)
+        run_client("psql", "--quiet", "--no-psqlrc", f"--dbname={url}", *arguments)
 
 
 @pytest.fixture(params=["before the first migration", "after it"])
@@ -110,7 +111,7 @@ async def test_a_role_without_rights_is_told_where_they_come_from(
     revoke = "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ticketing_service"
     psql(with_database(server_url, "of_two_roles"), f"--command={revoke}")
     with pytest.raises(StartupError, match=r"permission denied .* \(deploy/service_role\.sql"):
-        await asyncio.to_thread(database.check, database_url)
+        await asyncio.to_thread(check, database_url)
 
 
 async def test_the_services_role_can_not_change_the_schema(database_url: str) -> None:

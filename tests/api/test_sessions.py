@@ -16,8 +16,8 @@ from tests.api.contract import assert_problem
 from tests.conftest import SECRET
 from tests.logs import content, lines
 from tests.people import PASSWORD, Person, Visitor
-from ticketing import app as composition
 from ticketing.app import create_app
+from ticketing.identity.part import Identity
 from ticketing.settings import Settings
 
 NEW_SECRET = "the next secret of the tests, long enough too"
@@ -25,7 +25,7 @@ NEW_SECRET = "the next secret of the tests, long enough too"
 
 @pytest.fixture(autouse=True)
 def _learn_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(composition, "LEARN_EVERY", 0.05)
+    monkeypatch.setattr("ticketing.identity.compose.LEARN_EVERY", 0.05)
 
 
 @pytest.fixture
@@ -264,8 +264,8 @@ async def test_a_login_that_overlaps_a_change_of_password_starts_no_session_by_t
     assert verified is not None
     change = {"currentPassword": PASSWORD, "newPassword": "another horse"}
     assert (await ada.post("/api/users/me/password", change)).status_code == 204
-    user = await app.state.parts.users.find_by_name(ada.username)
-    assert await app.state.parts.sessions.start(user.id, verified) is None
+    user = await app.state.provided[Identity].users.find_by_name(ada.username)
+    assert await app.state.provided[Identity].sessions.start(user.id, verified) is None
 
 
 async def test_an_outage_of_the_database_is_logged_once_and_survived(

@@ -24,8 +24,8 @@ from sqlalchemy import text
 
 from tests.api.contract import assert_documented, assert_problem
 from tests.people import Person, Visitor
-from ticketing import database
 from ticketing.app import create_app
+from ticketing.db.engine import connect
 from ticketing.settings import Settings
 
 ResultT = TypeVar("ResultT")
@@ -105,7 +105,7 @@ class Service:
             event_hooks={"response": [self.documented]},
         )
         assert settings.database_url is not None
-        self.engine = database.connect(settings.database_url.get_secret_value(), pool_size=2)
+        self.engine = connect(settings.database_url.get_secret_value(), pool_size=2)
 
     async def documented(self, response: httpx.Response) -> None:
         await response.aread()

@@ -187,6 +187,6 @@ async def test_a_crowd_of_a_box_office_asks_for_its_role_together(
     answers = await asyncio.gather(*(bob.book(event, for_=person) for person in people))
     assert sorted(answer.status_code for answer in answers) == [201] * 5 + [202] * 5
     # For themself, nobody's role is asked for: that is the sale.
-    monkeypatch.delattr("ticketing.repositories.team.TeamRepository.role")
+    monkeypatch.delattr("ticketing.identity.repositories.team.TeamRepository.role")
     assert (await bob.book(event)).status_code == 202
     assert (await bob.cancel(event)).status_code == 200

@@ -96,10 +96,11 @@ def test_a_data_directory_of_no_use_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     # Root may read every file: so this is what others are told by the system.
     program = """
-from ticketing import backup, cli
+from ticketing.cli import main
+from ticketing.embedded import backup
 def save(*_, **__): raise PermissionError(13, "Permission denied", "closed/x.dump")
 backup.save = save
-cli.main()
+main.main()
 """
     command = [sys.executable, "-c", program, "backup", "closed/x.dump"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

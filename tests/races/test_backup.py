@@ -13,7 +13,9 @@ from tests.conftest import SECRET
 from tests.people import Person
 from tests.races.test_serve import bookings_of, visiting
 from tests.serving import PATIENCE, TICKETING, Service, serving
-from ticketing import backup, migrations, postgres
+from ticketing.db import migrations
+from ticketing.embedded import backup
+from ticketing.embedded.server import embedded
 from ticketing.errors import StartupError
 
 ROWS = """
@@ -71,7 +73,7 @@ async def rows(sockets: Path) -> set[tuple[str, str]]:
 
 
 async def rows_at_rest(data_dir: Path) -> set[tuple[str, str]]:
-    with postgres.embedded(data_dir) as server:
+    with embedded(data_dir) as server:
         return await rows(server.sockets)
 
 
@@ -166,7 +168,7 @@ async def test_a_restore_that_fails_leaves_the_data_as_they_were(kept_dir: Path)
 @pytest.mark.usefixtures("unmeasured")
 def test_an_older_backup_is_migrated_and_a_newer_one_refused(open_dir: Path) -> None:
     data, file = open_dir / "data", open_dir / "file.dump"
-    with postgres.embedded(data) as server:
+    with embedded(data) as server:
         migrations.upgrade(server.url)
         newest = asyncio.run(revision(server.url))
     backup.save(data, file)
@@ -175,7 +177,7 @@ def test_an_older_backup_is_migrated_and_a_newer_one_refused(open_dir: Path) -> 
         open_dir / "again", file, migrate=lambda url: seen.append(asyncio.run(revision(url)))
     )
     assert seen == [newest]
-    with postgres.embedded(data) as server:
+    with embedded(data) as server:
         asyncio.run(revision(server.url, "UPDATE alembic_version SET version_num = 'later'"))
     newer = open_dir / "newer.dump"
     backup.save(data, newer)
@@ -202,7 +204,7 @@ def test_a_backup_overwrites_only_if_told_to(open_dir: Path) -> None:
     with pytest.raises(StartupError, match="holds no database"):
         backup.save(data, file)
     assert not data.exists()
-    with postgres.embedded(data) as server:
+    with embedded(data) as server:
         with pytest.raises(StartupError, match="is not a backup of this service"):
             backup.save(data, file)
         assert not file.exists()
@@ -234,7 +236,7 @@ def test_a_backup_of_what_is_neither_up_nor_free_is_refused(
     open_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = open_dir / "data"
-    with postgres.embedded(data):
+    with embedded(data):
         pid_file = data / "postgres" / "postmaster.pid"
         kept = pid_file.read_text()
         pid_file.write_text(kept.replace("ready", "starting"))

@@ -22,12 +22,12 @@ ROTATIONS = 5
 WRITER = """
 import select, sys
 from pathlib import Path
-from ticketing import telemetry
+from ticketing.ops import logs
 
-telemetry.configure(Path(sys.argv[2]), "INFO")
+logs.configure(Path(sys.argv[2]), "INFO")
 number = 0
 while not select.select([sys.stdin], [], [], 0)[0]:
-    telemetry.log.info("written", writer=sys.argv[1], number=number, filling="x" * (number % 9000))
+    logs.log.info("written", writer=sys.argv[1], number=number, filling="x" * (number % 9000))
     number += 1
 print(number)
 """

@@ -19,7 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.people import Visitor
 from tests.races.test_serve import refusal, workers_of
 from tests.serving import Service, logged, serving, until
-from ticketing import __version__, cli
+from ticketing import __version__
+from ticketing.cli.serve import serve
 from ticketing.errors import StartupError
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -216,7 +217,7 @@ def test_opentelemetry_that_is_not_installed_is_named(
         if found is not None:
             raise found
 
-    monkeypatch.setattr(cli, "find_spec", find)
+    monkeypatch.setattr("ticketing.cli.serve.find_spec", find)
     monkeypatch.setenv("TICKETING_OTEL", "on")
     with pytest.raises(StartupError, match=r"^TICKETING_OTEL: .*extra `otel`"):
-        cli.serve(host=None, port=0, workers=None, data_dir=None)
+        serve(host=None, port=0, workers=None, data_dir=None)

@@ -15,7 +15,7 @@ from chaos.client import Client, Response
 from tests.people import Person, Visitor
 from tests.races.test_database_death import backends, postmaster
 from tests.serving import TICKETING, logged, serving
-from ticketing.admission import FIRST, PERIOD
+from ticketing.server.admission import FIRST, PERIOD
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

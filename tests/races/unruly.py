@@ -8,14 +8,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ticketing.errors import StartupError
-from ticketing.supervisor import RETIRE, Supervisor
+from ticketing.server.supervisor import RETIRE, Supervisor
 
 SERVING = Path("serving")
 """Made by a worker that serves."""
 FOREVER = 600.0
 
 
-def stubborn(ready: Connection) -> None:
+def stubborn(_number: int, ready: Connection) -> None:
     """Serve, and hear nothing."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(RETIRE, signal.SIG_IGN)
@@ -24,7 +24,7 @@ def stubborn(ready: Connection) -> None:
     time.sleep(FOREVER)
 
 
-def slow(ready: Connection) -> None:
+def slow(_number: int, ready: Connection) -> None:
     """Serve if it is the first; else never get to it."""
     if not SERVING.exists():
         ready.send("ready")
@@ -32,16 +32,19 @@ def slow(ready: Connection) -> None:
     time.sleep(FOREVER)
 
 
-def leaving(ready: Connection) -> None:
+def leaving(_number: int, ready: Connection) -> None:
     """Serve for a moment, and go without being asked."""
     ready.send("ready")
     SERVING.touch()
     time.sleep(0.2)
 
 
-def supervise(work: Callable[[Connection], None], patience: float) -> None:
+def supervise(work: Callable[[int, Connection], None], patience: float) -> None:
     """Run in a process of its own, for it takes signals."""
     try:
-        Supervisor(work, 1, watch=lambda: None, patience=patience).run(lambda: None)
+        supervisor = Supervisor(
+            work, 1, watch=lambda: None, forget=lambda _: None, patience=patience
+        )
+        supervisor.run(lambda: None)
     except StartupError as error:
         sys.stdout.write(f"failed: {error}\n")

@@ -4,9 +4,9 @@ import pytest
 from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing import database
-from ticketing.database import Driver, Statement
-from ticketing.repositories.bookings import BookingRepository
+from ticketing.db.engine import connect
+from ticketing.db.statements import Driver, Statement
+from ticketing.sale.repositories.bookings import BookingRepository
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ async def bookings(engine: AsyncEngine) -> AsyncIterator[BookingRepository]:
 @pytest.fixture
 async def elsewhere(database_url: str) -> AsyncIterator[BookingRepository]:
     """The same repository in what might be another process: nothing is shared but the rows."""
-    engine = database.connect(database_url, pool_size=4)
+    engine = connect(database_url, pool_size=4)
     repository = BookingRepository(engine)
     yield repository
     await repository.close()

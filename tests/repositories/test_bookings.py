@@ -12,8 +12,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing import database
-from ticketing.database import Driver, Statement
+from ticketing.db.engine import connect
+from ticketing.db.facts import Origin
+from ticketing.db.refusals import constraint_of
+from ticketing.db.statements import Driver, Statement
 from ticketing.errors import (
     AlreadyBooked,
     AlreadyWaiting,
@@ -23,15 +25,14 @@ from ticketing.errors import (
     EventNotFound,
     UserNotFound,
 )
-from ticketing.idempotency import Intent, done
-from ticketing.inventory import Booked, BookingStatus, Cancelled, Waiting
-from ticketing.origin import Origin
-from ticketing.repositories import idempotency
-from ticketing.repositories.bookings import BookingRepository
-from ticketing.repositories.events import EventRepository
-from ticketing.repositories.listings import ListingRepository
-from ticketing.repositories.users import UserRepository
-from ticketing.security import AccessList
+from ticketing.identity.callers import AccessList
+from ticketing.identity.repositories.users import UserRepository
+from ticketing.sale.inventory.model import Booked, BookingStatus, Cancelled, Waiting
+from ticketing.sale.repositories.bookings import BookingRepository
+from ticketing.sale.repositories.events import EventRepository
+from ticketing.sale.repositories.listings import ListingRepository
+from ticketing.web.replay import KeyedRequest, nothing
+from ticketing.web.repositories import stored_responses
 
 
 async def make_people(engine: AsyncEngine, count: int) -> list[UUID]:
@@ -163,13 +164,13 @@ async def test_who_is_in_already_is_refused_and_the_rest_of_the_batch_is_not(
 async def test_no_batch_waits_for_who_reads(engine: AsyncEngine, database_url: str) -> None:
     people = await make_people(engine, 3)
     event = await make_event(engine, total=5, organiser=people[0])
-    readers = database.connect(database_url, pool_size=1)
+    readers = connect(database_url, pool_size=1)
     bookings = BookingRepository(readers, engine)
     await bookings.book(event, people[0])
-    intent = Intent(people[0], "a key", b"a digest", done)
+    keyed = KeyedRequest(people[0], "a key", b"a digest", nothing)
     async with readers.connect():  # The only one.
         answers = await together(
-            bookings.book(event, people[0], intent=intent),
+            bookings.book(event, people[0], keyed=keyed),
             bookings.book(event, people[1]),
             bookings.book(event, people[2]),
         )
@@ -185,24 +186,24 @@ async def test_whose_first_answer_can_not_be_looked_for_leaves_the_others_theirs
     people = await make_people(engine, 3)
     event = await make_event(engine, total=5, organiser=people[0])
     await bookings.book(event, people[0])
-    intent = Intent(people[0], "a key", b"a digest", done)
+    keyed = KeyedRequest(people[0], "a key", b"a digest", nothing)
     fetch = Statement.fetch
 
     async def lose(self: Statement, connection: Driver, **parameters: object) -> list[Record]:
-        if self is idempotency.FIND:
+        if self is stored_responses.FIND:
             connection.terminate()
         return await fetch(self, connection, **parameters)
 
     monkeypatch.setattr(Statement, "fetch", lose)
     answers = await together(
-        bookings.book(event, people[0], intent=intent),
+        bookings.book(event, people[0], keyed=keyed),
         bookings.book(event, people[1]),
         bookings.book(event, people[2]),
     )
     assert kinds(answers) == [DatabaseUnavailable, Booked, Booked]
     monkeypatch.setattr(Statement, "fetch", fetch)
     with pytest.raises(AlreadyBooked):
-        await bookings.book(event, people[0], intent=intent)
+        await bookings.book(event, people[0], keyed=keyed)
     assert [user for user, _ in await rows(engine, event)] == people
 
 
@@ -374,7 +375,7 @@ async def test_the_database_refuses_what_must_never_happen(
     async with engine.connect() as connection:
         with pytest.raises(IntegrityError) as refused:
             await connection.execute(text(statement))
-    assert database.constraint_of(refused.value) == constraint
+    assert constraint_of(refused.value) == constraint
 
 
 async def test_who_is_being_removed_is_not_booked_for(
@@ -409,7 +410,7 @@ async def test_who_is_being_booked_for_is_not_removed(engine: AsyncEngine) -> No
 async def test_more_events_than_are_remembered_are_served(
     engine: AsyncEngine, bookings: BookingRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ticketing.repositories.bookings.MAX_SNAPSHOTS", 2)
+    monkeypatch.setattr("ticketing.sale.repositories.bookings.MAX_SNAPSHOTS", 2)
     people = await make_people(engine, 4)
     shows = [await make_event(engine, total=2, organiser=people[0]) for _ in range(6)]
     for person in people:

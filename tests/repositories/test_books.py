@@ -13,11 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.repositories.test_bookings import make_event, make_people
 from tests.serving import TICKETING
-from ticketing import database
-from ticketing.metrics import Counts
-from ticketing.repositories import books
-from ticketing.repositories.bookings import BookingRepository
-from ticketing.repositories.books import Audit, BooksRepository
+from ticketing.db.engine import connect
+from ticketing.sale.repositories import recount
+from ticketing.sale.repositories.bookings import BookingRepository
+from ticketing.sale.repositories.recount import Recount, RecountRepository
 
 # Whatever the database itself would refuse.
 UNGUARDED = (
@@ -60,18 +59,18 @@ async def ids(engine: AsyncEngine, condition: str) -> list[UUID]:
         return list((await connection.execute(query)).scalars())
 
 
-def found(audit: Audit) -> list[dict[str, object]]:
+def found(audit: Recount) -> list[dict[str, object]]:
     return [each.document() for each in audit.differences]
 
 
 async def test_books_in_order_have_no_difference(engine: AsyncEngine, event: int) -> None:
-    audit = await BooksRepository(engine).audit()
-    assert audit == Audit(events=1, bookings=5, differences=[])
+    audit = await RecountRepository(engine).recount()
+    assert audit == Recount(events=1, bookings=5, differences=[])
     assert event
 
 
 async def test_an_empty_database_has_no_difference(engine: AsyncEngine) -> None:
-    assert await BooksRepository(engine).audit() == Audit(0, 0, [])
+    assert await RecountRepository(engine).recount() == Recount(0, 0, [])
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ async def test_counters_that_differ_from_the_rows_are_found(
     engine: AsyncEngine, event: int, statement: str, expected: list[dict[str, object]]
 ) -> None:
     await corrupt(engine, statement)
-    audit = await BooksRepository(engine).audit()
+    audit = await RecountRepository(engine).recount()
     assert found(audit) == [{**each, "eventId": event} for each in expected]
 
 
@@ -119,7 +118,7 @@ async def test_who_was_served_before_the_line_is_found(engine: AsyncEngine, even
         f"UPDATE bookings SET status = 'cancelled' WHERE id = '{holder}'",
         "UPDATE events SET waiting_list_count = 1",
     )
-    audit = await BooksRepository(engine).audit()
+    audit = await RecountRepository(engine).recount()
     assert found(audit) == [
         {"kind": "served_out_of_turn", "eventId": event, "bookingIds": [first, last]}
     ]
@@ -133,7 +132,7 @@ async def test_who_has_two_places_is_found(
         f"{ADD} {event}, '{people[0]}', 'waiting', now()",
         "UPDATE events SET waiting_list_count = 3",
     )
-    (difference,) = (await BooksRepository(engine).audit()).differences
+    (difference,) = (await RecountRepository(engine).recount()).differences
     assert (difference.kind, difference.event_id) == ("booked_twice", event)
     assert difference.user_id == people[0]
     assert sorted(difference.booking_ids) == sorted(
@@ -150,7 +149,7 @@ async def test_what_refers_to_nothing_is_found(
         f"{ADD} -7, '{people[0]}', 'booked', now()",
         f"DELETE FROM users WHERE id = '{people[0]}'",
     )
-    audit = await BooksRepository(engine).audit()
+    audit = await RecountRepository(engine).recount()
     of_user = f"user_id = '{people[0]}' AND event_id"
     stranded = {each: (await ids(engine, f"{of_user} = {each}")) for each in (-7, event, event + 1)}
     missing = [
@@ -170,7 +169,7 @@ async def test_what_refers_to_nothing_is_found(
 async def test_a_status_that_is_none_is_found(engine: AsyncEngine, event: int) -> None:
     (cancelled,) = await ids(engine, "status = 'cancelled'")
     await corrupt(engine, "UPDATE bookings SET status = 'lost' WHERE status = 'cancelled'")
-    kinds = {each["kind"]: each for each in found(await BooksRepository(engine).audit())}
+    kinds = {each["kind"]: each for each in found(await RecountRepository(engine).recount())}
     assert kinds["status_unknown"] == {
         "kind": "status_unknown",
         "eventId": event,
@@ -184,11 +183,11 @@ async def test_every_event_is_looked_at_however_few_at_once(
     others = [await make_event(engine, total=4, organiser=people[0]) for _ in range(6)]
     await corrupt(engine, f"UPDATE events SET available_tickets = 3 WHERE id > {event}")
     for events, bookings in ((2, 200_000), (1000, 1), (1000, 0)):
-        monkeypatch.setattr(books, "EVENTS_AT_ONCE", events)
-        monkeypatch.setattr(books, "BOOKINGS_AT_ONCE", bookings)
-        audit = await BooksRepository(engine).audit()
-        assert [each.event_id for each in audit.differences] == others
-        assert (audit.events, audit.bookings) == (7, 5)
+        monkeypatch.setattr(recount, "EVENTS_AT_ONCE", events)
+        monkeypatch.setattr(recount, "BOOKINGS_AT_ONCE", bookings)
+        found = await RecountRepository(engine).recount()
+        assert [each.event_id for each in found.differences] == others
+        assert (found.events, found.bookings) == (7, 5)
 
 
 async def test_whoever_books_meanwhile_makes_no_difference(
@@ -209,25 +208,21 @@ async def test_whoever_books_meanwhile_makes_no_difference(
         for person in people:
             tasks.create_task(go_on(person))
         for _ in range(20):
-            assert (await BooksRepository(engine).audit()).differences == []
+            assert (await RecountRepository(engine).recount()).differences == []
         is_over = True
     await bookings.close()
 
 
-async def test_one_process_audits_until_it_is_gone(
-    database_url: str, event: int, tmp_path: Path
-) -> None:
-    engines = [database.connect(database_url, pool_size=1) for _ in range(2)]
-    counts = [Counts(tmp_path / str(number)) for number in range(2)]
-    first, second = map(BooksRepository, engines, counts)
+async def test_one_process_audits_until_it_is_gone(database_url: str, event: int) -> None:
+    engines = [connect(database_url, pool_size=1) for _ in range(2)]
+    first, second = map(RecountRepository, engines)
     for _ in range(2):
-        await first.audit_in_turn()
-        await second.audit_in_turn()
-    assert [bool(each._latest) for each in counts] == [True, False]
+        assert await first.take_turn()
+        assert not await second.take_turn()
     await engines[0].dispose()
     async with asyncio.timeout(10):
-        while not counts[1]._latest:  # its server process has yet to see that it is gone
-            await second.audit_in_turn()
+        while not await second.take_turn():  # its server process has yet to see that it is gone
+            pass
     await engines[1].dispose()
     assert event
 

@@ -10,12 +10,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.repositories.test_bookings import counters, kinds, make_event, make_people, together
-from ticketing.database import Driver, Statement, driver
+from ticketing.db.ids import uuid7
+from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import OutcomeUnknown
-from ticketing.inventory import Booked, Cancelled, Waiting
-from ticketing.repositories import commits
-from ticketing.repositories.bookings import BookingRepository
-from ticketing.tables import uuid7
+from ticketing.sale.commit import settle as settle_module
+from ticketing.sale.commit.commit import statement
+from ticketing.sale.commit.settle import clean, settle
+from ticketing.sale.commit.shape import Shape
+from ticketing.sale.inventory.model import Booked, Cancelled, Waiting
+from ticketing.sale.repositories.bookings import BookingRepository
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ async def test_a_commit_that_was_given_up_is_never_written(
     late = line.held | {"new_id": uuid7(), "new_user": people[0]}
     raw = await asyncpg.connect(database_url)
     with pytest.raises(asyncpg.UniqueViolationError, match="pk_commits"):
-        await commits.statement(lone=True).fetch(raw, **late)
+        await statement(Shape(lone=True)).fetch(raw, **late)
     await raw.close()
     assert await counters(engine, show) == (1, 0, 2)
 
@@ -93,7 +96,7 @@ async def test_a_commit_that_is_still_under_way_is_waited_for(
     slow = await asyncpg.connect(database_url)
     async with slow.transaction():
         await slow.execute("INSERT INTO commits (id, events) VALUES ($1, '{7}')", commit)
-        settling = asyncio.create_task(commits.settle(engine, commit))
+        settling = asyncio.create_task(settle(engine, commit))
         await asyncio.sleep(0.5)
         assert not settling.done()
     assert await settling == {7}
@@ -103,12 +106,12 @@ async def test_a_commit_that_is_still_under_way_is_waited_for(
 async def test_a_database_that_does_not_come_back_leaves_it_unknown(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commits, "PATIENCE", 0.5)
+    monkeypatch.setattr(settle_module, "PATIENCE", 0.5)
     slow = await asyncpg.connect(database_url)
     async with slow.transaction():
         await slow.execute("LOCK TABLE commits")
         with pytest.raises(OutcomeUnknown):
-            await commits.settle(engine, uuid7())
+            await settle(engine, uuid7())
     await slow.close()
 
 
@@ -123,7 +126,7 @@ async def test_commits_are_forgotten_after_an_hour(
         await connection.execute(
             text(f"INSERT INTO commits {old} AS bigint)), 12, '0') || repeat('f', 20) AS uuid)")
         )
-    await commits.clean(engine)
+    await clean(engine)
     async with driver(engine) as raw:
         (row,) = await raw.fetch("SELECT events FROM commits")
         assert row["events"] == [show]

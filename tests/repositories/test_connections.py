@@ -14,8 +14,8 @@ from asyncpg import Record
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing import database
-from ticketing.database import Statement, driver
+from ticketing.db.engine import IDLE_TIMEOUT, STATEMENT_TIMEOUT, connect
+from ticketing.db.statements import Statement, driver
 from ticketing.errors import Busy, DatabaseUnavailable
 
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
@@ -31,10 +31,10 @@ async def shown(engine: AsyncEngine, name: str) -> str:
 async def test_the_server_ends_what_takes_too_long_except_a_migration(
     engine: AsyncEngine, database_url: str
 ) -> None:
-    migrating = database.connect(database_url, pool_size=1, command_timeout=None)
+    migrating = connect(database_url, pool_size=1, command_timeout=None)
     for name, limit in (
-        ("statement_timeout", database.STATEMENT_TIMEOUT),
-        ("idle_in_transaction_session_timeout", database.IDLE_TIMEOUT),
+        ("statement_timeout", STATEMENT_TIMEOUT),
+        ("idle_in_transaction_session_timeout", IDLE_TIMEOUT),
     ):
         assert await shown(engine, name) == limit
         assert await shown(migrating, name) == "0"
@@ -49,11 +49,11 @@ async def test_a_statement_that_takes_too_long_is_given_up(engine: AsyncEngine) 
 
     with pytest.raises(Busy):
         await sleep()
-    assert await shown(engine, "statement_timeout") == database.STATEMENT_TIMEOUT
+    assert await shown(engine, "statement_timeout") == STATEMENT_TIMEOUT
 
 
 async def test_what_timed_out_is_waited_for_by_nobody_else(database_url: str) -> None:
-    hasty = database.connect(database_url, pool_size=1, command_timeout=0.2)
+    hasty = connect(database_url, pool_size=1, command_timeout=0.2)
     async with driver(hasty) as connection:
         frozen = connection.get_server_pid()
 
@@ -85,7 +85,7 @@ async def test_a_transaction_that_idles_loses_its_locks_and_its_connection(
 
     with pytest.raises(DatabaseUnavailable):
         await idle()
-    assert await shown(engine, "idle_in_transaction_session_timeout") == database.IDLE_TIMEOUT
+    assert await shown(engine, "idle_in_transaction_session_timeout") == IDLE_TIMEOUT
 
 
 @pytest.fixture
@@ -140,14 +140,14 @@ async def test_verify_full_takes_the_server_that_its_certificate_names_and_no_ot
     behind_tls: str, certificate: Path
 ) -> None:
     verified = f"{behind_tls}?sslmode=verify-full&sslrootcert={certificate}"
-    engine = database.connect(verified, pool_size=1)
+    engine = connect(verified, pool_size=1)
     async with driver(engine) as connection:
         assert await Statement("SELECT count(*) FROM users").fetch(connection)
     await engine.dispose()
     by_another_name = verified.replace("@localhost:", "@127.0.0.1:")
     by_another_authority = f"{behind_tls}?sslmode=verify-full"
     for url in (by_another_name, by_another_authority):
-        engine = database.connect(url, pool_size=1)
+        engine = connect(url, pool_size=1)
         with pytest.raises(DatabaseUnavailable) as refused:
             async with driver(engine):
                 pass
@@ -165,7 +165,7 @@ async def test_verify_full_does_without_no_tls() -> None:
     server = await asyncio.start_server(plain, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     url = f"postgresql://ada:swordfish@127.0.0.1:{port}/tickets?sslmode=verify-full"
-    engine = database.connect(url, pool_size=1)
+    engine = connect(url, pool_size=1)
     with pytest.raises(DatabaseUnavailable):
         async with driver(engine):
             pass

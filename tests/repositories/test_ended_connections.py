@@ -8,7 +8,9 @@ import asyncpg
 import pytest
 from sqlalchemy import make_url, text
 
-from ticketing import database
+from ticketing.db.engine import connect
+from ticketing.db.refusals import domain_errors
+from ticketing.db.statements import driver
 from ticketing.errors import DatabaseUnavailable
 
 
@@ -54,14 +56,14 @@ async def test_one_that_is_ended_but_not_closed_yet_is_given_up(
 ) -> None:
     async def ask() -> None:
         if way == "the driver":
-            async with database.driver(engine) as connection:
+            async with driver(engine) as connection:
                 await connection.fetch("SELECT 1")
         else:
-            async with database.domain_errors(), engine.connect() as connected:
+            async with domain_errors(), engine.connect() as connected:
                 await connected.execute(text("SELECT 1"))
 
     async with never_closing(database_url) as url:
-        engine = database.connect(url, pool_size=1)
+        engine = connect(url, pool_size=1)
         await ask()
         await end_all(database_url)
         with pytest.raises(DatabaseUnavailable):

@@ -17,10 +17,10 @@ from chaos.history import Operation, Verb, read_books
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.repositories.test_bookings import make_event, make_people
-from ticketing.database import Driver, Statement, driver
+from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import TicketingError
-from ticketing.inventory import Booked, Outcome, Waiting
-from ticketing.repositories.bookings import BookingRepository
+from ticketing.sale.inventory.model import Booked, Outcome, Waiting
+from ticketing.sale.repositories.bookings import BookingRepository
 
 WISHES: list[list[Verb]] = [["book"], ["cancel"], ["book", "cancel"], ["cancel", "book"]]
 """What a person asks for at once."""

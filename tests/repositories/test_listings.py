@@ -9,10 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.repositories.test_bookings import make_event, make_people, together
 from tests.repositories.test_plans import nodes
-from ticketing.database import driver
-from ticketing.inventory import BookingStatus
-from ticketing.repositories.bookings import BookingRepository
-from ticketing.repositories.listings import OF_EVENT, OF_USER, ListingRepository
+from ticketing.db.statements import driver
+from ticketing.sale.inventory.model import BookingStatus
+from ticketing.sale.repositories.bookings import BookingRepository
+from ticketing.sale.repositories.listings import OF_EVENT, OF_USER, ListingRepository
 
 
 @pytest.fixture

@@ -13,15 +13,17 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.databases import execute, with_database
 from tests.serving import PATIENCE, TICKETING
-from ticketing import database, migrations, revision
+from ticketing.db import engine, migrations, revision
+from ticketing.db import schema as database_schema
+from ticketing.db.schema import check
 from ticketing.errors import StartupError
-from ticketing.security import Passwords
+from ticketing.identity.passwords import Passwords
 
 ADVISORY_LOCK = 0x7469636B
 """The one that `alembic/env.py` takes."""
 
 LONGER_THAN_A_SALE_WAITS = 0.5
-"""Seconds; `database.LOCK_TIMEOUT` is half of it."""
+"""Seconds; `LOCK_TIMEOUT` is half of it."""
 
 WAITING = """
     SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
@@ -67,16 +69,16 @@ async def schema(url: str) -> set[str]:
 
 
 async def is_migrated(url: str) -> bool:
-    engine = database.connect(url, pool_size=1)
+    pool = engine.connect(url, pool_size=1)
     try:
-        return await database.is_migrated(engine)
+        return await database_schema.is_migrated(pool)
     finally:
-        await engine.dispose()
+        await pool.dispose()
 
 
 def refusal(url: str) -> str:
     with pytest.raises(StartupError) as refused:
-        database.check(url)
+        check(url)
     return str(refused.value)
 
 
@@ -107,7 +109,7 @@ async def test_a_deleted_account_stays_closed_in_the_version_before(database_url
     await connection.close()
     passwords = Passwords(4)
     assert await passwords.verify("", kept) == (False, None)
-    passwords.close()
+    await passwords.close()
 
 
 async def test_the_tables_are_what_the_migrations_make(database_url: str) -> None:
@@ -191,12 +193,12 @@ async def test_a_database_that_does_not_exist_is_named(server_url: str) -> None:
     assert '"nowhere" does not exist' in message
 
 
-@pytest.mark.parametrize("use", [database.check, migrations.upgrade])
+@pytest.mark.parametrize("use", [check, migrations.upgrade])
 def test_a_database_that_does_not_answer_is_named(
     use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "CONNECT_TIMEOUT", 0.2)
-    monkeypatch.setattr(database, "READY_TIMEOUT", 0.2)
+    monkeypatch.setattr(engine, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(database_schema, "READY_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"postgresql://127.0.0.1:{deaf.getsockname()[1]}/tickets"
         with pytest.raises(StartupError) as refused:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing.rates import SECOND, Cells, Limit, Meter
-from ticketing.repositories.rates import RateRepository
+from ticketing.limits.cells import Cells
+from ticketing.limits.meter import SECOND, Meter
+from ticketing.limits.repositories.rates import RateRepository
+from ticketing.settings import RateLimit
 
 KEY = 4711
 
@@ -15,7 +17,7 @@ KEY = 4711
 class Machine:
     """A machine that counts how often a thing is done."""
 
-    def __init__(self, engine: AsyncEngine, limit: Limit) -> None:
+    def __init__(self, engine: AsyncEngine, limit: RateLimit) -> None:
         cells = Cells()
         self.shared = RateRepository(engine, cells)
         self.meter = Meter("things", limit, cells, self.shared.pending)
@@ -26,7 +28,7 @@ class Machine:
 
 
 async def test_machines_learn_what_others_counted(engine: AsyncEngine) -> None:
-    one, other = (Machine(engine, Limit(10, 1000)) for _ in range(2))
+    one, other = (Machine(engine, RateLimit(10, 1000)) for _ in range(2))
     assert (one.take(6), other.take(3)) == (6, 3)
     await one.shared.exchange()
     await other.shared.exchange()
@@ -41,7 +43,7 @@ async def test_machines_learn_what_others_counted(engine: AsyncEngine) -> None:
 
 
 async def test_what_was_counted_is_given_back_by_time_alone(engine: AsyncEngine) -> None:
-    machine = Machine(engine, Limit(5, 1))
+    machine = Machine(engine, RateLimit(5, 1))
     assert machine.take(9) == 5
     await machine.shared.exchange()
     await machine.shared.exchange()
@@ -52,7 +54,7 @@ async def test_what_was_counted_is_given_back_by_time_alone(engine: AsyncEngine)
 
 
 async def test_several_numbers_are_changed_as_one(engine: AsyncEngine) -> None:
-    machines = [Machine(engine, Limit(1, 1)) for _ in range(2)]
+    machines = [Machine(engine, RateLimit(1, 1)) for _ in range(2)]
 
     def one_more(numbers: Sequence[int], now: int) -> tuple[Sequence[int], int]:
         assert now > 1_700_000_000 * SECOND
@@ -66,7 +68,7 @@ async def test_several_numbers_are_changed_as_one(engine: AsyncEngine) -> None:
 
 
 async def test_numbers_that_ended_are_removed(engine: AsyncEngine) -> None:
-    machine = Machine(engine, Limit(1, 1000))
+    machine = Machine(engine, RateLimit(1, 1000))
     machine.take(1)
     await machine.shared.exchange()
     async with engine.begin() as connection:

@@ -17,10 +17,10 @@ from tests.repositories.test_bookings import (
     rows,
     together,
 )
-from ticketing.database import Driver, Statement
+from ticketing.db.statements import Driver, Statement
 from ticketing.errors import AlreadyBooked
-from ticketing.inventory import Booked, Cancelled, Waiting
-from ticketing.repositories.bookings import ACTIVE, BookingRepository
+from ticketing.sale.inventory.model import Booked, Cancelled, Waiting
+from ticketing.sale.repositories.bookings import ACTIVE, BookingRepository
 
 Meddle = Callable[[int], Awaitable[object]]
 """Does something, told how often it was asked who is active, this time included."""

@@ -16,13 +16,17 @@ from structlog.testing import capture_logs
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.server import ServerState
 
-from ticketing.admission import FIRST, LEAST, Admission, answers, shed
-from ticketing.corked import Cork
-from ticketing.headers import CLOSES
-from ticketing.protocol import BoundedProtocol, Limits
-from ticketing.server import Server
+from ticketing.server.admission import FIRST, LEAST, Admission, Shedding
+from ticketing.server.corked import Cork
+from ticketing.server.protocol import BoundedProtocol, Bounds
+from ticketing.server.serving import Server
+from ticketing.web.headers import CLOSES
+from ticketing.web.service import Service
+from ticketing.web.streams import Streams
 
 ID = "0" * 32
+PATHS = ("/api/events/book", "/api/events/cancel")
+SALE = Shedding(PATHS)
 BODY = b'{"eventId":1,"userId":"01990000-0000-7000-8000-000000000001"}'
 
 
@@ -34,7 +38,7 @@ def request(*fields: bytes, line: bytes = b"POST /api/events/book HTTP/1.1") -> 
 def test_a_booking_that_came_whole_is_answered_with_a_problem_document() -> None:
     for word in (b"book", b"cancel"):
         line = b"POST /api/events/%b HTTP/1.1" % word
-        answer = shed(request(line=line), answers([(b"date", b"today")], ID))
+        answer = SALE.find(request(line=line), SALE.answers([(b"date", b"today")], ID))
         assert answer is not None
         head, _, body = answer.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
@@ -53,17 +57,17 @@ def test_a_booking_that_came_whole_is_answered_with_a_problem_document() -> None
 
 
 def test_a_connection_that_is_kept_alive_by_its_word_is_nothing_unusual() -> None:
-    assert shed(request(b"Connection: keep-alive"), answers([], ID)) is not None
+    assert SALE.find(request(b"Connection: keep-alive"), SALE.answers([], ID)) is not None
 
 
 def test_where_the_connection_must_end_it_is_left_to_the_protocol() -> None:
-    assert shed(request(), answers([(b"date", b"today"), CLOSES], ID)) is None
+    assert SALE.find(request(), SALE.answers([(b"date", b"today"), CLOSES], ID)) is None
 
 
 def config_of(admission: Admission) -> uvicorn.Config:
     return uvicorn.Config(
         PlainTextResponse("let through"),
-        http=partial(BoundedProtocol, Limits(1, 1, 10), admission, Cork()),  # type: ignore[arg-type]
+        http=partial(BoundedProtocol, Bounds(1, 1, 10), admission, Cork()),  # type: ignore[arg-type]
         lifespan="off",
         log_config=None,
         timeout_keep_alive=1,
@@ -108,6 +112,16 @@ class Full(Admission):
     """Takes nothing on."""
 
     bound = property(lambda _: 0, lambda *_: None)
+
+    def __init__(self) -> None:
+        super().__init__(PATHS)
+
+
+def service() -> Service:
+    async def is_migrated() -> bool:
+        return True
+
+    return Service(is_migrated, Streams())
 
 
 def parsed(protocol: BoundedProtocol) -> int:
@@ -186,7 +200,7 @@ async def test_who_is_sent_away_by_a_server_that_stops_is_told_to_come_elsewhere
     full = Full()
     config = config_of(full)
     _parent, ready = Pipe()
-    server = Server(config, drain=1, ready=ready, on_stopping=lambda: None, admission=full)
+    server = Server(config, drain=1, ready=ready, service=service(), admission=full)
     async with served(server) as (reader, writer):
         for _ in range(2):
             writer.write(request())
@@ -250,7 +264,7 @@ async def test_connections_share_the_names_of_their_attributes() -> None:
     ],
 )
 def test_whatever_is_unusual_is_left_to_the_parser(data: bytes) -> None:
-    assert shed(data, answers([], ID)) is None
+    assert SALE.find(data, SALE.answers([], ID)) is None
 
 
 class Stepped(asyncio.SelectorEventLoop):
@@ -339,7 +353,7 @@ def test_nothing_but_slowness_is_taken_for_slowness(
 def test_what_is_answered_when_nobody_is_sent_away_any_more_raises_the_bound(
     loop: Stepped,
 ) -> None:
-    admission, state = Admission(), busy(FIRST)
+    admission, state = Admission(PATHS), busy(FIRST)
 
     async def pass_by() -> None:
         admission.watch(state)
@@ -365,13 +379,13 @@ def test_what_is_answered_when_nobody_is_sent_away_any_more_raises_the_bound(
 def test_all_that_are_sent_away_in_a_moment_share_the_id_of_its_line_in_the_log(
     loop: Stepped,
 ) -> None:
-    admission, state = Admission(), ServerState()
+    admission, state = Admission(PATHS), ServerState()
     lines: list[tuple[int, str]] = []
 
     async def overload() -> None:
         for moment in range(1, 4):
             admission.watch(state)
-            told = {shed(request(), admission.answers) for _ in range(2)}
+            told = {SALE.find(request(), admission.answers) for _ in range(2)}
             admission.shed += 2
             with capture_logs() as captured:
                 await loop.come_to(10 + moment / 4)

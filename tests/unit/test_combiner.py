@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ticketing.combiner import RETRY, WAVES, Combiner, Retry
+from ticketing.db.combiner import RETRY, WAVES, Combiner, Retry
 from ticketing.errors import Busy, DatabaseUnavailable
 
 caller: ContextVar[str] = ContextVar("caller", default="nobody")
@@ -56,7 +56,7 @@ def combiner(
     store: Store, *, max_batch: int = 8, max_queue: int = 1000, max_wait: float = 60
 ) -> Combiner[int, int]:
     return Combiner[int, int](
-        store.commit, max_batch=max_batch, max_queue=max_queue, max_wait=max_wait
+        store.commit, name="test", max_batch=max_batch, max_queue=max_queue, max_wait=max_wait
     )
 
 
@@ -226,7 +226,7 @@ async def test_a_fault_that_is_nobodys_goes_to_the_whole_batch_unsplit() -> None
         batches.append(len(batch))
         raise DatabaseUnavailable
 
-    combine = Combiner[int, int](commit, max_batch=8, max_queue=100, max_wait=60)
+    combine = Combiner[int, int](commit, name="test", max_batch=8, max_queue=100, max_wait=60)
     answers = await asyncio.gather(*(combine.submit(n) for n in range(4)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [DatabaseUnavailable] * 4
     assert batches == [4]
@@ -236,7 +236,7 @@ async def test_a_commit_that_forgets_an_outcome_fails_everybody_and_hangs_nobody
     async def commit(batch: Sequence[int]) -> Sequence[int]:
         return list(batch)[1:]
 
-    combine = Combiner[int, int](commit, max_batch=8, max_queue=100, max_wait=60)
+    combine = Combiner[int, int](commit, name="test", max_batch=8, max_queue=100, max_wait=60)
     answers = await asyncio.gather(*(combine.submit(n) for n in range(3)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [RuntimeError] * 3
 

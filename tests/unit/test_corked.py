@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ticketing.corked import MAX_HELD, MAX_HOLDING, Cork, Corked
+from ticketing.server.corked import MAX_HELD, MAX_HOLDING, Cork, Corked
 
 
 class Client:

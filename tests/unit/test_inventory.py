@@ -9,20 +9,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ticketing.errors import AlreadyBooked, AlreadyWaiting, BookingNotFound
-from ticketing.inventory import (
-    Book,
+from ticketing.sale.inventory.book import Book
+from ticketing.sale.inventory.cancel import Cancel
+from ticketing.sale.inventory.decision import Decision
+from ticketing.sale.inventory.kinds import InventoryRequest, decide
+from ticketing.sale.inventory.model import (
     Booked,
     Booking,
     BookingStatus,
-    Cancel,
     Cancelled,
-    Decision,
     Outcome,
-    Request,
     Snapshot,
     StaleSnapshot,
     Waiting,
-    decide,
 )
 
 EVENT = 1
@@ -38,7 +37,7 @@ class Model:
     booked: list[UUID] = field(default_factory=list)
     waiting: list[UUID] = field(default_factory=list)
 
-    def serve(self, request: Request) -> object:  # noqa: PLR0911 - one per answer
+    def serve(self, request: InventoryRequest) -> object:  # noqa: PLR0911 - one per answer
         """Serve one request and return what its answer must say."""
         user = request.user_id
         if isinstance(request, Book):
@@ -78,7 +77,7 @@ class Rows:
         assert len({booking.user_id for booking in held}) == len(held)
         return {booking.user_id: booking for booking in held}
 
-    def commit(self, requests: list[Request]) -> list[Outcome]:
+    def commit(self, requests: list[InventoryRequest]) -> list[Outcome]:
         """Decide with no more than what a decision may ask for, and write."""
         cancels = [request for request in requests if isinstance(request, Cancel)]
         askers = {request.user_id for request in cancels}
@@ -135,7 +134,7 @@ requests = st.builds(
 @settings(max_examples=1000, deadline=None)
 @given(st.integers(1, 4), st.lists(st.lists(requests, min_size=1, max_size=12), max_size=12))
 def test_batches_answer_and_leave_what_one_request_at_a_time_would(
-    total: int, batches: list[list[Request]]
+    total: int, batches: list[list[InventoryRequest]]
 ) -> None:
     kept, model = rows(total), Model(total)
     for batch in batches:
@@ -172,7 +171,7 @@ def test_batches_answer_and_leave_what_one_request_at_a_time_would(
 @example(5, set(), [book(PEOPLE[0]), Cancel(EVENT, PEOPLE[0])], [book(PEOPLE[0])])
 @example(5, {PEOPLE[0]}, [Cancel(EVENT, PEOPLE[0])], [Cancel(EVENT, PEOPLE[0])])
 def test_what_does_not_rest_on_the_version_may_be_written_after_another_such(
-    total: int, holding: set[UUID], ours: list[Request], theirs: list[Request]
+    total: int, holding: set[UUID], ours: list[InventoryRequest], theirs: list[InventoryRequest]
 ) -> None:
     """Made of one snapshot by two processes, and written as far as constraints let it."""
     kept = rows(total)

@@ -14,19 +14,25 @@ from hypothesis.strategies import binary, from_regex, integers, lists, one_of, s
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from ticketing import proxies
-from ticketing.admission import answers, shed
+from ticketing.db.pages import Page
 from ticketing.errors import InvalidCursor, InvalidIdempotencyKey, NotAuthenticated
-from ticketing.idempotency import Answer, intent
-from ticketing.permissions import Action
-from ticketing.proxies import TrustedProxies
-from ticketing.repositories import Page
-from ticketing.repositories.keys import KeyRepository
-from ticketing.routers.dependencies import Bearer, PageOut, decode_cursor
-from ticketing.routers.direct import _is_json
-from ticketing.security import AccessList, Tokens, new_api_key
-from ticketing.telemetry import _given_request_id
+from ticketing.identity.callers import AccessList
+from ticketing.identity.credentials import new_api_key
+from ticketing.identity.part import Identity
+from ticketing.identity.permissions import Action
+from ticketing.identity.repositories.keys import KeyRepository
+from ticketing.identity.routers.authentication import Bearer
+from ticketing.identity.tokens import Tokens
+from ticketing.server.admission import Shedding
+from ticketing.web import proxies
+from ticketing.web.bodies import is_json
+from ticketing.web.lists import PageOut, decode_cursor
+from ticketing.web.policy import Policy
+from ticketing.web.proxies import TrustedProxies
+from ticketing.web.replay import Rendered, keyed_request
+from ticketing.web.request_log import _given_request_id
 
+SALE = Shedding(("/api/events/book", "/api/events/cancel"))
 SECRET = "0123456789abcdef0123456789abcdef"
 ADA, PHONE = UUID(int=1), UUID(int=2)
 VISIBLE = {chr(code) for code in range(0x21, 0x7F)}
@@ -61,11 +67,15 @@ def caller_of(authorization: str) -> UUID:
     app = FastAPI()
     # Nobody listens there: no credential that is none may be worth a question to the database.
     engine = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
-    app.state.parts = SimpleNamespace(
-        tokens=Tokens(SECRET, 900), keys=KeyRepository(engine, AccessList()), rates=None
-    )
-    request = Request({"type": "http", "app": app, "headers": []})
-    return asyncio.run(Bearer(Action.GET_ME).caller(request, authorization)).id
+    app.state.provided = {
+        Identity: SimpleNamespace(
+            tokens=Tokens(SECRET, 900), keys=KeyRepository(engine, AccessList()), limits=None
+        )
+    }
+    route = SimpleNamespace(policy=Policy(Action.GET_ME))
+    headers = [(b"authorization", authorization.encode(errors="surrogatepass"))]
+    request = Request({"type": "http", "app": app, "headers": headers, "route": route})
+    return asyncio.run(Bearer()(request)).id
 
 
 GOOD = Tokens(SECRET, 900).issue(ADA, PHONE)
@@ -101,7 +111,7 @@ class Asked(BaseModel):
 
 
 def key_of(header: str) -> str | None:
-    found = intent(ADA, header, Asked(), lambda _: Answer(200, b""))
+    found = keyed_request(ADA, header, Asked(), lambda _: Rendered(200, b""))
     return found.key if found is not None else None
 
 
@@ -154,7 +164,7 @@ def test_whatever_is_sent_as_a_requests_id_is_sane_or_replaced(value: bytes) -> 
 
 @given(one_of(binary(max_size=60), binary(max_size=5).map(b"application/json".__add__)))
 def test_whatever_is_sent_as_a_type_is_json_or_not(kind: bytes) -> None:
-    if _is_json(kind):
+    if is_json(kind):
         assert kind.partition(b";")[0].strip().lower().startswith(b"application/")
         assert b"json" in kind.lower()
 
@@ -166,7 +176,7 @@ START = b"POST /api/events/book HTTP/1.1\r\n"
     one_of(binary(), binary().map(START.__add__), binary().map(lambda b: START + b + b"\r\n\r\n{}"))
 )
 def test_whatever_arrives_while_it_is_busy_breaks_nothing(data: bytes) -> None:
-    answer = shed(data, answers([], "0" * 32))
+    answer = SALE.find(data, SALE.answers([], "0" * 32))
     assert answer is None or answer.startswith(b"HTTP/1.1 503 ")
 
 
@@ -199,7 +209,7 @@ def test_who_is_sent_away_unparsed_sent_what_the_parser_takes_for_one_plain_requ
 ) -> None:
     # To disagree with a proxy about where a request ends would let one client speak for another.
     data = b"".join([START, *before, b"Content-Length: 2\r\n", *after, b"\r\n{}"])
-    if shed(data, answers([], "0" * 32)) is None:
+    if SALE.find(data, SALE.answers([], "0" * 32)) is None:
         return
     read = Read()
     parser = HttpRequestParser(read)

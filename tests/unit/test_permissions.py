@@ -1,5 +1,4 @@
-from ticketing.permissions import RULES, Action, Role
-from ticketing.security import Scope
+from ticketing.identity.permissions import RULES, Action, Role, Scope
 
 RANKS = [Role.ANYBODY, Role.STAFF, Role.MANAGER, Role.OWNER, Role.ADMIN]
 """Each may do what the one before may."""

@@ -9,23 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ticketing import rates
 from ticketing.errors import Busy, InvalidCredentials, TooManyRequests
-from ticketing.rates import (
-    BUCKETS,
-    FORGIVEN,
-    KNOWN,
-    SECOND,
-    WAYS,
-    Cells,
-    Guard,
-    Keys,
-    Limit,
-    Memory,
-    Meter,
-    Rates,
-    network,
-)
+from ticketing.limits import cells, meter
+from ticketing.limits.cells import BUCKETS, KEYS, WAYS, Cells, Memory
+from ticketing.limits.guard import FORGIVEN, KNOWN, Guard
+from ticketing.limits.limits import Counted, Limits, Taken
+from ticketing.limits.meter import SECOND, Meter
+from ticketing.limits.subjects import Subjects, network
+from ticketing.settings import RateLimit
 
 # One for all examples: to make one takes longer than to use it.
 MEMORY = Memory.make()
@@ -45,7 +36,7 @@ class Clock:
 @contextmanager
 def turning() -> Iterator[Clock]:
     clock = Clock()
-    with patch.object(rates, "time", clock):
+    with patch.object(cells, "time", clock), patch.object(meter, "time", clock):
         yield clock
 
 
@@ -56,16 +47,16 @@ def clock() -> Iterator[Clock]:
 
 
 def make_guard(
-    logins: Limit = Limit(1000, 60),  # noqa: B008 - frozen
-    address_logins: Limit = Limit(1000, 60),  # noqa: B008 - frozen
+    logins: RateLimit = RateLimit(1000, 60),  # noqa: B008 - frozen
+    address_logins: RateLimit = RateLimit(1000, 60),  # noqa: B008 - frozen
 ) -> Guard:
     memory = Memory.make()
     return Guard(
         memory.guarded.change,
-        Keys("secret"),
+        Subjects("secret"),
         logins=Meter("logins", logins, memory.counts),
         address_logins=Meter("address-logins", address_logins, memory.counts),
-        registrations=Meter("registrations", Limit(2, 60), memory.counts),
+        registrations=Meter("registrations", RateLimit(2, 60), memory.counts),
     )
 
 
@@ -96,8 +87,8 @@ async def right(guard: Guard, account: str = "ada", address: str = "192.0.2.1") 
 def test_a_quota_comes_back_evenly_and_no_more_than_it_is_ever_taken(
     quota: int, window: int, pauses: list[int]
 ) -> None:
-    meter = Meter("model", Limit(quota, window), MEMORY.counts)
-    key = uuid4().int & rates.KEYS
+    meter = Meter("model", RateLimit(quota, window), MEMORY.counts)
+    key = uuid4().int & KEYS
     # A bucket that is full at first and leaks: `full` in nanoseconds of what was taken.
     full, taken = 0, []
     with turning() as clock:
@@ -129,20 +120,20 @@ def test_a_quota_comes_back_evenly_and_no_more_than_it_is_ever_taken(
 @pytest.mark.parametrize(
     ("limit", "states"),
     [
-        (Limit(3, 60), ['"x";r=2;t=20', '"x";r=1;t=20', '"x";r=0;t=20', '"x";r=0;t=20']),
-        (Limit(2, 1), ['"x";r=1;t=1', '"x";r=0;t=1', '"x";r=0;t=1']),
+        (RateLimit(3, 60), ['"x";r=2;t=20', '"x";r=1;t=20', '"x";r=0;t=20', '"x";r=0;t=20']),
+        (RateLimit(2, 1), ['"x";r=1;t=1', '"x";r=0;t=1', '"x";r=0;t=1']),
     ],
 )
 @pytest.mark.usefixtures("clock")
-def test_the_state_is_that_of_the_draft(limit: Limit, states: list[str]) -> None:
+def test_the_state_is_that_of_the_draft(limit: RateLimit, states: list[str]) -> None:
     meter = Meter("x", limit, Cells())
     assert meter.policy.decode() == f'"x";q={limit.quota};w={limit.window}'
     assert [meter.state(meter.take(1)).decode() for _ in states] == states
 
 
 def test_limits_of_one_subject_do_not_share_a_count() -> None:
-    one, other = (Meter(name, Limit(1, 60), MEMORY.counts) for name in ("one", "other"))
-    key = uuid4().int & rates.KEYS
+    one, other = (Meter(name, RateLimit(1, 60), MEMORY.counts) for name in ("one", "other"))
+    key = uuid4().int & KEYS
     assert one.take(key) >= 0 > one.take(key)
     assert other.take(key) >= 0 > other.take(key)
 
@@ -160,14 +151,16 @@ def test_a_full_table_forgets_what_would_end_first() -> None:
 
 def test_an_account_books_within_its_limit_and_says_what_is_left() -> None:
     memory = Memory.make()
-    each = Meter("bookings", Limit(1, 3600), memory.counts)
-    limits = Rates(Keys("secret"), make_guard(), each, each, each)
+    each = Meter("bookings", RateLimit(1, 3600), memory.counts)
+    limits = Limits(
+        Subjects("secret"), make_guard(), of_address={}, of_account={Counted.BOOKINGS: each}
+    )
     ada, bob = uuid4(), uuid4()
-    taken: list[rates.Taken] = []
-    limits.book(ada, taken)
-    limits.book(bob, taken)
+    taken: list[Taken] = []
+    limits.count(Counted.BOOKINGS, ada, taken)
+    limits.count(Counted.BOOKINGS, bob, taken)
     with pytest.raises(TooManyRequests):
-        limits.book(ada, taken)
+        limits.count(Counted.BOOKINGS, ada, taken)
     assert [left >= 0 for _, left in taken] == [True, True, False]
 
 
@@ -211,7 +204,7 @@ async def test_nobody_is_delayed_by_what_others_do() -> None:
 
 @pytest.mark.usefixtures("clock")
 async def test_many_addresses_are_slowed_and_the_owner_is_not() -> None:
-    guard = make_guard(logins=Limit(5, 3600))
+    guard = make_guard(logins=RateLimit(5, 3600))
     assert await right(guard, address="192.0.2.1") == 0
     waits = [await wrong(guard, address=f"198.51.100.{number}") for number in range(10)]
     assert waits[:5] == [0] * 5
@@ -223,7 +216,7 @@ async def test_many_addresses_are_slowed_and_the_owner_is_not() -> None:
 
 
 async def test_an_address_that_tries_many_accounts_is_slowed(clock: Clock) -> None:
-    guard = make_guard(address_logins=Limit(3, 60))
+    guard = make_guard(address_logins=RateLimit(3, 60))
     assert await right(guard, "ada") == 0
     assert [await wrong(guard, f"name-{number}") for number in range(5)] == [0, 0, 0, 20, 20]
     assert await right(guard, "ada") == 0
@@ -235,7 +228,7 @@ async def test_an_address_that_tries_many_accounts_is_slowed(clock: Clock) -> No
 
 @pytest.mark.usefixtures("clock")
 async def test_what_was_not_tried_does_not_count() -> None:
-    guard = make_guard(logins=Limit(2, 60), address_logins=Limit(2, 60))
+    guard = make_guard(logins=RateLimit(2, 60), address_logins=RateLimit(2, 60))
     for _ in range(20):
         with pytest.raises(Busy):
             async with guard.password("ada", "192.0.2.1"):
@@ -284,7 +277,7 @@ def test_a_client_is_an_address_or_a_network_of_ipv6(one: str, other: str, *, sa
 
 @given(st.text(), st.text())
 def test_every_name_has_a_key(one: str, other: str) -> None:
-    keys = Keys("secret")
-    assert 0 <= keys.of("x", one) <= rates.KEYS
+    keys = Subjects("secret")
+    assert 0 <= keys.of("x", one) <= KEYS
     assert (keys.of("x", one) == keys.of("x", other)) is (one == other)
-    assert keys.of("x", one) != Keys("another").of("x", one)
+    assert keys.of("x", one) != Subjects("another").of("x", one)

@@ -9,17 +9,10 @@ from hypothesis import given
 from hypothesis.strategies import binary, builds, dictionaries, integers, one_of, sampled_from, text
 
 from ticketing.errors import NotAuthenticated, PasswordTooCommon
-from ticketing.security import (
-    CACHED_TOKENS,
-    REVOKED_FOR,
-    AccessList,
-    Caller,
-    Passwords,
-    Tokens,
-    is_api_key,
-    key_id,
-    new_api_key,
-)
+from ticketing.identity.callers import REVOKED_FOR, AccessList, Caller
+from ticketing.identity.credentials import is_api_key, new_api_key
+from ticketing.identity.passwords import Passwords
+from ticketing.identity.tokens import CACHED_TOKENS, Tokens, key_id
 
 SECRET = "0123456789abcdef0123456789abcdef"
 ADA, PHONE = UUID(int=1), UUID(int=2)
@@ -114,7 +107,7 @@ def test_a_verified_token_is_known_until_its_session_is_revoked() -> None:
 def test_a_token_is_known_no_longer_than_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = Tokens(SECRET, 900)
     caller = ours.verify(token)
-    monkeypatch.setattr("ticketing.security.time.time", lambda: caller.expires_at)
+    monkeypatch.setattr("ticketing.identity.tokens.time.time", lambda: caller.expires_at)
     assert ours.known(token) is None
     with pytest.raises(NotAuthenticated):
         ours.remember(token, caller)
@@ -149,15 +142,15 @@ def test_what_was_revoked_is_forgotten_when_it_can_matter_no_more(
     access = AccessList()
     access.revoke([PHONE])
     later = time.monotonic() + REVOKED_FOR + 1
-    monkeypatch.setattr("ticketing.security.time.monotonic", lambda: later)
+    monkeypatch.setattr("ticketing.identity.callers.time.monotonic", lambda: later)
     access.revoke([ADA])
     assert list(access.revoked) == [ADA]
 
 
-def test_a_password_typed_in_another_encoding_is_as_common() -> None:
+async def test_a_password_typed_in_another_encoding_is_as_common() -> None:
     passwords = Passwords(4)
     passwords.require_uncommon("e\u0301e\u0301e\u0301e\u0301", "ada")  # however short it becomes
     for common in ("Password", "pASSWORD1", "ADApassword"):
         with pytest.raises(PasswordTooCommon):
             passwords.require_uncommon(common, "Ada")
-    passwords.close()
+    await passwords.close()

@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from ticketing.errors import StartupError
-from ticketing.rates import Limit
-from ticketing.settings import Settings
+from ticketing.settings import RateLimit, Settings
 
 SECRET = "0123456789abcdef0123456789abcdef"
 
@@ -184,8 +183,8 @@ def test_limits_are_written_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKETING_LIMIT_BOOKINGS", " 5/10s ")
     monkeypatch.setenv("TICKETING_RATE_LIMITS", "off")
     settings = Settings.load()
-    assert settings.limit_bookings == Limit(5, 10)
-    assert settings.limit_requests == Limit(6000, 60)
+    assert settings.limit_bookings == RateLimit(5, 10)
+    assert settings.limit_requests == RateLimit(6000, 60)
     assert settings.rate_limits == "off"
 
 

@@ -1,6 +1,6 @@
 import asyncio
 
-from ticketing.workers import repeating
+from ticketing.ops.loops import Loop, repeating
 
 
 async def test_work_is_done_before_the_context_and_again_until_its_end() -> None:
@@ -9,7 +9,7 @@ async def test_work_is_done_before_the_context_and_again_until_its_end() -> None
     async def work() -> None:
         done.append(len(done))
 
-    async with repeating("test", work, every=0.001):
+    async with repeating(Loop("test", work, 0.001)):
         assert done[0] == 0
         async with asyncio.timeout(10):
             while len(done) < 3:  # noqa: ASYNC110 - the loop tells nobody
@@ -30,5 +30,5 @@ async def test_work_under_way_is_cut_short_at_the_end() -> None:
             await asyncio.Event().wait()
         is_second = True
 
-    async with repeating("test", work, every=0):
+    async with repeating(Loop("test", work, 0)):
         await started.wait()

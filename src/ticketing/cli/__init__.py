@@ -1,0 +1,1 @@
+"""The `ticketing` command: a module for each of its commands."""

@@ -1,0 +1,76 @@
+"""The database that a command works with: the embedded one, or one that the settings name."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from ticketing.db import revision
+from ticketing.embedded import data, server
+from ticketing.errors import StartupError
+from ticketing.settings import Settings
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]]]:
+    """Yield settings whose database is up and migrated, and whose secret is known.
+
+    And what keeps the embedded one up, if it is called often. Raises StartupError.
+    """
+    if settings.database_url is not None:
+        if settings.jwt_secret is None:
+            raise StartupError("TICKETING_JWT_SECRET: is required with TICKETING_DATABASE_URL")
+        url = settings.database_url.get_secret_value()
+        if not revision.is_newest(url):
+            from ticketing.db import schema  # noqa: PLC0415
+
+            schema.check(url)
+        yield settings, lambda: None
+        return
+    # One worker more, for a rolling restart starts the new one before it stops the old.
+    connections = str((settings.workers + 1) * (settings.pool_size + 2) + 20)
+    with server.embedded(data_dir(settings), max_connections=connections) as running:
+        migrate(running.url)
+        secret = settings.jwt_secret
+        if secret is None:
+            secret = SecretStr(data.secret(running.data_dir))
+        complete = settings.model_copy(
+            update={
+                "database_url": SecretStr(running.url),
+                "jwt_secret": secret,
+                "data_dir": running.data_dir,
+            }
+        )
+        yield complete, running.keep_up
+
+
+@contextmanager
+def reachable(settings: Settings) -> Iterator[str]:
+    """Yield the address of the database, be it embedded and served by another process or not."""
+    if settings.database_url is None:
+        where = data_dir(settings)
+        if sockets := server.server_of(where):
+            yield server.url_of(sockets)
+            return
+        data.require_data(where)
+    # No token is signed here.
+    unsigned = settings.model_copy(update={"jwt_secret": SecretStr("")})
+    with database(unsigned) as (complete, _):
+        assert complete.database_url is not None  # noqa: S101 - for mypy: it is complete
+        yield complete.database_url.get_secret_value()
+
+
+def data_dir(settings: Settings) -> Path:
+    """Return where the embedded database is."""
+    if "data_dir" in settings.model_fields_set:
+        return settings.data_dir
+    return data.default_data_dir(settings.data_dir)
+
+
+def migrate(url: str) -> None:
+    """Bring the database to the newest revision."""
+    if not revision.is_newest(url):
+        from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
+
+        migrations.upgrade(url)

@@ -1,0 +1,28 @@
+"""The options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ticketing.errors import StartupError
+from ticketing.settings import Settings
+
+
+def option(field: str, told: str) -> Any:  # noqa: ANN401 - typer's own
+    """Return the option for a setting, which tells what holds without it."""
+    default = Settings.model_fields[field].default
+    return typer.Option(help=told, show_default=f"TICKETING_{field.upper()}, or {default}")
+
+
+DataDir = Annotated[
+    Path | None, option("data_dir", "Where the embedded PostgreSQL keeps its data.")
+]
+
+
+def load(data_dir: Path | None, **overrides: object) -> Settings:
+    """Return the settings. Raises StartupError for one that is wrong, or contradicts another."""
+    settings = Settings.load(data_dir=data_dir, **overrides)
+    if data_dir is not None and settings.database_url is not None:
+        raise StartupError("--data-dir: is the embedded database's, TICKETING_DATABASE_URL is set")
+    return settings

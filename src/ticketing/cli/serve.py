@@ -1,0 +1,136 @@
+"""`ticketing serve`."""
+
+import errno
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from ticketing import __version__
+from ticketing.cli.database import database
+from ticketing.cli.options import DataDir, load, option
+from ticketing.errors import StartupError
+from ticketing.limits.cells import Memory
+from ticketing.ops import logs
+from ticketing.server.supervisor import Supervisor
+from ticketing.server.worker import BACKLOG, GRACE, LINGER, work
+from ticketing.settings import Settings
+
+CLOSING: Final = 15
+"""Seconds after them in which a worker closes what it has open, or is killed."""
+LET_GO: Final = 5.0
+"""Seconds in which the workers of a service that was killed have let go of its port."""
+
+
+def serve(
+    *,
+    host: Annotated[str | None, option("host", "Address to listen on.")] = None,
+    port: Annotated[int | None, option("port", "Port to listen on; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, option("workers", "Server processes.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run the service.
+
+    On an embedded PostgreSQL unless TICKETING_DATABASE_URL is set.
+    """
+    # There is nothing yet that a rolling restart could replace, and its default is to end.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    settings = load(data_dir, host=host, port=port, workers=workers)
+    if settings.otel == "on" and not _has_otel():
+        raise StartupError(
+            "TICKETING_OTEL: is on, and needs the extra `otel` of this package, in a checkout by"
+            " `.venv/bin/pip install -e '.[otel]'`"
+        )
+    logs.configure(settings.log_dir, settings.log_level)
+    with (
+        _listening(settings.host, settings.port) as listener,
+        _metrics(settings) as (metrics_dir, metrics_port, forget),
+        database(settings) as (complete, watch),
+    ):
+        _welcome(complete, listener, metrics_port, embedded=settings.database_url is None)
+        supervisor = Supervisor(
+            partial(work, complete, listener, Memory.make(), metrics_dir),
+            complete.workers,
+            watch=watch,
+            forget=forget,
+            patience=complete.drain + LINGER + GRACE + CLOSING,
+        )
+        # This process listens too: a connection in a queue that nobody serves would wait for ever.
+        supervisor.run(on_stopping=listener.close)
+
+
+def _has_otel() -> bool:
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@contextmanager
+def _metrics(settings: Settings) -> Iterator[tuple[Path | None, int | None, Callable[[int], None]]]:
+    """Yield where workers keep their metrics, the port that shows them, and how to forget one.
+
+    If metrics are not wanted, there is neither folder nor port.
+    """
+    if settings.metrics_port is None:
+        yield None, None, lambda _: None
+    else:
+        from ticketing.ops import metrics  # noqa: PLC0415 - few want it
+
+        with metrics.exposing(settings.metrics_host, settings.metrics_port) as (folder, port):
+            yield folder, port, partial(metrics.forget, folder)
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """Listen before anything else starts, so that a port in use is found at once."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        # `localhost` is both; IPv4 is what every machine has.
+        family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _bind(listener, address)
+        listener.listen(BACKLOG)
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host is like that
+        reason = error.strerror if isinstance(error, OSError) else "not the name of a host"
+        raise StartupError(f"can't listen on {host} port {port}: {reason}") from error
+    listener.set_inheritable(True)
+    with listener:
+        yield listener
+
+
+def _bind(listener: socket.socket, address: tuple[Any, ...]) -> None:
+    deadline = time.monotonic() + LET_GO
+    while True:
+        try:
+            listener.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def _welcome(
+    settings: Settings, listener: socket.socket, metrics_port: int | None, *, embedded: bool
+) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::"} else host  # noqa: S104
+    address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    typer.echo(f"ticketing {__version__}, process {os.getpid()}")
+    typer.echo(f"  listening  {address}")
+    typer.echo(f"  docs       {address}/docs")
+    if metrics_port is not None:
+        typer.echo(f"  metrics    http://{settings.metrics_host}:{metrics_port}/metrics")
+    typer.echo(f"  data       {settings.data_dir if embedded else 'an external PostgreSQL'}")
+    typer.echo(f"  log        {settings.log_dir / logs.LOG_FILE}")

@@ -1,0 +1,1 @@
+"""The database: connections, statements, tables, migrations, the combiner and the clock."""

@@ -1,0 +1,60 @@
+"""The pools of database connections that a worker has, all closed together."""
+
+from functools import partial
+from typing import Final
+
+from prometheus_client import Gauge
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing.db.engine import connect, pool_use
+from ticketing.ops.metrics import LIVE, Sample
+
+USED: Final = Gauge(
+    "ticketing_pool_connections_used",
+    "Database connections in use.",
+    ["pool"],
+    multiprocess_mode=LIVE,
+)
+LIMIT: Final = Gauge(
+    "ticketing_pool_connections_limit",
+    "Database connections allowed.",
+    ["pool"],
+    multiprocess_mode=LIVE,
+)
+
+
+class Pools:
+    """Opens the pools of a worker."""
+
+    def __init__(self, url: str, size: int) -> None:
+        """Make the pool that requests share; nothing is connected yet."""
+        self._url = url
+        self._pools: list[AsyncEngine] = []
+        self.samples: list[Sample] = []
+        """What to sample of the pools."""
+        self.requests = self._open(size)
+        self._show("requests", self.requests, size)
+
+    def alone(self, name: str) -> AsyncEngine:
+        """Return a pool of one connection, for a borrower that nobody may be in front of."""
+        pool = self._open(1)
+        self._show(name, pool, 1)
+        return pool
+
+    def of_one_worker(self) -> AsyncEngine:
+        """Return a pool of one connection that only one worker of all uses: it is not shown."""
+        return self._open(1)
+
+    def _open(self, size: int) -> AsyncEngine:
+        pool = connect(self._url, pool_size=size)
+        self._pools.append(pool)
+        return pool
+
+    def _show(self, name: str, pool: AsyncEngine, size: int) -> None:
+        LIMIT.labels(name).set(size)
+        self.samples.append((USED.labels(name), partial(pool_use, pool)))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for pool in reversed(self._pools):
+            await pool.dispose()

@@ -1,0 +1,80 @@
+"""Whether a database can be used: reached, and at the revision that the code needs."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import asyncpg
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing.db import revision
+from ticketing.db.engine import connect
+from ticketing.db.refusals import domain_errors
+from ticketing.db.statements import driver
+from ticketing.errors import StartupError, TicketingError
+
+READY_TIMEOUT: Final = 2.0
+RIGHTS: Final = (
+    " (deploy/service_role.sql gives a role what the service needs;"
+    " TICKETING_MIGRATION_DATABASE_URL names another for `ticketing migrate`)"
+)
+"""What to do for a role that may not do something."""
+
+
+async def is_migrated(engine: AsyncEngine) -> bool:
+    """Whether the database is at the revision that the code needs, or at a newer one.
+
+    A revision that this code does not know was made by a newer one, which is being rolled out:
+    migrations work while the previous version still serves.
+    """
+    async with domain_errors(), asyncio.timeout(READY_TIMEOUT), driver(engine) as connection:
+        current = await revision.current(connection)
+    return current is not None and current not in revision.known()[:-1]
+
+
+def check(url: str) -> None:
+    """Raise StartupError unless the database can be reached and is migrated."""
+
+    async def migrated() -> bool:
+        engine = connect(url, pool_size=1)
+        try:
+            return await is_migrated(engine)
+        finally:
+            await engine.dispose()
+
+    with naming_the_database(url):
+        is_current = asyncio.run(migrated())
+    if not is_current:
+        raise StartupError("the database is not migrated: run `ticketing migrate` first")
+
+
+@contextmanager
+def naming_the_database(url: str, *more: type[Exception]) -> Iterator[None]:
+    """Turn a failure to reach or use the database into a StartupError: which one, and why.
+
+    `more` are failures that only the caller knows.
+    """
+    known: tuple[type[Exception], ...] = (
+        *(TicketingError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError),
+        *more,
+    )
+    try:
+        yield
+    except known as error:
+        address = make_url(url)
+        # Of the rest of the query, asyncpg takes a password too.
+        query = {name: address.query[name] for name in ("host", "port") if name in address.query}
+        where = address.set(query=query).render_as_string(hide_password=True)
+        cause: BaseException = error
+        # What is behind a timeout is only how the wait for it was ended.
+        while cause.__cause__ is not None and not isinstance(cause, TimeoutError):
+            cause = cause.__cause__
+        silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
+        reason = str(cause).splitlines()[0] if str(cause) else silent
+        if isinstance(cause, asyncpg.InsufficientPrivilegeError):
+            reason += RIGHTS
+        verb = "reached" if isinstance(cause, OSError) else "used"
+        raise StartupError(f"the database {where} can't be {verb}: {reason}") from error

@@ -1,0 +1,299 @@
+"""Every table, and the naming convention of constraints."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """What all tables share."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as declared
+        datetime: TIMESTAMP(timezone=True),
+        str: Text(),
+        UUID: Uuid(),
+        int: BigInteger(),
+        bytes: LargeBinary(),
+        list[str]: ARRAY(Text()),
+        dict[str, Any]: JSONB(),
+    }
+
+
+class User(Base):
+    """A person who can log in.
+
+    Of a deleted account the row stays, for its bookings count: without a password, and under a
+    name that nobody can register.
+    """
+
+    __tablename__ = "users"
+    __table_args__ = (Index("uq_users_username", text("lower(username)"), unique=True),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    username: Mapped[str] = mapped_column(String(30))
+    password_hash: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Admin(Base):
+    """A person who may do what any event's owner may.
+
+    A table of its own: every worker reads all of it every second.
+    """
+
+    __tablename__ = "admins"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Session(Base):
+    """A login on one device: a family of refresh tokens (RFC 9700, section 4.14.2).
+
+    A session that ends is deleted with its tokens, and its id joins `revocations`.
+    """
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        Index("ix_sessions_user_id", "user_id"),
+        Index("ix_sessions_expires_at", "expires_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+
+
+class RefreshToken(Base):
+    """What continues a session, once; kept as a SHA-256 hash. Used ones stay, to be recognised."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (Index("ix_refresh_tokens_session_id", "session_id"),)
+
+    hash: Mapped[bytes] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    used_at: Mapped[datetime | None]
+
+
+class ApiKey(Base):
+    """A credential of a person's program, for some scopes; kept as a SHA-256 hash."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("cardinality(scopes) > 0", name="scopes"),
+        Index("uq_api_keys_hash", "hash", unique=True),
+        Index("ix_api_keys_user", "user_id", "seq"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(Identity(always=True))
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    name: Mapped[str] = mapped_column(String(100))
+    hash: Mapped[bytes]
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class Revocation(Base):
+    """A session or API key that ended, until nothing of it can be remembered anywhere.
+
+    `xact` is the transaction that wrote the row: see `repositories.access`.
+    """
+
+    __tablename__ = "revocations"
+    __table_args__ = (
+        Index("ix_revocations_xact", "xact"),
+        Index("ix_revocations_ends_at", "ends_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    xact: Mapped[int]
+    ends_at: Mapped[datetime]
+
+
+class Rate(Base):
+    """A count that all machines share: see `rates`. `until` is in nanoseconds since the epoch.
+
+    Not logged: after a crash of the database, all counts begin anew.
+    """
+
+    __tablename__ = "rates"
+    __table_args__ = (Index("ix_rates_until", "until"), {"prefixes": ["UNLOGGED"]})
+
+    key: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    until: Mapped[int]
+
+
+class Event(Base):
+    """An event and its inventory.
+
+    `version`, `available_tickets` and `waiting_list_count` have one writer: the bookings
+    repository. Room is left in each page, so that its updates stay in the page and out of the
+    indexes (heap-only tuples).
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (
+        CheckConstraint("total_tickets between 1 and 1000000", name="total"),
+        CheckConstraint("available_tickets between 0 and total_tickets", name="available"),
+        CheckConstraint("waiting_list_count >= 0", name="waiting"),
+        # A place that is free while people wait must never be seen, let alone sold to a newcomer.
+        CheckConstraint("available_tickets = 0 or waiting_list_count = 0", name="line_served"),
+        Index(
+            "ix_events_name_trigrams",
+            "name",
+            postgresql_using="gin",
+            postgresql_ops={"name": "gin_trgm_ops"},
+        ),
+        {"postgresql_with": {"fillfactor": "50"}},
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    organiser_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    total_tickets: Mapped[int] = mapped_column()
+    available_tickets: Mapped[int] = mapped_column()
+    waiting_list_count: Mapped[int] = mapped_column(server_default=text("0"))
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class EventRole(Base):
+    """What a person may do at an event, besides its owner and the site's admins."""
+
+    __tablename__ = "event_roles"
+    __table_args__ = (
+        CheckConstraint("role in ('manager', 'staff')", name="role"),
+        Index("ix_event_roles_event", "event_id", "seq"),
+        Index("ix_event_roles_user_id", "user_id"),
+    )
+
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id"), primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Identity(always=True))
+    role: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class TrailRecord(Base):
+    """A change, with who made it and from where; all of that is null for the command line.
+
+    Append-only: the migration that makes this table has the trigger that sees to it. What it
+    names it does not refer to, so that it holds up nobody and outlives everything.
+    """
+
+    __tablename__ = "audit_records"
+    __table_args__ = (
+        Index(
+            "ix_audit_records_event",
+            "event_id",
+            "seq",
+            postgresql_where=text("event_id IS NOT NULL"),
+        ),
+    )
+
+    seq: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    action: Mapped[str]
+    event_id: Mapped[int | None]
+    subject: Mapped[UUID | None]
+    details: Mapped[dict[str, Any]]
+    actor: Mapped[UUID | None]
+    credential: Mapped[UUID | None]
+    address: Mapped[str | None]
+    request_id: Mapped[str | None]
+
+
+class Booking(Base):
+    """A person's place, or place in the line, at an event.
+
+    `seq` is drawn while the event's row is locked by the swap, so within one event it follows
+    the order of commits: it is the order of the waiting list and of the organiser's list.
+
+    `event_id` and `user_id` refer to rows that exist: the migration that makes this table has the
+    triggers that see to it, once per statement.
+    """
+
+    __tablename__ = "bookings"
+    __table_args__ = (
+        CheckConstraint("status in ('booked', 'waiting', 'cancelled')", name="status"),
+        Index(
+            "uq_bookings_active",
+            "event_id",
+            "user_id",
+            unique=True,
+            postgresql_where=text("status <> 'cancelled'"),
+        ),
+        Index(
+            "ix_bookings_waiting",
+            "event_id",
+            "seq",
+            postgresql_where=text("status = 'waiting'"),
+        ),
+        Index("ix_bookings_event", "event_id", "seq"),
+        Index("ix_bookings_user", "user_id", "seq"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(Identity(always=True))
+    event_id: Mapped[int]
+    user_id: Mapped[UUID]
+    status: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class IdempotencyKey(Base):
+    """What was answered to an intention, by who had it and the key they gave it."""
+
+    __tablename__ = "idempotency_keys"
+
+    owner: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[bytes]
+    status: Mapped[int] = mapped_column(SmallInteger())
+    location: Mapped[str | None]
+    body: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
+
+
+class Commit(Base):
+    """A commit of many bookings, for whoever lost the connection before it was confirmed.
+
+    `events` are those whose swap was won. Without them, the commit was given up before it was
+    written, and never will be: its own row would be a second one.
+    """
+
+    __tablename__ = "commits"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    events: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger()))

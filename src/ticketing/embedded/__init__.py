@@ -1,0 +1,1 @@
+"""PostgreSQL for local use, and backups of it."""

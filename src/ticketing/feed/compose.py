@@ -1,0 +1,11 @@
+"""How the part is composed."""
+
+from ticketing.feed.part import Feed
+from ticketing.feed.repositories.trail import TrailRepository
+from ticketing.feed.routers import trail
+from ticketing.web.part import Part, Shared
+
+
+def compose(shared: Shared) -> Part:
+    """Return the part."""
+    return Part(Feed(TrailRepository(shared.pools.requests)), routes=[trail.routes])

@@ -1,0 +1,1 @@
+"""Accounts, sessions, API keys, permissions and the teams of events."""

@@ -1,0 +1,55 @@
+"""How the part is composed."""
+
+from typing import Final
+
+from ticketing.identity.callers import AccessList
+from ticketing.identity.part import Identity
+from ticketing.identity.passwords import Passwords, password_threads
+from ticketing.identity.repositories.access import AccessRepository
+from ticketing.identity.repositories.keys import KeyRepository
+from ticketing.identity.repositories.sessions import SessionRepository
+from ticketing.identity.repositories.team import TeamRepository
+from ticketing.identity.repositories.users import UserRepository
+from ticketing.identity.routers import keys, my_sessions, sessions, team, users
+from ticketing.identity.tokens import Tokens
+from ticketing.ops.loops import Loop
+from ticketing.web.part import Part, Shared
+
+LEARN_EVERY: Final = 1.0
+"""Seconds in which a worker learns what others have revoked."""
+CLEAN_EVERY: Final = 60.0
+
+
+def compose(shared: Shared) -> Part:
+    """Return the part."""
+    settings, engine = shared.settings, shared.pools.requests
+    access = AccessList()
+    known = AccessRepository(engine, access)
+    have = Identity(
+        users=UserRepository(engine, access),
+        sessions=SessionRepository(
+            engine, access, idle=settings.refresh_lifetime, longest=settings.session_lifetime
+        ),
+        keys=KeyRepository(engine, access),
+        team=TeamRepository(engine),
+        passwords=Passwords(settings.bcrypt_rounds, password_threads()),
+        tokens=Tokens(
+            shared.secret,
+            settings.token_lifetime,
+            previous=shared.previous_secrets,
+            access=access,
+        ),
+        access=access,
+        seals=shared.seals,
+        limits=shared.limits,
+    )
+    return Part(
+        have,
+        routes=[team.routes, users.routes, sessions.routes, my_sessions.routes, keys.routes],
+        loops=[
+            Loop("access", known.refresh, LEARN_EVERY),
+            Loop("cleaning of sessions", known.clean, CLEAN_EVERY),
+        ],
+        samples=[have.team.sample, have.keys.sample],
+        close=[have.team.close, have.keys.close, have.passwords.close],
+    )

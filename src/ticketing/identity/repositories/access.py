@@ -1,0 +1,122 @@
+"""Who may enter: revoked sessions and API keys, and the site's admins."""
+
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing.db.facts import COMMAND_LINE, recorded
+from ticketing.db.statements import Statement, driver
+from ticketing.errors import UserNotFound
+from ticketing.identity.callers import REVOKED_FOR, AccessList
+from ticketing.ops import logs
+
+# For a statement that begins with `WITH ended AS (DELETE ... RETURNING id, ...)`.
+REVOKED: Final = f"""
+    revoked AS (
+        INSERT INTO revocations (id, xact, ends_at)
+        SELECT id, CAST(CAST(pg_current_xact_id() AS text) AS bigint),
+            now() + make_interval(secs => {REVOKED_FOR})
+        FROM ended
+    )
+    SELECT * FROM ended
+"""  # noqa: S608 - a number of ours
+
+# Transactions below the horizon are over and were seen; those that began before it and were not
+# yet committed are above it. So no row is missed, in whatever order transactions commit.
+CHANGES: Final = Statement(
+    """
+    SELECT
+        CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS horizon,
+        ARRAY(SELECT id FROM revocations WHERE xact >= :since AND ends_at > now()) AS revoked,
+        ARRAY(SELECT user_id FROM admins) AS admins
+    """,
+    reads_tables="all of the admins, who are few",
+)
+
+CLEAN_REVOCATIONS: Final = Statement("DELETE FROM revocations WHERE ends_at < now()")
+CLEAN_SESSIONS: Final = Statement(
+    """
+    DELETE FROM sessions WHERE id = ANY(ARRAY(
+        SELECT id FROM sessions WHERE expires_at < now() - interval '1 minute'
+        LIMIT 1000 FOR UPDATE SKIP LOCKED
+    ))
+    """
+)
+
+FIND: Final = Statement("SELECT id FROM users WHERE lower(username) = lower(:name)")
+PROMOTE: Final = Statement(
+    f"""
+    WITH promoted AS (
+        INSERT INTO admins (user_id) VALUES (:id) ON CONFLICT DO NOTHING RETURNING user_id
+    ), {recorded("'user.promoted'", of="promoted", subject="user_id")}
+    SELECT user_id FROM promoted
+    """  # noqa: S608 - our own text
+)
+DEMOTE: Final = Statement(
+    f"""
+    WITH demoted AS (
+        DELETE FROM admins WHERE user_id = :id RETURNING user_id
+    ), {recorded("'user.demoted'", of="demoted", subject="user_id")}
+    SELECT user_id FROM demoted
+    """  # noqa: S608 - our own text
+)
+END_ALL: Final = Statement(
+    f"WITH ended AS (DELETE FROM sessions WHERE user_id = :id RETURNING id, user_id), {REVOKED}"  # noqa: S608 - our own text
+)
+
+
+class AccessRepository:
+    """Keeps the process's AccessList up to date, and makes admins."""
+
+    def __init__(self, engine: AsyncEngine, access: AccessList) -> None:
+        """Work on `engine`; tell `access`."""
+        self._engine = engine
+        self._access = access
+        self._since = 0
+
+    async def refresh(self) -> None:
+        """Learn what other processes have changed since the last time."""
+        async with driver(self._engine) as connection:
+            (row,) = await CHANGES.fetch(connection, since=self._since)
+        self._access.revoke(row["revoked"])
+        self._access.admins = frozenset(row["admins"])
+        # It goes back only where the database was replaced by a copy: then all is read again.
+        self._since = row["horizon"] if row["horizon"] >= self._since else 0
+
+    async def clean(self) -> None:
+        """Remove what no longer matters to anybody."""
+        async with driver(self._engine) as connection:
+            await CLEAN_REVOCATIONS.fetch(connection)
+            await CLEAN_SESSIONS.fetch(connection)
+
+    async def promote(self, username: str) -> UUID:
+        """Make the user an admin and return their id. Raises UserNotFound."""
+        return await self._change(PROMOTE, username, "user.promoted")
+
+    async def demote(self, username: str) -> UUID:
+        """Make the user an admin no more and return their id. Raises UserNotFound."""
+        return await self._change(DEMOTE, username, "user.demoted")
+
+    async def log_out(self, username: str) -> None:
+        """End all sessions of the user. Raises UserNotFound."""
+        async with driver(self._engine) as connection, connection.transaction():
+            rows = await FIND.fetch(connection, name=username)
+            if not rows:
+                raise UserNotFound
+            ended = await END_ALL.fetch(connection, id=rows[0]["id"])
+        self._access.revoke(row["id"] for row in ended)
+        for row in ended:
+            logs.log.info("session.ended", userId=row["user_id"], sessionId=row["id"])
+
+    async def _change(self, statement: Statement, username: str, fact: str) -> UUID:
+        async with driver(self._engine) as connection, connection.transaction():
+            rows = await FIND.fetch(connection, name=username)
+            if not rows:
+                raise UserNotFound
+            user_id: UUID = rows[0]["id"]
+            # By the command line alone.
+            changed = await statement.fetch(connection, id=user_id, **COMMAND_LINE._asdict())
+        if changed:
+            logs.log.info(fact, userId=user_id)
+        return user_id

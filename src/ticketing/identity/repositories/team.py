@@ -1,0 +1,175 @@
+"""Who works on an event: its owner, and the people to whom the owner gave a role."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing.db.combiner import Combiner
+from ticketing.db.facts import Origin, recorded
+from ticketing.db.pages import Page, page
+from ticketing.db.statements import Statement, driver
+from ticketing.errors import AlreadyOwner, EventNotFound, MemberNotFound, UserNotFound
+from ticketing.identity.permissions import Role
+from ticketing.ops import logs
+
+ROLES: Final = Statement(
+    """
+    SELECT events.id AS event_id, asked.user_id,
+        CASE WHEN events.organiser_id = asked.user_id THEN 'owner'
+            ELSE coalesce(given.role, 'anybody') END AS role
+    FROM unnest(CAST(:events AS bigint[]), CAST(:users AS uuid[])) AS asked(event_id, user_id)
+    CROSS JOIN LATERAL (SELECT id, organiser_id FROM events WHERE id = asked.event_id LIMIT 1)
+        AS events
+    LEFT JOIN LATERAL (
+        SELECT role FROM event_roles
+        WHERE event_roles.event_id = asked.event_id AND event_roles.user_id = asked.user_id
+        LIMIT 1
+    ) AS given ON true
+    """
+)
+MEMBERS: Final = Statement(
+    """
+    SELECT seq, user_id, (SELECT username FROM users WHERE users.id = user_id) AS username,
+        role, created_at
+    FROM event_roles
+    WHERE event_id = :event AND seq > coalesce(CAST(:after AS bigint), 0)
+    ORDER BY seq LIMIT :limit
+    """
+)
+# The lock has it wait for the end of an account that is under way, which ends its roles, and that
+# in turn for this: no role is given to an account that is gone.
+GRANT: Final = Statement(
+    f"""
+    WITH asked AS (
+        SELECT users.id, events.organiser_id = users.id AS owns
+        FROM users, events
+        WHERE users.id = :user AND password_hash IS NOT NULL AND events.id = :event
+        FOR SHARE OF users
+    ), granted AS (
+        INSERT INTO event_roles (event_id, user_id, role)
+        SELECT :event, id, :role FROM asked WHERE NOT owns
+        ON CONFLICT (event_id, user_id) DO UPDATE SET role = excluded.role
+            WHERE event_roles.role <> excluded.role
+        RETURNING event_id, user_id, role
+    ), {
+        recorded(
+            "'role.granted'",
+            of="granted",
+            event="event_id",
+            subject="user_id",
+            details="jsonb_build_object('role', role)",
+        )
+    }
+    SELECT owns, EXISTS (SELECT FROM granted) AS is_new FROM asked
+    """  # noqa: S608 - our own text
+)
+_REVOKED: Final = recorded(
+    "'role.revoked'",
+    of="revoked",
+    event="event_id",
+    subject="user_id",
+    details="jsonb_build_object('role', role)",
+)
+REVOKE: Final = Statement(
+    f"""
+    WITH revoked AS (
+        DELETE FROM event_roles WHERE event_id = :event AND user_id = :user
+        RETURNING event_id, user_id, role
+    ), {_REVOKED}
+    SELECT event_id, user_id, role FROM revoked
+    """  # noqa: S608 - our own text
+)
+REVOKE_ALL: Final = Statement(
+    f"""
+    WITH revoked AS (
+        DELETE FROM event_roles WHERE user_id = :user RETURNING event_id, user_id, role
+    ), {_REVOKED}
+    SELECT event_id, user_id, role FROM revoked
+    """  # noqa: S608 - our own text
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person with a role at an event; the fields are those of MEMBERS without `seq`."""
+
+    user_id: UUID
+    username: str
+    role: Role
+    created_at: datetime
+
+
+class TeamRepository:
+    """Reads and writes `event_roles`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Work on `engine`."""
+        self._engine = engine
+        self._roles = Combiner[tuple[int, UUID], Role](self._read, name="roles")
+        self.sample = self._roles.sample
+
+    async def close(self) -> None:
+        """Finish the reads that are queued and refuse what comes."""
+        await self._roles.close()
+
+    async def role(self, event_id: int, user_id: UUID) -> Role:
+        """Return what the user is to the event: OWNER, MANAGER, STAFF, or ANYBODY.
+
+        Those that are asked for while one is read are read together by the next, as a box office
+        asks at each booking. Raises EventNotFound, or Busy.
+        """
+        return await self._roles.submit((event_id, user_id))
+
+    async def _read(self, asked: Sequence[tuple[int, UUID]]) -> Sequence[Role | EventNotFound]:
+        events, users = zip(*set(asked), strict=True)
+        async with driver(self._engine) as connection:
+            rows = await ROLES.fetch(connection, events=events, users=users)
+        found = {(row["event_id"], row["user_id"]): Role(row["role"]) for row in rows}
+        return [found.get(each) or EventNotFound() for each in asked]
+
+    async def members(self, event_id: int, *, after: int | None, limit: int) -> Page[Member]:
+        """Return who was given a role, in that order, from above key `after`."""
+        async with driver(self._engine) as connection:
+            rows = await MEMBERS.fetch(connection, event=event_id, after=after, limit=limit + 1)
+        return page(rows, limit, _member)
+
+    async def grant(self, event_id: int, user_id: UUID, role: Role, origin: Origin) -> None:
+        """Give the user this role, whichever they had; again, it changes nothing.
+
+        Raises UserNotFound, or AlreadyOwner.
+        """
+        async with driver(self._engine) as connection:
+            rows = await GRANT.fetch(
+                connection, event=event_id, user=user_id, role=role, **origin._asdict()
+            )
+        if not rows:
+            raise UserNotFound
+        if rows[0]["owns"]:
+            raise AlreadyOwner
+        if rows[0]["is_new"]:
+            logs.log.info("role.granted", eventId=event_id, userId=user_id, role=role)
+
+    async def revoke(self, event_id: int, user_id: UUID, origin: Origin) -> None:
+        """Take the user's role away. Raises MemberNotFound."""
+        async with driver(self._engine) as connection:
+            rows = await REVOKE.fetch(connection, event=event_id, user=user_id, **origin._asdict())
+        if not rows:
+            raise MemberNotFound
+        revoked(rows)
+
+
+def _member(row: asyncpg.Record) -> Member:
+    return Member(row["user_id"], row["username"], Role(row["role"]), row["created_at"])
+
+
+def revoked(rows: list[asyncpg.Record]) -> None:
+    """Log the roles that were taken away."""
+    for row in rows:
+        logs.log.info(
+            "role.revoked", eventId=row["event_id"], userId=row["user_id"], role=row["role"]
+        )

@@ -1,0 +1,179 @@
+"""People and their passwords."""
+
+from datetime import datetime
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing.db.facts import Origin, recorded
+from ticketing.db.ids import uuid7
+from ticketing.db.statements import Statement, driver
+from ticketing.errors import TicketingError, UserNotFound, WrongPassword
+from ticketing.identity.callers import AccessList, Caller
+from ticketing.identity.repositories import keys, sessions, team
+from ticketing.identity.repositories.access import DEMOTE
+from ticketing.ops import logs
+from ticketing.web.replay import KeyedRequest, Replayed
+from ticketing.web.repositories import stored_responses
+from ticketing.web.repositories.stored_responses import once
+
+ADD: Final = Statement(
+    f"""
+    WITH added AS (
+        INSERT INTO users (id, username, password_hash) VALUES (:id, :username, :password_hash)
+        RETURNING id, created_at
+    ), {recorded("'user.registered'", of="added", subject="id")}
+    SELECT created_at FROM added
+    """  # noqa: S608 - our own text
+)
+GET: Final = Statement("SELECT id, username, password_hash, created_at FROM users WHERE id = :user")
+FIND: Final = Statement(
+    "SELECT id, username, password_hash, created_at FROM users"
+    " WHERE lower(username) = lower(CAST(:username AS text))"
+)
+# For a query of rows with a `user_id`. Who was deleted has no name.
+NAME: Final = "(SELECT username FROM users WHERE users.id = user_id AND password_hash IS NOT NULL)"
+
+# By the hash that was verified: what was changed meanwhile is not changed again.
+_REPLACE_HASH: Final = """
+    UPDATE users SET password_hash = :new WHERE id = :user AND password_hash = :old RETURNING id
+"""
+UPGRADE_PASSWORD: Final = Statement(_REPLACE_HASH)
+CHANGE_PASSWORD: Final = Statement(
+    f"""
+    WITH changed AS ({_REPLACE_HASH}), {
+        recorded("'user.password_changed'", of="changed", subject="id")
+    }
+    SELECT id FROM changed
+    """  # noqa: S608 - our own text
+)
+# `~` is in no name that can be registered; the rest of the id's digits are those of a date.
+DELETE: Final = Statement(
+    f"""
+    WITH deleted AS (
+        UPDATE users
+        SET username = '~' || substr(replace(CAST(id AS text), '-', ''), 4), password_hash = NULL
+        WHERE id = :user AND password_hash = :old RETURNING id
+    ), {recorded("'user.deleted'", of="deleted", subject="id")}
+    SELECT id FROM deleted
+    """  # noqa: S608 - our own text
+)
+
+
+class User(NamedTuple):
+    """A person; without a password if the account was deleted."""
+
+    id: UUID
+    username: str
+    password_hash: str | None
+    created_at: datetime
+
+
+class UserRepository:
+    """Reads and writes `users`."""
+
+    def __init__(self, engine: AsyncEngine, access: AccessList) -> None:
+        """Work on `engine`; tell `access` what was revoked."""
+        self._engine = engine
+        self._access = access
+
+    async def recall(self, keyed: KeyedRequest) -> Replayed | TicketingError | None:
+        """Return how to answer the request, if it was carried out before."""
+        return await stored_responses.recall(self._engine, keyed)
+
+    async def add(
+        self, username: str, password_hash: str, origin: Origin, keyed: KeyedRequest | None = None
+    ) -> User:
+        """Add a user, who is also whom the record names.
+
+        Raises UsernameTaken, in any case; with `keyed`, the same as `once`.
+        """
+        user_id = uuid7()
+        async with once(self._engine, keyed) as (connection, keep):
+            (row,) = await ADD.fetch(
+                connection,
+                id=user_id,
+                username=username,
+                password_hash=password_hash,
+                **origin._replace(actor=user_id)._asdict(),
+            )
+            user = User(user_id, username, password_hash, row["created_at"])
+            await keep(user)
+        logs.log.info("user.registered", userId=user.id)
+        return user
+
+    async def get(self, user_id: UUID) -> User:
+        """Return the user. Raises UserNotFound, also if the account was deleted."""
+        async with driver(self._engine) as connection:
+            rows = await GET.fetch(connection, user=user_id)
+        if not rows or rows[0]["password_hash"] is None:
+            raise UserNotFound
+        return _user(rows[0])
+
+    async def find_by_name(self, username: str) -> User | None:
+        """Return the user of this name, whatever the case of the letters."""
+        async with driver(self._engine) as connection:
+            rows = await FIND.fetch(connection, username=username)
+        return _user(rows[0]) if rows else None
+
+    async def upgrade_password(self, user_id: UUID, old_hash: str, new_hash: str) -> None:
+        """Keep a better hash of the same password, unless it was changed meanwhile."""
+        async with driver(self._engine) as connection:
+            rows = await UPGRADE_PASSWORD.fetch(
+                connection, user=user_id, old=old_hash, new=new_hash
+            )
+        if rows:
+            logs.log.info("user.password_upgraded", userId=user_id)
+
+    async def change_password(
+        self,
+        caller: Caller,
+        old_hash: str,
+        new_hash: str,
+        origin: Origin,
+        keyed: KeyedRequest | None = None,
+    ) -> None:
+        """Change the caller's password and end all their sessions but this.
+
+        Raises WrongPassword if it was changed since `old_hash` was verified; with `keyed`, the
+        same as `once`.
+        """
+        async with (
+            once(self._engine, keyed) as (connection, keep),
+            connection.transaction(),
+        ):
+            changed = {"user": caller.id, "old": old_hash, "new": new_hash}
+            if not await CHANGE_PASSWORD.fetch(connection, **changed, **origin._asdict()):
+                raise WrongPassword
+            # A statement of its own: it sees the sessions that were started until the first one
+            # had its lock.
+            rows = await sessions.END_OTHERS.fetch(
+                connection, user=caller.id, keep=caller.credential
+            )
+            await keep(None)
+        logs.log.info("user.password_changed", userId=caller.id)
+        sessions.ended(self._access, rows)
+
+    async def delete(self, user_id: UUID, password_hash: str, origin: Origin) -> None:
+        """Forget who the person is, and end all their sessions, keys and roles. Bookings stay.
+
+        Raises WrongPassword if it was changed since `password_hash` was verified.
+        """
+        async with driver(self._engine) as connection, connection.transaction():
+            by = origin._asdict()
+            if not await DELETE.fetch(connection, user=user_id, old=password_hash, **by):
+                raise WrongPassword
+            ended = await sessions.END_OTHERS.fetch(connection, user=user_id, keep=None)
+            revoked = await keys.REVOKE_ALL.fetch(connection, user=user_id, **by)
+            roles = await team.REVOKE_ALL.fetch(connection, user=user_id, **by)
+            await DEMOTE.fetch(connection, id=user_id, **by)
+        logs.log.info("user.deleted", userId=user_id)
+        sessions.ended(self._access, ended)
+        keys.revoked(self._access, revoked)
+        team.revoked(roles)
+
+
+def _user(row: asyncpg.Record) -> User:
+    return User(row["id"], row["username"], row["password_hash"], row["created_at"])

@@ -1,0 +1,125 @@
+"""Who calls, whether they may, and passwords that are asked for again."""
+
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Annotated, cast
+from uuid import UUID
+
+from fastapi import Depends, Request
+from fastapi.security import OAuth2PasswordBearer
+
+from ticketing.db.facts import Origin
+from ticketing.errors import Forbidden, InsufficientScope, NoCredential
+from ticketing.identity.callers import Caller
+from ticketing.identity.credentials import KEY_PREFIX
+from ticketing.identity.part import Identity
+from ticketing.identity.permissions import RULES, Action, Role, Rule
+from ticketing.limits.limits import TAKEN
+from ticketing.ops import logs
+from ticketing.web.asgi import client_address
+from ticketing.web.direct import Directly
+from ticketing.web.part import of
+from ticketing.web.replay import KeyedRequest
+
+
+class Bearer(Directly, OAuth2PasswordBearer):
+    """One dependency instead of two: finds the credential and verifies it.
+
+    A session may do whatever its person may, an API key what its scopes say about the action of
+    the route.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            tokenUrl="/api/users/token",
+            scheme_name="bearer",
+            description="The token of `POST /api/users/login`, or an API key.",
+        )
+
+    async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
+        """Return whom the credential speaks for; one that is remembered without waiting.
+
+        Raises NotAuthenticated, InsufficientScope, or TooManyRequests where the route is counted
+        by account.
+        """
+        scope = request.scope
+        have, policy = of(request, Identity), scope["route"].policy
+        given = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
+        scheme, _, credential = given.decode("latin-1").partition(" ")
+        credential = credential.strip()
+        if scheme.lower() != "bearer":
+            raise NoCredential
+        caller = have.tokens.known(credential)
+        if caller is None and credential.startswith(KEY_PREFIX):
+            caller = have.tokens.remember(credential, await have.keys.verify(credential))
+        elif caller is None and policy.action == Action.LOGOUT and _has_key(request):
+            # Its session may have been ended by the very request that comes again.
+            caller = have.tokens.named(credential)
+        elif caller is None:
+            caller = have.tokens.verify(credential)
+        scope["user_id"] = caller.id
+        accepted = RULES[policy.action].scopes
+        if caller.scopes is not None and accepted.isdisjoint(caller.scopes):
+            raise InsufficientScope(scopes=sorted(accepted))
+        if have.limits is not None:
+            have.limits.count(policy.counted, caller.id, scope[TAKEN])
+        return caller
+
+
+Authenticated = Annotated[Caller, Depends(Bearer())]
+
+
+def _has_key(request: Request) -> bool:
+    return "idempotency-key" in request.headers
+
+
+async def require(request: Request, caller: Caller, event_id: int) -> None:
+    """Raise Forbidden unless the caller may do the route's action with the event.
+
+    Raises EventNotFound.
+    """
+    have = of(request, Identity)
+    role = await have.team.role(event_id, caller.id)
+    if caller.id in have.access.admins:
+        role = Role.ADMIN
+    if role not in _rule(request).roles:
+        raise Forbidden
+
+
+async def require_about(request: Request, caller: Caller, event_id: int, user_id: UUID) -> None:
+    """Raise as `require`, unless the action is about the caller and everybody may do that."""
+    if user_id != caller.id or Role.SELF not in _rule(request).roles:
+        await require(request, caller, event_id)
+
+
+def _rule(request: Request) -> Rule:
+    return RULES[cast("Action", request.scope["route"].policy.action)]
+
+
+def origin(request: Request, caller: Caller | None = None) -> Origin:
+    """Return where a change comes from, for its record."""
+    return Origin(
+        actor=caller.id if caller else None,
+        credential=caller.credential if caller else None,
+        address=client_address(request.scope),
+        request_id=logs.request_id.get(),
+    )
+
+
+def trying_password(request: Request, account: str) -> AbstractAsyncContextManager[None]:
+    """Return in what to verify a password, so that nobody can guess it: see `limits.guard`."""
+    limits = of(request, Identity).limits
+    if limits is None:
+        return nullcontext()
+    return limits.guard.password(account, client_address(request.scope) or "")
+
+
+async def recall(request: Request, keyed: KeyedRequest | None, account: str) -> None:
+    """Raise what answers the keyed request, if it was carried out before, without its password.
+
+    The response tells whether the password is that of before: it can be had no oftener than by
+    trying passwords.
+    """
+    answer = await of(request, Identity).users.recall(keyed) if keyed else None
+    if answer is not None:
+        async with trying_password(request, account):
+            raise answer

@@ -1,0 +1,163 @@
+"""API keys: credentials of a person's programs."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import Request
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from ticketing.errors import (
+    AnswerLost,
+    InsufficientScope,
+    KeyNotFound,
+    NotAuthenticated,
+    TooManyKeys,
+    UserNotFound,
+)
+from ticketing.identity.part import Identity
+from ticketing.identity.permissions import Action, Scope
+from ticketing.identity.repositories.keys import ApiKey
+from ticketing.identity.routers.authentication import Authenticated, origin
+from ticketing.web.fields import In, Out, Text, Time
+from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
+from ticketing.web.part import of
+from ticketing.web.replay import IdempotencyKey, Rendered, keyed_request, rendered
+from ticketing.web.routes import Routes
+
+LONGEST: Final = timedelta(days=3660)
+
+routes = Routes("/api/users/me/keys", "keys")
+
+
+def _text(value: object) -> object:
+    # Pydantic would take a number for seconds since the epoch.
+    if not isinstance(value, str):
+        raise PydanticCustomError("value_error", "must be a time as in RFC 3339")
+    return value
+
+
+def _in_the_future(value: datetime) -> datetime:
+    if not timedelta(0) < value - datetime.now(UTC) < LONGEST:
+        raise PydanticCustomError("value_error", "must be in the future, by ten years at most")
+    return value
+
+
+KeyId = Annotated[UUID, Field(examples=["019938a5-b04e-7d19-9f5c-6a2b8c1d7e43"])]
+KeyName = Annotated[Text, Field(min_length=1, max_length=100, examples=["Box office till 2"])]
+Expiry = Annotated[
+    AwareDatetime,
+    Field(strict=False, examples=["2030-01-01T00:00:00Z"]),
+    BeforeValidator(_text),
+    AfterValidator(_in_the_future),
+]
+
+
+class MakeKey(In):
+    """A new key: what for, and for how long."""
+
+    name: KeyName
+    scopes: Annotated[
+        list[Annotated[Scope, Field(strict=False)]],
+        Field(min_length=1, max_length=len(Scope), examples=[["bookings:write", "bookings:read"]]),
+    ]
+    expires_at: Expiry | None = Field(
+        default=None,
+        description="At most ten years from now; without it, the key does not end.",
+        examples=["2030-01-01T00:00:00Z"],
+    )
+
+
+class KeyOut(Out):
+    """A key, without what is secret of it."""
+
+    id: KeyId
+    name: KeyName
+    scopes: list[Scope] = Field(examples=[["bookings:read", "bookings:write"]])
+    created_at: Time
+    expires_at: Time | None = Field(examples=[None])
+    last_used_at: Time | None = Field(
+        description="To the minute.", examples=["2026-11-02T19:30:00.123456Z"]
+    )
+
+
+class MadeKeyOut(KeyOut):
+    """A key as it is shown to who made it."""
+
+    key: str = Field(
+        description="Send it as `Authorization: Bearer <key>`. It can not be shown again.",
+        examples=["tkt_" + "5e" * 32 + "_9c1b2a7d"],
+    )
+
+
+@routes.post(
+    "",
+    Action.MAKE_KEY,
+    "Make an API key",
+    status=201,
+    model=MadeKeyOut,
+    errors=(NotAuthenticated, InsufficientScope, UserNotFound, TooManyKeys, AnswerLost),
+)
+async def make(
+    body: MakeKey,
+    caller: Authenticated,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Rendered:
+    """Make a key for a program that acts for the caller, within the scopes alone.
+
+    `events:write` makes and renames events, `bookings:write` books and cancels, `bookings:read`
+    lists bookings and trails. The key itself is in this answer only. A person has up to 50.
+    """
+    have = of(request, Identity)
+    keyed = keyed_request(caller.id, idempotency_key, body, _made, have.seals)
+    made = await have.keys.make(
+        caller.id,
+        body.name,
+        sorted(set(body.scopes)),
+        body.expires_at,
+        origin=origin(request, caller),
+        keyed=keyed,
+    )
+    return _made(made)
+
+
+def _made(made: tuple[ApiKey, str]) -> Rendered:
+    key, secret = made
+    return rendered(201, MadeKeyOut(**KeyOut.model_validate(key).model_dump(), key=secret))
+
+
+@routes.get(
+    "",
+    Action.LIST_KEYS,
+    "My API keys, newest first",
+    errors=(NotAuthenticated, InsufficientScope),
+)
+async def mine(
+    caller: Authenticated,
+    request: Request,
+    limit: PageSize = 20,
+    cursor: Cursor = None,
+) -> PageOut[KeyOut]:
+    """List the caller's keys, also those that have expired, newest first."""
+    page = await of(request, Identity).keys.of_user(
+        caller.id, before=decode_cursor(cursor), limit=limit
+    )
+    return PageOut[KeyOut].of(page)
+
+
+@routes.delete(
+    "/{keyId}",
+    Action.REVOKE_KEY,
+    "Revoke an API key",
+    status=204,
+    errors=(NotAuthenticated, InsufficientScope, KeyNotFound),
+)
+async def revoke(
+    keyId: KeyId,  # noqa: N803 - the API's name
+    caller: Authenticated,
+    request: Request,
+) -> None:
+    """Revoke a key of the caller's: it is refused from now on, everywhere within seconds."""
+    await of(request, Identity).keys.revoke(caller.id, keyId, origin(request, caller))

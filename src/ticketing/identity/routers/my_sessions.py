@@ -1,0 +1,86 @@
+"""Where a person is logged in, and ending that from afar."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Request
+from pydantic import Field
+
+from ticketing.errors import (
+    InsufficientScope,
+    NotAuthenticated,
+    SessionNotFound,
+    UserNotFound,
+    WrongPassword,
+)
+from ticketing.identity.part import Identity
+from ticketing.identity.permissions import Action
+from ticketing.identity.routers.authentication import Authenticated
+from ticketing.identity.routers.users import CurrentPassword, confirmed
+from ticketing.web.fields import In, Out, Time
+from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
+from ticketing.web.part import of
+from ticketing.web.routes import Routes
+
+routes = Routes("/api/users/me/sessions", "sessions")
+
+SessionId = Annotated[UUID, Field(examples=["019938a5-7d10-7b3c-8a44-0e5b6f9c2d11"])]
+
+
+class EndSession(In):
+    """The password, for a token may be borrowed."""
+
+    password: CurrentPassword
+
+
+class SessionOut(Out):
+    """A login on one device."""
+
+    id: SessionId
+    created_at: Time
+    refreshed_at: Time | None = Field(
+        description="When its last refresh token was used.",
+        examples=["2026-11-02T19:30:00.123456Z"],
+    )
+    expires_at: Time = Field(description="When it ends, unless it is refreshed.")
+    is_current: bool = Field(description="Whether it is the one that asks.", examples=[True])
+
+
+@routes.get(
+    "",
+    Action.LIST_SESSIONS,
+    "Where I am logged in, newest first",
+    errors=(NotAuthenticated, InsufficientScope),
+)
+async def mine(
+    caller: Authenticated,
+    request: Request,
+    limit: PageSize = 20,
+    cursor: Cursor = None,
+) -> PageOut[SessionOut]:
+    """List the caller's sessions that have not ended, newest first."""
+    page = await of(request, Identity).sessions.of_caller(
+        caller, before=decode_cursor(cursor), limit=limit
+    )
+    return PageOut[SessionOut].of(page)
+
+
+@routes.delete(
+    "/{sessionId}",
+    Action.END_SESSION,
+    "End a session of mine",
+    status=204,
+    errors=(NotAuthenticated, InsufficientScope, WrongPassword, UserNotFound, SessionNotFound),
+)
+async def end(
+    sessionId: SessionId,  # noqa: N803 - the API's name
+    body: EndSession,
+    caller: Authenticated,
+    request: Request,
+) -> None:
+    """End a session of the caller's, also of another device.
+
+    Its tokens are refused from now on, everywhere within seconds.
+    """
+    await confirmed(request, caller, body.password)
+    await of(request, Identity).sessions.end_of_user(caller.id, sessionId)

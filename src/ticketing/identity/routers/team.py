@@ -1,0 +1,120 @@
+"""Who works on an event."""
+
+from typing import Annotated, Literal
+
+from fastapi import Request
+from pydantic import Field
+
+from ticketing.errors import (
+    AlreadyOwner,
+    EventNotFound,
+    Forbidden,
+    InsufficientScope,
+    MemberNotFound,
+    NotAuthenticated,
+    UserNotFound,
+)
+from ticketing.identity.part import Identity
+from ticketing.identity.permissions import Action, Role
+from ticketing.identity.routers.authentication import (
+    Authenticated,
+    origin,
+    require,
+    require_about,
+)
+from ticketing.web.fields import EventId, In, Out, Time, UserId
+from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
+from ticketing.web.part import of
+from ticketing.web.routes import Routes
+
+routes = Routes("/api/events/{eventId}", "team")
+
+TeamRole = Annotated[Literal["manager", "staff"], Field(examples=["staff"])]
+
+
+class GrantRole(In):
+    """What a person shall be."""
+
+    role: TeamRole
+
+
+class MemberOut(Out):
+    """A person who works on the event."""
+
+    user_id: UserId
+    username: str = Field(examples=["ada"])
+    role: TeamRole
+    created_at: Time
+
+
+@routes.get(
+    "/team",
+    Action.LIST_TEAM,
+    "Who works on an event",
+    errors=(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound),
+)
+async def team(
+    eventId: EventId,  # noqa: N803 - the API's name
+    caller: Authenticated,
+    request: Request,
+    limit: PageSize = 20,
+    cursor: Cursor = None,
+) -> PageOut[MemberOut]:
+    """List the managers and staff, in the order in which they joined.
+
+    The owner is not among them: that is the event's `organiserId`.
+    """
+    await require(request, caller, eventId)
+    page = await of(request, Identity).team.members(
+        eventId, after=decode_cursor(cursor), limit=limit
+    )
+    return PageOut[MemberOut].of(page)
+
+
+@routes.put(
+    "/team/{userId}",
+    Action.GRANT_ROLE,
+    "Give somebody a role",
+    status=204,
+    errors=(
+        NotAuthenticated,
+        InsufficientScope,
+        Forbidden,
+        EventNotFound,
+        UserNotFound,
+        AlreadyOwner,
+    ),
+)
+async def grant(
+    eventId: EventId,  # noqa: N803 - the API's name
+    userId: UserId,  # noqa: N803 - the API's name
+    body: GrantRole,
+    caller: Authenticated,
+    request: Request,
+) -> None:
+    """Make a person `manager` or `staff`; it replaces the role that they had.
+
+    Staff read the list of bookings. A manager also books and cancels for anybody, renames the
+    event and reads its trail. Only the owner, and an admin of the site, gives roles.
+    """
+    await require(request, caller, eventId)
+    by = origin(request, caller)
+    await of(request, Identity).team.grant(eventId, userId, Role(body.role), by)
+
+
+@routes.delete(
+    "/team/{userId}",
+    Action.REVOKE_ROLE,
+    "Take somebody's role away",
+    status=204,
+    errors=(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound, MemberNotFound),
+)
+async def revoke(
+    eventId: EventId,  # noqa: N803 - the API's name
+    userId: UserId,  # noqa: N803 - the API's name
+    caller: Authenticated,
+    request: Request,
+) -> None:
+    """Take a person's role away. Anybody may give up their own."""
+    await require_about(request, caller, eventId, userId)
+    await of(request, Identity).team.revoke(eventId, userId, origin(request, caller))

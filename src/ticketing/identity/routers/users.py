@@ -1,0 +1,216 @@
+"""Accounts: registration, what a person sees and changes of themself, and the end of it."""
+
+from typing import Annotated
+
+from fastapi import Request
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticKnownError
+
+from ticketing.errors import (
+    AnswerLost,
+    InsufficientScope,
+    NotAuthenticated,
+    PasswordTooCommon,
+    UsernameTaken,
+    UserNotFound,
+    WrongPassword,
+)
+from ticketing.identity.callers import Caller
+from ticketing.identity.part import Identity
+from ticketing.identity.passwords import MIN_PASSWORD, normal
+from ticketing.identity.permissions import Action
+from ticketing.identity.repositories.users import User
+from ticketing.identity.routers.authentication import (
+    Authenticated,
+    origin,
+    recall,
+    trying_password,
+)
+from ticketing.web.asgi import client_address
+from ticketing.web.fields import In, Out, Text, Time, UserId
+from ticketing.web.part import of
+from ticketing.web.replay import (
+    IdempotencyKey,
+    KeyedRequest,
+    Rendered,
+    keyed_request,
+    nothing,
+    owner_of,
+    rendered,
+)
+from ticketing.web.routes import Routes
+
+routes = Routes("/api/users", "users")
+
+
+def _long_enough(password: str) -> str:
+    # Letters that were sent as two characters are one in what is hashed, and has to be guessed.
+    if len(normal(password)) < MIN_PASSWORD:
+        raise PydanticKnownError("string_too_short", {"min_length": MIN_PASSWORD})
+    return password
+
+
+Username = Annotated[
+    str, Field(min_length=3, max_length=30, pattern=r"^[A-Za-z0-9._-]+$", examples=["ada"])
+]
+Password = Annotated[
+    Text,
+    Field(min_length=MIN_PASSWORD, max_length=128, examples=["correct horse battery"]),
+    AfterValidator(_long_enough),
+]
+CurrentPassword = Annotated[Text, Field(max_length=128, examples=["correct horse battery"])]
+
+
+class Register(In):
+    """A new account."""
+
+    username: Username
+    password: Password
+
+
+class ChangePassword(In):
+    """The password as it is, and as it shall be."""
+
+    current_password: CurrentPassword
+    new_password: Password
+
+
+class DeleteAccount(In):
+    """The password, so that a borrowed token is not enough."""
+
+    password: CurrentPassword
+
+
+class UserOut(Out):
+    """A person, as they see themself."""
+
+    id: UserId
+    username: Username
+    created_at: Time
+
+
+class MeOut(UserOut):
+    """The caller."""
+
+    is_admin: bool = Field(
+        description="Whether they may do what the owner of any event may.", examples=[False]
+    )
+
+
+@routes.post(
+    "/register",
+    Action.REGISTER,
+    "Make an account",
+    status=201,
+    model=UserOut,
+    errors=(UsernameTaken, PasswordTooCommon, AnswerLost),
+)
+async def register(
+    body: Register, request: Request, idempotency_key: IdempotencyKey = None
+) -> Rendered:
+    """Make an account. Names that differ only in case are the same name.
+
+    The commonest passwords are refused, and those that are little more than the username or the
+    name of the service.
+    """
+    have = of(request, Identity)
+    have.passwords.require_uncommon(body.password, body.username)
+    owner = owner_of(body.username)
+    keyed = keyed_request(owner, idempotency_key, body, _registered, have.seals)
+    await recall(request, keyed, body.username)
+    if have.limits is not None:
+        await have.limits.guard.register(client_address(request.scope) or "")
+    user = await have.users.add(
+        body.username, await have.passwords.hash(body.password), origin(request), keyed
+    )
+    return _registered(user)
+
+
+def _registered(user: User) -> Rendered:
+    return rendered(201, UserOut.model_validate(user))
+
+
+@routes.get(
+    "/me",
+    Action.GET_ME,
+    "Who am I",
+    errors=(NotAuthenticated, UserNotFound),
+)
+async def me(caller: Authenticated, request: Request) -> MeOut:
+    """Return the caller."""
+    have = of(request, Identity)
+    user = await have.users.get(caller.id)
+    return MeOut(
+        id=user.id,
+        username=user.username,
+        created_at=user.created_at,
+        is_admin=caller.id in have.access.admins,
+    )
+
+
+@routes.delete(
+    "/me",
+    Action.DELETE_ME,
+    "Delete my account",
+    status=204,
+    errors=(NotAuthenticated, InsufficientScope, WrongPassword, UserNotFound),
+)
+async def delete(body: DeleteAccount, caller: Authenticated, request: Request) -> None:
+    """Forget who the caller is: the name, which is free again, the password, sessions and keys.
+
+    Bookings and events stay as they are, of nobody in particular: cancel first what you will not
+    use, so that the next in line gets the place.
+    """
+    have = of(request, Identity)
+    user, password_hash = await confirmed(request, caller, body.password)
+    await have.users.delete(user.id, password_hash, origin(request, caller))
+
+
+@routes.post(
+    "/me/password",
+    Action.CHANGE_PASSWORD,
+    "Change my password",
+    status=204,
+    errors=(
+        NotAuthenticated,
+        InsufficientScope,
+        WrongPassword,
+        UserNotFound,
+        PasswordTooCommon,
+        AnswerLost,
+    ),
+)
+async def change_password(
+    body: ChangePassword,
+    caller: Authenticated,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Rendered:
+    """Change the password, and end all other sessions of the caller. API keys stay."""
+    have = of(request, Identity)
+    keyed = keyed_request(caller.id, idempotency_key, body, nothing, have.seals)
+    user, password_hash = await confirmed(request, caller, body.current_password, keyed)
+    have.passwords.require_uncommon(body.new_password, user.username)
+    new_hash = await have.passwords.hash(body.new_password)
+    await have.users.change_password(
+        caller, password_hash, new_hash, origin(request, caller), keyed
+    )
+    return nothing(None)
+
+
+async def confirmed(
+    request: Request, caller: Caller, password: str, keyed: KeyedRequest | None = None
+) -> tuple[User, str]:
+    """Return the caller and the hash that the password fits.
+
+    Raises WrongPassword, or what answers the keyed request: the password may be wrong by now
+    because it was changed by the very request that comes again.
+    """
+    have = of(request, Identity)
+    user = await have.users.get(caller.id)
+    await recall(request, keyed, user.username)
+    async with trying_password(request, user.username):
+        fits, _ = await have.passwords.verify(password, user.password_hash)
+        if user.password_hash is None or not fits:
+            raise WrongPassword
+    return user, user.password_hash

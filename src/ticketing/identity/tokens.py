@@ -1,0 +1,124 @@
+"""Access tokens (JWT), and the credentials that were verified already."""
+
+import hashlib
+import re
+import time
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID, uuid4
+
+import jwt
+
+from ticketing.errors import NotAuthenticated
+from ticketing.identity.callers import AccessList, Caller
+
+ALGORITHM: Final = "HS256"
+TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]{42}[AEIMQUYcgkosw048]", re.ASCII)
+"""RFC 7515, section 7.1, of 32 bytes signature; two bits of its last character are not used.
+
+The library passes over those and over what is no base64: one token would be many.
+"""
+ISSUER: Final = "ticketing"
+AUDIENCE: Final = "ticketing"
+CLOCKS: Final = 10
+"""Seconds by which the clocks of two machines of ours may differ."""
+CACHED_TOKENS: Final = 10_000
+
+
+class Tokens:
+    """Issues and verifies access tokens (JWT, RFC 7519), and remembers verified credentials.
+
+    A token names its key by `kid` (RFC 7515, section 4.1.4): tokens of the `previous` secrets are
+    still taken, so that changing the secret logs nobody out.
+    """
+
+    def __init__(
+        self,
+        secret: str,
+        lifetime: int,
+        *,
+        previous: Sequence[str] = (),
+        access: AccessList | None = None,
+    ) -> None:
+        """Sign with `secret`; tokens live for `lifetime` seconds, or until `access` says no."""
+        self.lifetime = lifetime
+        self._secret = secret
+        self._keys = {key_id(each): each for each in (*previous, secret)}
+        self._revoked = (access or AccessList()).revoked
+        self._verified: dict[str, Caller] = {}
+
+    def issue(self, user_id: UUID, session_id: UUID, lifetime: int | None = None) -> str:
+        """Return a token that speaks for the user until the session ends, or its own time is up."""
+        now = int(time.time())
+        claims = {
+            "sub": str(user_id),
+            "sid": str(session_id),
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "iat": now,
+            "exp": now + (self.lifetime if lifetime is None else lifetime),
+            "jti": uuid4().hex,
+        }
+        return jwt.encode(claims, self._secret, ALGORITHM, {"kid": key_id(self._secret)})
+
+    def known(self, token: str) -> Caller | None:
+        """Return whom a token speaks for that was verified before, and is still good.
+
+        Checking a signature costs as much as all else that a request does.
+        """
+        caller = self._verified.get(token)
+        if caller is None:
+            return None
+        if caller.credential in self._revoked or caller.expires_at <= time.time():
+            self._verified.pop(token, None)
+            return None
+        return caller
+
+    def verify(self, token: str) -> Caller:
+        """Return whom the access token speaks for. Raises NotAuthenticated."""
+        return self.remember(token, self._decode(token))
+
+    def named(self, token: str) -> Caller:
+        """Return whom the access token speaks for, or did until its session was ended.
+
+        Raises NotAuthenticated if it is none, or if its own time is up.
+        """
+        caller = self._decode(token)
+        if caller.expires_at <= time.time():
+            raise NotAuthenticated
+        return caller
+
+    def remember(self, token: str, caller: Caller) -> Caller:
+        """Know the credential from now on. Raises NotAuthenticated if it is good no more."""
+        if caller.credential in self._revoked or caller.expires_at <= time.time():
+            raise NotAuthenticated
+        if len(self._verified) >= CACHED_TOKENS:
+            del self._verified[next(iter(self._verified))]
+        self._verified[token] = caller
+        return caller
+
+    def _decode(self, token: str) -> Caller:
+        if not TOKEN.fullmatch(token):
+            raise NotAuthenticated
+        try:
+            claims = jwt.decode(
+                token,
+                self._keys[jwt.get_unverified_header(token)["kid"]],
+                [ALGORITHM],
+                issuer=ISSUER,
+                audience=AUDIENCE,
+                # For `iat` and `nbf`: `exp` is checked without it, at each use.
+                leeway=CLOCKS,
+                options={"require": ["sub", "sid", "iss", "aud", "iat", "exp", "jti"]},
+            )
+            return Caller(UUID(claims["sub"]), UUID(claims["sid"]), float(claims["exp"]))
+        except (
+            *(jwt.InvalidTokenError, KeyError, TypeError, AttributeError),
+            *(ValueError, OverflowError, RecursionError),
+        ) as error:
+            raise NotAuthenticated from error
+
+
+def key_id(secret: str) -> str:
+    """Return the short public name of a signing secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:8]

@@ -1,0 +1,1 @@
+"""What an operator sees and what runs by itself: logs, metrics, background loops."""

@@ -1,0 +1,57 @@
+"""Background loops, each owned and stopped by the lifespan."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+from ticketing.errors import TicketingError
+from ticketing.ops import logs
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """Work that a worker does by itself, again every so many seconds."""
+
+    name: str
+    work: Callable[[], Awaitable[object]]
+    every: float
+    at_once: bool = True
+    """Whether the first time is at the start, before the worker serves."""
+
+
+@asynccontextmanager
+async def repeating(loop: Loop) -> AsyncIterator[None]:
+    """Do the loop's work for as long as the context lasts.
+
+    Work that fails is tried again next time. The log has one line for each series of failures,
+    with a traceback if the failure is no domain error.
+    """
+    is_failing = False
+
+    async def attempt() -> None:
+        nonlocal is_failing
+        try:
+            await loop.work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next time may be better
+            if not is_failing:
+                is_bug = not isinstance(error, TicketingError)
+                logs.log.warning("loop.failing", loop=loop.name, reason=str(error), exc_info=is_bug)
+            is_failing = True
+        else:
+            is_failing = False
+
+    async def go_on() -> None:
+        while True:
+            await asyncio.sleep(loop.every)
+            await attempt()
+
+    if loop.at_once:
+        await attempt()
+    task = asyncio.create_task(go_on(), name=loop.name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

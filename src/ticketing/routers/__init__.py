@@ -1,1 +1,0 @@
-"""One file per resource, each with its request and response models."""

@@ -1,0 +1,1 @@
+"""The sale: events, bookings, and the decisions about places."""

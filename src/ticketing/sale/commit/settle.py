@@ -1,0 +1,56 @@
+"""What became of a commit whose connection was lost before it was confirmed."""
+
+import asyncio
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing.db.statements import Statement, driver
+from ticketing.errors import OutcomeUnknown, Unavailable
+
+PATIENCE: Final = 10.0
+"""Seconds in which the database must come back to be asked."""
+PAUSE: Final = 0.1
+
+# Every commit writes its own id. So whoever writes it first, the commit or this, has the last
+# word: a backend that hangs with the statement unread can't carry it out years later.
+GIVE_UP: Final = Statement(
+    "INSERT INTO commits (id) VALUES (:commit) ON CONFLICT (id) DO NOTHING RETURNING id"
+)
+WON: Final = Statement("SELECT events FROM commits WHERE id = :commit")
+
+# The ids begin with the time (RFC 9562). After an hour nobody asks any more.
+CLEAN: Final = Statement(
+    """
+    DELETE FROM commits WHERE id < CAST(
+        lpad(to_hex(CAST(extract(epoch FROM now() - make_interval(hours => 1)) * 1000 AS bigint)),
+            12, '0') || '00000000000000000000' AS uuid
+    )
+    """
+)
+
+
+async def settle(engine: AsyncEngine, commit: object) -> set[int]:
+    """Return the events that the commit has written, having made sure that it writes no more.
+
+    Raises OutcomeUnknown if the database does not say in time.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    async with driver(engine) as connection:
+                        if await GIVE_UP.fetch(connection, commit=commit):
+                            return set()
+                        (row,) = await WON.fetch(connection, commit=commit)
+                        return set(row["events"])
+                except Unavailable:
+                    await asyncio.sleep(PAUSE)
+    except TimeoutError:
+        raise OutcomeUnknown from None
+
+
+async def clean(engine: AsyncEngine) -> None:
+    """Forget the commits of more than an hour ago."""
+    async with driver(engine) as connection:
+        await CLEAN.fetch(connection)

@@ -1,0 +1,10 @@
+"""The decisions about an event's places: pure functions, with no I/O.
+
+The invariants that every decision keeps (the database refuses the first two by constraint):
+
+- 0 <= available <= total, and every place is either available or held by one booked row;
+- a place is free only while nobody waits;
+- the waiting list is served from its head: nobody is passed, and a newcomer joins its tail.
+
+Each kind of request has a module of its own, which `kinds` lists.
+"""

@@ -1,0 +1,262 @@
+"""The recount: events' counters against their bookings. Nothing here changes either."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from prometheus_client import Gauge
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing.db.statements import Driver, Statement, driver
+from ticketing.ops import logs
+from ticketing.ops.metrics import LATEST
+
+EVENTS_AT_ONCE: Final = 1000
+BOOKINGS_AT_ONCE: Final = 200_000
+"""How much one transaction looks at, but for an event that has more."""
+STATEMENT_TIMEOUT: Final = 120.0
+LOGGED: Final = 100
+"""Differences of one recount that the log names."""
+SHOWN: Final = 20
+"""Bookings that one difference names."""
+
+FIRST: Final = -(2**63)
+LAST: Final = 2**63 - 1
+LOCK: Final = 0x7469636B61756474
+"""The number of the advisory lock: `tickaudt`."""
+
+DIFFERENCES: Final = Gauge(
+    "ticketing_audit_differences",
+    "Differences that the last audit found.",
+    multiprocess_mode=LATEST,
+)
+COMPLETED: Final = Gauge(
+    "ticketing_audit_completed_timestamp_seconds",
+    "When the last audit was completed.",
+    multiprocess_mode=LATEST,
+)
+DURATION: Final = Gauge(
+    "ticketing_audit_duration_seconds",
+    "How long the last audit took.",
+    multiprocess_mode=LATEST,
+)
+WHOLE: Final = "it counts all rows"
+
+# All of the service keep statements from reading whole tables, and plan them once. An audit is the
+# one that does read them, and tables grow.
+PLANS: Final = "SET LOCAL enable_seqscan = on; SET LOCAL plan_cache_mode = force_custom_plan"
+
+TRY_LOCK: Final = Statement("SELECT pg_try_advisory_lock(:lock) AS is_ours")
+
+NEXT: Final = Statement(
+    """
+    SELECT max(id) AS upto FROM (
+        SELECT id, row_number() OVER in_order AS place,
+            sum(total_tickets - available_tickets + waiting_list_count) OVER in_order AS bookings
+        FROM (
+            SELECT * FROM events WHERE id > CAST(:after AS bigint) ORDER BY id LIMIT :events
+        ) AS following
+        WINDOW in_order AS (ORDER BY id)
+    ) AS counted
+    WHERE place = 1 OR bookings <= CAST(:bookings AS bigint)
+    """
+)
+
+COUNTS: Final = Statement(
+    f"""
+    WITH counted AS (
+        SELECT event_id,
+            count(*) AS bookings,
+            count(*) FILTER (WHERE status = 'booked') AS booked,
+            count(*) FILTER (WHERE status = 'waiting') AS waiting,
+            max(seq) FILTER (WHERE status = 'booked') AS last_booked,
+            min(seq) FILTER (WHERE status = 'waiting') AS first_waiting,
+            (array_agg(id) FILTER (WHERE status NOT IN ('booked', 'waiting', 'cancelled')))
+                [1 : {SHOWN}] AS unknown,
+            (array_agg(id))[1 : {SHOWN}] AS examples
+        FROM bookings
+        WHERE event_id > CAST(:after AS bigint) AND event_id <= CAST(:upto AS bigint)
+        GROUP BY event_id
+    )
+    SELECT coalesce(events.id, counted.event_id) AS event_id,
+        events.id IS NULL AS is_missing,
+        total_tickets, available_tickets, waiting_list_count, organiser_id,
+        users.id IS NULL AS organiser_is_missing,
+        coalesce(bookings, 0) AS bookings, coalesce(booked, 0) AS booked,
+        coalesce(waiting, 0) AS waiting, unknown, examples,
+        CASE WHEN first_waiting < last_booked THEN ARRAY(
+            SELECT id FROM bookings
+            WHERE bookings.event_id = counted.event_id AND seq IN (first_waiting, last_booked)
+            ORDER BY seq
+        ) END AS out_of_turn
+    FROM (
+        SELECT * FROM events
+        WHERE id > CAST(:after AS bigint) AND id <= CAST(:upto AS bigint)
+    ) AS events
+    FULL JOIN counted ON counted.event_id = events.id
+    LEFT JOIN users ON users.id = events.organiser_id
+    ORDER BY 1
+    """,  # noqa: S608 - a number of ours
+    timeout=STATEMENT_TIMEOUT,
+    reads_tables=WHOLE,
+)
+
+TWICE: Final = Statement(
+    """
+    SELECT event_id, user_id, array_agg(id) AS ids FROM bookings
+    WHERE event_id > CAST(:after AS bigint) AND event_id <= CAST(:upto AS bigint)
+        AND status <> 'cancelled'
+    GROUP BY event_id, user_id HAVING count(*) > 1
+    """,
+    timeout=STATEMENT_TIMEOUT,
+    reads_tables=WHOLE,
+)
+
+STRANGERS: Final = Statement(
+    f"""
+    SELECT event_id, (array_agg(bookings.id))[1 : {SHOWN}] AS ids, count(*) AS bookings
+    FROM bookings LEFT JOIN users ON users.id = user_id
+    WHERE event_id > CAST(:after AS bigint) AND event_id <= CAST(:upto AS bigint)
+        AND users.id IS NULL
+    GROUP BY event_id
+    """,  # noqa: S608 - a number of ours
+    timeout=STATEMENT_TIMEOUT,
+    reads_tables=WHOLE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What is not as it must be, at one event."""
+
+    kind: str
+    event_id: int
+    recorded: int | None = None
+    """What the event says."""
+    counted: int | None = None
+    """What the bookings say."""
+    user_id: UUID | None = None
+    booking_ids: Sequence[UUID] = ()
+    """The bookings concerned, or some of them."""
+
+    def document(self) -> dict[str, object]:
+        """Return what there is to say, as in the log."""
+        fields = {
+            "kind": self.kind,
+            "eventId": self.event_id,
+            "recorded": self.recorded,
+            "counted": self.counted,
+            "userId": self.user_id,
+            "bookingIds": list(self.booking_ids) or None,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Recount:
+    """What was looked at, and found."""
+
+    events: int
+    bookings: int
+    differences: Sequence[Difference]
+
+
+class RecountRepository:
+    """Recounts every event's bookings, beside those who book."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        """Work on one connection of `engine`, which is nobody else's: see `take_turn`."""
+        self._engine = engine
+
+    async def take_turn(self) -> bool:
+        """Recount, if no other process is the one that does; return whether it was this one.
+
+        It is the one whose connection holds the lock, for as long as it lives.
+        """
+        async with driver(self._engine) as connection:
+            (row,) = await TRY_LOCK.fetch(connection, lock=LOCK)
+        if row["is_ours"]:
+            await self.recount()
+        else:
+            await self._engine.dispose()
+        return bool(row["is_ours"])
+
+    async def recount(self) -> Recount:
+        """Return every difference, which the log names too.
+
+        Events are looked at a thousand or so at a time, each with its bookings in one snapshot:
+        whoever books meanwhile makes no difference.
+        """
+        started = time.perf_counter()
+        events = bookings = 0
+        differences: list[Difference] = []
+        async with driver(self._engine) as connection:
+            after = FIRST
+            while after < LAST:
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    await connection.execute(PLANS)
+                    (row,) = await NEXT.fetch(
+                        connection, after=after, events=EVENTS_AT_ONCE, bookings=BOOKINGS_AT_ONCE
+                    )
+                    upto = LAST if row["upto"] is None else row["upto"]
+                    rows = await COUNTS.fetch(connection, after=after, upto=upto)
+                    differences += [each for row in rows for each in _at_event(row)]
+                    differences += await _among_bookings(connection, after, upto)
+                events += sum(not row["is_missing"] for row in rows)
+                bookings += sum(row["bookings"] for row in rows)
+                after = upto
+        seconds = time.perf_counter() - started
+        for each in differences[:LOGGED]:
+            logs.log.error("audit.difference", **each.document())
+        logs.log.info(
+            "audit.completed",
+            events=events,
+            bookings=bookings,
+            differences=len(differences),
+            durationMs=round(seconds * 1000),
+        )
+        DIFFERENCES.set(len(differences))
+        DURATION.set(seconds)
+        COMPLETED.set(time.time())
+        return Recount(events, bookings, differences)
+
+
+def _at_event(row: asyncpg.Record) -> Iterator[Difference]:
+    event = row["event_id"]
+    booked, waiting = row["booked"], row["waiting"]
+    if row["unknown"]:
+        yield Difference("status_unknown", event, booking_ids=row["unknown"])
+    if row["is_missing"]:
+        yield Difference(
+            "event_missing", event, counted=row["bookings"], booking_ids=row["examples"]
+        )
+        return
+    total, available = row["total_tickets"], row["available_tickets"]
+    if booked > total:
+        yield Difference("oversold", event, recorded=total, counted=booked)
+    if booked != total - available:
+        yield Difference("places_miscounted", event, recorded=total - available, counted=booked)
+    if waiting != row["waiting_list_count"]:
+        recorded = row["waiting_list_count"]
+        yield Difference("line_miscounted", event, recorded=recorded, counted=waiting)
+    if waiting and booked < total:
+        yield Difference("line_not_served", event, recorded=total - booked, counted=waiting)
+    # Who came later has a place, and who came before still waits for one.
+    if row["out_of_turn"]:
+        yield Difference("served_out_of_turn", event, booking_ids=row["out_of_turn"])
+    if row["organiser_is_missing"]:
+        yield Difference("organiser_missing", event, user_id=row["organiser_id"])
+
+
+async def _among_bookings(connection: Driver, after: int, upto: int) -> list[Difference]:
+    found = [
+        Difference("booked_twice", row["event_id"], user_id=row["user_id"], booking_ids=row["ids"])
+        for row in await TWICE.fetch(connection, after=after, upto=upto)
+    ]
+    return found + [
+        Difference("user_missing", row["event_id"], counted=row["bookings"], booking_ids=row["ids"])
+        for row in await STRANGERS.fetch(connection, after=after, upto=upto)
+    ]

@@ -1,0 +1,1 @@
+"""The server: the supervisor, its workers, and HTTP on their connections."""

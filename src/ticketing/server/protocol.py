@@ -1,0 +1,472 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol, with bounds on how much may come how slowly.
+
+Nothing here is timed for a request that arrives in one piece, as nearly all do. How long an answer
+may wait to be taken in, the kernel counts.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import partial
+from typing import Any, Final
+from uuid import uuid4
+
+import httptools
+from prometheus_client import Counter
+
+from ticketing.errors import (
+    BodyTooLarge,
+    Busy,
+    HeadersTooLarge,
+    MalformedRequest,
+    RequestTimeout,
+    TicketingError,
+    UrlTooLong,
+)
+from ticketing.ops import logs
+from ticketing.server.admission import Admission
+from ticketing.server.corked import Cork, Corked
+from ticketing.server.uvicorn_internals import STATUS_LINE, HttpToolsProtocol
+from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
+from ticketing.web.headers import CLOSES, OF_API
+from ticketing.web.problems import MEDIA_TYPE, SHED, document
+
+MAX_URL: Final = 8 * 1024
+MAX_HEADER: Final = 16 * 1024
+"""Bytes of request line and header fields together."""
+MAX_FIELDS: Final = 100
+MAX_WIRE: Final = 512 * 1024
+"""Bytes of a body as it is sent: one of 64 KiB in chunks of a byte each, or what nobody reads."""
+PIECE: Final = 4096
+"""Bytes parsed at a time, so that what a connection may make the parser hold is bounded."""
+STOPPING: Final = 1.0
+"""Seconds that a body under way has to arrive, or an answer to be read, once the service stops."""
+LINGER: Final = 1.0
+"""Seconds in which a client that is refused can read why, before its connection is reset."""
+SINGULAR: Final = {b"authorization", b"content-type", b"host", b"idempotency-key"}
+"""Fields that a request has once, of those that are read; the parser sees to its length."""
+REFUSED: Final = Counter(
+    "ticketing_http_refused_total",
+    "Requests that passed a limit, or were none, before a route had them, by problem code.",
+    ["code"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a client is given: seconds for the header and for the body, and connections in all.
+
+    So long as for sending a body, it has for taking in more of an answer.
+    """
+
+    header_timeout: float
+    body_timeout: float
+    max_connections: int
+
+
+def drop_unread(listener: socket.socket, seconds: float) -> None:
+    """Have the kernel end each connection whose client takes in nothing for so long.
+
+    A client that sends requests and reads no answers would hold a connection and a request for
+    ever. A setting of Linux (RFC 5482), which sockets have of their listener; elsewhere, nothing is
+    done.
+    """
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+
+class _Awaited(Enum):
+    """What the rest of the request under way is."""
+
+    NOTHING = auto()
+    HEADER = auto()
+    BODY = auto()
+
+
+_NOTHING: Final = _Awaited.NOTHING  # Looked up for every request, which an enum makes expensive.
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Serves a connection, and drops it when the client passes a limit.
+
+    Who began a request is told by a problem document, after the answers to requests before it.
+    """
+
+    # With these in the instance's dictionary, that would have more entries than Python can share
+    # between instances: each connection would be larger, and every look at it slower. Two are
+    # uvicorn's, which are looked at for every request.
+    __slots__ = (
+        "_admission",
+        "_awaited",
+        "_body_bytes",
+        "_bounds",
+        "_cork",
+        "_deadline",
+        "_header_bytes",
+        "_held",
+        "_is_idle",
+        "_is_over",
+        "_last_word",
+        "_refused",
+        "_sent_away_at",
+        "tasks",
+        "transport",
+    )
+
+    transport: Corked
+
+    def __init__(
+        self,
+        bounds: Bounds,
+        admission: Admission,
+        cork: Cork,
+        **given: Any,  # noqa: ANN401 - uvicorn's own
+    ) -> None:
+        """Serve within `bounds`, as far as there is `admission`; uvicorn gives the rest."""
+        super().__init__(**given)
+        self._bounds = bounds
+        self._admission = admission
+        self._cork = cork
+        self._awaited = _NOTHING
+        self._is_idle = True
+        """Nothing is under way, and the client has taken in what it was told."""
+        # Of the header under way, but for the piece that it began in: others' may be in that too.
+        self._header_bytes = 0
+        self._body_bytes = 0
+        self._held = b""
+        """What came behind a request that has to wait for those before it."""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._sent_away_at = float("-inf")
+        self._is_over = False
+        """The client sends no more: it may still read, and is answered."""
+        self._refused = False
+        self._last_word: TicketingError | None = None
+        """Said when the requests before it are answered."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for a header from now on, and not for ever."""
+        super().connection_made(Corked(transport, self._cork))
+        if len(self.connections) > self._bounds.max_connections:
+            self.app = partial(_too_many, self.app, self._admission, SHED.labels("connections").inc)
+        self._expire_in(self._bounds.header_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget every timer."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._disarm()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what was asked, and close then: who says that this was all may wait for it.
+
+        Or they have gone. That can't be told apart, and what they asked for is done either way.
+        """
+        self._is_over = True
+        self._conclude()
+        return True
+
+    def _conclude(self) -> None:
+        """Close when all that was asked is answered, and what was cut short is refused."""
+        if self._held or self.pipeline:
+            return
+        if self._awaited is not _NOTHING and not self._refused:
+            self._refuse(MalformedRequest())
+        elif self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Send away a request that is one too many, or read what came."""
+        # Under overload nothing is done more often than to send a request away that came in one
+        # piece, before it is parsed: what is looked at for that is in slots, and no timer is set.
+        admission = self._admission
+        if self._is_idle and admission.is_full(self.server_state):
+            answer = admission.shedding.find(data, admission.answers)
+            if answer is not None:
+                self.transport.write_now(answer)
+                admission.shed += 1
+                self._sent_away_at = admission.measured_at
+                return
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        """Parse what came, or hold it while requests before it wait."""
+        if self._refused:
+            return
+        if self._held:  # The application reads a body: that goes on reading the socket too.
+            self._held += data
+            self.flow.pause_reading()
+            return
+        while data:
+            if self.pipeline:
+                self._held = data
+                break
+            piece, data = (data, b"") if len(data) <= PIECE else (data[:PIECE], data[PIECE:])
+            try:
+                self.parser.feed_data(piece)
+                if self._awaited is not _NOTHING:
+                    self._count(len(piece))
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._without_upgrade() + piece[upgrade.args[0] :] + data
+            except httptools.HttpParserError as error:
+                cause = error.__context__
+                self._refuse(cause if isinstance(cause, TicketingError) else MalformedRequest())
+                return
+            except TicketingError as error:
+                self._refuse(error)
+                return
+        if self._awaited is not _NOTHING and self._deadline is None:
+            self._expire_in(self._patience())
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection, unless a request on it was sent away since the timer was set."""
+        left = self._kept_alive_for()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                left, self.timeout_keep_alive_handler
+            )
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _kept_alive_for(self) -> float:
+        return self._sent_away_at + self.timeout_keep_alive - self.loop.time()
+
+    def _count(self, size: int) -> None:
+        if self._awaited is _Awaited.HEADER:
+            self._header_bytes += size
+            self._check_header()
+            if self._header_bytes > MAX_HEADER:
+                raise HeadersTooLarge
+        else:
+            self._body_bytes += size
+            if self._body_bytes > MAX_WIRE:
+                raise BodyTooLarge
+
+    def _check_header(self) -> None:
+        if len(self.url) > MAX_URL:
+            raise UrlTooLong
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MAX_HEADER or len(self.headers) > MAX_FIELDS:
+            raise HeadersTooLarge
+
+    def _check_singular(self) -> None:
+        # Of two, this service and what stands before it could each believe another one.
+        names = [name for name, _ in self.headers if name in SINGULAR]
+        if len(set(names)) != len(names):
+            raise MalformedRequest
+
+    def _without_upgrade(self) -> bytes:
+        """Return the header that asked for an upgrade as it reads without that.
+
+        The parser takes what follows for another protocol's, and can't be told otherwise. There
+        is none to upgrade to, and a server may ignore the wish (RFC 9110, section 7.8).
+        """
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        lines += [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        return b"\r\n".join([*lines, b"", b""])
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        super().on_message_begin()
+        self._is_idle = False
+        self._disarm()
+        self._unset_keepalive_if_required()
+        self._awaited = _Awaited.HEADER
+        self._header_bytes = -PIECE
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header field; those behind a body may not pass for one, and are left out."""
+        if self._awaited is _Awaited.HEADER:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Start the request."""
+        if len(dict(self.headers)) != len(self.headers):
+            self._check_singular()
+        if self._header_bytes > -PIECE or len(self.headers) > MAX_FIELDS:
+            self._check_header()
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise MalformedRequest  # This is no proxy.
+            return  # It begins again without.
+        admission = self._admission
+        if admission.is_full(self.server_state):
+            admission.watch(self.server_state)
+            app = self.app
+            self.app = partial(_too_many, app, admission, admission.refuse, stays=True)
+            super().on_headers_complete()
+            self.app = app
+        else:
+            super().on_headers_complete()
+        self._awaited = _Awaited.BODY
+        self._body_bytes = 0
+        self._disarm()
+
+    def on_message_complete(self) -> None:
+        """End the request."""
+        if self.parser.should_upgrade():
+            return
+        super().on_message_complete()
+        self._awaited = _NOTHING
+        self._disarm()
+
+    def on_response_complete(self) -> None:
+        """Go on with what waited for this answer."""
+        if self._last_word is not None and not self.pipeline:
+            self._say(self._last_word)
+            return
+        super().on_response_complete()
+        if self._awaited is _NOTHING and self.cycle.response_complete:
+            # An idle connection needs none of what the request and its answer were made of.
+            self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
+            self._is_idle = not self.flow.write_paused
+        if self._held and not self.pipeline:
+            data, self._held = self._held, b""
+            self._read(data)
+        if self._is_over:
+            self._conclude()
+
+    def pause_writing(self) -> None:
+        """Answer as usual from now on: what can't be sent waits, and nothing more is read."""
+        super().pause_writing()
+        self._is_idle = False
+
+    def resume_writing(self) -> None:
+        """Go on with what waited for the client to read."""
+        super().resume_writing()
+        self._is_idle = self.cycle is None and self._awaited is _NOTHING and not self._refused
+
+    def _patience(self) -> float:
+        bounds = self._bounds
+        return bounds.body_timeout if self._awaited is _Awaited.BODY else bounds.header_timeout
+
+    def _expire_in(self, seconds: float) -> None:
+        self._deadline = self.loop.call_later(seconds, self._expire)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _expire(self) -> None:
+        self._deadline = None
+        if self.flow.read_paused or self._held:  # It is we who let them wait.
+            self._expire_in(self._patience())
+        elif self._awaited is not _NOTHING:
+            self._refuse(RequestTimeout())
+        elif (left := self._kept_alive_for()) > 0:
+            self._expire_in(left)
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: TicketingError) -> None:
+        """Read no further, and end the connection with this error where it can be told."""
+        self._refused = True
+        self._is_idle = False
+        self._held = b""
+        self._disarm()
+        self._unset_keepalive_if_required()
+        cycle = self.cycle
+        if self._awaited is _Awaited.BODY:
+            if cycle.response_complete:
+                self._linger()
+                return
+            if cycle.response_started:
+                cycle.keep_alive = False
+                return
+            if self.pipeline:
+                self.pipeline.popleft()
+                self._last_word = error
+                return
+            cycle.disconnected = True  # As the application sees it.
+            cycle.message_event.set()
+        elif cycle is not None and not cycle.response_complete:
+            self._last_word = error
+            return
+        self._say(error)
+
+    def _say(self, error: TicketingError) -> None:
+        if self.transport.is_closing():
+            return
+        path = self.scope.get("path", "") if self._awaited is _Awaited.BODY else ""
+        headers, body = _problem(error, path, self.client)
+        REFUSED.labels(error.code).inc()
+        lines = [STATUS_LINE[error.status]]
+        for name, value in (*self.server_state.default_headers, *headers):
+            lines += [name, b": ", value, b"\r\n"]
+        self.transport.write(b"".join([*lines, b"\r\n", body]))
+        self._linger()
+
+    def _linger(self) -> None:
+        # Closing while the client still sends would reset the connection, and the answer with it.
+        if self._is_over:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.flow.resume_reading()
+            self.transport.write_eof()
+            self._deadline = self.loop.call_later(LINGER, self.transport.abort)
+
+    def shutdown(self) -> None:
+        """Finish what was asked for; what is still being asked for gets a moment."""
+        super().shutdown()
+        if self._awaited is _Awaited.BODY and not self.transport.is_closing():
+            self._disarm()
+            self._expire_in(STOPPING)
+        elif self.flow.write_paused:
+            self.loop.call_later(STOPPING, self._abort_unread)
+
+    def _abort_unread(self) -> None:
+        if self.flow.write_paused:
+            self.transport.abort()
+
+
+def _problem(
+    error: TicketingError, path: str, client: tuple[str, int] | None
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return the headers and the body of an answer that the application has no part in."""
+    request_id = uuid4().hex
+    logs.log.info(
+        "request.refused",
+        status=error.status,
+        code=error.code,
+        requestId=request_id,
+        clientIp=client[0] if client else None,
+    )
+    body = document(error, path, request_id)
+    return [*_headers(error, request_id, len(body))], body
+
+
+def _headers(error: TicketingError, request_id: str, size: int) -> Iterator[tuple[bytes, bytes]]:
+    yield b"content-type", MEDIA_TYPE.encode()
+    yield b"content-length", str(size).encode()
+    for name, value in error.header_fields().items():
+        yield name.lower().encode(), value.encode()
+    yield b"x-request-id", request_id.encode()
+    yield from OF_API
+    yield b"connection", b"close"
+
+
+async def _too_many(  # noqa: PLR0913, PLR0917 - three are ASGI's
+    app: ASGIApp,
+    admission: Admission,
+    count: Callable[[], None],
+    scope: ASGIScope,
+    receive: Receive,
+    send: Send,
+    *,
+    stays: bool = False,
+) -> None:
+    """Answer one connection or, if it `stays`, one request too many, unless it is always served."""
+    if scope["path"] in admission.serve:
+        await app(scope, receive, send)
+        return
+    count()
+    error = Busy()
+    headers, body = _problem(error, scope["path"], scope["client"])
+    if stays:
+        headers.remove(CLOSES)
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

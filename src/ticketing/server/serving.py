@@ -1,0 +1,164 @@
+"""A server process: serves until it is told to leave, and leaves nobody without an answer."""
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import Any, Final, cast
+
+import uvicorn
+from prometheus_client import Gauge
+
+from ticketing.ops import logs
+from ticketing.ops.metrics import LIVE
+from ticketing.server.admission import Admission
+from ticketing.server.corked import Cork
+from ticketing.server.protocol import BoundedProtocol, Bounds
+from ticketing.server.supervisor import RETIRE
+from ticketing.server.worker import BACKLOG, GRACE, LINGER
+from ticketing.settings import Settings
+from ticketing.web.headers import CLOSES
+from ticketing.web.service import Service
+
+WORKERS: Final = Gauge("ticketing_workers", "Processes that serve.", multiprocess_mode=LIVE)
+SPARE: Final = 100
+"""Files that a worker has open besides its connections, at the most."""
+
+
+class Server(uvicorn.Server):
+    """Serves one worker's share of the connections.
+
+    Told to stop, it is not ready first, and goes on accepting for `drain` seconds, so that
+    whoever sends it traffic can send it elsewhere. Then, as when it retires, it stops accepting;
+    every answer says `Connection: close`, so that clients who keep connections open take their
+    next request to a new one; connections on which nothing comes within LINGER are closed, and
+    what is under way is finished.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        drain: float,
+        ready: Connection,
+        service: Service,
+        admission: Admission,
+    ) -> None:
+        """Say so on `ready` once it serves, and tell `service` when it stops and when it drains."""
+        super().__init__(config)
+        self._drain = drain
+        self._ready = ready
+        self._service = service
+        self._admission = admission
+        self._retiring = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to serve."""
+        signal.signal(RETIRE, self.handle_exit)
+        await super().startup(sockets)
+        if self.started:
+            WORKERS.set(1)
+            logs.log.info("worker.started", pid=os.getpid())
+            self._ready.send("ready")
+            self._ready.close()
+
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        """Take a signal to leave."""
+        if self.should_exit:
+            return
+        # Uvicorn itself would end the process by the same signal, before the last lines are logged.
+        self.should_exit = True
+        if sig == RETIRE:
+            self._retiring = True
+        else:
+            self._service.stop()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then finish what is under way and shut the application down."""
+        self.config.encoded_headers = [*self.config.encoded_headers, CLOSES]
+        await self.on_tick(0)  # Puts them in force.
+        self._admission.close()
+        self._service.drain()
+        if not self._retiring:
+            await self._serve_until(time.monotonic() + self._drain)
+        await self._stop_accepting(sockets or [])
+        await self._serve_until(time.monotonic() + LINGER, while_connected=True)
+        await super().shutdown(sockets)
+
+    async def _stop_accepting(self, sockets: list[socket.socket]) -> None:
+        """Take in whoever is in the queue of each socket, and close it in the same breath."""
+        queues = [] if self._retiring else [each.dup() for each in sockets]
+        for server in self.servers:
+            server.close()
+        taken = []
+        for queue in queues:
+            with queue, suppress(OSError):
+                while True:
+                    taken.append(queue.accept()[0])
+        loop = asyncio.get_running_loop()
+        for each in taken:
+            await loop.connect_accepted_socket(self._protocol, each)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        return protocol
+
+    async def _serve_until(self, deadline: float, *, while_connected: bool = False) -> None:
+        tick = 0
+        while time.monotonic() < deadline:
+            await self.on_tick(tick)  # Each tenth renews the date.
+            await asyncio.sleep(0.1)
+            tick += 1
+            if while_connected and not self.server_state.connections:
+                return
+
+
+def _room(connections: int) -> int:
+    """Let this process open the files it needs, if it may; return how many connections it can take.
+
+    The soft limit is 1,024 on most machines, and the hard one far above.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if files > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return max(1, min(connections, files - SPARE))
+
+
+def server_config(
+    make_app: Callable[[], Any],
+    settings: Settings,
+    admission: Admission,
+) -> uvicorn.Config:
+    """Return how uvicorn serves the application that `make_app` makes in each worker."""
+    connections = _room(settings.max_connections)
+    bounds = Bounds(settings.header_timeout, settings.body_timeout, connections)
+    protocol = partial(BoundedProtocol, bounds, admission, Cork())
+    return uvicorn.Config(
+        make_app,
+        factory=True,
+        workers=settings.workers,
+        loop="uvloop",
+        http=cast("type[asyncio.Protocol]", protocol),
+        ws="none",
+        backlog=BACKLOG,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # It would believe whoever calls from this machine.
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACE,
+        timeout_worker_healthcheck=GRACE,
+    )

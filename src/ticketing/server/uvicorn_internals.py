@@ -1,0 +1,40 @@
+"""What is used of uvicorn that is not its public interface: the place to look at an upgrade.
+
+Tested with TESTED. `protocol.BoundedProtocol` is a subclass of HttpToolsProtocol and rests on the
+attributes and methods in OF_PROTOCOL, `serving.Server` one of Server and on those in OF_SERVER;
+a test sees that they are there.
+"""
+
+from typing import Final
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+from uvicorn.server import ServerState
+
+TESTED: Final = "0.54"
+
+OF_PROTOCOL: Final = (
+    *("app", "client", "connections", "cycle", "flow", "headers", "loop", "parser", "pipeline"),
+    *("scope", "server_state", "tasks", "timeout_keep_alive", "timeout_keep_alive_task"),
+    *("transport", "url"),
+    *("connection_made", "connection_lost", "data_received", "eof_received", "on_header"),
+    *("on_headers_complete", "on_message_begin", "on_message_complete", "on_response_complete"),
+    *("pause_writing", "resume_writing", "shutdown", "timeout_keep_alive_handler"),
+    "_unset_keepalive_if_required",
+)
+"""`on_response_complete` is called at the end of a response, and starts what is pipelined."""
+OF_CYCLE: Final = (
+    *("disconnected", "keep_alive", "message_event", "response_complete", "response_started"),
+)
+OF_FLOW: Final = ("read_paused", "write_paused", "pause_reading", "resume_reading")
+OF_STATE: Final = ("connections", "default_headers", "tasks", "total_requests")
+OF_SERVER: Final = (
+    *("config", "handle_exit", "lifespan", "on_tick", "run", "server_state", "servers"),
+    *("should_exit", "shutdown", "started", "startup"),
+)
+
+__all__ = ["STATUS_LINE", "FlowControl", "HttpToolsProtocol", "RequestResponseCycle", "ServerState"]

@@ -1,0 +1,76 @@
+"""A worker process, from its start to its end; the supervisor names `work` without loading more."""
+
+import gc
+import multiprocessing
+import os
+import socket
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Final
+
+from ticketing.limits.cells import Memory
+from ticketing.server.supervisor import RETIRE
+from ticketing.settings import Settings
+
+GRACE: Final = 30
+"""Seconds that requests under way get to finish when the service stops."""
+LINGER: Final = 1.0
+"""Seconds after the last accept in which connections that are open may still send a request."""
+
+BACKLOG: Final = 65_535
+"""Connections that wait to be taken, or as many as the system allows: one more waits a second."""
+
+
+def work(  # noqa: PLR0913, PLR0917 - what a process is started with
+    settings: Settings,
+    listener: socket.socket,
+    memory: Memory,
+    metrics_dir: Path | None,
+    number: int,
+    ready: Connection,
+) -> None:
+    """Be the worker of this number, which leaves when its parent is gone, even by kill -9.
+
+    Metrics are kept in `metrics_dir`.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            parent.join()
+            os.kill(os.getpid(), RETIRE)
+
+        threading.Thread(target=follow, daemon=True).start()
+    gc.disable()  # What is loaded stays: looking through it over and over is a tenth of the time.
+    if metrics_dir is not None:
+        from ticketing.ops import metrics  # noqa: PLC0415 - before any module that defines one
+
+        metrics.share(metrics_dir, number)
+    _serve(settings, listener, memory, ready)
+
+
+def _serve(settings: Settings, listener: socket.socket, memory: Memory, ready: Connection) -> None:
+    # Not for the parent, and after metrics are shared.
+    from ticketing.app import create_app  # noqa: PLC0415
+    from ticketing.server.admission import Admission  # noqa: PLC0415
+    from ticketing.server.protocol import drop_unread  # noqa: PLC0415
+    from ticketing.server.serving import Server, server_config  # noqa: PLC0415
+    from ticketing.web.policy import Overload  # noqa: PLC0415
+    from ticketing.web.service import Service  # noqa: PLC0415
+
+    app = create_app(settings, memory)
+    service: Service = app.state.provided[Service]
+    service.document()
+    gc.enable()
+    drop_unread(listener, settings.body_timeout)
+    table = app.state.table
+    admission = Admission(table.under(Overload.SHED), table.under(Overload.SERVE), service.streams)
+    server = Server(
+        server_config(lambda: app, settings, admission),
+        drain=settings.drain,
+        ready=ready,
+        service=service,
+        admission=admission,
+    )
+    server.run([listener])

@@ -1,0 +1,16 @@
+"""The types of ASGI, and what several layers read from a scope."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
+
+ASGIScope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApp: TypeAlias = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
+
+
+def client_address(scope: ASGIScope) -> str | None:
+    """Return who calls; where proxies are trusted, who called the first of them."""
+    client = scope.get("client")
+    return client[0] if client else None

@@ -1,0 +1,61 @@
+"""How the ground of all parts is laid, and how this part is composed."""
+
+from functools import partial
+from typing import Final
+
+from ticketing.db.clock import DatabaseClock
+from ticketing.db.pools import Pools
+from ticketing.db.schema import is_migrated
+from ticketing.limits import limits
+from ticketing.limits.cells import Memory
+from ticketing.ops.loops import Loop
+from ticketing.settings import Settings
+from ticketing.web.part import Part, Shared
+from ticketing.web.repositories import stored_responses
+from ticketing.web.routers import pages
+from ticketing.web.seals import Seals
+from ticketing.web.service import Service
+from ticketing.web.streams import Streams
+
+CLEAN_EVERY: Final = 60.0
+CLOCK_EVERY: Final = 10.0
+"""Seconds in which the clocks of two machines drift apart by less than a millisecond."""
+
+
+def share(settings: Settings, memory: Memory | None) -> Shared:
+    """Return what every part is made with; nothing is connected yet.
+
+    Rate limits are counted in `memory`; without it, in memory of this process's own.
+    """
+    if settings.database_url is None or settings.jwt_secret is None:
+        raise ValueError("database_url and jwt_secret must be set")
+    secret = settings.jwt_secret.get_secret_value()
+    previous = [each.get_secret_value() for each in settings.jwt_previous_secrets]
+    pools = Pools(settings.database_url.get_secret_value(), settings.pool_size)
+    return Shared(
+        settings=settings,
+        secret=secret,
+        previous_secrets=previous,
+        pools=pools,
+        clock=DatabaseClock(),
+        limits=limits.compose(settings, secret, memory, pools.requests),
+        seals=Seals(secret, previous),
+        streams=Streams(),
+    )
+
+
+def compose(shared: Shared) -> Part:
+    """Return the part; it closes what all share, so it is closed last."""
+    engine = shared.pools.requests
+    clean = partial(stored_responses.clean, engine)
+    return Part(
+        Service(partial(is_migrated, engine), shared.streams),
+        routes=[pages.routes],
+        loops=[
+            Loop("clock", partial(shared.clock.refresh, engine), CLOCK_EVERY),
+            Loop("cleaning of keys", clean, CLEAN_EVERY),
+            *(shared.limits.loops if shared.limits is not None else ()),
+        ],
+        samples=shared.pools.samples,
+        close=[shared.pools.close],
+    )

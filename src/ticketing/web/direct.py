@@ -1,0 +1,208 @@
+"""The route classes, and how a DirectRoute finds what its endpoint takes.
+
+Matching route by route, a stack of middleware, solving dependencies, exit stacks and reading JSON
+twice cost more than a booking does. A DirectRoute is found in a table by its path, and takes only
+what is found without solving.
+"""
+
+import inspect
+from collections.abc import Callable, Collection, Coroutine
+from functools import partial
+from typing import Any, get_args
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Depends
+from fastapi.routing import APIRoute
+from opentelemetry import trace
+from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import QueryParams
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from ticketing.errors import InternalError, MethodNotAllowed, UnsupportedMediaType
+from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
+from ticketing.web.bodies import JSON, JsonRequest, has_body, is_json, read
+from ticketing.web.fields import In
+from ticketing.web.policy import Policy
+from ticketing.web.problems import response_to
+from ticketing.web.replay import IdempotencyKey, Rendered
+from ticketing.web.table import NoSuchMethod
+
+
+class PolicyRoute(APIRoute):
+    """FastAPI's route, with the policy that holds for it."""
+
+    def __init__(self, *args: Any, policy: Policy, **kwargs: Any) -> None:  # noqa: ANN401
+        """Declare the route as APIRoute does."""
+        super().__init__(*args, **kwargs)
+        self.policy = policy
+
+
+class StrictRoute(PolicyRoute):
+    """FastAPI's route, as strict as a DirectRoute.
+
+    It reads the same JSON, and no parameter that it does not know: it would be a misspelt one.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what serves a request."""
+        handler = super().get_route_handler()
+        known = frozenset(parameter.alias for parameter in self.dependant.query_params)
+
+        async def strict(request: Request) -> Response:
+            _require_known(request.scope, known)
+            return await handler(JsonRequest(request.scope, request.receive))
+
+        return strict
+
+
+class Directly:
+    """A dependency that needs nothing but the request: a DirectRoute takes it too."""
+
+    async def __call__(self, request: Request) -> Any:  # noqa: ANN401 - whatever is wanted
+        """Return what the endpoint takes."""
+        raise NotImplementedError
+
+
+_Segment = tuple[int, str, TypeAdapter[Any]]
+"""A parameter's place in the path, its name and its type."""
+
+
+class DirectRoute(PolicyRoute):
+    """A route whose endpoint takes only what is found without solving, and returns a Rendered.
+
+    That is a body of JSON (a model that is an `In`; with a default, it may be left out), what a
+    `Directly` finds, the `Request`, the Idempotency-Key, and segments of the path by their names.
+    Raises TypeError, when the route is made, for any other.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
+        """Declare the route as APIRoute does."""
+        super().__init__(*args, **kwargs)
+        segments = self.path.split("/")
+        self._body: tuple[str, type[In], bool] | None = None
+        self._segments: list[_Segment] = []
+        self._found: list[tuple[str, Directly]] = []
+        self._request_name = self._key_name = ""
+        for name, parameter in inspect.signature(self.endpoint).parameters.items():
+            wanted = parameter.annotation
+            if inspect.isclass(wanted) and issubclass(wanted, In) and self._body is None:
+                self._body = name, wanted, parameter.default is inspect.Parameter.empty
+            elif wanted is Request:
+                self._request_name = name
+            elif wanted == IdempotencyKey:
+                self._key_name = name
+            elif f"{{{name}}}" in segments:
+                self._segments.append((segments.index(f"{{{name}}}"), name, TypeAdapter(wanted)))
+            elif (dependency := _directly(wanted)) is not None:
+                self._found.append((name, dependency))
+            else:
+                raise TypeError(f"{self.path}: a DirectRoute can't find `{name}`")
+
+    async def respond(self, scope: ASGIScope, receive: Receive) -> Rendered:
+        """Serve one request. Raises what refuses it."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request = Request(scope)
+        given: dict[str, Any] = {}
+        if self._request_name:
+            given[self._request_name] = request
+        for name, dependency in self._found:
+            given[name] = await dependency(request)
+        _require_known(scope)
+        if self._key_name and (key := headers.get(b"idempotency-key")) is not None:
+            given[self._key_name] = key.decode("latin-1")
+        if self._segments:
+            segments = scope["path"].split("/")
+            for place, name, adapter in self._segments:
+                validate = partial(adapter.validate_python, segments[place])
+                given[name] = _valid(validate, "path", name)
+        if self._body is not None:
+            name, model, is_needed = self._body
+            if is_needed or has_body(headers):
+                if not is_json(headers.get(b"content-type", b"")):
+                    raise UnsupportedMediaType
+                body = await read(receive)
+                given[name] = _valid(partial(model.model_validate_json, body), "body")
+        response: Rendered = await self.endpoint(**given)
+        return response
+
+
+def _directly(wanted: object) -> Directly | None:
+    for each in get_args(wanted)[1:]:
+        if isinstance(each, Depends) and isinstance(each.dependency, Directly):
+            return each.dependency
+    return None
+
+
+class DirectRoutes:
+    """The ASGI layer before the framework: serves the direct routes, and hands on all else.
+
+    An exception that no error class stands for is raised again, after the response, for the log.
+    """
+
+    def __init__(self, app: FastAPI, framework: ASGIApp) -> None:
+        """Serve the routes of `app`; what is not direct goes to `framework`."""
+        self._app = app
+        self._framework = framework
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        route = scope.get("route")
+        if isinstance(route, DirectRoute):
+            scope["app"] = self._app
+            await self._serve(route, scope, receive, send)
+        elif isinstance(route, NoSuchMethod):
+            response = response_to(MethodNotAllowed(route.allowed), scope)
+            await response(scope, receive, send)
+        else:
+            await self._framework(scope, receive, send)
+
+    async def _serve(
+        self, route: DirectRoute, scope: ASGIScope, receive: Receive, send: Send
+    ) -> None:
+        if "fastapi.telemetry" in scope:  # Or else nobody listens.
+            span = trace.get_current_span()
+            span.update_name(f"{scope['method']} {route.path}")
+            span.set_attribute("http.route", route.path)
+        try:
+            answer = await route.respond(scope, receive)
+        except ClientDisconnect:
+            raise
+        except Exception as error:
+            response = response_to(error, scope)
+            await response(scope, receive, send)
+            if response.status_code == InternalError.status:
+                raise
+            return
+        headers: list[tuple[bytes, bytes]] = []
+        if answer.location is not None:
+            headers.append((b"location", answer.location.encode()))
+        if answer.body:
+            length = str(len(answer.body)).encode()
+            headers += [(b"content-type", JSON), (b"content-length", length)]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+def _require_known(scope: ASGIScope, known: Collection[str] = ()) -> None:
+    """Raise RequestValidationError if the query has other parameters than those `known`."""
+    if scope["query_string"]:
+        given = QueryParams(scope["query_string"])
+        unknown = [
+            {"type": "extra_forbidden", "loc": ("query", name), "msg": "There is no such parameter"}
+            for name in given
+            if name not in known
+        ]
+        if unknown:
+            raise RequestValidationError(unknown)
+
+
+def _valid(validate: Callable[[], Any], *where: str) -> Any:  # noqa: ANN401 - whatever it validates
+    try:
+        return validate()
+    except ValidationError as error:
+        failures = error.errors(include_url=False, include_input=False, include_context=False)
+        raise RequestValidationError(
+            [{**failure, "loc": (*where, *failure["loc"])} for failure in failures]
+        ) from None

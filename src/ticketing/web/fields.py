@@ -1,0 +1,56 @@
+"""The types of fields, and the bodies that they make up."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Final
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticKnownError
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+"""The largest number that every JSON client reads exactly (RFC 8259, section 6)."""
+DIGITS: Final = re.compile(r"-?(0|[1-9][0-9]*)")
+
+# PostgreSQL has no NUL in text. To match a pattern at all, a string must have a UTF-8 form, and so
+# no lone surrogate.
+Text = Annotated[str, StringConstraints(pattern=r"^[^\u0000]*$")]
+
+
+def _whole(value: object) -> object:
+    # JSON Schema Validation, section 6.1.1: an integer is any number without a fraction, 200.0 too.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    # In an address: Pydantic would take 1_0, +1, 1.0 and blanks, and give one thing many addresses.
+    if isinstance(value, str) and not DIGITS.fullmatch(value):
+        raise PydanticKnownError("int_parsing")
+    return value
+
+
+Whole: Final = BeforeValidator(_whole)
+EventId = Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER, examples=[1]), Whole]
+UserId = Annotated[UUID, Field(strict=False, examples=["019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa"])]
+"""Not strict: JSON has no UUID, so it comes as a string."""
+BookingId = Annotated[UUID, Field(examples=["019938a5-9d21-7c44-8e0b-1f6a2b7c3d90"])]
+Time = Annotated[datetime, Field(examples=["2026-11-02T19:30:00.123456Z"])]
+
+
+class In(BaseModel):
+    """A body that is read: exact types, and no field that is not known."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", strict=True, frozen=True, validate_by_name=False
+    )
+
+
+class Out(BaseModel):
+    """A body that is written."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        from_attributes=True,
+        frozen=True,
+        json_schema_serialization_defaults_required=True,
+    )

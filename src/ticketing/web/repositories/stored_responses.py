@@ -1,0 +1,127 @@
+"""Responses that are stored under their Idempotency-Key, in the transaction of the change."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
+from hashlib import blake2b
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing.db.statements import Driver, Statement, driver
+from ticketing.errors import RequestInProgress, TicketingError
+from ticketing.web.replay import KeyedRequest, Rendered, Replayed
+
+CONSTRAINT: Final = "pk_idempotency_keys"
+"""What refuses a second response to one keyed request."""
+
+# To the end of the transaction, however that comes: who died holds nothing up.
+CLAIM: Final = Statement("SELECT pg_try_advisory_xact_lock(:lock) AS is_ours")
+FIND: Final = Statement(
+    """
+    SELECT kept.owner, kept.key, digest, status, location, body
+    FROM unnest(CAST(:owners AS uuid[]), CAST(:keys AS text[])) AS asked(owner, key)
+    CROSS JOIN LATERAL (
+        SELECT * FROM idempotency_keys AS kept
+        WHERE kept.owner = asked.owner AND kept.key = asked.key LIMIT 1
+    ) AS kept
+    """
+)
+KEEP: Final = Statement(
+    """
+    INSERT INTO idempotency_keys (owner, key, digest, status, location, body)
+    VALUES (:owner, :key, :digest, :status, :location, :body)
+    """
+)
+CLEAN: Final = Statement(
+    "DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(hours => 24)"
+)
+
+Keep: TypeAlias = Callable[[object], Awaitable[None]]
+"""Stores the response that an outcome has, in the transaction that is under way."""
+
+
+async def find(
+    connection: Driver, requests: Iterable[KeyedRequest]
+) -> dict[tuple[UUID, str], Replayed | TicketingError]:
+    """Return how to answer the requests that were carried out, by owner and key."""
+    asked = {(each.owner, each.key): each for each in requests}
+    rows = await FIND.fetch(
+        connection, owners=[owner for owner, _ in asked], keys=[key for _, key in asked]
+    )
+    return {
+        (row["owner"], row["key"]): asked[row["owner"], row["key"]].replayed(
+            row["digest"], Rendered(row["status"], row["body"], row["location"])
+        )
+        for row in rows
+    }
+
+
+async def recall(engine: AsyncEngine, request: KeyedRequest) -> Replayed | TicketingError | None:
+    """Return how to answer the request, if it was carried out before."""
+    async with driver(engine) as connection:
+        return await _found(connection, request)
+
+
+@asynccontextmanager
+async def once(
+    engine: AsyncEngine, request: KeyedRequest | None
+) -> AsyncIterator[tuple[Driver, Keep]]:
+    """Lend a connection to carry out the request on, and what stores its response with it.
+
+    Without a keyed request there is no transaction, and nothing is stored. Raises RequestInProgress
+    while another carries it out; Replayed, IdempotencyKeyReused or AnswerLost if it was before.
+    """
+    async with driver(engine) as connection:
+        if request is None:
+            yield connection, _keep_nothing
+            return
+        try:
+            async with connection.transaction():
+                (claim,) = await CLAIM.fetch(connection, lock=_lock(request))
+                if not claim["is_ours"]:
+                    raise RequestInProgress
+                # A statement of its own: it sees what was committed until the lock was had.
+                if (found := await _found(connection, request)) is not None:
+                    raise found
+                yield connection, partial(_keep, connection, request)
+        except asyncpg.UniqueViolationError as error:
+            # A sale with the same key, which takes no lock.
+            if error.constraint_name != CONSTRAINT:
+                raise
+            raise (await _found(connection, request) or RequestInProgress()) from None
+
+
+async def _found(connection: Driver, request: KeyedRequest) -> Replayed | TicketingError | None:
+    return (await find(connection, [request])).get((request.owner, request.key))
+
+
+def _lock(request: KeyedRequest) -> int:
+    named = request.owner.bytes + request.key.encode()
+    return int.from_bytes(blake2b(named, digest_size=8).digest(), signed=True)
+
+
+async def _keep(connection: Driver, request: KeyedRequest, outcome: object) -> None:
+    response = request.render(outcome)
+    digest, body = request.hidden(response.body)
+    await KEEP.fetch(
+        connection,
+        owner=request.owner,
+        key=request.key,
+        digest=digest,
+        status=response.status,
+        location=response.location,
+        body=body,
+    )
+
+
+async def _keep_nothing(_: object) -> None:
+    pass
+
+
+async def clean(engine: AsyncEngine) -> None:
+    """Forget the keys of more than a day ago."""
+    async with driver(engine) as connection:
+        await CLEAN.fetch(connection)

@@ -1,0 +1,1 @@
+"""Routes: what every route shares."""

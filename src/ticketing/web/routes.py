@@ -1,0 +1,141 @@
+"""How a route is declared: its path, its action, the policy that holds for it, its errors."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Final, TypedDict, TypeVar, Unpack, cast
+
+from fastapi import APIRouter, Response
+from fastapi.routing import APIRoute
+
+from ticketing.errors import TicketingError
+from ticketing.limits.limits import Counted
+from ticketing.web.direct import DirectRoute, PolicyRoute, StrictRoute
+from ticketing.web.documented import problems
+from ticketing.web.fields import In
+from ticketing.web.lists import Cursor
+from ticketing.web.policy import Overload, Policy
+from ticketing.web.replay import IdempotencyKey, Rendered
+
+NO_CONTENT: Final = 204
+
+EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
+
+
+class Declared(TypedDict, total=False):
+    """What else is said of a route."""
+
+    errors: Sequence[type[TicketingError]] | None
+    """Its own errors; those that follow from what it takes are added. None: it has none at all."""
+    status: int
+    """Of a response without error; 200 unless it is said."""
+    model: Any
+    """The body of that response, where the endpoint's annotation does not say."""
+    responses: dict[int | str, dict[str, Any]]
+    """More about responses, as OpenAPI has it."""
+    counted: Counted | None
+    overload: Overload
+    streams: bool
+
+
+class Routes:
+    """The routes of one subject.
+
+    An endpoint that returns a Rendered is served directly (DirectRoute), any other by the
+    framework; what is counted by no limit, as a page, may have any query. Without a `summary` the
+    route is not documented.
+    """
+
+    def __init__(self, prefix: str, tag: str) -> None:
+        """Declare routes below `prefix`, documented under `tag`."""
+        self.prefix: Final = prefix
+        self._router = APIRouter(prefix=prefix, tags=[tag])
+
+    @property
+    def declared(self) -> list[PolicyRoute]:
+        """All of them."""
+        return [route for route in self._router.routes if isinstance(route, PolicyRoute)]
+
+    def get(
+        self, path: str, action: str, summary: str = "", **more: Unpack[Declared]
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Declare a GET."""
+        return self._declare("GET", path, action, summary, more)
+
+    def post(
+        self, path: str, action: str, summary: str = "", **more: Unpack[Declared]
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Declare a POST."""
+        return self._declare("POST", path, action, summary, more)
+
+    def put(
+        self, path: str, action: str, summary: str = "", **more: Unpack[Declared]
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Declare a PUT."""
+        return self._declare("PUT", path, action, summary, more)
+
+    def patch(
+        self, path: str, action: str, summary: str = "", **more: Unpack[Declared]
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Declare a PATCH."""
+        return self._declare("PATCH", path, action, summary, more)
+
+    def delete(
+        self, path: str, action: str, summary: str = "", **more: Unpack[Declared]
+    ) -> Callable[[EndpointT], EndpointT]:
+        """Declare a DELETE."""
+        return self._declare("DELETE", path, action, summary, more)
+
+    def _declare(
+        self, method: str, path: str, action: str, summary: str, more: Declared
+    ) -> Callable[[EndpointT], EndpointT]:
+        policy = Policy(
+            action,
+            counted=more.get("counted", Counted.REQUESTS),
+            overload=more.get("overload", Overload.REFUSE),
+            streams=more.get("streams", False),
+        )
+
+        def declare(endpoint: EndpointT) -> EndpointT:
+            self._router.add_api_route(
+                path,
+                endpoint,
+                methods=[method],
+                operation_id=action,
+                summary=summary,
+                include_in_schema=bool(summary),
+                route_class_override=_route_class(endpoint, policy),
+                **_responses(endpoint, policy, more),
+            )
+            return endpoint
+
+        return declare
+
+
+def _route_class(endpoint: Callable[..., Any], policy: Policy) -> type[APIRoute]:
+    kind: type[PolicyRoute] = StrictRoute if policy.counted is not None else PolicyRoute
+    if inspect.signature(endpoint).return_annotation is Rendered:
+        kind = DirectRoute
+    return cast("type[APIRoute]", partial(kind, policy=policy))
+
+
+def _responses(endpoint: Callable[..., Any], policy: Policy, more: Declared) -> dict[str, Any]:
+    """Return what to tell the framework of the responses."""
+    wanted = [each.annotation for each in inspect.signature(endpoint).parameters.values()]
+    errors = more.get("errors", ())
+    said: dict[str, Any] = {"responses": more.get("responses", {})}
+    if errors is not None:
+        said["responses"] = said["responses"] | problems(
+            errors,
+            body=any(inspect.isclass(each) and issubclass(each, In) for each in wanted),
+            keyed=IdempotencyKey in wanted,
+            listed=Cursor in wanted,
+            counted=policy.counted is not None,
+        )
+    if (status := more.get("status")) is not None:
+        said["status_code"] = status
+    if "model" in more or status == NO_CONTENT:
+        said["response_model"] = more.get("model")
+    if status == NO_CONTENT:
+        said["response_class"] = Response
+    return said

@@ -1,0 +1,44 @@
+"""How the service itself is: whether it can serve, and the description of its API."""
+
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from ticketing.web.streams import Streams
+
+
+class Service:
+    """What the pages and the health checks work with."""
+
+    def __init__(self, is_migrated: Callable[[], Awaitable[bool]], streams: Streams) -> None:
+        """Ask `is_migrated` whether the database can be used."""
+        self._is_migrated = is_migrated
+        self.streams = streams
+        self._is_stopping = False
+        self.describe: Callable[[], dict[str, Any]] = dict
+        """Makes the OpenAPI document; the composition root sets it."""
+
+    async def is_ready(self) -> bool:
+        """Whether it can serve. Raises Unavailable if the database does not answer."""
+        return not self._is_stopping and await self._is_migrated()
+
+    def stop(self) -> None:
+        """Be ready no more: the service is told to stop."""
+        self._is_stopping = True
+
+    def drain(self) -> None:
+        """End the streams, because this worker leaves: the service stops, or restarts it."""
+        self.streams.end()
+
+    @cached_property
+    def _document(self) -> bytes:
+        return orjson.dumps(self.describe())
+
+    def document(self) -> bytes:
+        """Return the OpenAPI document, which is written once: nothing limits how often it is asked.
+
+        Writing takes longer than any request may hold the others up.
+        """
+        return self._document

@@ -1,0 +1,87 @@
+"""Responses that stay open: counted apart from the work under way, limited, ended by a drain."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from ticketing.errors import Busy
+from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
+from ticketing.web.problems import response_to
+
+MAX_STREAMS: Final = 5_000
+"""Open streams of one worker; each holds a connection and little more."""
+
+ItemT = TypeVar("ItemT")
+
+
+class Streams:
+    """The open streams of a worker."""
+
+    def __init__(self, limit: int = MAX_STREAMS) -> None:
+        """Let so many be open at once."""
+        self.open = 0
+        """How many are."""
+        self._limit = limit
+        self._ended = asyncio.Event()
+
+    def enter(self) -> None:
+        """Count one more. Raises Busy if there is no room, or if the worker drains."""
+        if self.open >= self._limit or self._ended.is_set():
+            raise Busy
+        self.open += 1
+
+    def leave(self) -> None:
+        """Count one less."""
+        self.open -= 1
+
+    def end(self) -> None:
+        """End all of them, and let none begin: at the beginning of a drain."""
+        self._ended.set()
+
+    async def until_drained(self, items: AsyncIterator[ItemT]) -> AsyncIterator[ItemT]:
+        """Yield the items until there are no more, or until the worker drains.
+
+        A route that streams passes what it sends through this, and may say goodbye behind it.
+        """
+        ended = asyncio.create_task(self._ended.wait())
+        following: asyncio.Future[ItemT] = ended  # type: ignore[assignment]
+        try:
+            while True:
+                following = asyncio.ensure_future(anext(items))
+                await asyncio.wait({following, ended}, return_when=asyncio.FIRST_COMPLETED)
+                if ended.done():
+                    return
+                yield following.result()
+        except StopAsyncIteration:
+            return
+        finally:
+            for task in (following, ended):
+                task.cancel()
+                with suppress(asyncio.CancelledError, StopAsyncIteration):
+                    await task
+
+
+class StreamLimit:
+    """The ASGI layer that counts the responses of routes that stream."""
+
+    def __init__(self, app: ASGIApp, streams: Streams) -> None:
+        """Wrap `app`."""
+        self._app = app
+        self._streams = streams
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        route = scope.get("route")
+        if route is None or not route.policy.streams:
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._streams.enter()
+        except Busy as error:
+            await response_to(error, scope)(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._streams.leave()

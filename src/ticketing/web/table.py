@@ -1,0 +1,95 @@
+"""The table of routes: which one a request is for, found before any layer needs to know."""
+
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ticketing.limits.limits import Counted
+from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
+from ticketing.web.policy import Overload, Policy
+
+
+class Route(Protocol):
+    """What the table needs of a route."""
+
+    path: str
+    methods: set[str] | None
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchMethod:
+    """Stands for a path that has routes, but none of the method that was asked for."""
+
+    path: str
+    allowed: Sequence[str]
+    policy: Policy
+
+
+@dataclass(slots=True)
+class _Node:
+    """A segment of paths: what may follow it, and the routes that end with it."""
+
+    following: dict[str, "_Node"] = field(default_factory=dict)
+    parameter: "_Node | None" = None
+    routes: dict[str, Route] = field(default_factory=dict)
+    other: NoSuchMethod | None = None
+
+
+class RouteTable:
+    """Finds routes by path, segment by segment; what is written out goes before a parameter."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        """Take in every route."""
+        self._root = _Node()
+        self.routes = list(routes)
+        for route in self.routes:
+            self._add(route)
+
+    def _add(self, route: Route) -> None:
+        node = self._root
+        for segment in route.path.split("/"):
+            if segment.startswith("{"):
+                node.parameter = node.parameter or _Node()
+                node = node.parameter
+            else:
+                node = node.following.setdefault(segment, _Node())
+        for method in route.methods or ():
+            if method in node.routes:
+                raise ValueError(f"{method} {route.path} is declared twice")
+            node.routes[method] = route
+        allowed = {*node.routes, *(["HEAD"] if "GET" in node.routes else [])}
+        counted = route.policy.counted and Counted.REQUESTS
+        node.other = NoSuchMethod(route.path, sorted(allowed), Policy("", counted))
+
+    def find(self, method: str, path: str) -> Route | NoSuchMethod | None:
+        """Return the route, or None if no route has this path."""
+        node = self._root
+        for segment in path.split("/"):
+            following = node.following.get(segment) or (node.parameter if segment else None)
+            if following is None:
+                return None
+            node = following
+        return node.routes.get(method) or node.other
+
+    def under(self, overload: Overload) -> list[str]:
+        """Return the paths of the routes of which this becomes under overload."""
+        return sorted({each.path for each in self.routes if each.policy.overload is overload})
+
+
+class Dispatch:
+    """The ASGI layer that finds the route: it puts it into `scope["route"]`, for all within."""
+
+    def __init__(self, app: ASGIApp, table: RouteTable) -> None:
+        """Wrap `app`."""
+        self._app = app
+        self._find = table.find
+
+    def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request."""
+        # Not a coroutine around a coroutine: that takes as long as finding the route.
+        if scope["type"] == "http":
+            route = self._find(scope["method"], scope["path"])
+            if route is not None:
+                scope["route"] = route
+        return self._app(scope, receive, send)
