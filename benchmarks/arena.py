@@ -4,13 +4,15 @@ import resource
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from benchmarks.ground import PEOPLE, Ground, ground, make_database, write_tokens
 from benchmarks.rounds import Driver, wrk
-from benchmarks.servers import Server, serving
+from benchmarks.servers import ROOT, Server, service_environment, serving
 
+from ticketing.db import migrations
 from ticketing.embedded.server import embedded
 
 TEMPLATE: Final = "people"
@@ -19,23 +21,38 @@ FILES: Final = 65_536
 """Open files that a stampede may need; the limit is raised this far if it may be."""
 
 
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running PostgreSQL without databases of a run, and the folder of everything in the run."""
+
+    folder: Path
+    url: str
+    postmaster: int
+    """Process id."""
+
+    def driver(self, people: int) -> Driver:
+        """Write tokens for so many people, and return the driver that sends their requests."""
+        tokens = self.folder / "people"
+        write_tokens(tokens, people)
+        return Driver(tokens, self.folder, self.postmaster)
+
+
 class Arena:
     """One PostgreSQL, and on it databases and servers by name."""
 
-    def __init__(
-        self, folder: Path, server_url: str, postmaster: int, stack: ExitStack, people: int
-    ) -> None:
+    def __init__(self, cluster: Cluster, stack: ExitStack, people: int) -> None:
         """Make the people that all databases start with."""
-        self.folder = folder
-        self.people = folder / "people"
-        self.driver = Driver(self.people, folder, postmaster)
-        self._server_url = server_url
+        self.folder = cluster.folder
+        self.driver = cluster.driver(people)
+        self.people = self.driver.people
+        self._server_url = cluster.url
         self._stack = stack
         self._urls: dict[str, str] = {}
         self._grounds: dict[str, Ground] = {}
         self._servers: dict[tuple[str, int, str], Server] = {}
-        write_tokens(self.people, people)
-        with ground(make_database(server_url, TEMPLATE)) as template:
+        template_url = make_database(cluster.url, TEMPLATE)
+        migrations.upgrade(template_url)
+        with ground(template_url) as template:
             template.add_people(0, people)
             template.settle()
 
@@ -64,15 +81,16 @@ class Arena:
     @contextmanager
     def fresh(self, name: str, *, workers: int = 2, database: str = MAIN) -> Iterator[Server]:
         """Run a server of one's own, which has seen nobody yet."""
-        with serving(name, self.url(database), self.folder, workers=workers) as server:
+        environment = service_environment(self.url(database), self.folder, workers=workers)
+        with serving(name, ("benchmarks.serve", name), environment, ROOT) as server:
             yield server
 
 
 @contextmanager
-def arena(people: int = PEOPLE, **parameters: str) -> Iterator[Arena]:
-    """Start PostgreSQL with the durability that it has by default, in a folder that goes away.
+def cluster(**parameters: str) -> Iterator[Cluster]:
+    """Start PostgreSQL with its default durability, in a folder that is removed at the end.
 
-    `parameters` are set on it.
+    `parameters` are set on it. Raises CannotRunError if there is nothing to make the load.
     """
     wrk()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -84,4 +102,11 @@ def arena(people: int = PEOPLE, **parameters: str) -> Iterator[Arena]:
         data = folder / "data"
         running = stack.enter_context(embedded(data, max_connections="200", **parameters))
         pid = int((data / "postgres" / "postmaster.pid").read_text().split()[0])
-        yield Arena(folder, running.url, pid, stack.enter_context(ExitStack()), people)
+        yield Cluster(folder, running.url, pid)
+
+
+@contextmanager
+def arena(people: int = PEOPLE, **parameters: str) -> Iterator[Arena]:
+    """Start PostgreSQL as `cluster` does, with databases that all have the same people."""
+    with cluster(**parameters) as found, ExitStack() as stack:
+        yield Arena(found, stack, people)

@@ -13,7 +13,6 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import make_url
 
-from ticketing.db import migrations
 from ticketing.identity.tokens import Tokens
 
 SECRET: Final = "a secret of the benchmarks, long enough for HS256"  # noqa: S105 - signs nothing real
@@ -40,7 +39,11 @@ SETTINGS: Final = (
 
 
 class BooksWrongError(Exception):
-    """Counters, rows and acknowledged answers do not agree."""
+    """Counters, rows and acknowledged responses do not agree."""
+
+
+class CannotRunError(Exception):
+    """A run lacks something; the message says what, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +213,10 @@ def ground(url: str) -> Iterator[Ground]:
 
 
 def make_database(server_url: str, name: str, template: str | None = None) -> str:
-    """Make a database, migrated or as a copy of `template`, and return its address."""
+    """Make a database, empty or as a copy of `template`, and return its address."""
     with ground(server_url) as server:
         server.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
-    url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
-    if template is None:
-        migrations.upgrade(url)
-    return url
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
 
 
 def write_tokens(path: Path, people: int) -> None:

@@ -17,8 +17,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
-from http.client import HTTPConnection
 from statistics import median
 from typing import Final
 
@@ -26,7 +24,7 @@ import uvloop
 from benchmarks.arena import arena
 from benchmarks.ground import environment
 from benchmarks.overload import Generator, Phase
-from benchmarks.servers import ROOT, Server
+from benchmarks.servers import ROOT
 
 EVENTS: Final = 100
 AT_MOST: Final = 3.0
@@ -130,15 +128,6 @@ async def _measure(
     return quiet, flooded, told
 
 
-def _register(server: Server) -> None:
-    connection = HTTPConnection("127.0.0.1", server.port)
-    headers = {"Content-Type": "application/json"}
-    connection.request("POST", "/api/users/register", json.dumps(ACCOUNT), headers)
-    if connection.getresponse().status != HTTPStatus.CREATED:
-        raise RuntimeError("there is no account to log in to")
-    connection.close()
-
-
 def main() -> None:
     """Measure, and fail if the flood shows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.login_flood", description=__doc__)
@@ -152,7 +141,7 @@ def main() -> None:
         uvloop.run(_flood(given.flood, given.connections))
         return
     with arena() as here, here.fresh("service") as server:
-        _register(server)
+        server.create("/api/users/register", ACCOUNT)
         first = here.ground().add_events(EVENTS)
         here.ground().settle()
         generator = Generator(server.port, server.pid, first, here.people)

@@ -94,18 +94,25 @@ def write(record: Record, around: Mapping[str, Any], stem: Path) -> list[Path]:
         "memory": asdict(record.memory) if record.memory else None,
         "rounds": {name: [asdict(each) for each in found] for name, found in record.rounds.items()},
     }
-    texts = {
-        ".md": markdown(record, around),
-        ".json": json.dumps(document, indent=1) + "\n",
-        ".svg": chart(record.summaries, f"{around['cores']} cores, {around['python']}"),
-    }
+    picture = chart(record.summaries, f"{around['cores']} cores, {around['python']}")
+    return [*save(stem, markdown(record, around), document), save_one(stem, ".svg", picture)]
+
+
+def save(stem: Path, text: str, document: Mapping[str, Any]) -> list[Path]:
+    """Write `stem`.md and `stem`.json, and return their paths."""
+    return [
+        save_one(stem, ".md", text),
+        save_one(stem, ".json", json.dumps(document, indent=1) + "\n"),
+    ]
+
+
+def save_one(stem: Path, suffix: str, text: str) -> Path:
+    """Write one file, in a folder that is made if there is none, and return its path."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for suffix, text in texts.items():
-        path = stem.with_suffix(suffix)
-        path.write_text(text)
-        paths.append(path)
-    return paths
+    # Not with_suffix: a name such as `v1.2` has a dot of its own.
+    path = stem.with_name(stem.name + suffix)
+    path.write_text(text)
+    return path
 
 
 def markdown(record: Record, around: Mapping[str, Any]) -> str:
@@ -136,23 +143,31 @@ of the tokens before. Every answer was compared with its row, the place in the l
 """
 
 
-def _surroundings(record: Record, around: Mapping[str, Any]) -> str:
+def facts(around: Mapping[str, Any], postgres: Mapping[str, str]) -> str:
+    """Return the machine, the versions and the settings as lines of a list."""
     listed = ", ".join(f"{name} {number}" for name, number in around["packages"].items())
-    settings = ", ".join(f"{name} {value}" for name, value in record.postgres.items())
+    settings = ", ".join(f"{name} {value}" for name, value in postgres.items())
     return (
-        f"{around['when']}, commit {around['commit']}\n\n"
         f"- Machine: {around['processor']}, {around['cores']} cores,"
         f" {around['memory_gib']} GiB, {around['kernel']}; load by {around['load_generator']}"
         f" on the same machine, over loopback\n"
         f"- {around['python']}; {listed}\n"
         f"- PostgreSQL: {settings}\n"
+    )
+
+
+def _surroundings(record: Record, around: Mapping[str, Any]) -> str:
+    return (
+        f"{around['when']}, commit {around['commit']}\n\n"
+        f"{facts(around, record.postgres)}"
         f"- Rounds: {record.options['rounds']} of {record.options['seconds']} s each, interleaved;"
         f" {record.options['people']:,} people with a token each, seen before by the workers up to"
         f" {PEOPLE:,}\n"
     )
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown whose first column is text and the others numbers."""
     lines = [head, ["---", *("---:" for _ in head[1:])], *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
@@ -164,7 +179,7 @@ def measures_table(found: Sequence[Measure]) -> str:
         target = ("at most " if each.at_most else "") + f"{each.target:g}"
         aim = f", aim {each.aim:g}" if each.aim is not None else ""
         rows.append([each.name, target + aim, f"{each.value:.2f}", each.verdict])
-    return _table(["measure", "target", "measured", "verdict"], rows)
+    return table(["measure", "target", "measured", "verdict"], rows)
 
 
 def contests_table(found: Mapping[str, Summary]) -> str:
@@ -187,7 +202,7 @@ def contests_table(found: Mapping[str, Summary]) -> str:
         )
     head = ["contest", "per second", "spread", "p50", "p99", "refused"]
     head += ["cores: workers/load/postgres/other", "connections per worker, by round"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _stampede_table(found: Sequence[Stampede]) -> str:
@@ -208,7 +223,7 @@ def _stampede_table(found: Sequence[Stampede]) -> str:
     ]
     head = ["contender", "people", "places", "everybody answered after", "p50", "p99"]
     head += ["booked", "waiting", "503 and came again", "connections per worker"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _memory(found: Memory) -> str:
@@ -217,4 +232,4 @@ def _memory(found: Memory) -> str:
         [f"after {found.few:,} bookings", f"{found.after_few:.1f} MiB"],
         [f"after {found.many:,} bookings", f"{found.after_many:.1f} MiB"],
     ]
-    return _table(["the heavier of two workers", "PSS"], rows)
+    return table(["the heavier of two workers", "PSS"], rows)

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks.ground import PEOPLE, Books, BooksWrongError, Ground, environment
+from benchmarks.ground import (
+    PEOPLE,
+    Books,
+    BooksWrongError,
+    CannotRunError,
+    Ground,
+    environment,
+)
 from benchmarks.servers import Server, machine_cpu_seconds, tree_cpu_seconds
 
 from ticketing.server.admission import FIRST
@@ -24,10 +31,6 @@ GREETINGS: Final = 3
 has not seen come to it."""
 MAX_GREETING: Final = 12
 """Seconds for that; the rounds themselves do the rest."""
-
-
-class NoLoadGeneratorError(Exception):
-    """The program that makes the load is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +94,10 @@ class Round:
 
 
 def wrk() -> str:
-    """Return the path of wrk. Raises NoLoadGeneratorError."""
+    """Return the path of wrk. Raises CannotRunError if it is not installed."""
     found = shutil.which("wrk")
     if found is None:
-        raise NoLoadGeneratorError(
+        raise CannotRunError(
             "wrk makes the load and is not installed: `apt-get install wrk` on Debian and Ubuntu,"
             " `brew install wrk` on macOS, else see https://github.com/wg/wrk"
         )

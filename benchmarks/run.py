@@ -1,18 +1,17 @@
 """Run the benchmarks: `python -m benchmarks.run --help`."""
 
 import argparse
-import signal
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from benchmarks import report, stampede
 from benchmarks.arena import Arena, arena
-from benchmarks.ground import CROWD, PEOPLE, BooksWrongError
-from benchmarks.rounds import NoLoadGeneratorError
+from benchmarks.console import say, status_of
+from benchmarks.ground import CROWD, PEOPLE
 from benchmarks.scenarios import CONTESTS, MILLION, Task, memory
 
 RESULTS: Final = Path(__file__).with_name("results") / "latest"
@@ -74,16 +73,12 @@ def _options(arguments: Sequence[str] | None = None) -> Options:
     )
 
 
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
 def _compete(here: Arena, options: Options, record: report.Record) -> None:
     """Run all contests, interleaved: in every round each has its turn, in a changing order."""
     tasks: dict[str, Task] = {}
     for name in options.scenarios:
         if name in CONTESTS:
-            _say(f"setting up {name}")
+            say(f"setting up {name}")
             for task in CONTESTS[name](here, full=options.full):
                 if not options.contenders or task[0].split(",")[0] in options.contenders:
                     tasks[task[0]] = task
@@ -93,7 +88,7 @@ def _compete(here: Arena, options: Options, record: report.Record) -> None:
         for turn, (key, run) in enumerate(queue, 1):
             done = run(options.seconds)
             record.rounds.setdefault(key, []).append(done)
-            _say(
+            say(
                 f"round {number + 1}/{options.rounds} {turn:>2}/{len(queue)}"
                 f" {key:<72} {done.per_second:>9,.0f}/s"
                 f"  p50 {done.p50:7.2f} ms  p99 {done.p99:7.2f} ms"
@@ -108,11 +103,11 @@ def _stampede(here: Arena, options: Options, record: report.Record) -> None:
     names = ("service", "noop", "rowlock") if options.full else ("service",)
     for _ in range(3 if options.full else 1):
         for name in names:
-            _say(f"stampede on {name}")
+            say(f"stampede on {name}")
             with here.fresh(name) as server:
                 done = stampede.run(server, here.ground(), here.people, here.folder)
             record.stampedes.append(done)
-            _say(
+            say(
                 f"{done.people:,} people, {done.places:,} places:"
                 f" everybody answered after {done.everybody:.2f} s"
             )
@@ -133,33 +128,21 @@ def _run(options: Options) -> report.Record:
         if "stampede" in options.scenarios:
             _stampede(here, options, record)
         if "memory" in options.scenarios:
-            _say("weighing workers")
+            say("weighing workers")
             seconds = 600 if options.full else 20
-            record.memory = memory(here, MILLION, seconds, _say)
+            record.memory = memory(here, MILLION, seconds, say)
         return record
 
 
-def main() -> int:
-    """Run, print the tables, write the results; 1 if the books are wrong or nothing can run."""
-    options = _options()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        record = _run(options)
-    except BooksWrongError as error:
-        print(f"THE BOOKS ARE WRONG: {error}", file=sys.stderr)
-        return 1
-    except NoLoadGeneratorError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+def _measure(options: Options) -> None:
+    """Run, print the tables and write the results."""
+    record = _run(options)
     around = report.surroundings()
     print(report.markdown(record, around))
     if options.stem is not None:
         for path in report.write(record, around, options.stem):
-            _say(f"wrote {path}")
-    return 0
+            say(f"wrote {path}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(partial(_measure, _options())))

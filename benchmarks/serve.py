@@ -36,7 +36,7 @@ def main() -> None:
     listener.listen(2048)
     listener.set_inheritable(True)
     config = server_config(partial(FACTORIES[sys.argv[1]], settings), settings, Admission())
-    sys.stdout.write(f"{listener.getsockname()[1]}\n")
+    sys.stdout.write(f"  listening  http://127.0.0.1:{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     with listener:
         Multiprocess(config, [listener]).run()

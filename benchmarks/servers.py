@@ -1,24 +1,30 @@
 """Servers under test, and what the kernel knows about their processes."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from benchmarks.ground import SECRET, environment
+from benchmarks.ground import SECRET, CannotRunError, environment
 
 ROOT: Final = Path(__file__).parent.parent
 PATIENCE: Final = 60.0
 TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 ESTABLISHED: Final = "01"
+LISTENING: Final = re.compile(r"\s+listening\s+http://\S+:(\d+)\s*")
+"""What a server prints about its port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,19 @@ class Server:
     workers: tuple[int, ...]
     """Process ids."""
     log_dir: Path
+
+    def create(self, path: str, document: Mapping[str, object], token: str = "") -> Any:  # noqa: ANN401 - JSON
+        """Send a POST, and return what it created. Raises CannotRunError if that is not a 201."""
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
+            connection.request("POST", path, json.dumps(document), headers)
+            response = connection.getresponse()
+            body = response.read()
+        if response.status != HTTPStatus.CREATED:
+            raise CannotRunError(f"{self.name}: POST {path}: {response.status} {body.decode()}")
+        return json.loads(body)
 
     def connections(self) -> list[int]:
         """Count the established connections that each worker holds."""
@@ -120,21 +139,33 @@ def _workers_of(pid: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def service_environment(
+    database_url: str, folder: Path, *, workers: int, **more: str
+) -> dict[str, str]:
+    """Return the environment of a service under test, with a free port and logs in `folder`."""
+    return environment(
+        TICKETING_DATABASE_URL=database_url,
+        TICKETING_JWT_SECRET=SECRET,
+        TICKETING_PORT="0",
+        TICKETING_WORKERS=str(workers),
+        TICKETING_LOG_DIR=str(folder / f"logs-{time.monotonic_ns()}"),
+        TICKETING_RATE_LIMITS="off",
+        **more,
+    )
+
+
 @contextmanager
-def serving(name: str, database_url: str, folder: Path, *, workers: int) -> Iterator[Server]:
-    """Run a contender on a free port of the loopback for as long as the context lasts."""
-    log_dir = folder / f"{name}-{workers}-{time.monotonic_ns()}"
+def serving(
+    name: str, module: Sequence[str], variables: Mapping[str, str], cwd: Path
+) -> Iterator[Server]:
+    """Run a Python module with its arguments as a server for as long as the context lasts.
+
+    `variables` are those of `service_environment`. Raises CannotRunError if it does not start.
+    """
     with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.serve", name],
-        cwd=ROOT,
-        env=environment(
-            TICKETING_DATABASE_URL=database_url,
-            TICKETING_JWT_SECRET=SECRET,
-            TICKETING_PORT="0",
-            TICKETING_WORKERS=str(workers),
-            TICKETING_LOG_DIR=str(log_dir),
-            TICKETING_RATE_LIMITS="off",
-        ),
+        [sys.executable, "-m", *module],
+        cwd=cwd,
+        env=variables,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         # The console's lines are written as in real life, and nobody reads them.
@@ -143,7 +174,7 @@ def serving(name: str, database_url: str, folder: Path, *, workers: int) -> Iter
         start_new_session=True,
     ) as process:
         try:
-            yield _started(name, process, workers, log_dir)
+            yield _started(name, process, variables)
             process.send_signal(signal.SIGINT)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
@@ -157,11 +188,18 @@ def serving(name: str, database_url: str, folder: Path, *, workers: int) -> Iter
                     time.sleep(0.02)
 
 
-def _started(name: str, process: subprocess.Popen[str], workers: int, log_dir: Path) -> Server:
-    line = process.stdout.readline() if process.stdout is not None else ""
-    if not line:
-        raise RuntimeError(f"{name} did not start: try `python -m benchmarks.serve {name}`")
-    port = int(line)
+def _port(process: subprocess.Popen[str]) -> int | None:
+    for line in process.stdout or ():
+        if found := LISTENING.fullmatch(line):
+            return int(found[1])
+    return None
+
+
+def _started(name: str, process: subprocess.Popen[str], variables: Mapping[str, str]) -> Server:
+    port = _port(process)
+    if port is None:
+        command = " ".join(map(str, process.args))  # type: ignore[arg-type]
+        raise CannotRunError(f"{name} did not start: run `{command}` to see why")
     deadline = time.monotonic() + PATIENCE
     while True:
         with suppress(OSError):
@@ -171,11 +209,12 @@ def _started(name: str, process: subprocess.Popen[str], workers: int, log_dir: P
                 error.close()
             break
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{name} did not start")
+            raise CannotRunError(f"{name} did not start")
         time.sleep(0.05)
-    # The first worker answers; the others may still be on their way.
+    # The first worker responds; the others may still be starting.
+    workers = int(variables["TICKETING_WORKERS"])
     while len(found := _workers_of(process.pid)) < workers and time.monotonic() < deadline:
         time.sleep(0.05)
-    server = Server(name, port, process.pid, found, log_dir)
+    server = Server(name, port, process.pid, found, Path(variables["TICKETING_LOG_DIR"]))
     server.wait_until_idle()
     return server
