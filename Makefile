@@ -11,7 +11,7 @@ AUDIT := $(VENV)/.audit
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz bench bench-full overload chaos lint format audit sbom lock clean
+.PHONY: help serve test fuzz bench bench-full compare overload chaos lint format audit sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,10 @@ bench: $(SERVE) ## Measure the service beside other ways to book, in under 5 min
 
 bench-full: $(SERVE) ## Measure every scenario, in half an hour (needs wrk)
 	@$(BIN)/python -m benchmarks.run --full
+
+compare: $(SERVE) ## Measure the checkout beside an earlier commit, in 5 minutes: make compare BASE=REV (needs wrk)
+	@test -n "$(BASE)" || { echo "Say which commit: make compare BASE=REV"; exit 2; }
+	@$(BIN)/python -m benchmarks.compare --base "$(BASE)" $(ARGS)
 
 overload: $(SERVE) ## Offer four times what the service can do, and check what it keeps doing, in 3 minutes
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
