@@ -118,7 +118,7 @@ def _layers(app: FastAPI, shared: Shared) -> ASGIApp:
     layer = DirectRoutes(app, layer)
     if shared.limits is not None:
         layer = Throttle(layer, shared.limits)
-    layer = Dispatch(layer, app.state.table)
+    layer = Dispatch(layer, app.state.table, app.state.provided)
     if settings.cors_origins:
         layer = cors(layer, settings.cors_origins)
     # Around all that answers: what is logged is what was answered.

@@ -7,7 +7,7 @@ from string import printable
 from types import SimpleNamespace
 from uuid import UUID
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from httptools import HttpRequestParser
 from hypothesis import example, given, settings
 from hypothesis.strategies import binary, from_regex, integers, lists, one_of, sampled_from, text
@@ -31,6 +31,7 @@ from ticketing.web.policy import Policy
 from ticketing.web.proxies import TrustedProxies
 from ticketing.web.replay import Rendered, keyed_request
 from ticketing.web.request_log import _given_request_id
+from ticketing.web.table import PROVIDED
 
 SALE = Shedding(("/api/events/book", "/api/events/cancel"))
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -63,18 +64,24 @@ def test_a_cursor_that_was_given_out_is_taken(key: int) -> None:
     assert decode_cursor(shown(key)) == key
 
 
+def sent(field: str) -> bytes:
+    try:
+        return field.encode("latin-1")
+    except UnicodeEncodeError:
+        return field.encode(errors="surrogatepass")
+
+
 def caller_of(authorization: str) -> UUID:
-    app = FastAPI()
     # Nobody listens there: no credential that is none may be worth a question to the database.
     engine = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
-    app.state.provided = {
+    provided = {
         Identity: SimpleNamespace(
             tokens=Tokens(SECRET, 900), keys=KeyRepository(engine, AccessList()), limits=None
         )
     }
     route = SimpleNamespace(policy=Policy(Action.GET_ME))
-    headers = [(b"authorization", authorization.encode(errors="surrogatepass"))]
-    request = Request({"type": "http", "app": app, "headers": headers, "route": route})
+    headers = [(b"authorization", sent(authorization))]
+    request = Request({"type": "http", "headers": headers, "route": route, PROVIDED: provided})
     return asyncio.run(Bearer()(request)).id
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 
@@ -62,12 +63,17 @@ class Action(StrEnum):
     LIST_TRAIL = "listTrail"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
     """Who may: people in one of `roles`, and of their API keys those made for one of `scopes`."""
 
     roles: frozenset[Role]
     scopes: frozenset[Scope] = frozenset()
+
+    @cached_property
+    def of_oneself(self) -> bool:
+        """Whether everybody may do this to themself."""
+        return Role.SELF in self.roles
 
 
 _PUBLIC: Final = frozenset(Role)
@@ -113,3 +119,6 @@ RULES: Final[dict[Action, Rule]] = {
     Action.REVOKE_ROLE: Rule(_OWNERS | {Role.SELF}),
     Action.LIST_TRAIL: Rule(_MANAGERS, _LISTS),
 }
+
+BY_NAME: Final[dict[str, Rule]] = {str(action): rule for action, rule in RULES.items()}
+"""By operation ids as they are written."""

@@ -30,6 +30,9 @@ LIVE: Final = "livesum"
 LATEST: Final = "mostrecent"
 """The mode of a gauge of which the value that was set last counts."""
 
+is_shared = False
+"""Whether anybody is shown what this process counts."""
+
 Sample: TypeAlias = tuple[Gauge, Callable[[], float]]
 """A gauge that is set every second, and what to set it to."""
 
@@ -39,6 +42,8 @@ def share(folder: Path, number: int) -> None:
 
     Call it before any module that defines a metric is imported.
     """
+    global is_shared  # noqa: PLW0603
+    is_shared = True
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
     values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]
 

@@ -15,6 +15,7 @@ from ticketing.settings import Settings
 from ticketing.web.routes import Routes
 from ticketing.web.seals import Seals
 from ticketing.web.streams import Streams
+from ticketing.web.table import PROVIDED
 
 T = TypeVar("T")
 
@@ -51,5 +52,5 @@ class Part:
 
 def of(request: Request, kind: type[T]) -> T:
     """Return what the part of this class provides, in the application that serves the request."""
-    found: T = request.app.state.provided[kind]
+    found: T = request.scope[PROVIDED][kind]
     return found

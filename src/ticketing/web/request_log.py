@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client import Histogram
 from starlette.requests import ClientDisconnect
 
-from ticketing.ops import logs
+from ticketing.ops import logs, metrics
 from ticketing.ops.metrics import SECONDS
 from ticketing.web.asgi import ASGIApp, ASGIScope, Message, Receive, Send, client_address
 from ticketing.web.headers import protective
@@ -73,7 +73,8 @@ class RequestLog:
         finally:  # Also when it is cut short as the service stops.
             seconds = time.perf_counter() - started
             template = getattr(scope.get("route"), "path", None)
-            _duration(method, template or "", status).observe(seconds)
+            if metrics.is_shared:  # It would take longer than finding the route.
+                _duration(method, template or "", status).observe(seconds)
             logs.info(
                 "request.completed",
                 {

@@ -1,12 +1,14 @@
 """The table of routes: which one a request is for, found before any layer needs to know."""
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from ticketing.limits.limits import Counted
 from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
 from ticketing.web.policy import Overload, Policy
+
+PROVIDED: Final = "ticketing.provided"
 
 
 class Route(Protocol):
@@ -42,6 +44,8 @@ class RouteTable:
     def __init__(self, routes: Iterable[Route]) -> None:
         """Take in every route."""
         self._root = _Node()
+        self._written_out: dict[str, _Node] = {}
+        """By whole paths: most requests of a sale need no more than one look."""
         self.routes = list(routes)
         for route in self.routes:
             self._add(route)
@@ -58,19 +62,25 @@ class RouteTable:
             if method in node.routes:
                 raise ValueError(f"{method} {route.path} is declared twice")
             node.routes[method] = route
+        if "{" not in route.path:
+            self._written_out[route.path] = node
         allowed = {*node.routes, *(["HEAD"] if "GET" in node.routes else [])}
         counted = route.policy.counted and Counted.REQUESTS
         node.other = NoSuchMethod(route.path, sorted(allowed), Policy("", counted))
 
     def find(self, method: str, path: str) -> Route | NoSuchMethod | None:
         """Return the route, or None if no route has this path."""
+        node = self._written_out.get(path) or self._walk(path)
+        return None if node is None else node.routes.get(method) or node.other
+
+    def _walk(self, path: str) -> _Node | None:
         node = self._root
         for segment in path.split("/"):
             following = node.following.get(segment) or (node.parameter if segment else None)
             if following is None:
                 return None
             node = following
-        return node.routes.get(method) or node.other
+        return node
 
     def under(self, overload: Overload) -> list[str]:
         """Return the paths of the routes of which this becomes under overload."""
@@ -78,17 +88,22 @@ class RouteTable:
 
 
 class Dispatch:
-    """The ASGI layer that finds the route: it puts it into `scope["route"]`, for all within."""
+    """The ASGI layer that finds the route: it puts it into `scope["route"]`, for all within.
 
-    def __init__(self, app: ASGIApp, table: RouteTable) -> None:
+    And what the routes work with, by class, into `scope[PROVIDED]`.
+    """
+
+    def __init__(self, app: ASGIApp, table: RouteTable, provided: Mapping[type, object]) -> None:
         """Wrap `app`."""
         self._app = app
         self._find = table.find
+        self._provided = provided
 
     def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
         # Not a coroutine around a coroutine: that takes as long as finding the route.
         if scope["type"] == "http":
+            scope[PROVIDED] = self._provided
             route = self._find(scope["method"], scope["path"])
             if route is not None:
                 scope["route"] = route

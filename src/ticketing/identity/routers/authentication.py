@@ -1,7 +1,7 @@
 """Who calls, whether they may, and passwords that are asked for again."""
 
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Annotated, cast
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -12,7 +12,7 @@ from ticketing.errors import Forbidden, InsufficientScope, NoCredential
 from ticketing.identity.callers import Caller
 from ticketing.identity.credentials import KEY_PREFIX
 from ticketing.identity.part import Identity
-from ticketing.identity.permissions import RULES, Action, Role, Rule
+from ticketing.identity.permissions import BY_NAME, Action, Role, Rule
 from ticketing.limits.limits import TAKEN
 from ticketing.ops import logs
 from ticketing.web.asgi import client_address
@@ -57,7 +57,7 @@ class Bearer(Directly, OAuth2PasswordBearer):
         elif caller is None:
             caller = have.tokens.verify(credential)
         scope["user_id"] = caller.id
-        accepted = RULES[policy.action].scopes
+        accepted = BY_NAME[policy.action].scopes
         if caller.scopes is not None and accepted.isdisjoint(caller.scopes):
             raise InsufficientScope(scopes=sorted(accepted))
         if have.limits is not None:
@@ -87,12 +87,13 @@ async def require(request: Request, caller: Caller, event_id: int) -> None:
 
 async def require_about(request: Request, caller: Caller, event_id: int, user_id: UUID) -> None:
     """Raise as `require`, unless the action is about the caller and everybody may do that."""
-    if user_id != caller.id or Role.SELF not in _rule(request).roles:
+    if user_id != caller.id or not _rule(request).of_oneself:
         await require(request, caller, event_id)
 
 
 def _rule(request: Request) -> Rule:
-    return RULES[cast("Action", request.scope["route"].policy.action)]
+    rule: Rule = BY_NAME[request.scope["route"].policy.action]
+    return rule
 
 
 def origin(request: Request, caller: Caller | None = None) -> Origin:
