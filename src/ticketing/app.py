@@ -1,10 +1,10 @@
 """The composition root: joins the parts of the product to one application."""
 
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -41,6 +41,10 @@ from ticketing.web.throttle import Throttle
 SAMPLE_EVERY: Final = 1.0
 """Seconds between two looks at what is sampled for the metrics."""
 
+Compose: TypeAlias = Callable[[Shared], Part]
+PARTS: Final[Sequence[Compose]] = (compose_feed, compose_sale, compose_identity, compose_web)
+"""They are closed in this order."""
+
 # Its checks cost a request a few microseconds, whether or not anybody listens.
 NO_OTEL: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
 # Its logs would have what people have sent.
@@ -48,21 +52,16 @@ OTEL: Final[TelemetryConfig] = {"auto_configure": True, "logs": False}
 
 
 def create_app(
-    settings: Settings, memory: Memory | None = None, *, also: Sequence[Part] = ()
+    settings: Settings, memory: Memory | None = None, *, also: Sequence[Compose] = ()
 ) -> FastAPI:
     """Make the application; nothing is connected before its lifespan begins.
 
     `database_url` and `jwt_secret` must be set: the command line sees to that. Rate limits are
     counted in `memory`, which the worker processes share; without it, in memory of this one's own.
-    `also` joins parts that are not the product's.
+    `also` composes parts that are not the product's.
     """
     shared = share(settings, memory)
-    # What is closed last comes last.
-    parts = [
-        *also,
-        *(compose_feed(shared), compose_sale(shared), compose_identity(shared)),
-        compose_web(shared),
-    ]
+    parts = [compose(shared) for compose in (*also, *PARTS)]
     app = FastAPI(
         title="ticketing",
         version=__version__,

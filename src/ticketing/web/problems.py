@@ -23,7 +23,7 @@ from ticketing.errors import (
 )
 from ticketing.ops import logs
 from ticketing.web.asgi import ASGIScope
-from ticketing.web.replay import Replayed
+from ticketing.web.replay import Replayed, as_response
 
 MEDIA_TYPE: Final = "application/problem+json"
 PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
@@ -59,7 +59,7 @@ def response_to(error: Exception, scope: ASGIScope) -> Response:
     A replay is no error, but it ends a request as one does, on whatever route.
     """
     if isinstance(error, Replayed):
-        return _replay(error)
+        return as_response(error.response, {"Idempotency-Replayed": "true"})
     if isinstance(error, TicketingError):
         return _problem(scope, error)
     if isinstance(error, RequestValidationError):
@@ -74,15 +74,6 @@ def response_to(error: Exception, scope: ASGIScope) -> Response:
 async def handle(request: Request, error: Exception) -> Response:
     """Return the response to an exception, for the framework."""
     return response_to(error, request.scope)
-
-
-def _replay(replayed: Replayed) -> Response:
-    response = replayed.response
-    headers = {"Idempotency-Replayed": "true"}
-    if response.location is not None:
-        headers["Location"] = response.location
-    media_type = "application/json" if response.body else None
-    return Response(response.body, response.status, headers, media_type)
 
 
 def _problem(scope: ASGIScope, error: TicketingError) -> Response:

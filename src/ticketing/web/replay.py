@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, Final, NamedTuple
 from uuid import UUID, uuid5
@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 from fastapi import Header
 from pydantic import BaseModel
 from pydantic.json_schema import SkipJsonSchema
+from starlette.responses import Response
 
 from ticketing.errors import (
     AnswerLost,
@@ -56,6 +57,13 @@ def rendered(status: int, body: Out, location: str | None = None) -> Rendered:
 def nothing(_: object) -> Rendered:
     """Return the response of what has nothing to show."""
     return Rendered(204, b"")
+
+
+def as_response(answer: Rendered, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the response as the framework sends it, with more headers."""
+    more = {} if answer.location is None else {"Location": answer.location}
+    media_type = "application/json" if answer.body else None
+    return Response(answer.body, answer.status, {**more, **(headers or {})}, media_type)
 
 
 class Replayed(Exception):

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ticketing.errors import Busy
 from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
@@ -45,7 +44,7 @@ class Streams:
         A route that streams passes what it sends through this, and may say goodbye behind it.
         """
         ended = asyncio.create_task(self._ended.wait())
-        following: asyncio.Future[ItemT] = ended  # type: ignore[assignment]
+        following: asyncio.Future[Any] = ended
         try:
             while True:
                 following = asyncio.ensure_future(anext(items))
@@ -58,8 +57,7 @@ class Streams:
         finally:
             for task in (following, ended):
                 task.cancel()
-                with suppress(asyncio.CancelledError, StopAsyncIteration):
-                    await task
+            await asyncio.wait({following, ended})
 
 
 class StreamLimit:

@@ -1,0 +1,122 @@
+"""Each walk of docs/contributing.md: a test that names what is missing when a step is left out."""
+
+import ast
+import pkgutil
+import re
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prometheus_client import REGISTRY
+
+import ticketing
+from ticketing.db.tables import Booking as BookingTable
+from ticketing.identity.permissions import RULES, Scope
+from ticketing.sale import inventory
+from ticketing.sale.commit.commit import statement
+from ticketing.sale.commit.shape import Shape
+from ticketing.sale.inventory.kind import Kind
+from ticketing.sale.inventory.kinds import KINDS
+from ticketing.sale.inventory.model import Booked, Booking, BookingStatus
+from ticketing.sale.repositories import bookings, listings
+from ticketing.sale.routers.bookings import BookingOut, _rendered
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+WALKS = (ROOT / "docs" / "contributing.md").read_text()
+OF_TABLE = {column.name for column in BookingTable.__table__.columns}
+ORDER = {"seq"}
+"""What the database alone knows of a booking."""
+
+
+# A new field of a booking.
+
+
+def test_a_booking_has_a_field_for_each_column() -> None:
+    assert set(Booking._fields) == OF_TABLE - ORDER
+
+
+def test_a_commit_inserts_every_field_of_a_booking() -> None:
+    (columns,) = re.findall(r"INSERT INTO bookings \(([^)]*)\)", statement(Shape()).sql)
+    assert set(columns.split(", ")) == set(Booking._fields)
+
+
+@pytest.mark.parametrize("name", ["ACTIVE", "LINES", "LAST_CANCELLED"])
+def test_every_query_of_bookings_reads_every_field(name: str) -> None:
+    sql = getattr(bookings, name).sql
+    assert [each for each in Booking._fields if not re.search(rf"\b{each}\b", sql)] == []
+
+
+@pytest.mark.parametrize("name", ["OF_USER", "OF_EVENT"])
+def test_every_list_of_bookings_reads_every_field(name: str) -> None:
+    sql = getattr(listings, name).sql
+    assert [each for each in Booking._fields if not re.search(rf"\b{each}\b", sql)] == []
+
+
+def test_what_is_sent_of_a_booking_is_every_field() -> None:
+    assert set(BookingOut.model_fields) == set(Booking._fields)
+    one = Booking(UUID(int=1), 1, UUID(int=2), BookingStatus.BOOKED, NOW)
+    document = BookingOut.model_validate_json(_rendered(Booked(one)).body)
+    assert document.model_dump() == one._asdict()
+
+
+# A new kind of request to the inventory.
+
+
+def test_every_kind_of_request_is_registered() -> None:
+    found = {
+        value.request
+        for module in pkgutil.iter_modules(inventory.__path__, f"{inventory.__name__}.")
+        for value in vars(import_module(module.name)).values()
+        if isinstance(value, Kind)
+    }
+    assert found == set(KINDS)
+
+
+def test_every_kind_of_request_is_tried_against_the_model() -> None:
+    tried = (ROOT / "tests" / "sale" / "unit" / "test_inventory.py").read_text()
+    names = {node.id for node in ast.walk(ast.parse(tried)) if isinstance(node, ast.Name)}
+    assert {kind.__name__ for kind in KINDS} <= names
+
+
+# A new scope.
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+def test_every_scope_opens_something_and_is_documented(scope: Scope) -> None:
+    assert [action for action, rule in RULES.items() if scope in rule.scopes]
+    assert f"`{scope}`" in (ROOT / "README.md").read_text()
+
+
+# A new metric. (A new setting and a new error have tests of their own: see the page.)
+
+
+def test_every_metric_is_documented_and_none_that_is_not_there() -> None:
+    for module in pkgutil.walk_packages(ticketing.__path__, "ticketing."):
+        if module.name != "ticketing.__main__":
+            import_module(module.name)
+    made = {family.name for family in REGISTRY.collect() if family.name.startswith("ticketing_")}
+    told = set(re.findall(r"`(ticketing_\w+)`", table_of_metrics()))
+    assert {name.removesuffix("_total") for name in told} - {"ticketing_build_info"} == made
+
+
+def table_of_metrics() -> str:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    return "\n".join(line for line in page.splitlines() if line.startswith("| `ticketing_"))
+
+
+# The page itself.
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(re.findall(r"`((?:src|tests|docs|alembic)/[\w/.]+)`", WALKS)))
+)
+def test_what_the_page_names_is_there(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)", WALKS))))
+def test_the_commands_that_the_page_names_are_there(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

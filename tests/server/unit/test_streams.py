@@ -1,0 +1,153 @@
+"""Responses that stay open count apart, have a limit, and end when a worker drains."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from socket import create_server
+
+import pytest
+from fastapi import FastAPI
+
+from tests.examples import FAREWELL, PREFIX, examples
+from ticketing.app import create_app
+from ticketing.server.admission import LEAST, Admission
+from ticketing.server.serving import Server, server_config
+from ticketing.settings import Settings
+from ticketing.web.service import Service
+from ticketing.web.streams import Streams
+
+DRAIN = 1.0
+STREAM = f"GET {PREFIX}/stream HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+WELCOME = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@dataclass
+class Worker:
+    """What serves, in this process."""
+
+    server: Server
+    admission: Admission
+    service: Service
+    port: int
+
+    async def ask(self, request: bytes) -> tuple[asyncio.StreamReader, bytes]:
+        """Send a request on a connection of its own, and return what comes first."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        self._writers.append(writer)
+        return reader, head
+
+    def __post_init__(self) -> None:
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+@pytest.fixture
+async def app(settings: Settings) -> FastAPI:
+    return create_app(settings, also=[examples])
+
+
+@asynccontextmanager
+async def serving(app: FastAPI, settings: Settings) -> AsyncIterator[Worker]:
+    service: Service = app.state.provided[Service]
+    admission = Admission(streams=service.streams)
+    _parent, ready = Pipe()
+    with create_server(("127.0.0.1", 0)) as listener:
+        server = Server(
+            server_config(lambda: app, settings, admission),
+            drain=DRAIN,
+            ready=ready,
+            service=service,
+            admission=admission,
+        )
+        task = asyncio.create_task(server.serve([listener]))
+        while not server.started:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+        worker = Worker(server, admission, service, listener.getsockname()[1])
+        try:
+            yield worker
+        finally:
+            worker.close()
+            server.should_exit = True
+            await task
+
+
+async def until(worker: Worker, count: int) -> None:
+    async with asyncio.timeout(10):
+        while worker.service.streams.open != count:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_many_listeners_leave_room_for_what_is_under_way(
+    app: FastAPI, settings: Settings
+) -> None:
+    async with serving(app, settings) as worker:
+        worker.admission.bound = LEAST
+        for _ in range(LEAST + 5):
+            _, head = await worker.ask(STREAM)
+            assert head.startswith(b"HTTP/1.1 200 ")
+        assert worker.service.streams.open == LEAST + 5
+        assert len(worker.server.server_state.tasks) > LEAST
+        assert (await worker.ask(WELCOME))[1].startswith(b"HTTP/1.1 200 ")
+        assert worker.admission.shed == 0
+        worker.close()
+        await until(worker, 0)
+
+
+async def test_a_listener_too_many_is_refused_and_one_that_leaves_makes_room(
+    app: FastAPI, settings: Settings
+) -> None:
+    app.state.provided[Service].streams._limit = 2
+    async with serving(app, settings) as worker:
+        for _ in range(2):
+            assert (await worker.ask(STREAM))[1].startswith(b"HTTP/1.1 200 ")
+        reader, head = await worker.ask(STREAM)
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b'"code":"busy"' in await reader.read(4096)
+        worker.close()
+        await until(worker, 0)
+        assert (await worker.ask(STREAM))[1].startswith(b"HTTP/1.1 200 ")
+
+
+async def test_streams_end_when_a_drain_begins_and_none_begins_after(
+    app: FastAPI, settings: Settings
+) -> None:
+    async with serving(app, settings) as worker:
+        readers = [(await worker.ask(STREAM))[0] for _ in range(20)]
+        began = time.monotonic()
+        worker.server.handle_exit(signal.SIGTERM, None)
+        for reader in readers:
+            sent = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 10)
+            assert sent.endswith(b"%x\r\n%b\r\n0\r\n\r\n" % (len(FAREWELL), FAREWELL))
+        assert time.monotonic() - began < DRAIN  # While others are still let in:
+        assert (await worker.ask(WELCOME))[1].startswith(b"HTTP/1.1 200 ")
+        assert (await worker.ask(STREAM))[1].startswith(b"HTTP/1.1 503 ")
+        await until(worker, 0)
+
+
+async def test_what_is_streamed_ends_when_there_is_no_more() -> None:
+    async def three() -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+    assert [each async for each in Streams().until_drained(three())] == [0, 1, 2]
+
+
+async def test_a_source_that_fails_fails_its_stream_and_leaves_nothing_behind() -> None:
+    async def failing() -> AsyncIterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    before = asyncio.all_tasks()
+    with pytest.raises(ValueError, match="no more"):
+        assert [each async for each in Streams().until_drained(failing())]
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
