@@ -15,8 +15,8 @@ import ticketing
 from ticketing.db.tables import Booking as BookingTable
 from ticketing.identity.permissions import RULES, Scope
 from ticketing.sale import inventory
-from ticketing.sale.commit.commit import statement
 from ticketing.sale.commit.shape import Shape
+from ticketing.sale.commit.write import statement
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.kinds import KINDS
 from ticketing.sale.inventory.model import Booked, Booking, BookingStatus

@@ -8,7 +8,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ticketing.errors import StartupError
-from ticketing.server.supervisor import RETIRE, Supervisor
+from ticketing.server.supervisor import Supervisor
+from ticketing.server.terms import RETIRE
 
 SERVING = Path("serving")
 """Made by a worker that serves."""

@@ -14,9 +14,9 @@ from ticketing.db.ids import uuid7
 from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import OutcomeUnknown
 from ticketing.sale.commit import settle as settle_module
-from ticketing.sale.commit.commit import statement
 from ticketing.sale.commit.settle import clean, settle
 from ticketing.sale.commit.shape import Shape
+from ticketing.sale.commit.write import statement
 from ticketing.sale.inventory.model import Booked, Cancelled, Waiting
 from ticketing.sale.repositories.bookings import BookingRepository
 

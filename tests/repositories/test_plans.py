@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 import ticketing
 from ticketing.db.statements import Statement
 from ticketing.identity.repositories import access
-from ticketing.sale.commit.commit import statement
 from ticketing.sale.commit.shape import shapes
+from ticketing.sale.commit.write import statement
 
 
 def statements() -> dict[str, Statement]:

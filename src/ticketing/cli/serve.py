@@ -21,7 +21,8 @@ from ticketing.errors import StartupError
 from ticketing.limits.cells import Memory
 from ticketing.ops import logs
 from ticketing.server.supervisor import Supervisor
-from ticketing.server.worker import BACKLOG, GRACE, LINGER, work
+from ticketing.server.terms import BACKLOG, GRACE, LINGER
+from ticketing.server.worker import work
 from ticketing.settings import Settings
 
 CLOSING: Final = 15

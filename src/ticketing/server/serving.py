@@ -21,8 +21,7 @@ from ticketing.ops.metrics import LIVE
 from ticketing.server.admission import Admission
 from ticketing.server.corked import Cork
 from ticketing.server.protocol import BoundedProtocol, Bounds
-from ticketing.server.supervisor import RETIRE
-from ticketing.server.worker import BACKLOG, GRACE, LINGER
+from ticketing.server.terms import BACKLOG, GRACE, LINGER, RETIRE
 from ticketing.settings import Settings
 from ticketing.web.headers import CLOSES
 from ticketing.web.service import Service

@@ -13,9 +13,8 @@ from typing import Final
 
 from ticketing.errors import StartupError
 from ticketing.ops.logs import log
+from ticketing.server.terms import RETIRE
 
-RETIRE: Final = signal.SIGUSR1
-"""Tells a process to leave while others go on: it stops accepting at once, and stays ready."""
 TICK: Final = 0.1
 """Seconds between two looks at the database; a process that ends is seen at once."""
 STEADY: Final = 10.0

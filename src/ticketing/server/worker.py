@@ -7,19 +7,10 @@ import socket
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Final
 
 from ticketing.limits.cells import Memory
-from ticketing.server.supervisor import RETIRE
+from ticketing.server.terms import RETIRE
 from ticketing.settings import Settings
-
-GRACE: Final = 30
-"""Seconds that requests under way get to finish when the service stops."""
-LINGER: Final = 1.0
-"""Seconds after the last accept in which connections that are open may still send a request."""
-
-BACKLOG: Final = 65_535
-"""Connections that wait to be taken, or as many as the system allows: one more waits a second."""
 
 
 def work(  # noqa: PLR0913, PLR0917 - what a process is started with

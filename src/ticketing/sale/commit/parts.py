@@ -4,18 +4,13 @@ A part is a common table expression. Those behind it may build on it: all that i
 `swapped`, the events whose swap was won, and so it is written for these alone.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from ticketing.db.facts import BY_COLUMNS, ORIGIN_TYPES, recorded
+from ticketing.sale.commit.commit import Commit
 from ticketing.sale.commit.parameters import Row, Rows
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from ticketing.sale.commit.commit import Commit
-    from ticketing.sale.commit.shape import Shape
+from ticketing.sale.commit.shape import Shape
 
 
 class Part:

@@ -18,6 +18,7 @@ from ticketing.db.statements import Driver, Held, Statement
 from ticketing.errors import BookingNotFound, EventNotFound, TicketingError, UserNotFound
 from ticketing.ops import logs
 from ticketing.sale.commit.commit import Commit, Fact, Stored
+from ticketing.sale.commit.write import write
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel
 from ticketing.sale.inventory.decision import Decision
@@ -284,7 +285,7 @@ class BookingRepository:
         """Write the decisions about the requests, and return the events that were lost."""
         facts = _facts(by_event, decisions)
         commit = Commit(decisions, facts, _stored(by_event, decisions), at)
-        won = await commit.write(connection, self._engine, self._clock)
+        won = await write(commit, connection, self._engine, self._clock)
         written = {decision.before.event_id for decision in decisions}
         # What did not come back is locked, or gone, or another's by now.
         self._forget(written)
