@@ -3,11 +3,7 @@
 import asyncio
 import os
 import resource
-import shutil
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,16 +14,14 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.databases import TEMPLATE, Databases, execute, with_database
+from tests.folders import folder_open_to_all, put
 from tests.people import Visitor
+from tests.signing import SECRET
 from ticketing.app import create_app
 from ticketing.db import migrations
 from ticketing.db.engine import connect
 from ticketing.embedded.server import embedded
 from ticketing.settings import Settings
-
-SECRET = "a secret of the tests, long enough for HS256"
-ROOM = 4 << 30
-"""Bytes: more than all databases of a run take."""
 
 
 @pytest.fixture(scope="session")
@@ -41,29 +35,11 @@ def _no_settings_from_outside() -> None:
         del os.environ[name]
 
 
-def _in_memory() -> Path | None:
-    """A file system in memory, if there is one with room: a database has a thousand files."""
-    path = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the name
-    is_usable = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
-    return path if is_usable and shutil.disk_usage(path).free >= ROOM else None
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _as_many_files_as_may_be() -> None:
     """Some tests are a crowd of a thousand connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-@contextmanager
-def folder_open_to_all() -> Iterator[Path]:
-    """Make a folder that the account of the embedded PostgreSQL can enter, also under root."""
-    path = Path(tempfile.mkdtemp(prefix="ticketing-test-", dir=_in_memory()))
-    path.chmod(0o711)
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)
 
 
 @pytest.fixture
@@ -94,12 +70,6 @@ def kept_data() -> Iterator[Path]:
         with embedded(path, fsync="off") as running:
             migrations.upgrade(running.url)
         yield path
-
-
-def put(data: Path, folder: Path) -> None:
-    """Make `folder` one in which the service ran before."""
-    # By cp, for it keeps who owns what.
-    subprocess.run(["/bin/cp", "-a", data, folder / "data"], check=True)
 
 
 @pytest.fixture

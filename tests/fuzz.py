@@ -25,10 +25,11 @@ import httpx
 import schemathesis
 from schemathesis.checks import CHECKS, load_all_checks
 
-from tests.conftest import SECRET, folder_open_to_all
+from tests.folders import folder_open_to_all
 from tests.generated import PHASES, World, run
 from tests.people import Person, Visitor
 from tests.serving import Service, serving, until
+from tests.signing import SECRET
 from ticketing.db import migrations
 from ticketing.db.engine import connect
 from ticketing.embedded.server import embedded

@@ -104,3 +104,13 @@ class Person(Visitor):
     ) -> httpx.Response:
         body = {"eventId": event_id, "userId": (for_ or self).id}
         return await self.post("/api/events/cancel", body, key=key)
+
+
+async def bookings_of(person: Person, visitor: Visitor) -> list[dict[str, object]]:
+    """What the person's old token still shows."""
+    answer = await Person(visitor.client, person.username, person.id, person.token).get(
+        "/api/users/me/bookings"
+    )
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, object]] = answer.json()["items"]
+    return found

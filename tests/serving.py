@@ -7,15 +7,20 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests.people import Visitor
+
 LISTENING = "  listening  "
+UP = "Application startup complete."
+"""What each worker says."""
 TICKETING = (sys.executable, "-m", "ticketing")
 # A run of tests that is killed takes its services with it, where Linux's setpriv is.
 TOGETHER = ("setpriv", "--pdeathsig", "INT") if shutil.which("setpriv") else ()
@@ -91,11 +96,44 @@ def logged(folder: Path, event: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == event]
 
 
+def said(service: Service, what: str, *, times: int = 1) -> None:
+    """Wait until it is on the console."""
+    deadline = time.monotonic() + PATIENCE
+    while service.console.read_text().count(what) < times:
+        assert time.monotonic() < deadline, f"it never said {what}"
+        assert service.process.poll() is None, "it has ended"
+        time.sleep(0.05)
+
+
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what another process does. Raises TimeoutError."""
     async with asyncio.timeout(PATIENCE):
         while not await condition():  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.05)
+
+
+def refusal(cwd: Path, *arguments: str, **environment: str) -> str:
+    """The one line with which `ticketing serve` refuses to start."""
+    done = subprocess.run(
+        [*TICKETING, "serve", "--port", "0", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line.removeprefix("ticketing: ")
+
+
+@asynccontextmanager
+async def visiting(service: Service) -> AsyncIterator[Visitor]:
+    async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
+        yield Visitor(client)
 
 
 def _address(process: subprocess.Popen[str], console: Path) -> str:

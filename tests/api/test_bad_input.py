@@ -15,8 +15,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import assert_problem, operation_of, operations
-from tests.conftest import SECRET
 from tests.people import Person, Visitor
+from tests.signing import SECRET
 from ticketing.db.tables import Base
 from ticketing.identity.credentials import new_api_key, new_refresh_token
 from ticketing.identity.tokens import key_id

@@ -16,9 +16,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import assert_problem
-from tests.conftest import SECRET
 from tests.logs import lines
 from tests.people import PASSWORD, Person, Visitor
+from tests.signing import SECRET
 from ticketing.app import create_app
 from ticketing.db.statements import driver
 from ticketing.errors import DatabaseUnavailable, IdempotencyKeyReused

@@ -13,9 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import assert_problem
-from tests.conftest import SECRET
 from tests.logs import content, lines
 from tests.people import PASSWORD, Person, Visitor
+from tests.signing import SECRET
 from ticketing.app import create_app
 from ticketing.identity.part import Identity
 from ticketing.settings import Settings

@@ -11,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.api.contract import assert_problem
-from tests.conftest import SECRET
 from tests.people import PASSWORD, Visitor
+from tests.signing import SECRET
 from ticketing.settings import Settings
 
 REGISTER = "/api/users/register"

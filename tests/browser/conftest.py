@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-from tests.conftest import folder_open_to_all, put
+from tests.folders import folder_open_to_all, put
 from tests.serving import Service, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")

@@ -9,10 +9,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.conftest import SECRET
-from tests.people import Person
-from tests.races.test_serve import bookings_of, visiting
-from tests.serving import PATIENCE, TICKETING, Service, serving
+from tests.people import Person, bookings_of
+from tests.serving import PATIENCE, TICKETING, Service, serving, visiting
+from tests.signing import SECRET
 from ticketing.db import migrations
 from ticketing.embedded import backup
 from ticketing.embedded.server import embedded

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import SECRET
 from tests.people import Person, Visitor
 from tests.serving import serving
+from tests.signing import SECRET
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

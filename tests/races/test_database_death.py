@@ -12,25 +12,12 @@ import httpx
 import pytest
 
 from tests.people import Person, Visitor
-from tests.races.test_serve import family, kill, processes, wait_until_gone
+from tests.processes import backends, family, guard, kill, postmaster, wait_until_gone
 from tests.serving import PATIENCE, Service, logged, serving, until
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 HEALTHY_AGAIN = 5.0
-
-
-def postmaster(folder: Path) -> int:
-    return int((folder / "data" / "postgres" / "postmaster.pid").read_text().split()[0])
-
-
-def guard(folder: Path) -> int:
-    return processes()[postmaster(folder)][0]
-
-
-def backends(folder: Path) -> list[int]:
-    server = postmaster(folder)
-    return [pid for pid, (parent, _) in processes().items() if parent == server]
 
 
 VICTIMS: dict[str, Callable[[Path], list[int]]] = {

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import folder_open_to_all, put
+from tests.folders import folder_open_to_all, put
 from tests.serving import PATIENCE, Service, serving
 
 HOST = b"Host: x\r\n"

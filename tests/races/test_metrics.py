@@ -17,8 +17,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.people import Visitor
-from tests.races.test_serve import refusal, workers_of
-from tests.serving import Service, logged, serving, until
+from tests.processes import workers_of
+from tests.serving import Service, logged, refusal, serving, until
 from ticketing import __version__
 from ticketing.cli.serve import serve
 from ticketing.errors import StartupError

@@ -13,7 +13,7 @@ import pytest
 from chaos.client import Client, Response
 
 from tests.people import Person, Visitor
-from tests.races.test_database_death import backends, postmaster
+from tests.processes import backends, postmaster
 from tests.serving import TICKETING, logged, serving
 from ticketing.server.admission import FIRST, PERIOD
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import SECRET
 from tests.people import PASSWORD, Visitor
-from tests.races.test_serve import UP, said, workers_of
-from tests.serving import Service, logged, serving, until
+from tests.processes import workers_of
+from tests.serving import UP, Service, logged, said, serving, until
+from tests.signing import SECRET
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 

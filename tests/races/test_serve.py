@@ -1,13 +1,11 @@
 """`ticketing serve` as an operator meets it: started, stopped, killed, set wrongly."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import asyncpg
@@ -15,115 +13,27 @@ import httpx
 import pytest
 from sqlalchemy import make_url
 
-from tests.conftest import SECRET
-from tests.people import Person, Visitor
-from tests.serving import LISTENING, PATIENCE, TICKETING, Service, logged, serving
-
-UP = "Application startup complete."
-"""What each worker says."""
-
-
-def processes() -> dict[int, tuple[int, str]]:
-    """The parent and the command line of every process that lives."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, parent, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
-            command = (folder / "cmdline").read_text().replace("\0", " ")
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it has just ended
-        if state != "Z":
-            found[int(folder.name)] = int(parent), command
-    return found
-
-
-def family(pid: int) -> dict[int, str]:
-    """The command line of the process, if it lives, and of all that descend from it."""
-    every = processes()
-    found = {pid: every[pid][1]} if pid in every else {}
-    while more := {
-        child: command
-        for child, (parent, command) in every.items()
-        if parent in found and child not in found
-    }:
-        found |= more
-    return found
-
-
-def wait_until_gone(pids: Iterable[int]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    pids = set(pids)
-    while left := processes().keys() & pids:
-        assert time.monotonic() < deadline, f"{left} stay behind"
-        time.sleep(0.05)
-
-
-def wait_until_it_takes(number: signal.Signals, pid: int) -> None:
-    """Wait until a process has set up what it does about a signal."""
-    deadline = time.monotonic() + PATIENCE
-    status = Path(f"/proc/{pid}/status")
-    while not int(re.findall(r"SigCgt:\s*(\w+)", status.read_text())[0], 16) >> (number - 1) & 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def kill(pids: Iterable[int]) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):  # it goes with its parent
-            os.kill(pid, signal.SIGKILL)
-
-
-def workers_of(service: Service) -> list[int]:
-    every = family(service.process.pid).items()
-    return [pid for pid, command in every if "spawn_main" in command]
-
-
-def said(service: Service, what: str, *, times: int = 1) -> None:
-    """Wait until it is on the console."""
-    deadline = time.monotonic() + PATIENCE
-    while service.console.read_text().count(what) < times:
-        assert time.monotonic() < deadline, f"it never said {what}"
-        assert service.process.poll() is None, "it has ended"
-        time.sleep(0.05)
-
-
-def worker_of(service: Service) -> int:
-    (worker,) = workers_of(service)
-    return worker
-
-
-def refusal(cwd: Path, *arguments: str, **environment: str) -> str:
-    """The one line with which `ticketing serve` refuses to start."""
-    done = subprocess.run(
-        [*TICKETING, "serve", "--port", "0", *arguments],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert done.returncode == 1, done.stderr
-    assert done.stdout == ""
-    (line,) = done.stderr.splitlines()
-    return line.removeprefix("ticketing: ")
-
-
-@asynccontextmanager
-async def visiting(service: Service) -> AsyncIterator[Visitor]:
-    async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
-        yield Visitor(client)
-
-
-async def bookings_of(person: Person, visitor: Visitor) -> list[dict[str, object]]:
-    """What the person's old token still shows."""
-    answer = await Person(visitor.client, person.username, person.id, person.token).get(
-        "/api/users/me/bookings"
-    )
-    assert answer.status_code == 200, answer.text
-    found: list[dict[str, object]] = answer.json()["items"]
-    return found
+from tests.people import Person, bookings_of
+from tests.processes import (
+    family,
+    kill,
+    wait_until_gone,
+    wait_until_it_takes,
+    worker_of,
+    workers_of,
+)
+from tests.serving import (
+    LISTENING,
+    PATIENCE,
+    TICKETING,
+    UP,
+    logged,
+    refusal,
+    said,
+    serving,
+    visiting,
+)
+from tests.signing import SECRET
 
 
 @pytest.mark.usefixtures("unmeasured")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.races.test_serve import family, kill, wait_until_gone
+from tests.processes import family, kill, wait_until_gone
 from tests.races.unruly import SERVING
 from tests.serving import PATIENCE
 

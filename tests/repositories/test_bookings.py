@@ -1,10 +1,7 @@
 """The one writer of the inventory, on a real PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from asyncpg import Record
@@ -12,8 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.factories import make_event, make_people
+from tests.outcomes import counters, kinds, reading, rows, together
 from ticketing.db.engine import connect
-from ticketing.db.facts import Origin
 from ticketing.db.refusals import constraint_of
 from ticketing.db.statements import Driver, Statement
 from ticketing.errors import (
@@ -25,55 +23,11 @@ from ticketing.errors import (
     EventNotFound,
     UserNotFound,
 )
-from ticketing.identity.callers import AccessList
-from ticketing.identity.repositories.users import UserRepository
 from ticketing.sale.inventory.model import Booked, BookingStatus, Cancelled, Waiting
 from ticketing.sale.repositories.bookings import BookingRepository
-from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.listings import ListingRepository
 from ticketing.web.replay import KeyedRequest, nothing
 from ticketing.web.repositories import stored_responses
-
-
-async def make_people(engine: AsyncEngine, count: int) -> list[UUID]:
-    users = UserRepository(engine, AccessList())
-    made = [await users.add(f"user{number}", "no hash", Origin()) for number in range(count)]
-    return [user.id for user in made]
-
-
-async def make_event(engine: AsyncEngine, *, total: int, organiser: UUID) -> int:
-    return (await EventRepository(engine).initialize(organiser, "An event", total, Origin())).id
-
-
-async def rows(engine: AsyncEngine, event_id: int) -> list[tuple[UUID, str]]:
-    """Return the event's bookings in the order they were made."""
-    query = text("SELECT user_id, status FROM bookings WHERE event_id = :id ORDER BY seq")
-    async with engine.connect() as connection:
-        found = await connection.execute(query, {"id": event_id})
-        return [(row.user_id, row.status) for row in found]
-
-
-@asynccontextmanager
-async def reading(engine: AsyncEngine) -> AsyncIterator[EventRepository]:
-    events = EventRepository(engine)
-    try:
-        yield events
-    finally:
-        await events.close()
-
-
-async def counters(engine: AsyncEngine, event_id: int) -> tuple[int, int, int]:
-    async with reading(engine) as events:
-        shown = await events.get(event_id)
-    return shown.available_tickets, shown.waiting_list_count, shown.version
-
-
-async def together(*calls: Coroutine[Any, Any, Any]) -> Sequence[Any]:
-    return await asyncio.gather(*calls, return_exceptions=True)
-
-
-def kinds(outcomes: Sequence[object]) -> list[type]:
-    return [type(outcome) for outcome in outcomes]
 
 
 async def test_a_batch_of_bookings_is_one_statement(

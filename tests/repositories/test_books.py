@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.repositories.test_bookings import make_event, make_people
+from tests.factories import make_event, make_people
 from tests.serving import TICKETING
 from ticketing.db.engine import connect
 from ticketing.sale.repositories import recount

@@ -9,7 +9,8 @@ from asyncpg import Record
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.repositories.test_bookings import counters, kinds, make_event, make_people, together
+from tests.factories import make_event, make_people
+from tests.outcomes import counters, kinds, together
 from ticketing.db.ids import uuid7
 from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import OutcomeUnknown

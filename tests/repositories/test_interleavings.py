@@ -16,7 +16,7 @@ from chaos.checker import judge
 from chaos.history import Operation, Verb, read_books
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.repositories.test_bookings import make_event, make_people
+from tests.factories import make_event, make_people
 from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import TicketingError
 from ticketing.sale.inventory.model import Booked, Outcome, Waiting

@@ -7,8 +7,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.repositories.test_bookings import make_event, make_people, together
-from tests.repositories.test_plans import nodes
+from tests.factories import make_event, make_people
+from tests.outcomes import together
+from tests.plans import nodes
 from ticketing.db.statements import driver
 from ticketing.sale.inventory.model import BookingStatus
 from ticketing.sale.repositories.bookings import BookingRepository

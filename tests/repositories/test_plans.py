@@ -4,16 +4,14 @@ A prepared statement keeps the plan of the day it was made: one that reads a who
 the table was empty gets slower with every booking.
 """
 
-import json
 import pkgutil
-from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 import ticketing
+from tests.plans import plan, without_index_condition
 from ticketing.db.statements import Statement
 from ticketing.identity.repositories import access
 from ticketing.sale.commit.shape import shapes
@@ -47,37 +45,6 @@ FILL = """
     JOIN (SELECT id, row_number() OVER () AS n FROM users) AS person
         ON person.n / 500 = events.id % 10;
 """
-
-
-async def plan(connection: AsyncConnection, query: Statement) -> dict[str, Any]:
-    """Return the plan that a prepared statement keeps whatever its parameters."""
-    nulls = f"({', '.join(['NULL'] * len(query.names))})" if query.names else ""
-    await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
-    await connection.exec_driver_sql(f"PREPARE asked AS {query.sql}")
-    explained = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) EXECUTE asked {nulls}")
-    found = explained.scalar_one()
-    await connection.exec_driver_sql("DEALLOCATE asked")
-    (root,) = json.loads(found) if isinstance(found, str) else found
-    top: dict[str, Any] = root["Plan"]
-    return top
-
-
-def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield node
-    for child in node.get("Plans", ()):
-        yield from nodes(child)
-
-
-def without_index_condition(top: dict[str, Any]) -> list[str]:
-    """Return the scans that read a table other than where an index condition points."""
-    return [
-        f"{node['Node Type']} of {node.get('Relation Name') or node.get('Index Name')}"
-        for node in nodes(top)
-        if (
-            node["Node Type"] == "Seq Scan"
-            or ("Index" in node["Node Type"] and "Index Cond" not in node)
-        )
-    ]
 
 
 async def test_hot_queries_planned_on_empty_tables_walk_an_index(engine: AsyncEngine) -> None:

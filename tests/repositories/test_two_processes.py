@@ -9,14 +9,8 @@ import pytest
 from asyncpg import Record
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.repositories.test_bookings import (
-    counters,
-    kinds,
-    make_event,
-    make_people,
-    rows,
-    together,
-)
+from tests.factories import make_event, make_people
+from tests.outcomes import counters, kinds, rows, together
 from ticketing.db.statements import Driver, Statement
 from ticketing.errors import AlreadyBooked
 from ticketing.sale.inventory.model import Booked, Cancelled, Waiting

@@ -1,0 +1,20 @@
+"""People and events, made by the repositories from the few facts that a test cares about."""
+
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing.db.facts import Origin
+from ticketing.identity.callers import AccessList
+from ticketing.identity.repositories.users import UserRepository
+from ticketing.sale.repositories.events import EventRepository
+
+
+async def make_people(engine: AsyncEngine, count: int) -> list[UUID]:
+    users = UserRepository(engine, AccessList())
+    made = [await users.add(f"user{number}", "no hash", Origin()) for number in range(count)]
+    return [user.id for user in made]
+
+
+async def make_event(engine: AsyncEngine, *, total: int, organiser: UUID) -> int:
+    return (await EventRepository(engine).initialize(organiser, "An event", total, Origin())).id

@@ -1,0 +1,40 @@
+"""The plan that PostgreSQL keeps for a statement, and the scans in it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ticketing.db.statements import Statement
+
+
+async def plan(connection: AsyncConnection, query: Statement) -> dict[str, Any]:
+    """Return the plan that a prepared statement keeps whatever its parameters."""
+    nulls = f"({', '.join(['NULL'] * len(query.names))})" if query.names else ""
+    await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+    await connection.exec_driver_sql(f"PREPARE asked AS {query.sql}")
+    explained = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) EXECUTE asked {nulls}")
+    found = explained.scalar_one()
+    await connection.exec_driver_sql("DEALLOCATE asked")
+    (root,) = json.loads(found) if isinstance(found, str) else found
+    top: dict[str, Any] = root["Plan"]
+    return top
+
+
+def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from nodes(child)
+
+
+def without_index_condition(top: dict[str, Any]) -> list[str]:
+    """Return the scans that read a table other than where an index condition points."""
+    return [
+        f"{node['Node Type']} of {node.get('Relation Name') or node.get('Index Name')}"
+        for node in nodes(top)
+        if (
+            node["Node Type"] == "Seq Scan"
+            or ("Index" in node["Node Type"] and "Index Cond" not in node)
+        )
+    ]
