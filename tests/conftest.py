@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.contract import assert_documented
 from tests.databases import TEMPLATE, Databases, execute, with_database
 from tests.folders import folder_open_to_all, put
 from tests.people import Visitor
@@ -136,8 +137,16 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application, every answer to which must be documented."""
+
+    async def documented(response: httpx.Response) -> None:
+        await response.aread()
+        assert_documented(app, response)
+        await asyncio.sleep(0)  # The log's lines are written at the end of this turn.
+
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        client.event_hooks["response"].append(documented)
         yield client
 
 

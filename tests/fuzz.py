@@ -2,8 +2,8 @@
 
 For each role, and for API keys of each scope, a fresh set of people and events is made, the whole
 document is called with every check on, and then the rows are compared: what the table of
-permissions doesn't let this caller do has not happened. `tests/api/test_schemathesis.py` is the
-short form.
+permissions doesn't let this caller do has not happened. `tests/web/api/test_schemathesis.py` is
+the short form.
 """
 
 import argparse

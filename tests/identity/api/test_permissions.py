@@ -1,0 +1,97 @@
+"""Every route, called as every role and as nobody, does what the table of permissions says."""
+
+from dataclasses import replace
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.calls import CALLS, call, prepare, scene
+from tests.contract import assert_problem, operations
+from tests.people import Visitor
+from ticketing.identity.permissions import RULES, Action, Role, Scope
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
+UNDOCUMENTED = {
+    ("POST", "/api/users/token"),  # `login`, for the page of the documentation
+    ("GET", "/openapi.json"),
+    ("GET", "/docs"),
+    ("GET", "/redoc"),
+}
+"""They are for everybody."""
+
+REFUSALS = {"not_authenticated", "forbidden", "insufficient_scope"}
+
+
+def refused(answer: httpx.Response) -> str | None:
+    if answer.is_success:
+        return None
+    code = str(answer.json()["code"])
+    assert code in REFUSALS, answer.text
+    return code
+
+
+async def test_every_documented_route_is_in_the_table(app: FastAPI) -> None:
+    assert {operation.id for operation in operations(app)} == set(RULES) == set(CALLS)
+
+
+async def test_every_other_route_is_known_to_be_for_everybody(app: FastAPI) -> None:
+    hidden = {
+        (method, route.path)
+        for route in app.routes
+        if isinstance(route, APIRoute) and not route.include_in_schema
+        for method in route.methods or ()
+    }
+    assert hidden == UNDOCUMENTED
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_a_route_lets_in_whom_the_table_lets_in(
+    app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role
+) -> None:
+    for action, rule in RULES.items():
+        on = await scene(app, engine, visitor, role)
+        await prepare(action, on, app, engine, visitor)
+        headers = {} if role is Role.NOBODY else on.caller.headers
+        found = refused(await call(action, on, headers, visitor))
+        if role in rule.roles:
+            assert found is None, action
+        else:
+            expected = "not_authenticated" if role is Role.NOBODY else "forbidden"
+            assert found == expected, action
+
+
+@pytest.mark.parametrize("scope", list(Scope))
+async def test_a_key_is_let_in_where_the_table_names_its_scope(
+    app: FastAPI, engine: AsyncEngine, visitor: Visitor, scope: Scope
+) -> None:
+    for role in (Role.OWNER, Role.ANYBODY):
+        on = await scene(app, engine, visitor, role)
+        program = await on.caller.make_key(scope)
+        for action, rule in RULES.items():
+            if Role.NOBODY in rule.roles:
+                continue
+            found = refused(await call(action, on, program.headers, visitor))
+            if scope not in rule.scopes:
+                assert found == "insufficient_scope", action
+            elif role in rule.roles:
+                assert found is None, action
+            else:
+                assert found == "forbidden", action
+
+
+async def test_an_event_that_is_not_there_is_not_found_by_anybody(
+    app: FastAPI, engine: AsyncEngine, visitor: Visitor
+) -> None:
+    for role in (Role.ANYBODY, Role.ADMIN):
+        on = replace(await scene(app, engine, visitor, role), event=404)
+        for action in (
+            *(Action.RENAME_EVENT, Action.LIST_EVENT_BOOKINGS, Action.LIST_TEAM),
+            *(Action.GRANT_ROLE, Action.REVOKE_ROLE, Action.LIST_TRAIL),
+            *(Action.BOOK_TICKET, Action.CANCEL_TICKET),
+        ):
+            answer = await call(action, on, on.caller.headers, visitor)
+            assert_problem(answer, 404, "event_not_found")

@@ -1,0 +1,479 @@
+"""Every error: its status, its code, its headers and its problem document."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from tests.contract import Operation, assert_problem, operation_of, operations
+from tests.logs import lines
+from tests.people import PASSWORD, Person, Visitor
+from ticketing.app import create_app
+from ticketing.db import engine as pools
+from ticketing.db.tables import Base
+from ticketing.identity.part import Identity
+from ticketing.identity.repositories.keys import MAX_KEYS
+from ticketing.settings import Settings
+from ticketing.web.bodies import MAX_BODY
+from ticketing.web.problems import SHED
+from ticketing.web.replay import KeyedRequest, nothing, owner_of
+from ticketing.web.repositories import stored_responses
+from ticketing.web.service import Service
+
+Answers = list[httpx.Response]
+
+METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "HEAD", "QUERY", "BREW"}
+NOBODY = UUID("019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa")
+OURS = {"internal_error", "database_unavailable", "busy", "not_ready", "outcome_unknown"}
+# Before there is an application: tests/races/test_limits.py provokes them.
+OF_THE_SERVER = {"malformed_request", "request_timeout", "url_too_long", "headers_too_large"}
+# Where it is set low: tests/limits/api/test_rates.py provokes it.
+OF_LIMITS = {"too_many_requests"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that its route would serve."""
+
+    operation: Operation
+    path: str
+    body: dict[str, Any] | None
+    headers: dict[str, str]
+
+    async def send(self, client: httpx.AsyncClient) -> httpx.Response:
+        return await client.request(
+            self.operation.method, self.path, headers=self.headers, json=self.body
+        )
+
+
+def credentials(person: Person) -> dict[str, str]:
+    return {"username": person.username, "password": PASSWORD}
+
+
+def calls(app: FastAPI, person: Person, event: int = 1) -> list[Call]:
+    """One for every route."""
+    booking = {"eventId": event, "userId": person.id}
+    bodies: dict[str, dict[str, Any]] = {
+        "register": credentials(person),
+        "login": credentials(person),
+        "initializeEvent": {"name": "A concert", "totalTickets": 1},
+        "bookTicket": booking,
+        "cancelTicket": booking,
+        "refresh": {"refreshToken": person.refresh_token},
+        "logout": {"everywhere": False},
+        "changePassword": {"currentPassword": PASSWORD, "newPassword": "another horse"},
+        "deleteMe": {"password": PASSWORD},
+        "endSession": {"password": PASSWORD},
+        "makeKey": {"name": "A program", "scopes": ["bookings:read"]},
+        "renameEvent": {"name": "Another concert"},
+        "grantRole": {"role": "staff"},
+    }
+    names = {"eventId": event, "keyId": NOBODY, "sessionId": NOBODY, "userId": NOBODY}
+    return [
+        Call(each, each.path.format(**names), bodies.get(each.id), person.headers)
+        for each in operations(app)
+    ]
+
+
+def that_may_answer(code: str, of: Iterable[Call]) -> list[Call]:
+    found = [call for call in of if code in call.operation.codes]
+    assert found
+    return found
+
+
+def logged(settings: Settings, request_id: str) -> list[dict[str, Any]]:
+    # The client logs too, here where it runs in the same process.
+    return [
+        line
+        for line in lines(settings.log_dir)
+        if line.get("requestId") == request_id and line.get("logger") != "httpx"
+    ]
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        yield client
+
+
+async def _about_keys(app: FastAPI, event: int, eve: Person, engine: AsyncEngine) -> Answers:
+    session = app.state.provided[Identity].tokens.verify(eve.token).credential
+    owners = {"register": owner_of(eve.username), "refresh": session, "logout": session}
+    keep = text(
+        "INSERT INTO idempotency_keys (owner, key, digest, status, body)"
+        " VALUES (:owner, 'other', 'x', 200, ''), (:owner, 'lost', '', 200, '') "
+        "ON CONFLICT DO NOTHING"
+    )
+    answers = []
+    for call in that_may_answer("idempotency_key_reused", calls(app, eve, event)):
+        owner = owners.get(call.operation.id, UUID(eve.id))
+        async with engine.begin() as connection:
+            await connection.execute(keep, {"owner": owner})
+        named = ("other", "lost", "not one")
+        answers += [await eve.post(call.path, call.body, key=key) for key in named]
+        if call.operation.id in {"bookTicket", "cancelTicket"}:
+            twice = (eve.post(call.path, call.body, key=call.path) for _ in "ab")
+            answers += await asyncio.gather(*twice)
+        else:
+            async with stored_responses.once(
+                engine, KeyedRequest(owner, "under-way", b"", nothing)
+            ):
+                answers.append(await eve.post(call.path, call.body, key="under-way"))
+    return answers
+
+
+async def _about_teams(event: int, ada: Person, eve: Person) -> Answers:
+    answers = []
+    for number, to in ((event, NOBODY), (event, ada.id), (999, NOBODY), ("none", "none")):
+        member = f"/api/events/{number}/team/{to}"
+        answers += [
+            *(await eve.put(member, {"role": "staff"}), await eve.delete(member)),
+            *(await ada.put(member, {"role": "staff"}), await ada.delete(member)),
+            await eve.patch(f"/api/events/{number}", {"name": "Another concert"}),
+            await eve.get(f"/api/events/{number}/team"),
+            await eve.get(f"/api/events/{number}/trail"),
+        ]
+    return answers
+
+
+async def test_every_documented_error_of_the_caller_can_be_provoked(
+    visitor: Visitor, app: FastAPI, engine: AsyncEngine
+) -> None:
+    client = visitor.client
+    ada, bob, eve = [await visitor.register() for _ in range(3)]
+    event = await ada.organise(total=1)
+    await ada.book(event)
+    await bob.book(event)
+    token = app.state.provided[Identity].tokens.issue(NOBODY, NOBODY)
+    gone = Person(client, "gone", str(NOBODY), token)
+    common, wrong = {"newPassword": "Password1"}, {"currentPassword": "wrong horse"}
+    change = {"currentPassword": PASSWORD, "newPassword": "another horse"}
+    key = {"name": "A program", "scopes": ["bookings:read"]}
+    programs = [await eve.make_key(scope) for scope in ("bookings:read", "events:write")]
+    for _ in range(MAX_KEYS):
+        await ada.make_key("bookings:read")
+    answers = [
+        await client.post("/api/users/register", json=credentials(ada)),
+        await client.post("/api/users/login", json=credentials(gone)),
+        await gone.get("/api/users/me"),
+        await gone.post("/api/events/initialize", {"name": "A concert", "totalTickets": 1}),
+        await ada.book(event),
+        await bob.book(event),
+        await eve.book(event, for_=ada),
+        await eve.book(999),
+        await ada.book(event, for_=gone),
+        await eve.cancel(event, for_=ada),
+        await eve.cancel(event),
+        await eve.cancel(999),
+        await eve.get(f"/api/events/{event}/bookings"),
+        await eve.get("/api/events/999/bookings"),
+        await eve.get("/api/events/999"),
+        await eve.get("/api/events/none"),
+        await eve.get("/api/events/none/bookings"),
+        await client.post("/api/users/register", json={"username": "fay", "password": "Password1"}),
+        await client.post("/api/users/refresh", json={"refreshToken": "none"}),
+        await eve.post("/api/users/me/password", change | common),
+        await eve.post("/api/users/me/password", change | wrong),
+        await eve.delete("/api/users/me", {"password": "wrong horse"}),
+        await gone.post("/api/users/me/password", change),
+        await gone.delete("/api/users/me", {"password": PASSWORD}),
+        await gone.post("/api/users/me/keys", key),
+        await ada.post("/api/users/me/keys", key),
+        await ada.delete(f"/api/users/me/keys/{NOBODY}"),
+        await ada.delete("/api/users/me/keys/none"),
+        await ada.get("/api/users/me", unknown=0),
+        *[
+            await person.delete(f"/api/users/me/sessions/{NOBODY}", {"password": password})
+            for person, password in ((ada, PASSWORD), (ada, "wrong horse"), (gone, PASSWORD))
+        ],
+    ]
+    answers += await _about_keys(app, event, eve, engine)
+    answers += await _about_teams(event, ada, eve)
+    lists = ["/api/events", *(f"/api/users/me/{of}" for of in ("bookings", "keys", "sessions"))]
+    of_event = [f"/api/events/{event}/{name}" for name in ("bookings", "team", "trail")]
+    for path in lists + of_event:
+        answers += [await ada.get(path, limit=0), await ada.get(path, cursor="none")]
+    for call in calls(app, ada, event):
+        anonymous = Call(call.operation, call.path, call.body, {})
+        answers.append(await anonymous.send(client))
+        for program in programs:
+            by_key = Call(call.operation, call.path, call.body, program.headers)
+            if "insufficient_scope" in call.operation.codes:
+                answers.append(await by_key.send(client))
+        if call.body is not None:
+            answers += [
+                await client.request(
+                    call.operation.method, call.path, headers=call.headers | sent, content=content
+                )
+                for sent, content in [
+                    ({"Content-Type": "application/json"}, b'{"unknown": 0}'),
+                    ({"Content-Type": "application/json"}, b"{"),
+                    ({"Content-Type": "application/json"}, b" " * (MAX_BODY + 1)),
+                    ({"Content-Type": "text/plain"}, b"{}"),
+                ]
+            ]
+    provoked = set()
+    for answer in answers:
+        operation = operation_of(app, answer.request)
+        assert operation is not None
+        if answer.is_error:
+            provoked.add((operation.id, answer.json()["code"]))
+    assert provoked == {
+        (operation.id, code)
+        for operation in operations(app)
+        for code in operation.codes.keys() - OURS - OF_THE_SERVER - OF_LIMITS
+    }
+
+
+async def test_a_refused_field_is_named_by_its_json_pointer(visitor: Visitor) -> None:
+    ada = await visitor.register()
+    body = {"name": "ab", "a/b~c": 1}
+    refused = assert_problem(
+        await ada.post("/api/events/initialize", body), 422, "validation_failed"
+    )
+    named = {error["pointer"]: error["type"] for error in refused["errors"]}
+    assert named == {
+        "#/name": "string_too_short",
+        "#/totalTickets": "missing",
+        "#/a~1b~0c": "extra_forbidden",
+    }
+    for error in refused["errors"]:
+        assert error.keys() == {"in", "pointer", "type", "detail"}
+        assert error["in"] == "body"
+
+
+async def test_no_more_than_20_failing_fields_are_named(visitor: Visitor) -> None:
+    ada = await visitor.register()
+    body = {f"f{number}": 1 for number in range(3_000)}
+    refused = assert_problem(
+        await ada.post("/api/events/initialize", body), 422, "validation_failed"
+    )
+    assert len(refused["errors"]) == 20
+
+
+async def test_who_has_no_valid_token_is_told_how_to_get_one(
+    visitor: Visitor, app: FastAPI
+) -> None:
+    ada = await visitor.register()
+    for call in that_may_answer("not_authenticated", calls(app, ada)):
+        for given, challenge in (
+            (None, "Bearer"),
+            ("Basic YTpi", "Bearer"),
+            ("Bearer x", 'Bearer error="invalid_token"'),
+            ("Bearer tkt_x", 'Bearer error="invalid_token"'),
+            (f"Bearer {ada.token[:-3]}", 'Bearer error="invalid_token"'),
+        ):
+            headers = {"Authorization": given} if given else {}
+            anonymous = Call(call.operation, call.path, call.body, headers)
+            refused = await anonymous.send(visitor.client)
+            assert_problem(refused, 401, "not_authenticated")
+            assert refused.headers["www-authenticate"] == challenge
+
+
+async def test_a_parameter_that_no_route_of_the_api_has_is_refused(
+    visitor: Visitor, app: FastAPI
+) -> None:
+    ada = await visitor.register()
+    for call in calls(app, ada, await ada.organise()):
+        if not call.path.startswith("/api"):
+            continue
+        asked = Call(
+            call.operation, f"{call.path}?statsu=a&&b/%ff&statsu=", call.body, call.headers
+        )
+        refused = await asked.send(visitor.client)
+        named = assert_problem(refused, 422, "validation_failed")["errors"]
+        assert [(each["in"], each["pointer"], each["type"]) for each in named] == [
+            ("query", "#/statsu", "extra_forbidden"),
+            ("query", "#/b~1\ufffd", "extra_forbidden"),
+        ]
+    assert (await visitor.client.get("/livez", params={"at": "noon"})).status_code == 200
+    # What is wrong here is the method.
+    refused = await visitor.client.get("/api/events/book", params={"eventId": 1})
+    assert_problem(refused, 405, "method_not_allowed")
+
+
+async def test_a_wrong_password_is_a_401_with_its_header(client: httpx.AsyncClient) -> None:
+    given = {"username": "nobody", "password": PASSWORD}
+    refused = await client.post("/api/users/login", json=given)
+    assert_problem(refused, 401, "invalid_credentials")
+    assert refused.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_path_that_no_route_has_is_not_found(client: httpx.AsyncClient) -> None:
+    for path in ("/nope", "/api", "/api/", "/api/events/", "/api/events/1/", "/API/events"):
+        for method in ("GET", "POST"):
+            assert_problem(await client.request(method, path), 404, "not_found")
+
+
+async def test_a_method_that_a_route_has_not_is_refused_with_those_it_has(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    served: dict[str, set[str]] = defaultdict(set)
+    for operation in operations(app):
+        served[operation.path].add(operation.method)
+    for path, methods in served.items():
+        for other in METHODS - methods - {"HEAD"}:
+            refused = await client.request(
+                other, path.format(eventId=1, keyId=1, sessionId=1, userId=1)
+            )
+            assert refused.status_code == 405, f"{other} {path}"
+            allowed = methods | {"HEAD"} if "GET" in methods else methods
+            assert refused.headers["allow"] == ", ".join(sorted(allowed))
+            assert_problem(refused, 405, "method_not_allowed")
+
+
+async def test_head_is_answered_wherever_get_is(client: httpx.AsyncClient) -> None:
+    for path in ("/", "/livez", "/readyz", "/docs", "/api/events", "/static/docs.js"):
+        assert (await client.head(path)).status_code == 200, path
+    assert (await client.head("/api/events/1")).status_code == 404
+    assert (await client.head("/api/users/me")).status_code == 401
+    refused = await client.head("/api/events/book")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+
+
+async def test_a_request_keeps_the_id_it_came_with(client: httpx.AsyncClient) -> None:
+    refused = await client.get("/nope", headers={"X-Request-Id": "Of-the.caller_1"})
+    assert_problem(refused, 404, "not_found")
+    assert refused.json()["requestId"] == "Of-the.caller_1"
+
+
+async def test_a_fault_of_ours_names_only_the_request_and_is_logged_in_full(
+    visitor: Visitor, app: FastAPI, engine: AsyncEngine, settings: Settings
+) -> None:
+    ada = await visitor.register()
+    async with engine.begin() as connection:
+        await connection.execute(text(f"DROP TABLE {', '.join(Base.metadata.tables)}"))
+        await connection.execute(text("ALTER TABLE alembic_version RENAME TO gone"))
+        await connection.execute(text("CREATE TABLE alembic_version (broken text)"))
+    for call in that_may_answer("internal_error", calls(app, ada)):
+        failed = await call.send(visitor.client)
+        assert assert_problem(failed, 500, "internal_error") == {}
+        for word in ("SELECT", "INSERT", "relation", "column", "asyncpg", "Traceback", ".py"):
+            assert word not in failed.text
+        await asyncio.sleep(0)  # Lines are written when the loop's turn ends.
+        lines = logged(settings, failed.headers["x-request-id"])
+        assert [line["event"] for line in lines] == ["request.failed", "request.completed"]
+        exception = lines[0]["exception"][0]
+        driver = {"UndefinedColumnError", "UndefinedTableError"}
+        assert exception["exc_type"] in driver | {"ProgrammingError"}  # SQLAlchemy's word for them
+        assert exception["frames"]
+        assert lines[1]["status"] == 500
+
+
+async def test_an_unreachable_database_is_a_503_that_says_when_to_try_again(
+    visitor: Visitor, app: FastAPI, settings: Settings
+) -> None:
+    ada = await visitor.register()
+    nowhere = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
+    cut_off = create_app(settings.model_copy(update={"database_url": nowhere}))
+    async with serving(cut_off) as client:
+        for call in that_may_answer("database_unavailable", calls(app, ada)):
+            refused = await call.send(client)
+            assert assert_problem(refused, 503, "database_unavailable") == {"retryAfter": 1}
+            assert refused.headers["retry-after"] == "1"
+        assert (await client.get("/livez")).status_code == 200
+
+
+async def until_locked_out(connection: AsyncConnection, count: int) -> None:
+    """Return when so many wait for a lock."""
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    while await connection.scalar(waiting) != count:  # noqa: ASYNC110 - PostgreSQL tells nobody
+        await asyncio.sleep(0.01)
+
+
+APART = {"bookTicket", "cancelTicket", "getEvent"}
+"""They have a connection of their own."""
+
+
+async def test_too_much_at_once_is_a_503_that_says_when_to_try_again(
+    visitor: Visitor,
+    app: FastAPI,
+    engine: AsyncEngine,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise()
+    monkeypatch.setattr(pools, "POOL_TIMEOUT", 0.05)
+    monkeypatch.setattr(pools, "LOCK_TIMEOUT", "30s")
+    small = create_app(settings.model_copy(update={"pool_size": 2}))
+    async with serving(small) as client, engine.connect() as connection:
+        await connection.execute(text("LOCK TABLE events"))
+        waiting = [asyncio.create_task(client.get("/api/events")) for _ in range(2)]
+        await until_locked_out(connection, 2)
+        for call in that_may_answer("busy", calls(app, ada, event)):
+            if call.operation.id in APART:
+                continue
+            refused = await call.send(client)
+            assert assert_problem(refused, 503, "busy") == {"retryAfter": 1}
+            assert refused.headers["retry-after"] == "1"
+        await connection.rollback()
+        assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200, 200]
+        booked = await Person(client, ada.username, ada.id, ada.token).book(event)
+        assert booked.status_code == 201
+
+
+async def test_an_event_can_be_looked_at_while_every_pooled_connection_is_in_use(
+    visitor: Visitor, settings: Settings, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise()
+    monkeypatch.setattr(pools, "LOCK_TIMEOUT", "30s")
+    small = create_app(settings.model_copy(update={"pool_size": 2}))
+    async with serving(small) as client, engine.connect() as connection:
+        await connection.execute(text("LOCK TABLE users"))
+        person = Person(client, ada.username, ada.id, ada.token)
+        waiting = [asyncio.create_task(person.get("/api/users/me")) for _ in range(2)]
+        await until_locked_out(connection, 2)
+        assert (await client.get(f"/api/events/{event}")).status_code == 200
+        assert not any(each.done() for each in waiting)
+        await connection.rollback()
+        assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200, 200]
+
+
+async def test_a_lock_that_is_held_for_long_is_a_503_that_changed_nothing(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise()
+    async with engine.connect() as connection:
+        await connection.execute(text("LOCK TABLE events"))
+        for refused in (await ada.book(event), await ada.cancel(event)):
+            assert assert_problem(refused, 503, "busy") == {"retryAfter": 1}
+            assert refused.headers["retry-after"] == "1"
+        await connection.rollback()
+    assert (await ada.book(event)).status_code == 201
+
+
+async def test_a_database_that_is_not_migrated_is_not_ready(
+    client: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(text("DELETE FROM alembic_version"))
+    refused = await client.get("/readyz")
+    assert assert_problem(refused, 503, "not_ready") == {"retryAfter": 1}
+    assert refused.headers["retry-after"] == "1"
+    assert (await client.get("/livez")).status_code == 200
+
+
+async def test_what_is_shed_is_counted_by_its_reason(settings: Settings) -> None:
+    app = create_app(settings)
+    app.state.provided[Service].stop()
+    before = SHED.labels("not_ready")._value.get()
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get("/readyz")).json()["code"] == "not_ready"
+    assert SHED.labels("not_ready")._value.get() == before + 1

@@ -1,0 +1,201 @@
+"""What the OpenAPI document says of every route. Each answer of every test here is held to it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from tests.contract import OF_NO_ROUTE, PROBLEM_JSON, operations
+from ticketing.errors import TicketingError
+from ticketing.web.service import Service
+
+ERRORS = Path(__file__).parents[3] / "docs/errors.md"
+NOTHING: dict[str, Any] = {"application/json": {"schema": {"const": None}}}
+"""What a 204 answers with."""
+
+
+def leaves(error: type[TicketingError]) -> Iterator[type[TicketingError]]:
+    """The errors that are answered: what stands above them in the tree is not."""
+    below = error.__subclasses__()
+    if not below:
+        yield error
+    for each in below:
+        yield from leaves(each)
+
+
+def without_example(schema: dict[str, Any], schemas: dict[str, Any], at: str) -> Iterator[str]:
+    """The places below a schema that a reader is given no example of."""
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    if {"examples", "example", "default", "const", "enum"} & schema.keys():
+        return
+    if "items" in schema:
+        yield from without_example(schema["items"], schemas, f"{at}[]")
+    elif "properties" in schema:
+        for name, inner in schema["properties"].items():
+            yield from without_example(inner, schemas, f"{at}.{name}")
+    else:
+        yield at
+
+
+async def test_the_document_is_served(client: httpx.AsyncClient, app: FastAPI) -> None:
+    served = await client.get("/openapi.json")
+    assert served.status_code == 200
+    assert served.json() == app.openapi()
+    assert served.json()["openapi"].startswith("3.1")
+
+
+async def test_the_document_is_written_once_for_all_who_ask(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    # Nothing limits how often it is asked for.
+    written: list[dict[str, Any]] = []
+
+    def describe() -> dict[str, Any]:
+        written.append(app.openapi())
+        return written[-1]
+
+    app.state.provided[Service].describe = describe
+    for _ in range(5):
+        served = await client.get("/openapi.json")
+        assert served.json() == app.openapi()
+    assert len(written) == 1
+
+
+async def test_the_pages_are_served(client: httpx.AsyncClient) -> None:
+    for path in ("/docs", "/redoc"):
+        page = await client.get(path)
+        assert page.status_code == 200
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+    welcome = (await client.get("/")).json()
+    for path in ("docs", "reference", "openapi", "events"):
+        assert (await client.get(welcome[path])).status_code == 200
+
+
+async def test_the_health_checks_answer(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/livez")).json() == {"status": "alive"}
+    assert (await client.get("/readyz")).json() == {"status": "ready"}
+
+
+async def test_every_route_says_what_it_is(app: FastAPI) -> None:
+    tags = {tag["name"] for tag in app.openapi()["tags"]}
+    documented = operations(app)
+    for operation in documented:
+        assert operation.document["summary"], operation.path
+        assert operation.document["description"].strip(), operation.path
+        assert set(operation.document["tags"]) <= tags, operation.path
+        assert len(operation.document["tags"]) == 1, operation.path
+    identifiers = [operation.id for operation in documented]
+    assert len(identifiers) == len(set(identifiers)) == 27
+
+
+async def test_every_success_has_an_example(app: FastAPI) -> None:
+    schemas = app.openapi()["components"]["schemas"]
+    missing = [
+        place
+        for operation in operations(app)
+        for status, answer in operation.document["responses"].items()
+        if status < "300"
+        for place in without_example(
+            answer.get("content", NOTHING)["application/json"]["schema"],
+            schemas,
+            f"{operation.id} {status} ",
+        )
+    ]
+    assert missing == []
+
+
+async def test_every_field_that_is_sent_has_an_example(app: FastAPI) -> None:
+    schemas = app.openapi()["components"]["schemas"]
+    missing = [
+        place
+        for operation in operations(app)
+        if "requestBody" in operation.document
+        for place in without_example(
+            operation.document["requestBody"]["content"]["application/json"]["schema"],
+            schemas,
+            operation.id,
+        )
+    ]
+    assert missing == []
+
+
+async def test_every_error_has_an_example_that_is_one(app: FastAPI) -> None:
+    by_code = {error.code: error for error in leaves(TicketingError)}
+    for operation in operations(app):
+        for status, answer in operation.document["responses"].items():
+            if status < "300":
+                continue
+            assert list(answer["content"]) == [PROBLEM_JSON]
+            for code, example in answer["content"][PROBLEM_JSON]["examples"].items():
+                error = by_code[code]
+                assert example["value"]["code"] == code
+                assert example["value"]["status"] == error.status == int(status)
+                assert example["value"]["detail"] == error.detail
+                assert error.headers.keys() <= answer["headers"].keys()
+
+
+def nodes(document: object) -> Iterator[dict[str, Any]]:
+    """Every object in a document."""
+    if isinstance(document, dict):
+        yield document
+        document = list(document.values())
+    if isinstance(document, list):
+        for each in document:
+            yield from nodes(each)
+
+
+async def test_what_may_be_left_out_is_not_said_to_be_null(app: FastAPI) -> None:
+    assert [each for each in nodes(app.openapi()) if each.get("default", "") is None] == []
+
+
+async def test_what_is_left_of_a_limit_is_told_of_every_answer_of_the_api(app: FastAPI) -> None:
+    for operation in operations(app):
+        for status, answer in operation.document["responses"].items():
+            told = {"RateLimit", "RateLimit-Policy"} <= answer["headers"].keys()
+            assert told == operation.path.startswith("/api/"), f"{operation.id}: {status}"
+
+
+async def test_every_error_is_an_answer_of_some_route(app: FastAPI) -> None:
+    documented = {code for operation in operations(app) for code in operation.codes}
+    assert documented | OF_NO_ROUTE == {error.code for error in leaves(TicketingError)}
+    assert not documented & OF_NO_ROUTE
+
+
+def test_every_error_is_told_in_the_documentation() -> None:
+    told = {
+        (int(status), code)
+        for status, codes in re.findall(r"^\| (\d+) \| (.+?) \|", ERRORS.read_text(), re.MULTILINE)
+        for code in re.findall(r"`(\w+)`", codes)
+    }
+    assert told == {(error.status, error.code) for error in leaves(TicketingError)}
+
+
+def test_no_error_shares_its_code() -> None:
+    codes = [error.code for error in leaves(TicketingError)]
+    assert len(codes) == len(set(codes))
+
+
+async def test_what_needs_a_token_says_so(app: FastAPI) -> None:
+    needing = {operation.id for operation in operations(app) if operation.document.get("security")}
+    refusing = {op.id for op in operations(app) if "not_authenticated" in op.codes}
+    assert needing == refusing
+    assert needing == {
+        *("getMe", "listMyBookings", "initializeEvent"),
+        *("renameEvent", "listTeam", "grantRole", "revokeRole", "listTrail"),
+        *("bookTicket", "cancelTicket", "listEventBookings"),
+        *(
+            "logout",
+            "changePassword",
+            "deleteMe",
+            "makeKey",
+            "listKeys",
+            "revokeKey",
+            "listSessions",
+            "endSession",
+        ),
+    }

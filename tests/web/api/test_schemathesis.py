@@ -1,0 +1,113 @@
+"""What Schemathesis makes of the OpenAPI document, sent to the application with every check on.
+
+`make fuzz` is the long form, over HTTP and as everybody: see `tests/fuzz.py`.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.config import SchemathesisConfig
+from schemathesis.python import asgi
+from schemathesis.specs.openapi.schemas import OpenApiSchema
+
+from tests.contract import operations
+from tests.generated import World, run
+from tests.people import Person, Visitor
+from ticketing.app import create_app
+from ticketing.identity.part import Identity
+from ticketing.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
+EXAMPLES = 15
+SCENARIOS = 100
+
+# They end sessions, so each is called by somebody of its own.
+LEAVING = ("logout", "changePassword", "deleteMe")
+KEY = {"name": "A program", "scopes": ["bookings:read"]}
+
+# As the document's own examples have it, so that those work.
+ADA = {"username": "ada", "password": "correct horse battery"}
+
+
+@contextmanager
+def under_test(settings: Settings) -> Iterator[tuple[OpenApiSchema, FastAPI]]:
+    """Yield the document of an application, whose loop belongs to Schemathesis, and that one."""
+    config = asyncio.run(_config(create_app(settings)))
+    app = create_app(settings)
+    try:
+        yield schemathesis.openapi.from_asgi("/openapi.json", app, config=config), app
+    finally:
+        asgi.shutdown_lifespans()
+
+
+async def _config(app: FastAPI) -> SchemathesisConfig:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        await client.post("/api/users/register", json=ADA)
+        given = (await client.post("/api/users/login", json=ADA)).json()
+        ada = Person(client, ADA["username"], given["userId"], given["token"])
+        leaving = {}
+        for operation in LEAVING:
+            username = f"who-calls-{operation}"
+            made = await client.post("/api/users/register", json=ADA | {"username": username})
+            token = app.state.provided[Identity].tokens.issue(UUID(made.json()["id"]), uuid4())
+            if operation == "logout":  # It ends what there is, and then is refused.
+                login = await client.post("/api/users/login", json=ADA | {"username": username})
+                token = login.json()["token"]
+            leaving[operation] = {"Authorization": f"Bearer {token}"}
+        for _ in range(10):
+            await client.post("/api/users/login", json=ADA)
+        listed = (await ada.get("/api/users/me/sessions")).json()["items"]
+        sessions = [each["id"] for each in listed if not each["isCurrent"]]
+        opened = [(await client.post("/api/users/login", json=ADA)).json() for _ in range(5)]
+        keys = [await ada.post("/api/users/me/keys", KEY) for _ in range(10)]
+        bob = await Visitor(client).register()
+        known = [await ada.organise(total=total) for total in (1, 1, 1_000_000)]
+        for event in known:
+            await bob.book(event)
+        staff = [await Visitor(client).register() for _ in range(4)]
+        for event in known:
+            for person in staff:
+                await ada.appoint(event, person, "staff")
+    world = World(
+        headers=ada.headers,
+        leaving=leaving,
+        events=known,
+        people=[ada.id],
+        account=ADA,
+        members=[person.id for person in staff],
+        tokens=[each["refreshToken"] for each in opened],
+        keys=[each.json()["id"] for each in keys],
+        sessions=sessions,
+    )
+    return world.configuration(app.openapi(), examples=EXAMPLES, scenarios=SCENARIOS)
+
+
+def test_every_answer_keeps_the_documents_word(settings: Settings) -> None:
+    with under_test(settings) as (document, app):
+        findings = run(document, "examples", "coverage", "fuzzing")
+        assert findings.faults == []
+        # Or else little was tested.
+        assert findings.successes == {operation.id for operation in operations(app)}
+        load_all_checks()
+        assert findings.checks == set(CHECKS.get_all_names())
+
+
+def test_calls_that_follow_from_each_other_keep_it_too(settings: Settings) -> None:
+    with under_test(settings) as (document, _):
+        findings = run(document, "stateful")
+        assert findings.faults == []
+        # Something was made, and what follows from it was found. Chance says what that is: who
+        # succeeds in every operation is the other test's matter.
+        assert "initializeEvent" in findings.successes
+        assert findings.successes & {"getEvent", "listEventBookings", "listTeam", "listTrail"}
