@@ -1,0 +1,52 @@
+"""The routes that read a body, and for each of them a body that it accepts."""
+
+from typing import Any
+
+from tests.people import Person
+
+NOBODY = "019938a5-7d10-7b3c-8a44-0e5b6f9c2d11"
+BODIED = [
+    "/api/users/register",
+    "/api/users/login",
+    "/api/events/initialize",
+    "/api/events/book",
+    "/api/events/cancel",
+    "/api/users/refresh",
+    "/api/users/logout",
+    "/api/users/me/password",
+    "/api/users/me/keys",
+    "/api/users/me",
+    "/api/events/1",
+    f"/api/users/me/sessions/{NOBODY}",
+    f"/api/events/1/team/{NOBODY}",
+]
+METHODS = {
+    "/api/users/me": "DELETE",
+    "/api/events/1": "PATCH",
+    BODIED[-2]: "DELETE",
+    BODIED[-1]: "PUT",
+}
+"""Of those that have a body and no POST."""
+
+
+def body_of(person: Person, path: str) -> dict[str, Any]:
+    """What the route would accept."""
+    bodies: dict[str, dict[str, Any]] = {
+        "/api/users/register": {"username": "newcomer", "password": "correct horse"},
+        "/api/users/login": {"username": "newcomer", "password": "correct horse"},
+        "/api/events/initialize": {"name": "A concert", "totalTickets": 1},
+        "/api/events/book": {"eventId": 1, "userId": person.id},
+        "/api/events/cancel": {"eventId": 1, "userId": person.id},
+        "/api/users/refresh": {"refreshToken": person.refresh_token},
+        "/api/users/logout": {"everywhere": True},
+        "/api/users/me/password": {
+            "currentPassword": "correct horse",
+            "newPassword": "another horse",
+        },
+        "/api/users/me/keys": {"name": "A program", "scopes": ["bookings:read"]},
+        "/api/users/me": {"password": "correct horse"},
+        "/api/events/1": {"name": "Another concert"},
+        BODIED[-2]: {"password": "correct horse"},
+        BODIED[-1]: {"role": "staff"},
+    }
+    return bodies[path]
