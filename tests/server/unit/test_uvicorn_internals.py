@@ -26,7 +26,7 @@ def test_what_is_used_is_there() -> None:
     assert set(internals.OF_SERVER) <= named_by(uvicorn.Server)
 
 
-def test_what_the_protocol_uses_of_its_base_is_named() -> None:
+async def test_what_the_protocol_uses_of_its_base_is_named() -> None:
     base = internals.HttpToolsProtocol(Config(lambda: None), internals.ServerState(), {})
     inherited = {name for name in dir(base) if not name.startswith("__")}
     own = {
