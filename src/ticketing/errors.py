@@ -124,10 +124,11 @@ class MalformedBody(Invalid):
 
 
 class UnsupportedMediaType(Invalid):
-    """The body is not declared as JSON."""
+    """The body is not declared as JSON, or as compressed."""
 
     status, code = 415, "unsupported_media_type"
-    detail = "Send the body with Content-Type: application/json."
+    detail = "Send the body with Content-Type: application/json, and not compressed."
+    headers: ClassVar[dict[str, str]] = {"Accept-Encoding": "identity"}
 
 
 class BodyTooLarge(Invalid):

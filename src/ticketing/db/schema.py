@@ -16,7 +16,10 @@ from ticketing.db.refusals import domain_errors
 from ticketing.db.statements import driver
 from ticketing.errors import StartupError, TicketingError
 
-READY_TIMEOUT: Final = 2.0
+READY_TIMEOUT: Final = 0.5
+"""Seconds: a prober that waits for one must have its answer."""
+START_TIMEOUT: Final = 5.0
+"""The same for a start, which may take its time."""
 RIGHTS: Final = (
     " (deploy/service_role.sql gives a role what the service needs;"
     " TICKETING_MIGRATION_DATABASE_URL names another for `ticketing migrate`)"
@@ -24,13 +27,13 @@ RIGHTS: Final = (
 """What to do for a role that may not do something."""
 
 
-async def is_migrated(engine: AsyncEngine) -> bool:
+async def is_migrated(engine: AsyncEngine, patience: float = READY_TIMEOUT) -> bool:
     """Whether the database is at the revision that the code needs, or at a newer one.
 
     A revision that this code does not know was made by a newer one, which is being rolled out:
     migrations work while the previous version still serves.
     """
-    async with domain_errors(), asyncio.timeout(READY_TIMEOUT), driver(engine) as connection:
+    async with domain_errors(), asyncio.timeout(patience), driver(engine) as connection:
         current = await revision.current(connection)
     return current is not None and current not in revision.known()[:-1]
 
@@ -41,7 +44,7 @@ def check(url: str) -> None:
     async def migrated() -> bool:
         engine = connect(url, pool_size=1)
         try:
-            return await is_migrated(engine)
+            return await is_migrated(engine, START_TIMEOUT)
         finally:
             await engine.dispose()
 

@@ -8,12 +8,13 @@ from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from ticketing.errors import BodyTooLarge
+from ticketing.errors import BodyTooLarge, UnsupportedMediaType
 from ticketing.web.asgi import ASGIApp, ASGIScope, Message, Receive, Send
 
 MAX_BODY: Final = 64 * 1024
 """Bytes."""
 JSON: Final = b"application/json"
+IDENTITY: Final = b"identity"
 DECLARED_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
 
@@ -75,6 +76,17 @@ async def read(receive: Receive) -> bytes:
 def has_body(headers: Mapping[bytes, bytes]) -> bool:
     """Whether there is a body (RFC 9112, section 6.3)."""
     return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+def require_json(headers: Mapping[bytes, bytes]) -> None:
+    """Raise UnsupportedMediaType unless a body is declared as JSON, and not as compressed."""
+    if not is_json(headers.get(b"content-type", b"")) or not is_plain(headers):
+        raise UnsupportedMediaType
+
+
+def is_plain(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a body is sent as it is (RFC 9110, section 8.4)."""
+    return headers.get(b"content-encoding", IDENTITY).strip().lower() in {b"", IDENTITY}
 
 
 def is_json(content_type: bytes) -> bool:

@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from ticketing.errors import InternalError, MethodNotAllowed, UnsupportedMediaType
 from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
-from ticketing.web.bodies import JSON, JsonRequest, has_body, is_json, read
+from ticketing.web.bodies import JSON, JsonRequest, has_body, is_plain, read, require_json
 from ticketing.web.fields import In
 from ticketing.web.policy import Policy
 from ticketing.web.problems import response_to
@@ -52,6 +52,9 @@ class StrictRoute(PolicyRoute):
 
         async def strict(request: Request) -> Response:
             _require_known(request.scope, known)
+            headers = dict(request.scope["headers"])
+            if has_body(headers) and not is_plain(headers):
+                raise UnsupportedMediaType
             return await handler(JsonRequest(request.scope, request.receive))
 
         return strict
@@ -120,8 +123,7 @@ class DirectRoute(PolicyRoute):
         if self._body is not None:
             name, model, is_needed = self._body
             if is_needed or has_body(headers):
-                if not is_json(headers.get(b"content-type", b"")):
-                    raise UnsupportedMediaType
+                require_json(headers)
                 body = await read(receive)
                 given[name] = _valid(partial(model.model_validate_json, body), "body")
         response: Rendered = await self.endpoint(**given)

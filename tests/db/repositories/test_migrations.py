@@ -198,7 +198,7 @@ def test_a_database_that_does_not_answer_is_named(
     use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "CONNECT_TIMEOUT", 0.2)
-    monkeypatch.setattr(database_schema, "READY_TIMEOUT", 0.2)
+    monkeypatch.setattr(database_schema, "START_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"postgresql://127.0.0.1:{deaf.getsockname()[1]}/tickets"
         with pytest.raises(StartupError) as refused:

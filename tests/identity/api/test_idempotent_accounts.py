@@ -350,3 +350,27 @@ async def test_a_sale_under_the_same_key_at_the_same_time_keeps_it(engine: Async
 
     with pytest.raises(IdempotencyKeyReused):
         await meet()
+
+
+async def test_what_was_stored_for_an_account_goes_with_it(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    credentials = {"username": "ada", "password": PASSWORD}
+    key = {"Idempotency-Key": "mine"}
+    paths = ("/api/users/register", "/api/users/login")
+    first = [await visitor.client.post(path, json=credentials, headers=key) for path in paths]
+    ada = first[0].json()
+    token = {"Authorization": f"Bearer {first[1].json()['token']}"}
+    body = {"refreshToken": first[1].json()["refreshToken"]}
+    again = await visitor.client.post("/api/users/refresh", json=body, headers=key)
+    assert again.status_code == 200
+    gone = await visitor.client.request(
+        "DELETE", "/api/users/me", json={"password": PASSWORD}, headers=token
+    )
+    assert gone.status_code == 204
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM idempotency_keys")) == 0
+    # Somebody else has the name now: the old request makes no account, and tells of none.
+    other = await visitor.client.post("/api/users/register", json=credentials, headers=key)
+    assert (other.status_code, "idempotency-replayed" in other.headers) == (201, False)
+    assert other.json()["id"] != ada["id"]

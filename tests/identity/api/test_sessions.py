@@ -313,3 +313,13 @@ async def test_the_facts_are_logged_without_a_secret(visitor: Visitor, settings:
     )
     refused = lines(settings.log_dir, "session.refused")
     assert {line["userId"] for line in refused} == {first.id, None}
+
+
+@pytest.mark.parametrize("typed", ["ada ", " ada", "\tada\n", "ada\u00a0"])
+async def test_blanks_around_a_name_do_not_count_at_a_login(visitor: Visitor, typed: str) -> None:
+    await visitor.register("ada")
+    credentials = {"username": typed, "password": PASSWORD}
+    answer = await visitor.client.post("/api/users/login", json=credentials)
+    assert answer.status_code == 200
+    answer = await visitor.client.post("/api/users/token", data=credentials)
+    assert answer.status_code == 200

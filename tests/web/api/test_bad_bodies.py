@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 from tests.bodies import BODIED, METHODS, body_of
 from tests.contract import assert_problem, operation_of, operations
-from tests.people import Person
+from tests.people import Person, Visitor
 from ticketing.web.direct import DirectRoute, StrictRoute
 
 pytestmark = pytest.mark.usefixtures("unmeasured", "_swift")
@@ -270,3 +270,31 @@ async def test_a_body_over_64_kib_is_refused_as_it_arrives_too(ada: Person) -> N
     for path in BODIED:
         answer = await send(ada, path, content=Chunks())
         assert_problem(answer, 413, "body_too_large")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "GZIP", "identity, gzip", "x-unknown"])
+async def test_a_compressed_body_is_refused_and_changes_nothing(
+    visitor: Visitor, coding: str
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise()
+    headers = ada.headers | {"Content-Encoding": coding}
+    for method, path, body in (
+        ("POST", "/api/events/book", {"eventId": event, "userId": ada.id}),
+        ("PATCH", f"/api/events/{event}", {"name": "Another concert"}),
+    ):
+        refused = await visitor.client.request(method, path, json=body, headers=headers)
+        assert_problem(refused, 415, "unsupported_media_type")
+        assert refused.headers["accept-encoding"] == "identity"
+    found = await visitor.event(event)
+    assert (found["name"], found["availableTickets"]) == ("A concert", 10)
+
+
+@pytest.mark.parametrize("coding", ["", "identity", "Identity"])
+async def test_a_body_that_is_said_to_be_as_it_is_is_taken(visitor: Visitor, coding: str) -> None:
+    ada = await visitor.register()
+    event = await ada.organise()
+    headers = ada.headers | {"Content-Encoding": coding}
+    body = {"eventId": event, "userId": ada.id}
+    booked = await visitor.client.post("/api/events/book", json=body, headers=headers)
+    assert booked.status_code == 201

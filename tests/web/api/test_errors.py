@@ -1,6 +1,8 @@
 """Every error: its status, its code, its headers and its problem document."""
 
 import asyncio
+import socket
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -477,3 +479,17 @@ async def test_what_is_shed_is_counted_by_its_reason(settings: Settings) -> None
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.get("/readyz")).json()["code"] == "not_ready"
     assert SHED.labels("not_ready")._value.get() == before + 1
+
+
+async def test_a_prober_has_its_answer_within_a_second_though_the_database_hangs(
+    settings: Settings,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = SecretStr(f"postgresql://127.0.0.1:{deaf.getsockname()[1]}/tickets")
+        app = create_app(settings.model_copy(update={"database_url": url}))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            began = time.monotonic()
+            refused = await client.get("/readyz")
+            assert time.monotonic() - began < 0.9
+    assert_problem(refused, 503, "database_unavailable")

@@ -15,7 +15,7 @@ from ticketing.identity.callers import AccessList, Caller
 from ticketing.identity.repositories import keys, sessions, team
 from ticketing.identity.repositories.access import DEMOTE
 from ticketing.ops import logs
-from ticketing.web.replay import KeyedRequest, Replayed
+from ticketing.web.replay import KeyedRequest, Replayed, owner_of
 from ticketing.web.repositories import stored_responses
 from ticketing.web.repositories.stored_responses import once
 
@@ -60,6 +60,11 @@ DELETE: Final = Statement(
     SELECT id FROM deleted
     """  # noqa: S608 - our own text
 )
+
+
+# What was stored for the account, for its name and for its sessions: another person may have the
+# name tomorrow, and must not be told of this one.
+FORGET: Final = Statement("DELETE FROM idempotency_keys WHERE owner = ANY(CAST(:owners AS uuid[]))")
 
 
 class User(NamedTuple):
@@ -156,20 +161,24 @@ class UserRepository:
         logs.log.info("user.password_changed", userId=caller.id)
         sessions.ended(self._access, rows)
 
-    async def delete(self, user_id: UUID, password_hash: str, origin: Origin) -> None:
+    async def delete(self, user: User, password_hash: str, origin: Origin) -> None:
         """Forget who the person is, and end all their sessions, keys and roles. Bookings stay.
+
+        Stored responses to their keyed requests go too.
 
         Raises WrongPassword if it was changed since `password_hash` was verified.
         """
         async with driver(self._engine) as connection, connection.transaction():
             by = origin._asdict()
-            if not await DELETE.fetch(connection, user=user_id, old=password_hash, **by):
+            if not await DELETE.fetch(connection, user=user.id, old=password_hash, **by):
                 raise WrongPassword
-            ended = await sessions.END_OTHERS.fetch(connection, user=user_id, keep=None)
-            revoked = await keys.REVOKE_ALL.fetch(connection, user=user_id, **by)
-            roles = await team.REVOKE_ALL.fetch(connection, user=user_id, **by)
-            await DEMOTE.fetch(connection, id=user_id, **by)
-        logs.log.info("user.deleted", userId=user_id)
+            ended = await sessions.END_OTHERS.fetch(connection, user=user.id, keep=None)
+            revoked = await keys.REVOKE_ALL.fetch(connection, user=user.id, **by)
+            roles = await team.REVOKE_ALL.fetch(connection, user=user.id, **by)
+            await DEMOTE.fetch(connection, id=user.id, **by)
+            owners = [user.id, owner_of(user.username), *(row["id"] for row in ended)]
+            await FORGET.fetch(connection, owners=owners)
+        logs.log.info("user.deleted", userId=user.id)
         sessions.ended(self._access, ended)
         keys.revoked(self._access, revoked)
         team.revoked(roles)

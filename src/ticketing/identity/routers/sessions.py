@@ -169,6 +169,7 @@ async def logout(
 async def _authenticate(
     request: Request, username: str, password: str, intend: Callable[[UUID], KeyedRequest | None]
 ) -> Session:
+    username = username.strip()  # Keyboards of phones add a blank.
     of(request, Identity).passwords.require_room()
     async with trying_password(request, username):
         return await _open(of(request, Identity), username, password, intend)

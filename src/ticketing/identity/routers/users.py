@@ -163,7 +163,7 @@ async def delete(body: DeleteAccount, caller: Authenticated, request: Request) -
     """
     have = of(request, Identity)
     user, password_hash = await confirmed(request, caller, body.password)
-    await have.users.delete(user.id, password_hash, origin(request, caller))
+    await have.users.delete(user, password_hash, origin(request, caller))
 
 
 @routes.post(
