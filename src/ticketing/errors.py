@@ -3,6 +3,7 @@
     TicketingError
     ├── Invalid            the request itself is wrong
     │   ├── MalformedRequest, RequestTimeout, UrlTooLong, HeadersTooLarge, OriginRefused
+    │   ├── HttpVersionNotSupported, TransferCodingNotImplemented, ExpectationFailed
     │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge, ValidationFailed, InvalidCursor
     │   ├── PasswordTooCommon, InvalidIdempotencyKey, IdempotencyKeyReused
     ├── AnswerLost
@@ -86,7 +87,28 @@ class MalformedRequest(Invalid):
     """What arrived is not HTTP/1.1, or not meant for a server."""
 
     status, code = 400, "malformed_request"
-    detail = "This is not a valid HTTP/1.1 request, or a header came twice that may come once."
+    detail = "This is not a valid HTTP/1.1 request, or a header is missing or came twice."
+
+
+class HttpVersionNotSupported(Invalid):
+    """The request is in another version of HTTP (RFC 9110, section 15.6.6)."""
+
+    status, code = 505, "http_version_not_supported"
+    detail = "Send the request as HTTP/1.1."
+
+
+class TransferCodingNotImplemented(Invalid):
+    """The body is sent in a way that is not understood (RFC 9112, section 6.1)."""
+
+    status, code = 501, "transfer_coding_not_implemented"
+    detail = "Send the body with a Content-Length, or with Transfer-Encoding: chunked alone."
+
+
+class ExpectationFailed(Invalid):
+    """The Expect header asks for something unknown (RFC 9110, section 10.1.1)."""
+
+    status, code = 417, "expectation_failed"
+    detail = "The only known expectation is 100-continue. Send the request without Expect."
 
 
 class RequestTimeout(Invalid):

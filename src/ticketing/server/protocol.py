@@ -5,8 +5,9 @@ may wait to be taken in, the kernel counts.
 """
 
 import asyncio
+import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
@@ -19,10 +20,13 @@ from prometheus_client import Counter
 from ticketing.errors import (
     BodyTooLarge,
     Busy,
+    ExpectationFailed,
     HeadersTooLarge,
+    HttpVersionNotSupported,
     MalformedRequest,
     RequestTimeout,
     TicketingError,
+    TransferCodingNotImplemented,
     UrlTooLong,
 )
 from ticketing.ops import logs
@@ -30,6 +34,7 @@ from ticketing.server.admission import Admission
 from ticketing.server.corked import Cork, Corked
 from ticketing.server.uvicorn_internals import STATUS_LINE, HttpToolsProtocol
 from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
+from ticketing.web.bodies import MAX_BODY
 from ticketing.web.headers import CLOSES, OF_API
 from ticketing.web.problems import MEDIA_TYPE, SHED, document
 
@@ -45,8 +50,17 @@ STOPPING: Final = 1.0
 """Seconds that a body under way has to arrive, or an answer to be read, once the service stops."""
 LINGER: Final = 1.0
 """Seconds in which a client that is refused can read why, before its connection is reset."""
-SINGULAR: Final = {b"authorization", b"content-type", b"host", b"idempotency-key"}
+SINGULAR: Final = {
+    *(b"authorization", b"content-type", b"expect", b"host", b"idempotency-key"),
+    b"transfer-encoding",
+}
 """Fields that a request has once, of those that are read; the parser sees to its length."""
+CURRENT: Final = "1.1"
+VERSIONS: Final = {CURRENT, "1.0"}
+HOST: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{1,5})?"
+)
+"""What names a host (RFC 3986, section 3.2)."""
 REFUSED: Final = Counter(
     "ticketing_http_refused_total",
     "Requests that passed a limit, or were none, before a route had them, by problem code.",
@@ -256,6 +270,28 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(set(names)) != len(names):
             raise MalformedRequest
 
+    def _check_meaning(self, fields: Mapping[bytes, bytes]) -> None:
+        """Refuse what HTTP/1.1 has a server refuse (RFC 9110, 10.1.1; RFC 9112, 2.3, 3.2, 6.1)."""
+        version = self.parser.get_http_version()
+        if version not in VERSIONS:
+            raise HttpVersionNotSupported
+        host = fields.get(b"host")
+        if not HOST.fullmatch(host) if host is not None else version == CURRENT:
+            raise MalformedRequest
+        if (coding := fields.get(b"transfer-encoding")) is not None:
+            if version != CURRENT:
+                raise MalformedRequest
+            if coding.strip().lower() != b"chunked":
+                raise TransferCodingNotImplemented
+        if (expected := fields.get(b"expect")) is not None:
+            if version != CURRENT:
+                self.expect_100_continue = False
+            elif expected.strip().lower() != b"100-continue":
+                raise ExpectationFailed
+            elif int(fields.get(b"content-length", b"0")) > MAX_BODY:
+                # To go on would be for nothing; the client may not send it now.
+                raise BodyTooLarge
+
     def _without_upgrade(self) -> bytes:
         """Return the header that asked for an upgrade as it reads without that.
 
@@ -284,8 +320,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the request."""
-        if len(dict(self.headers)) != len(self.headers):
+        fields = dict(self.headers)
+        if len(fields) != len(self.headers):
             self._check_singular()
+        self._check_meaning(fields)
         if self._header_bytes > -PIECE or len(self.headers) > MAX_FIELDS:
             self._check_header()
         if self.parser.should_upgrade():

@@ -8,7 +8,9 @@ from ticketing.errors import (
     BodyTooLarge,
     Busy,
     DatabaseUnavailable,
+    ExpectationFailed,
     HeadersTooLarge,
+    HttpVersionNotSupported,
     IdempotencyKeyReused,
     InternalError,
     InvalidCursor,
@@ -20,6 +22,7 @@ from ticketing.errors import (
     RequestTimeout,
     TicketingError,
     TooManyRequests,
+    TransferCodingNotImplemented,
     UnsupportedMediaType,
     UrlTooLong,
     ValidationFailed,
@@ -27,7 +30,8 @@ from ticketing.errors import (
 from ticketing.web.problems import MEDIA_TYPE
 
 OF_ANY_ROUTE: Final[tuple[type[TicketingError], ...]] = (
-    *(MalformedRequest, RequestTimeout, UrlTooLong, HeadersTooLarge),
+    *(MalformedRequest, RequestTimeout, UrlTooLong, HeadersTooLarge, ExpectationFailed),
+    *(HttpVersionNotSupported, TransferCodingNotImplemented),
     *(InternalError, Busy, DatabaseUnavailable),
 )
 """Of any route that asks the database: what the server refuses, and what may fail."""

@@ -1,0 +1,135 @@
+"""What HTTP/1.1 has a server refuse, on a real connection (RFC 9110 and 9112)."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.folders import folder_open_to_all, put
+from tests.serving import Service, serving
+
+LOGIN = b'{"username":"nobody","password":"correct horse"}'
+LENGTH = b"Content-Length: %d\r\n" % len(LOGIN)
+TYPE = b"Content-Type: application/json\r\n"
+CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(LOGIN), LOGIN)
+
+
+@pytest.fixture(scope="module")
+def service(kept_data: Path) -> Iterator[Service]:
+    with folder_open_to_all() as folder:
+        put(kept_data, folder)
+        with serving(folder) as running:
+            yield running
+
+
+def ask(service: Service, *parts: bytes) -> bytes:
+    """Send parts, each after the answer to the one before, and return all that is answered."""
+    host, port = service.url.removeprefix("http://").split(":")
+    said = b""
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        for part in parts:
+            connection.sendall(part)
+            said += connection.recv(65536)
+        connection.shutdown(socket.SHUT_WR)
+        while more := connection.recv(65536):
+            said += more
+    return said
+
+
+def get(line: bytes = b"GET /livez HTTP/1.1", *fields: bytes) -> bytes:
+    return b"\r\n".join([line, *fields, b"", b""])
+
+
+HOSTS = [b"a", b"tickets.example:3000", b"127.0.0.1", b"[::1]:3000", b"a_b.example", b"%41.example"]
+NO_HOSTS = [b"", b" ", b"a b", b"a/b", b"a@b", b"a:b", b"a:123456", b"[::1", b"::1", b"a%4"]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_host_is_taken(service: Service, host: bytes) -> None:
+    assert ask(service, get(b"GET /livez HTTP/1.1", b"Host: " + host)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("line", [b"GET /livez HTTP/1.1", b"GET /livez HTTP/1.0"])
+@pytest.mark.parametrize("host", NO_HOSTS)
+def test_what_is_no_host_is_refused(service: Service, line: bytes, host: bytes) -> None:
+    said = ask(service, get(line, b"Host: " + host))
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"malformed_request"' in said
+
+
+def test_a_request_without_a_host_is_refused_in_1_1_and_taken_in_1_0(service: Service) -> None:
+    assert ask(service, get()).startswith(b"HTTP/1.1 400 ")
+    assert ask(service, get(b"GET /livez HTTP/1.0")).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("version", [b" HTTP/2.0", b" HTTP/0.9", b""])
+def test_another_version_is_refused_by_its_name(service: Service, version: bytes) -> None:
+    # HTTP/0.9 names no version at all.
+    said = ask(service, get(b"GET /livez" + version, b"Host: a"))
+    assert said.startswith(b"HTTP/1.1 505 ")
+    assert b'"code":"http_version_not_supported"' in said
+
+
+@pytest.mark.parametrize("line", [b"GET /livez HTTP/1.2", b"GET /livez HTTP/3.0"])
+def test_what_is_no_version_that_the_parser_knows_is_refused(service: Service, line: bytes) -> None:
+    said = ask(service, get(line, b"Host: a"))
+    assert said.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    ("coding", "status"),
+    [
+        (b"chunked", 401),
+        (b"Chunked", 401),
+        (b"gzip, chunked", 501),
+        (b"chunked, gzip", 400),
+        (b"gzip", 501),
+        (b"chunked, chunked", 400),
+        (b"identity", 501),
+    ],
+)
+def test_a_body_is_not_taken_for_what_it_is_not(
+    service: Service, coding: bytes, status: int
+) -> None:
+    head = [b"POST /api/users/login HTTP/1.1", b"Host: a", TYPE[:-2]]
+    said = ask(service, b"\r\n".join([*head, b"Transfer-Encoding: " + coding, b"", CHUNKED]))
+    assert said.startswith(b"HTTP/1.1 %d " % status), said[:60]
+
+
+def test_chunks_are_not_of_http_1_0(service: Service) -> None:
+    head = [b"POST /api/users/login HTTP/1.0", b"Host: a", TYPE[:-2]]
+    said = ask(service, b"\r\n".join([*head, b"Transfer-Encoding: chunked", b"", CHUNKED]))
+    assert said.startswith(b"HTTP/1.1 400 ")
+
+
+def expecting(line: bytes, expected: bytes, length: bytes = LENGTH) -> bytes:
+    return line + b"\r\nHost: a\r\n" + TYPE + b"Expect: " + expected + b"\r\n" + length + b"\r\n"
+
+
+POST = b"POST /api/users/login HTTP/1.1"
+
+
+def test_a_client_that_asks_whether_to_go_on_is_told(service: Service) -> None:
+    said = ask(service, expecting(POST, b"100-continue"), LOGIN)
+    assert said.startswith(b"HTTP/1.1 100 ")
+    assert b"HTTP/1.1 401 " in said
+
+
+def test_a_client_of_1_0_is_never_told_to_go_on(service: Service) -> None:
+    said = ask(service, expecting(POST[:-1] + b"0", b"100-continue") + LOGIN)
+    assert said.startswith(b"HTTP/1.1 401 ")
+
+
+def test_another_expectation_is_refused(service: Service) -> None:
+    said = ask(service, expecting(POST, b"200-ok") + LOGIN)
+    assert said.startswith(b"HTTP/1.1 417 ")
+    assert b'"code":"expectation_failed"' in said
+
+
+@pytest.mark.parametrize("length", [b"65537", b"70000", b"99999999999"])
+def test_a_body_that_is_too_large_is_not_asked_for(service: Service, length: bytes) -> None:
+    declared = b"Content-Length: " + length + b"\r\n"
+    said = ask(service, expecting(POST, b"100-continue", declared))
+    assert said.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in said.lower()
