@@ -2,7 +2,6 @@
 
 import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from ticketing import __version__
 from ticketing.cli.audit import audit
 from ticketing.cli.backup import back_up, restore
+from ticketing.cli.leaving import leave
 from ticketing.cli.migrate import migrate
 from ticketing.cli.serve import serve
 from ticketing.cli.user import user
@@ -36,7 +36,7 @@ def main() -> None:
     So does a file that it may not use.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+        signal.signal(number, leave)
     try:
         cli()
     except StartupError as error:
@@ -47,11 +47,6 @@ def main() -> None:
         sys.exit(1)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # It has ended, but for the interpreter.
-
-
-def _leave(number: int, _frame: FrameType | None) -> None:
-    # Past everything that has to be closed. While it serves, the supervisor takes signals.
-    sys.exit(128 + number)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so

@@ -16,6 +16,7 @@ import typer
 
 from ticketing import __version__
 from ticketing.cli.database import database
+from ticketing.cli.leaving import leave_if_told
 from ticketing.cli.options import DataDir, load, option
 from ticketing.errors import StartupError
 from ticketing.limits.cells import Memory
@@ -60,12 +61,17 @@ def serve(
         supervisor = Supervisor(
             partial(work, complete, listener, Memory.make(), metrics_dir),
             complete.workers,
-            watch=watch,
+            watch=partial(_look, watch),
             forget=forget,
             patience=complete.drain + LINGER + GRACE + CLOSING,
         )
         # This process listens too: a connection in a queue that nobody serves would wait for ever.
         supervisor.run(on_stopping=listener.close)
+
+
+def _look(after: Callable[[], None]) -> None:
+    after()
+    leave_if_told()
 
 
 def _has_otel() -> bool:

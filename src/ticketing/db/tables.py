@@ -116,7 +116,7 @@ class ApiKey(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(Identity(always=True))
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
-    name: Mapped[str] = mapped_column(String(100))
+    name: Mapped[str]
     hash: Mapped[bytes]
     scopes: Mapped[list[str]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -179,7 +179,7 @@ class Event(Base):
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    name: Mapped[str] = mapped_column(String(100))
+    name: Mapped[str]
     organiser_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
     total_tickets: Mapped[int] = mapped_column()
     available_tickets: Mapped[int] = mapped_column()

@@ -226,3 +226,11 @@ async def test_a_change_of_password_leaves_keys_and_a_deleted_account_takes_them
     assert deleted.status_code == 204
     for each in (program, ada, replace(program, token=program.token[:-1])):
         assert_problem(await each.get("/api/users/me"), 401, "not_authenticated")
+
+
+@pytest.mark.parametrize("name", ["\u2800", "a\nb", "abc\u202e", "\u200b\u200b"])
+async def test_a_key_has_a_name_that_can_be_read(visitor: Visitor, name: str) -> None:
+    ada = await visitor.register()
+    body = {"name": name, "scopes": ["bookings:read"]}
+    assert_problem(await ada.post("/api/users/me/keys", body), 422, "validation_failed")
+    assert (await ada.get("/api/users/me/keys")).json()["items"] == []

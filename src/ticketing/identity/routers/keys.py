@@ -20,7 +20,8 @@ from ticketing.identity.part import Identity
 from ticketing.identity.permissions import Action, Scope
 from ticketing.identity.repositories.keys import ApiKey
 from ticketing.identity.routers.authentication import Authenticated, origin
-from ticketing.web.fields import In, Out, Text, Time
+from ticketing.web.fields import In, Out, Time
+from ticketing.web.labels import Label
 from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
 from ticketing.web.part import of
 from ticketing.web.replay import IdempotencyKey, Rendered, keyed_request, rendered
@@ -45,7 +46,7 @@ def _in_the_future(value: datetime) -> datetime:
 
 
 KeyId = Annotated[UUID, Field(examples=["019938a5-b04e-7d19-9f5c-6a2b8c1d7e43"])]
-KeyName = Annotated[Text, Field(min_length=1, max_length=100, examples=["Box office till 2"])]
+KeyName = Annotated[str, Label(1, 100, "Box office till 2")]
 Expiry = Annotated[
     AwareDatetime,
     Field(strict=False, examples=["2030-01-01T00:00:00Z"]),
@@ -73,7 +74,7 @@ class KeyOut(Out):
     """A key, without what is secret of it."""
 
     id: KeyId
-    name: KeyName
+    name: str = Field(examples=["Box office till 2"])
     scopes: list[Scope] = Field(examples=[["bookings:read", "bookings:write"]])
     created_at: Time
     expires_at: Time | None = Field(examples=[None])

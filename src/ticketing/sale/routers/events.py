@@ -4,7 +4,7 @@ from typing import Annotated
 
 import orjson
 from fastapi import Query, Request
-from pydantic import Field, StringConstraints, WithJsonSchema
+from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from ticketing.errors import (
@@ -19,6 +19,7 @@ from ticketing.identity.routers.authentication import Authenticated, origin, req
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.events import Event
 from ticketing.web.fields import EventId, In, Out, Text, Time, UserId, Whole
+from ticketing.web.labels import Label
 from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
 from ticketing.web.part import of
 from ticketing.web.replay import IdempotencyKey, Rendered, keyed_request
@@ -27,19 +28,7 @@ from ticketing.web.routes import Routes
 routes = Routes("/api/events", "events")
 
 
-EventName = Annotated[
-    Text,
-    StringConstraints(strip_whitespace=True, min_length=3, max_length=100),
-    # Lengths in the schema would count the blanks at the ends, which don't count.
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": r"^\s*[^\s\u0000][^\u0000]{1,98}[^\s\u0000]\s*$",
-            "description": "3 to 100 characters; blanks at the ends are dropped.",
-            "examples": ["An evening of chamber music"],
-        }
-    ),
-]
+EventName = Annotated[str, Label(3, 100, "An evening of chamber music")]
 
 
 class InitializeEvent(In):
