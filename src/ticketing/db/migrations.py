@@ -5,7 +5,7 @@ from alembic.config import Config
 from alembic.util import CommandError
 
 from ticketing.db import revision
-from ticketing.db.schema import naming_the_database
+from ticketing.db.schema import naming_the_database, require_utf8
 
 
 def upgrade(url: str, to: str = "head") -> None:
@@ -13,6 +13,7 @@ def upgrade(url: str, to: str = "head") -> None:
 
     Raises StartupError, which names the database.
     """
+    require_utf8(url)
     with naming_the_database(url, CommandError):
         alembic.command.upgrade(_config(url), to)
 

@@ -15,6 +15,10 @@ PATIENCE: Final = 1.0
 """Seconds in which a database says where it is, or is asked again by who can say what is wrong."""
 
 
+UTF8: Final = "UTF8"
+"""The one encoding in which a database keeps every name."""
+
+
 @cache
 def migrations() -> Path:
     """Return the folder of Alembic's that has the migrations."""
@@ -40,8 +44,14 @@ async def current(connection: "asyncpg.Connection[asyncpg.Record]") -> str | Non
     return found
 
 
+async def encoding(connection: "asyncpg.Connection[asyncpg.Record]") -> str:
+    """Return the encoding of a database."""
+    found: str = await connection.fetchval("SHOW server_encoding")
+    return found
+
+
 def is_newest(url: str) -> bool:
-    """Whether the database is at the newest revision.
+    """Whether the database is at the newest revision, and in UTF8.
 
     False too if it could not be asked: whoever goes on to use it finds out why.
     """
@@ -51,7 +61,7 @@ def is_newest(url: str) -> bool:
     async def ask() -> str | None:
         connection = await asyncpg.connect(address, timeout=PATIENCE, command_timeout=PATIENCE)
         try:
-            return await current(connection)
+            return await current(connection) if await encoding(connection) == UTF8 else None
         finally:
             await connection.close()
 

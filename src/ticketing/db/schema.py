@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db import revision
-from ticketing.db.engine import connect
+from ticketing.db.engine import run
 from ticketing.db.refusals import domain_errors
 from ticketing.db.statements import driver
 from ticketing.errors import StartupError, TicketingError
@@ -39,19 +39,29 @@ async def is_migrated(engine: AsyncEngine, patience: float = READY_TIMEOUT) -> b
 
 
 def check(url: str) -> None:
-    """Raise StartupError unless the database can be reached and is migrated."""
-
-    async def migrated() -> bool:
-        engine = connect(url, pool_size=1)
-        try:
-            return await is_migrated(engine, START_TIMEOUT)
-        finally:
-            await engine.dispose()
-
+    """Raise StartupError unless the database can be reached, is in UTF8 and is migrated."""
+    require_utf8(url)
     with naming_the_database(url):
-        is_current = asyncio.run(migrated())
+        is_current = run(url, lambda engine: is_migrated(engine, START_TIMEOUT))
     if not is_current:
         raise StartupError("the database is not migrated: run `ticketing migrate` first")
+
+
+def require_utf8(url: str) -> None:
+    """Raise StartupError unless the database can be reached and is in UTF8."""
+
+    async def ask(engine: AsyncEngine) -> str:
+        async with asyncio.timeout(START_TIMEOUT), driver(engine) as connection:
+            return await revision.encoding(connection)
+
+    with naming_the_database(url, EncodingRefused):
+        found = run(url, ask)
+        if found != revision.UTF8:
+            raise EncodingRefused(f"its encoding is {found}: make it WITH ENCODING 'UTF8'")
+
+
+class EncodingRefused(Exception):
+    """The database can't keep every name."""
 
 
 @contextmanager

@@ -220,3 +220,36 @@ def test_a_password_is_in_no_message() -> None:
     assert "127.0.0.1:1/tickets" in message
     assert "can't be reached" in message
     assert "swordfish" not in message
+
+
+@pytest.fixture(params=["LATIN1", "SQL_ASCII"])
+async def other_url(server_url: str, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """The address of a database in another encoding."""
+    name = f"other_{os.getpid()}"
+    await execute(
+        server_url,
+        f"CREATE DATABASE {name} ENCODING '{request.param}' TEMPLATE template0"
+        " LOCALE_PROVIDER libc LOCALE 'C'",
+    )
+    yield with_database(server_url, name)
+    await execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.mark.parametrize("use", [check, migrations.upgrade])
+async def test_a_database_in_another_encoding_is_refused(
+    other_url: str, use: Callable[[str], None]
+) -> None:
+    with pytest.raises(StartupError, match=r"its encoding is \w+: make it WITH ENCODING 'UTF8'"):
+        await asyncio.to_thread(use, other_url)
+    assert await schema(other_url) == set()
+
+
+async def test_a_database_that_was_migrated_in_another_encoding_is_not_served(
+    other_url: str,
+) -> None:
+    newest = revision.known()[-1]
+    await execute(other_url, "CREATE TABLE alembic_version (version_num varchar(32))")
+    await execute(other_url, f"INSERT INTO alembic_version VALUES ('{newest}')")
+    assert not await asyncio.to_thread(revision.is_newest, other_url)
+    with pytest.raises(StartupError, match="its encoding is"):
+        await asyncio.to_thread(check, other_url)

@@ -49,7 +49,20 @@ async def test_a_name_of_3_to_100_characters_is_kept_without_its_outer_blanks(
 
 async def test_any_other_name_is_refused(visitor: Visitor) -> None:
     ada = await visitor.register()
-    for name in ("ab", "a" * 101, "", " " * 50, "  ab  ", "a\0b", "a\nb", "\u200b" * 3, "abc\u202e", 123, None, ["abc"]):
+    for name in (
+        "ab",
+        "a" * 101,
+        "",
+        " " * 50,
+        "  ab  ",
+        "a\0b",
+        "a\nb",
+        "\u200b" * 3,
+        "abc\u202e",
+        123,
+        None,
+        ["abc"],
+    ):
         refused = assert_problem(await ada.post(INITIALIZE, event(name)), 422, "validation_failed")
         assert [error["pointer"] for error in refused["errors"]] == ["#/name"], name
 
