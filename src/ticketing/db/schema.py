@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -16,6 +17,8 @@ from ticketing.db.refusals import domain_errors
 from ticketing.db.statements import driver
 from ticketing.errors import StartupError, TicketingError
 
+FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
+"""Parameters of an address that name a file."""
 READY_TIMEOUT: Final = 0.5
 """Seconds: a prober that waits for one must have its answer."""
 START_TIMEOUT: Final = 5.0
@@ -49,6 +52,7 @@ def check(url: str) -> None:
 
 def require_utf8(url: str) -> None:
     """Raise StartupError unless the database can be reached and is in UTF8."""
+    _require_files(url)
 
     async def ask(engine: AsyncEngine) -> str:
         async with asyncio.timeout(START_TIMEOUT), driver(engine) as connection:
@@ -58,6 +62,23 @@ def require_utf8(url: str) -> None:
         found = run(url, ask)
         if found != revision.UTF8:
             raise EncodingRefused(f"its encoding is {found}: make it WITH ENCODING 'UTF8'")
+
+
+def _require_files(url: str) -> None:
+    """Raise StartupError for a file that the address names and that can't be read."""
+    for name in FILES:
+        for path in make_url(url).normalized_query.get(name, ()):
+            if path == "system":
+                raise StartupError(
+                    f"the database address has {name}={path}, which is not supported: name a file"
+                )
+            try:
+                with Path(path).open("rb"):
+                    pass
+            except OSError as error:
+                raise StartupError(
+                    f"the database address has {name}={path}, which can't be read: {error.strerror}"
+                ) from error
 
 
 class EncodingRefused(Exception):

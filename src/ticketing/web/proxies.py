@@ -10,6 +10,8 @@ from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
+BELIEVED: Final = "ticketing.believed"
+"""Where in an ASGI scope it says whether X-Forwarded-For was believed."""
 REMEMBERED: Final = 4096
 """Answers kept: the same few proxies and many clients come again and again."""
 MAX_FORWARDED: Final = 1024
@@ -35,13 +37,14 @@ class TrustedProxies:
         if peer is not None:
             forwarded = b",".join(v for k, v in scope.get("headers", ()) if k == b"x-forwarded-for")
             if forwarded:
-                found = self._client(peer[0], forwarded[-MAX_FORWARDED:])
-                scope = {**scope, "client": (found, peer[1])}
+                found, is_believed = self._client(peer[0], forwarded[-MAX_FORWARDED:])
+                scope = {**scope, "client": (found, peer[1]), BELIEVED: is_believed}
         await self._app(scope, receive, send)
 
-    def _find(self, peer: str, forwarded: bytes) -> str:
+    def _find(self, peer: str, forwarded: bytes) -> tuple[str, bool]:
+        """Return the client's address, and whether the peer is a proxy that is trusted."""
         hops = [peer, *reversed(forwarded.decode("latin-1").split(","))]
-        client = peer
+        client, is_believed = peer, False
         for hop in hops:
             address = _address(hop.strip())
             if address is None:  # Not an address: the last hop that was one stands.
@@ -49,7 +52,8 @@ class TrustedProxies:
             client = str(address)
             if not any(address in network for network in self._trusted):
                 break
-        return client
+            is_believed = True
+        return client, is_believed
 
 
 def _address(text: str) -> Address | None:

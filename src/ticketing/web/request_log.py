@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
@@ -13,6 +14,7 @@ from ticketing.ops import logs, metrics
 from ticketing.ops.metrics import SECONDS
 from ticketing.web.asgi import ASGIApp, ASGIScope, Message, Receive, Send, client_address
 from ticketing.web.headers import protective
+from ticketing.web.proxies import BELIEVED
 
 REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MAX_PATH: Final = 200
@@ -41,6 +43,7 @@ class RequestLog:
     def __init__(self, app: ASGIApp) -> None:
         """Wrap `app`."""
         self._app = app
+        self._has_warned = False
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -52,8 +55,11 @@ class RequestLog:
             # RFC 9110, section 9.3.2: as GET, and the server leaves out the body.
             scope = {**scope, "method": "GET"}
         started = time.perf_counter()
-        current = _given_request_id(scope) or os.urandom(16).hex()
+        given, is_forwarded = _noted(scope["headers"])
+        current = given or os.urandom(16).hex()
         logs.request_id.set(current)
+        if is_forwarded and not self._has_warned and not scope.get(BELIEVED):
+            self._warn(scope)
         header = (b"x-request-id", current.encode())
         status = 0
 
@@ -88,9 +94,21 @@ class RequestLog:
                 },
             )
 
+    def _warn(self, scope: ASGIScope) -> None:
+        """Say once that all clients of a proxy share one address, and so one limit."""
+        self._has_warned = True
+        logs.log.warning(
+            "proxy.not_trusted", clientIp=client_address(scope), setting="TICKETING_TRUSTED_PROXIES"
+        )
 
-def _given_request_id(scope: ASGIScope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return str(value.decode())
-    return None
+
+def _noted(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str | None, bool]:
+    """Return the id that the request brings, and whether a proxy passed it on."""
+    given, is_forwarded = None, False
+    for name, value in headers:
+        if name == b"x-request-id":
+            if given is None and REQUEST_ID.fullmatch(value):
+                given = value.decode()
+        elif name == b"x-forwarded-for" and value:
+            is_forwarded = True
+    return given, is_forwarded

@@ -253,3 +253,24 @@ async def test_a_database_that_was_migrated_in_another_encoding_is_not_served(
     assert not await asyncio.to_thread(revision.is_newest, other_url)
     with pytest.raises(StartupError, match="its encoding is"):
         await asyncio.to_thread(check, other_url)
+
+
+@pytest.mark.parametrize("use", [check, migrations.upgrade])
+@pytest.mark.parametrize(
+    "named",
+    [
+        "sslcert=/nix",
+        "sslkey=/nix/key",
+        "sslrootcert=/nix",
+        "sslcrl=/nix",
+        "passfile=/nix",
+        "sslrootcert=system",
+    ],
+)
+def test_a_file_that_the_address_names_and_that_is_not_there_is_named(
+    use: Callable[[str], None], named: str
+) -> None:
+    with pytest.raises(StartupError) as refused:
+        use(f"postgresql://ada@127.0.0.1:1/tickets?sslmode=verify-full&{named}")
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -37,8 +37,11 @@ Answers = list[httpx.Response]
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "HEAD", "QUERY", "BREW"}
 NOBODY = UUID("019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa")
 OURS = {"internal_error", "database_unavailable", "busy", "not_ready", "outcome_unknown"}
-# Before there is an application: tests/races/test_limits.py provokes them.
-OF_THE_SERVER = {"malformed_request", "request_timeout", "url_too_long", "headers_too_large"}
+# Before there is an application: test_limits.py and test_http.py of tests/races provoke them.
+OF_THE_SERVER = {
+    *("malformed_request", "request_timeout", "url_too_long", "headers_too_large"),
+    *("http_version_not_supported", "transfer_coding_not_implemented", "expectation_failed"),
+}
 # Where it is set low: tests/limits/api/test_rates.py provokes it.
 OF_LIMITS = {"too_many_requests"}
 

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.contract import PROBLEM_JSON
-from tests.logs import content
+from tests.logs import content, lines
 from tests.people import Visitor
 from ticketing.app import create_app
 from ticketing.settings import Settings
@@ -154,3 +154,38 @@ async def test_the_log_believes_a_proxy_that_is_named_and_no_other(
     async with calling(create_app(named)) as behind_proxy:
         await behind_proxy.get("/livez", headers=headers)
     assert '"clientIp":"1.2.3.4"' in content(settings.log_dir)
+
+
+async def test_a_proxy_that_is_not_trusted_is_named_once(
+    client: httpx.AsyncClient, settings: Settings
+) -> None:
+    for number in range(3):
+        await client.get("/livez", headers={"X-Forwarded-For": f"203.0.113.{number}"})
+    (warned,) = lines(settings.log_dir, "proxy.")
+    assert warned["event"] == "proxy.not_trusted"
+    assert warned["level"] == "warning"
+    assert warned["setting"] == "TICKETING_TRUSTED_PROXIES"
+    assert warned["clientIp"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded", "warnings"),
+    [
+        ("127.0.0.0/8", "203.0.113.7", 0),
+        ("127.0.0.0/8", "nonsense", 0),
+        ("127.0.0.0/8", "", 0),
+        ("10.0.0.0/8", "203.0.113.7", 1),
+    ],
+)
+async def test_a_proxy_is_named_only_if_it_is_not_trusted(
+    settings: Settings, trusted: str, forwarded: str, warnings: int
+) -> None:
+    named = settings.model_copy(update={"trusted_proxies": (ip_network(trusted),)})
+    app = create_app(named)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+    ):
+        await client.get("/livez", headers={"X-Forwarded-For": forwarded})
+    assert len(lines(settings.log_dir, "proxy.")) == warnings
