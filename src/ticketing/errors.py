@@ -435,10 +435,10 @@ class OutcomeUnknown(Unavailable):
 
 
 class NotReady(Unavailable):
-    """The service is stopping, or the database is not reachable or not migrated."""
+    """The service is stopping, or the database is not migrated or takes no writes."""
 
     status, code = 503, "not_ready"
-    detail = "The service is stopping, or its database is not reachable or not migrated."
+    detail = "The service is stopping, or its database is not migrated or takes no writes."
 
 
 class StartupError(Exception):

@@ -1,6 +1,7 @@
 """Connections to the database, in pools."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar, cast
@@ -24,6 +25,9 @@ POOL_TIMEOUT: Final = 2.0
 LOCK_TIMEOUT: Final = "250ms"
 """Far longer than any commit of ours holds a row; who holds one longer must not stop a sale."""
 
+CHOSEN: Final = {"target_session_attrs", "service"}
+"""Parameters of an address that say which of several servers is meant."""
+
 T = TypeVar("T")
 
 
@@ -36,7 +40,9 @@ def connect(
     without one for commands, as migrations need it, the server has none either.
     """
     # To asyncpg as it is: it knows libpq's parameters, such as sslmode, and SQLAlchemy does not.
-    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    parsed = make_url(url).set(drivername="postgresql")
+    address = parsed.render_as_string(hide_password=False)
+    says_which = CHOSEN & parsed.query.keys() or "PGTARGETSESSIONATTRS" in os.environ
     engine = create_async_engine(
         "postgresql+asyncpg://",
         pool_size=pool_size,
@@ -49,6 +55,8 @@ def connect(
             address,
             timeout=CONNECT_TIMEOUT,
             command_timeout=command_timeout,
+            # Of several hosts, and behind a proxy, the one that takes writes.
+            target_session_attrs=None if says_which else "primary",
             server_settings={
                 "application_name": "ticketing",
                 "timezone": "UTC",

@@ -42,6 +42,9 @@ def constraint_of(error: Exception) -> str | None:
     return str(name) if name is not None else None
 
 
+NOT_CONNECTED: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+
 @asynccontextmanager
 async def domain_errors() -> AsyncIterator[None]:
     """Turn what the database raises inside into the error that the caller can act on.
@@ -73,7 +76,11 @@ async def domain_errors() -> AsyncIterator[None]:
         state = getattr(from_driver, "sqlstate", None) or ""
         if state in BUSY:
             raise Busy from error
-        was_lost = isinstance(error, DBAPIError) and error.connection_invalidated
+        was_lost = isinstance(error, DBAPIError) and (
+            # No connection came about, for example because no host is a primary.
+            error.connection_invalidated
+            or isinstance(from_driver and from_driver.__cause__, NOT_CONNECTED)
+        )
         if not was_lost and not state.startswith(UNAVAILABLE):
             raise
         raise DatabaseUnavailable from error

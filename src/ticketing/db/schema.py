@@ -30,13 +30,16 @@ RIGHTS: Final = (
 """What to do for a role that may not do something."""
 
 
-async def is_migrated(engine: AsyncEngine, patience: float = READY_TIMEOUT) -> bool:
-    """Whether the database is at the revision that the code needs, or at a newer one.
+async def is_usable(engine: AsyncEngine, patience: float = READY_TIMEOUT) -> bool:
+    """Whether the database takes writes, at the revision that the code needs or at a newer one.
 
     A revision that this code does not know was made by a newer one, which is being rolled out:
     migrations work while the previous version still serves.
     """
     async with domain_errors(), asyncio.timeout(patience), driver(engine) as connection:
+        if await connection.fetchval("SHOW transaction_read_only") == "on":
+            connection.terminate()  # The next may reach a server that takes writes.
+            return False
         current = await revision.current(connection)
     return current is not None and current not in revision.known()[:-1]
 
@@ -45,7 +48,7 @@ def check(url: str) -> None:
     """Raise StartupError unless the database can be reached, is in UTF8 and is migrated."""
     require_utf8(url)
     with naming_the_database(url):
-        is_current = run(url, lambda engine: is_migrated(engine, START_TIMEOUT))
+        is_current = run(url, lambda engine: is_usable(engine, START_TIMEOUT))
     if not is_current:
         raise StartupError("the database is not migrated: run `ticketing migrate` first")
 

@@ -64,8 +64,9 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[Driver]:
             yield cast("Driver", raw)
         except BaseException as error:
             # Whatever it was, a connection in an unknown state goes to nobody else: what timed out
-            # would be waited for by the next.
-            if isinstance(error, TimeoutError):
+            # would be waited for by the next. And a server that takes no writes any more is not
+            # the one to be connected to.
+            if isinstance(error, (TimeoutError, asyncpg.ReadOnlySQLTransactionError)):
                 cast("Driver", raw).terminate()
             if cast("Driver", raw).is_closed() or isinstance(error, asyncpg.InternalClientError):
                 await connection.invalidate()

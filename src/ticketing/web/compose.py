@@ -5,7 +5,7 @@ from typing import Final
 
 from ticketing.db.clock import DatabaseClock
 from ticketing.db.pools import Pools
-from ticketing.db.schema import is_migrated
+from ticketing.db.schema import is_usable
 from ticketing.limits import limits
 from ticketing.limits.cells import Memory
 from ticketing.ops.loops import Loop
@@ -49,7 +49,7 @@ def compose(shared: Shared) -> Part:
     engine = shared.pools.requests
     clean = partial(stored_responses.clean, engine)
     return Part(
-        Service(partial(is_migrated, engine), shared.streams),
+        Service(partial(is_usable, engine), shared.streams),
         routes=[pages.routes],
         loops=[
             Loop("clock", partial(shared.clock.refresh, engine), CLOCK_EVERY),

@@ -12,9 +12,9 @@ from ticketing.web.streams import Streams
 class Service:
     """What the pages and the health checks work with."""
 
-    def __init__(self, is_migrated: Callable[[], Awaitable[bool]], streams: Streams) -> None:
-        """Ask `is_migrated` whether the database can be used."""
-        self._is_migrated = is_migrated
+    def __init__(self, is_usable: Callable[[], Awaitable[bool]], streams: Streams) -> None:
+        """Ask `is_usable` whether the database can be used."""
+        self._is_migrated = is_usable
         self.streams = streams
         self._is_stopping = False
         self.describe: Callable[[], dict[str, Any]] = dict

@@ -68,10 +68,10 @@ async def schema(url: str) -> set[str]:
     return {row[0] for row in rows}
 
 
-async def is_migrated(url: str) -> bool:
+async def is_usable(url: str) -> bool:
     pool = engine.connect(url, pool_size=1)
     try:
-        return await database_schema.is_migrated(pool)
+        return await database_schema.is_usable(pool)
     finally:
         await pool.dispose()
 
@@ -145,12 +145,12 @@ async def test_replicas_that_migrate_at_once_go_one_by_one(empty_url: str) -> No
                 assert [replica.poll() for replica in replicas] == [None, None]
                 await asyncio.sleep(0.05)
         await asyncio.sleep(LONGER_THAN_A_SALE_WAITS)
-        assert not await is_migrated(empty_url)
+        assert not await is_usable(empty_url)
         await first.close()  # and so it lets go of its lock
         said = [(await asyncio.to_thread(replica.communicate))[0] for replica in replicas]
     assert [replica.returncode for replica in replicas] == [0, 0], said
     assert said == ["The database is up to date.\n"] * 2
-    assert await is_migrated(empty_url)
+    assert await is_usable(empty_url)
 
 
 async def test_a_migration_gives_up_on_a_lock_that_it_does_not_get(database_url: str) -> None:
@@ -174,14 +174,14 @@ async def test_a_database_of_a_newer_version_can_be_served_and_not_migrated(
     database_url: str,
 ) -> None:
     await execute(database_url, "UPDATE alembic_version SET version_num = '9999'")
-    assert await is_migrated(database_url)
+    assert await is_usable(database_url)
     with pytest.raises(StartupError, match=r"can't be used: .*9999") as refused:
         await asyncio.to_thread(migrations.upgrade, database_url)
     assert "\n" not in str(refused.value)
 
 
 async def test_a_database_that_is_not_migrated_is_refused(empty_url: str) -> None:
-    assert not await is_migrated(empty_url)
+    assert not await is_usable(empty_url)
     assert not await asyncio.to_thread(revision.is_newest, empty_url)
     assert "not migrated" in await asyncio.to_thread(refusal, empty_url)
 
@@ -208,7 +208,7 @@ def test_a_database_that_does_not_answer_is_named(
 
 @pytest.mark.parametrize("query", ["", "&sslmode=disable", "&application_name=tests"])
 async def test_what_libpq_takes_in_an_address_is_taken(database_url: str, query: str) -> None:
-    assert await is_migrated(database_url + query)
+    assert await is_usable(database_url + query)
     for scheme in ("postgres://", "postgresql://", "postgresql+asyncpg://"):
         address = database_url.replace("postgresql://", scheme, 1) + query
         assert await asyncio.to_thread(revision.is_newest, address)

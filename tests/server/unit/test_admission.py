@@ -118,10 +118,10 @@ class Full(Admission):
 
 
 def service() -> Service:
-    async def is_migrated() -> bool:
+    async def is_usable() -> bool:
         return True
 
-    return Service(is_migrated, Streams())
+    return Service(is_usable, Streams())
 
 
 def parsed(protocol: BoundedProtocol) -> int:
