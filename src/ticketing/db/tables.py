@@ -154,6 +154,19 @@ class Rate(Base):
     until: Mapped[int]
 
 
+class Departure(Base):
+    """An account that was deleted, until its person has left every waiting list.
+
+    `waiting` are the bookings that waited when it was deleted.
+    """
+
+    __tablename__ = "departures"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    waiting: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid()))
+    left_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class Event(Base):
     """An event and its inventory.
 

@@ -14,6 +14,7 @@ from ticketing.sale.routers import bookings, events
 from ticketing.web.part import Part, Shared
 
 CLEAN_EVERY: Final = 60.0
+DEPARTURES_EVERY: Final = 1.0
 
 
 def compose(shared: Shared) -> Part:
@@ -27,12 +28,14 @@ def compose(shared: Shared) -> Part:
     )
     recount = RecountRepository(pools.of_one_worker())
     loops = [Loop("cleaning of commits", partial(settle.clean, pools.requests), CLEAN_EVERY)]
+    loops.append(Loop("departures", have.bookings.finish_departures, DEPARTURES_EVERY))
     if every := shared.settings.audit_every:
         loops.append(Loop("audit", recount.take_turn, every, at_once=False))
     return Part(
         have,
         routes=[bookings.routes, events.routes, bookings.mine],
         loops=loops,
+        departed=[have.bookings.leave],
         samples=[have.bookings.sample, have.events.sample],
         close=[have.bookings.close, have.events.close],
     )

@@ -44,7 +44,9 @@ CLEAN_SESSIONS: Final = Statement(
     """
 )
 
-FIND: Final = Statement("SELECT id FROM users WHERE lower(username) = lower(:name)")
+FIND: Final = Statement(
+    "SELECT id FROM users WHERE lower(username) = lower(:name) AND password_hash IS NOT NULL"
+)
 PROMOTE: Final = Statement(
     f"""
     WITH promoted AS (

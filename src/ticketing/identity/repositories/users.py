@@ -56,6 +56,15 @@ DELETE: Final = Statement(
         UPDATE users
         SET username = '~' || substr(replace(CAST(id AS text), '-', ''), 4), password_hash = NULL
         WHERE id = :user AND password_hash = :old RETURNING id
+    ), departed AS (
+        INSERT INTO departures (user_id, waiting)
+        SELECT id, ARRAY(
+            -- OFFSET keeps it a look-up by the person, whatever was planned on.
+            SELECT id FROM (
+                SELECT id, status FROM bookings WHERE user_id = CAST(:user AS uuid) OFFSET 0
+            ) AS mine WHERE status = 'waiting'
+        )
+        FROM deleted
     ), {recorded("'user.deleted'", of="deleted", subject="id")}
     SELECT id FROM deleted
     """  # noqa: S608 - our own text

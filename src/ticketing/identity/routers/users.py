@@ -28,7 +28,7 @@ from ticketing.identity.routers.authentication import (
 )
 from ticketing.web.asgi import client_address
 from ticketing.web.fields import In, Out, Text, Time, UserId
-from ticketing.web.part import of
+from ticketing.web.part import Departures, of
 from ticketing.web.replay import (
     IdempotencyKey,
     KeyedRequest,
@@ -158,12 +158,13 @@ async def me(caller: Authenticated, request: Request) -> MeOut:
 async def delete(body: DeleteAccount, caller: Authenticated, request: Request) -> None:
     """Forget who the caller is: the name, which is free again, the password, sessions and keys.
 
-    Bookings and events stay as they are, of nobody in particular: cancel first what you will not
-    use, so that the next in line gets the place.
+    Places stay booked, of nobody in particular: cancel first what you will not use, so that the
+    next in line gets it. The caller leaves every waiting list. Events stay, with their managers.
     """
     have = of(request, Identity)
     user, password_hash = await confirmed(request, caller, body.password)
     await have.users.delete(user, password_hash, origin(request, caller))
+    await of(request, Departures).tell(user.id)
 
 
 @routes.post(

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, NamedTuple, cast
 from uuid import UUID
@@ -14,7 +15,7 @@ from ticketing.db.clock import DatabaseClock
 from ticketing.db.combiner import RETRY, Combiner, Retry
 from ticketing.db.facts import COMMAND_LINE, Origin
 from ticketing.db.ids import uuid7
-from ticketing.db.statements import Driver, Held, Statement
+from ticketing.db.statements import Driver, Held, Statement, driver
 from ticketing.errors import BookingNotFound, EventNotFound, TicketingError, UserNotFound
 from ticketing.ops import logs
 from ticketing.sale.commit.commit import Commit, Fact, Stored
@@ -37,6 +38,8 @@ from ticketing.web.replay import KeyedRequest, UnderWay
 from ticketing.web.repositories import stored_responses
 
 MAX_SNAPSHOTS: Final = 10_000
+HEARD: Final = 3.0
+"""Seconds after which every worker has heard of the end of an account."""
 ACTIVE_ONCE: Final = "uq_bookings_active"
 """What refuses a second active booking of one person at one event."""
 CANCELLED_ONCE: Final = {"cancelled_stays", "ck_events_available"}
@@ -66,7 +69,9 @@ STRANGERS: Final = Statement(
     """
     SELECT asked.id FROM unnest(CAST(:users AS uuid[])) AS asked(id)
     -- OFFSET keeps it a look-up of each, whatever was planned on.
-    WHERE NOT EXISTS (SELECT FROM users WHERE users.id = asked.id OFFSET 0)
+    WHERE NOT EXISTS (
+        SELECT FROM users WHERE users.id = asked.id AND password_hash IS NOT NULL OFFSET 0
+    )
     """
 )
 
@@ -103,6 +108,26 @@ LAST_CANCELLED: Final = Statement(
     ORDER BY seq DESC LIMIT 1
     """
 )
+
+
+# What waits, what waited when the account was deleted, and what was booked since.
+LEFT_BEHIND: Final = Statement(
+    """
+    SELECT DISTINCT event_id FROM bookings
+    JOIN departures ON departures.user_id = CAST(:user AS uuid)
+    WHERE bookings.user_id = CAST(:user AS uuid) AND status <> 'cancelled'
+        AND (status = 'waiting' OR id = ANY(waiting) OR created_at >= left_at)
+    """
+)
+# Those that every worker has heard of: no later booking of theirs can come.
+DEPARTED: Final = Statement(
+    """
+    SELECT user_id FROM departures WHERE left_at < now() - make_interval(secs => :heard)
+    ORDER BY user_id LIMIT 100 FOR UPDATE SKIP LOCKED
+    """,
+    reads_tables="all of the departures, which are few",
+)
+GONE: Final = Statement("DELETE FROM departures WHERE user_id = :user")
 
 
 class Queued(NamedTuple):
@@ -182,6 +207,29 @@ class BookingRepository:
                 await keep(cancelled)
             return cancelled
         return cast("Cancelled", outcome)
+
+    async def leave(self, user_id: UUID) -> None:
+        """Have a person whose account was deleted leave every waiting list.
+
+        Whoever was promoted, or booked, since the account was deleted leaves too, so the place goes
+        to the next living person. Raises Unavailable.
+        """
+        async with driver(self._engine) as connection:
+            rows = await LEFT_BEHIND.fetch(connection, user=user_id)
+        for row in rows:
+            with suppress(BookingNotFound):  # Another worker was faster.
+                await self.cancel(row["event_id"], user_id)
+
+    async def finish_departures(self) -> None:
+        """Have those leave again whose accounts were deleted a while ago, for the last time.
+
+        A worker that was killed may have left some in a line, and one that had not heard of the end
+        of an account may have booked for it.
+        """
+        async with driver(self._engine) as connection, connection.transaction():
+            for row in await DEPARTED.fetch(connection, heard=HEARD):
+                await self.leave(row["user_id"])
+                await GONE.fetch(connection, user=row["user_id"])
 
     async def _submit(self, queued: Queued) -> Outcome:
         if queued.keyed is None:

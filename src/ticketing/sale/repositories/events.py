@@ -12,7 +12,7 @@ from ticketing.db.combiner import Combiner
 from ticketing.db.facts import Origin, recorded
 from ticketing.db.pages import Page
 from ticketing.db.statements import Held, Statement, driver
-from ticketing.errors import EventNotFound
+from ticketing.errors import EventNotFound, UserNotFound
 from ticketing.ops import logs
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
@@ -25,7 +25,9 @@ MAKE: Final = Statement(
     f"""
     WITH made AS (
         INSERT INTO events (name, organiser_id, total_tickets, available_tickets)
-        VALUES (:name, :organiser, :total, :total)
+        SELECT CAST(:name AS text), id, CAST(:total AS bigint), CAST(:total AS bigint) FROM users
+        -- The lock has it wait for the end of the account that is under way.
+        WHERE id = CAST(:organiser AS uuid) AND password_hash IS NOT NULL FOR SHARE
         RETURNING {_COLUMNS}
     ), {
         recorded(
@@ -134,8 +136,10 @@ class EventRepository:
         made: dict[str, object] = {"organiser": organiser_id, "name": name, "total": total_tickets}
         made |= origin._asdict()
         async with once(self._engine, keyed) as (connection, keep):
-            (row,) = await MAKE.fetch(connection, **made)
-            created = event(row)
+            rows = await MAKE.fetch(connection, **made)
+            if not rows:
+                raise UserNotFound
+            created = event(rows[0])
             await keep(created)
         logs.log.info("event.created", eventId=created.id, userId=organiser_id)
         return created
