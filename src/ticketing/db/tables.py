@@ -183,16 +183,19 @@ class Event(Base):
         # A place that is free while people wait must never be seen, let alone sold to a newcomer.
         CheckConstraint("available_tickets = 0 or waiting_list_count = 0", name="line_served"),
         Index(
-            "ix_events_name_trigrams",
-            "name",
+            "ix_events_name_folded",
+            "name_folded",
             postgresql_using="gin",
-            postgresql_ops={"name": "gin_trgm_ops"},
+            postgresql_ops={"name_folded": "gin_trgm_ops"},
         ),
+        Index("ix_events_not_folded", "id", postgresql_where=text("name_folded IS NULL")),
         {"postgresql_with": {"fillfactor": "50"}},
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     name: Mapped[str]
+    name_folded: Mapped[str | None]
+    """As `sale.folding` has it; null until the service has seen to it."""
     organiser_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
     total_tickets: Mapped[int] = mapped_column()
     available_tickets: Mapped[int] = mapped_column()

@@ -15,6 +15,7 @@ from ticketing.web.part import Part, Shared
 
 CLEAN_EVERY: Final = 60.0
 DEPARTURES_EVERY: Final = 1.0
+FOLD_EVERY: Final = 60.0
 
 
 def compose(shared: Shared) -> Part:
@@ -28,6 +29,7 @@ def compose(shared: Shared) -> Part:
     )
     recount = RecountRepository(pools.of_one_worker())
     loops = [Loop("cleaning of commits", partial(settle.clean, pools.requests), CLEAN_EVERY)]
+    loops.append(Loop("folding of names", have.events.fold_names, FOLD_EVERY))
     loops.append(Loop("departures", have.bookings.finish_departures, DEPARTURES_EVERY))
     if every := shared.settings.audit_every:
         loops.append(Loop("audit", recount.take_turn, every, at_once=False))

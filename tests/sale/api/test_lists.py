@@ -3,11 +3,13 @@
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.contract import assert_problem
 from tests.people import PASSWORD, Person, Visitor
+from ticketing.sale.part import Sale
 
 EVENTS = "/api/events"
 MINE = "/api/users/me/bookings"
@@ -189,3 +191,47 @@ async def test_a_status_that_no_booking_has_is_refused(visitor: Visitor) -> None
         refused = await ada.get(f"/api/events/{event}/bookings", status=status)
         (error,) = assert_problem(refused, 422, "validation_failed")["errors"]
         assert (error["in"], error["pointer"]) == ("query", "#/status")
+
+
+NFD = "Cafe\u0301"
+
+
+@pytest.mark.parametrize("name", ["Café Müller", NFD + " Müller", "CAFÉ MÜLLER"])
+@pytest.mark.parametrize("q", ["café", "cafe", " café ", "CAFÉ", NFD, "Muller", "é m", "fé"])
+async def test_a_search_finds_every_spelling(visitor: Visitor, name: str, q: str) -> None:
+    ada = await visitor.register()
+    event = await ada.organise(name=name)
+    await ada.organise(name="A concert")
+    found = (await ada.get("/api/events", q=q)).json()["items"]
+    assert [(each["id"], each["name"]) for each in found] == [(event, name)]
+
+
+@pytest.mark.parametrize("q", ["%", "_", "\\", "100%", "a_b"])
+async def test_what_is_special_in_a_pattern_is_looked_for_as_it_is(
+    visitor: Visitor, q: str
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise(name="100% a_b \\ c")
+    await ada.organise(name="100 acb c")
+    found = (await ada.get("/api/events", q=q)).json()["items"]
+    assert [each["id"] for each in found] == [event]
+
+
+async def test_a_renamed_event_is_found_by_its_new_name_alone(visitor: Visitor) -> None:
+    ada = await visitor.register()
+    event = await ada.organise(name="Konzert")
+    await ada.patch(f"/api/events/{event}", {"name": "Théâtre"})
+    assert (await ada.get("/api/events", q="konzert")).json()["items"] == []
+    assert [e["id"] for e in (await ada.get("/api/events", q="theatre")).json()["items"]] == [event]
+
+
+async def test_events_of_the_version_before_are_found_once_they_are_seen_to(
+    visitor: Visitor, app: FastAPI, engine: AsyncEngine
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise(name="Théâtre")
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE events SET name_folded = NULL"))
+    assert (await ada.get("/api/events", q="theatre")).json()["items"] == []
+    await app.state.provided[Sale].events.fold_names()
+    assert [e["id"] for e in (await ada.get("/api/events", q="theatre")).json()["items"]] == [event]

@@ -14,6 +14,7 @@ from ticketing.db.pages import Page
 from ticketing.db.statements import Held, Statement, driver
 from ticketing.errors import EventNotFound, UserNotFound
 from ticketing.ops import logs
+from ticketing.sale.folding import folded
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
@@ -24,8 +25,10 @@ _COLUMNS: Final = """
 MAKE: Final = Statement(
     f"""
     WITH made AS (
-        INSERT INTO events (name, organiser_id, total_tickets, available_tickets)
-        SELECT CAST(:name AS text), id, CAST(:total AS bigint), CAST(:total AS bigint) FROM users
+        INSERT INTO events (name, name_folded, organiser_id, total_tickets, available_tickets)
+        SELECT CAST(:name AS text), CAST(:folded AS text), id, CAST(:total AS bigint),
+            CAST(:total AS bigint)
+        FROM users
         -- The lock has it wait for the end of the account that is under way.
         WHERE id = CAST(:organiser AS uuid) AND password_hash IS NOT NULL FOR SHARE
         RETURNING {_COLUMNS}
@@ -47,7 +50,7 @@ RENAME: Final = Statement(
     WITH before AS (
         SELECT id, name FROM events WHERE id = :id FOR NO KEY UPDATE
     ), renamed AS (
-        UPDATE events SET name = :name FROM before
+        UPDATE events SET name = :name, name_folded = CAST(:folded AS text) FROM before
         WHERE events.id = :id AND before.id = events.id AND before.name <> :name
         RETURNING events.id, before.name AS was, events.name
     ), {
@@ -80,11 +83,32 @@ LIST: Final = Statement(
 SEARCH: Final = Statement(
     f"""
     SELECT {_COLUMNS} FROM events
-    WHERE name ILIKE CAST(:pattern AS text)
+    WHERE name_folded LIKE CAST(:pattern AS text)
         AND id < coalesce(CAST(:before AS bigint), 9223372036854775807)
     ORDER BY id DESC LIMIT :limit
     """,  # noqa: S608 - our own text
     plan_anew=True,
+)
+
+
+NOT_FOLDED: Final = Statement(
+    """
+    SELECT id, name FROM events WHERE name_folded IS NULL AND id > :after ORDER BY id LIMIT 1000
+    """
+)
+# In the order of a commit's locks, and without the events that somebody is writing.
+FOLD: Final = Statement(
+    """
+    WITH locked AS (
+        SELECT id FROM events WHERE id = ANY(CAST(:ids AS bigint[]))
+        ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE events SET name_folded = given.folded
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:names AS text[]), CAST(:folded AS text[]))
+        AS given(id, name, folded)
+    WHERE events.id = ANY(ARRAY(SELECT id FROM locked))
+        AND events.id = given.id AND events.name = given.name
+    """
 )
 
 
@@ -133,7 +157,12 @@ class EventRepository:
 
         Raises UserNotFound; with `keyed`, the same as `once`.
         """
-        made: dict[str, object] = {"organiser": organiser_id, "name": name, "total": total_tickets}
+        made: dict[str, object] = {
+            "organiser": organiser_id,
+            "name": name,
+            "folded": folded(name),
+            "total": total_tickets,
+        }
         made |= origin._asdict()
         async with once(self._engine, keyed) as (connection, keep):
             rows = await MAKE.fetch(connection, **made)
@@ -147,7 +176,9 @@ class EventRepository:
     async def rename(self, event_id: int, name: str, origin: Origin) -> Event:
         """Give the event this name and return it. Raises EventNotFound."""
         async with driver(self._engine) as connection:
-            rows = await RENAME.fetch(connection, id=event_id, name=name, **origin._asdict())
+            rows = await RENAME.fetch(
+                connection, id=event_id, name=name, folded=folded(name), **origin._asdict()
+            )
         for _ in rows:
             logs.log.info("event.renamed", eventId=event_id)
         return await self.get(event_id)
@@ -167,15 +198,32 @@ class EventRepository:
         return [found.get(event_id) or EventNotFound() for event_id in ids]
 
     async def search(self, text: str | None, *, before: int | None, limit: int) -> Page[Event]:
-        """Return events whose name contains `text`, newest first, from below id `before`."""
+        """Return events whose name contains `text`, newest first, from below id `before`.
+
+        Both are folded.
+        """
         wanted: dict[str, object] = {"before": before, "limit": limit + 1}
         async with driver(self._engine) as connection:
             if text is None:
                 rows = await LIST.fetch(connection, **wanted)
             else:
-                rows = await SEARCH.fetch(connection, pattern=_containing(text), **wanted)
+                rows = await SEARCH.fetch(connection, pattern=_containing(folded(text)), **wanted)
         events = [event(row) for row in rows[:limit]]
         return Page(events, events[-1].id if len(rows) > limit else None)
+
+    async def fold_names(self) -> None:
+        """See to the names that no service has folded: those of the version before."""
+        after = 0
+        async with driver(self._engine) as connection:
+            while rows := await NOT_FOLDED.fetch(connection, after=after):
+                names = [row["name"] for row in rows]
+                await FOLD.fetch(
+                    connection,
+                    ids=[row["id"] for row in rows],
+                    names=names,
+                    folded=[folded(name) for name in names],
+                )
+                after = rows[-1]["id"]
 
 
 def _containing(text: str) -> str:

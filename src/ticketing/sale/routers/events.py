@@ -129,11 +129,14 @@ async def search(
     request: Request,
     q: Annotated[
         Annotated[Text, Field(min_length=1, max_length=100)] | SkipJsonSchema[None],
-        Query(description="Part of the name."),
+        Query(description="Part of the name, whatever its case and accents."),
     ] = None,
     limit: PageSize = 20,
     cursor: Cursor = None,
 ) -> PageOut[EventOut]:
-    """List events, newest first; `q` keeps those whose name contains it, in whatever case."""
+    """List events, newest first; `q` keeps those whose name contains it.
+
+    Case, accents and blanks at the ends do not count: `cafe` finds "Café".
+    """
     page = await of(request, Sale).events.search(q, before=decode_cursor(cursor), limit=limit)
     return PageOut[EventOut].of(page)

@@ -1,0 +1,34 @@
+"""What a search takes for the same."""
+
+import unicodedata
+
+import pytest
+
+from ticketing.sale.folding import folded
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Café", unicodedata.normalize("NFD", "Café")),
+        ("Café", "cafe"),
+        ("CAFÉ", "café"),
+        (" café ", "Café"),
+        ("Straße", "STRASSE"),
+        ("Ａｒｔ", "art"),
+        ("ﬁlm", "FILM"),
+        ("two  words", "two\u00a0words"),
+        ("ΟΔΟΣ", "οδος"),
+        ("Ёлка", "елка"),
+        ("Ǆ", "ǆ"),
+    ],
+)
+def test_spellings_of_one_name_are_one(one: str, other: str) -> None:
+    assert folded(one) == folded(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("कि", "की"), ("กิน", "กน"), ("ö", "ø"), ("n", "m"), ("한", "하")]
+)
+def test_other_names_stay_others(one: str, other: str) -> None:
+    assert folded(one) != folded(other)
