@@ -11,7 +11,7 @@
     ├── Forbidden, InsufficientScope, WrongPassword
     ├── NotFound
     │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound, KeyNotFound,
-    │   ├── MemberNotFound
+    │   ├── SessionNotFound, MemberNotFound
     ├── MethodNotAllowed
     ├── Conflict
     │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, AlreadyOwner, TooManyKeys

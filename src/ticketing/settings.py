@@ -125,6 +125,7 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     """Where the embedded PostgreSQL and its secret live."""
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: int = Field(default=3000, ge=0, le=65535)
     """The port to listen on; 0 takes a free one."""
     workers: int = Field(default=1, ge=1, le=64)
@@ -180,15 +181,18 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     """Where Prometheus reads `/metrics`; 0 takes a free one. Absent: nothing is counted."""
     metrics_host: str = "127.0.0.1"
+    """The address on which `/metrics` is shown."""
     otel: Literal["off", "on"] = "off"
     """Whether traces and metrics go to OpenTelemetry, by its own variables (OTEL_...)."""
     audit_every: int = Field(default=300, ge=0, le=DAY)
     """Seconds between two audits by the running service; 0: none."""
     log_dir: Path = Path("logs")
+    """The folder of `combined.log`."""
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         BeforeValidator(lambda level: level.upper() if isinstance(level, str) else level),
     ] = "INFO"
+    """The lowest level that is logged."""
 
     @classmethod
     def load(cls, **overrides: object) -> Self:

@@ -1,12 +1,13 @@
 """What the documents name is there, and what there is they name."""
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 
-from ticketing.settings import PREFIX, Settings
+from ticketing.settings import PREFIX, RateLimit, Settings
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [PREFIX + name.upper() for name in Settings.model_fields]
@@ -61,11 +62,39 @@ def test_every_requirement_has_a_proof() -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_every_setting_is_in_the_readme(name: str) -> None:
-    assert f"`{name}`" in (ROOT / "README.md").read_text()
+def test_every_setting_has_a_row_in_the_table_of_the_readme(name: str) -> None:
+    rows = re.findall(r"^\| (`TICKETING_.*)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    (row,) = [row for row in rows if f"`{name}`" in row.partition(" | ")[0]] or [""]
+    assert row, "README.md has no row for it"
+    default = Settings.model_fields[name.removeprefix(PREFIX).lower()].default
+    if isinstance(default, int | str | RateLimit) and name != "TICKETING_DATA_DIR":
+        shown = f"{default:g}" if isinstance(default, float) else str(default)
+        if isinstance(default, RateLimit):
+            shown = f"{default.quota}/{default.window}s"
+        defaults = row.split(" | ")[1]
+        assert re.search(rf"(?<![\w.]){re.escape(shown)}(?![\w.])", defaults), defaults
+
+
+def test_every_setting_says_what_it_is() -> None:
+    tree = ast.parse((ROOT / "src" / "ticketing" / "settings.py").read_text())
+    (body,) = [
+        node.body
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == "Settings"
+    ]
+    said = {
+        before.target.id
+        for before, after in itertools.pairwise(body)
+        if isinstance(before, ast.AnnAssign)
+        and isinstance(before.target, ast.Name)
+        and isinstance(after, ast.Expr)
+    }
+    assert Settings.model_fields.keys() - said == set()
 
 
 @pytest.mark.parametrize("name", sorted(set(SETTINGS) - FIXED))
 def test_every_setting_that_is_left_to_the_operator_reaches_the_container(name: str) -> None:
-    assert f"\n      {name}:" in (ROOT / "docker-compose.yml").read_text()
-    assert re.search(rf"^#?{name}=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    compose = (ROOT / "docker-compose.yml").read_text()
+    assert f"\n      {name}:" in compose, "docker-compose.yml lacks it"
+    example = (ROOT / ".env.example").read_text()
+    assert re.search(rf"^#?{name}=", example, re.MULTILINE), ".env.example lacks it"

@@ -1,5 +1,6 @@
 """The decisions, against a plain model that serves one request at a time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -12,7 +13,7 @@ from ticketing.errors import AlreadyBooked, AlreadyWaiting, BookingNotFound
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel
 from ticketing.sale.inventory.decision import Decision
-from ticketing.sale.inventory.kinds import InventoryRequest, decide
+from ticketing.sale.inventory.kinds import KINDS, InventoryRequest, decide
 from ticketing.sale.inventory.model import (
     Booked,
     Booking,
@@ -79,10 +80,11 @@ class Rows:
 
     def commit(self, requests: list[InventoryRequest]) -> list[Outcome]:
         """Decide with no more than what a decision may ask for, and write."""
-        cancels = [request for request in requests if isinstance(request, Cancel)]
-        askers = {request.user_id for request in cancels}
+        kinds = [KINDS[type(request)] for request in requests]
+        asking = zip(requests, kinds, strict=True)
+        askers = {request.user_id for request, kind in asking if kind.needs_active}
         known = self.active()
-        line = self.with_status(BookingStatus.WAITING)[: len(cancels)]
+        line = self.with_status(BookingStatus.WAITING)[: sum(kind.frees for kind in kinds)]
         asked = {user: booking for user, booking in known.items() if user in askers}
         decision = decide(self.snapshot, requests, active=asked, line=line, at=NOW)
         new = [b for b in decision.inserts.values() if b.status is not BookingStatus.CANCELLED]
@@ -90,6 +92,8 @@ class Rows:
         if any(b.user_id in known and known[b.user_id].id not in cancelled for b in new):
             # The unique index refuses the batch; it is decided again with everybody known.
             decision = decide(self.snapshot, requests, active=known, line=line, at=NOW)
+        for fact in decision.facts:
+            assert kinds[fact.by].inserts or not fact.is_new
         self._write(decision)
         return decision.outcomes
 
@@ -123,11 +127,19 @@ def rows(total: int) -> Rows:
     return Rows(Snapshot(EVENT, version=1, total=total, available=total, waiting=0))
 
 
+MAKE: dict[type, Callable[[UUID], InventoryRequest]] = {
+    Book: book,
+    Cancel: lambda user: Cancel(EVENT, user),
+}
+"""How a request of each kind is made, for a person."""
+
 requests = st.builds(
-    lambda user, wants: book(user) if wants else Cancel(EVENT, user),
-    st.sampled_from(PEOPLE),
-    st.booleans(),
+    lambda user, kind: MAKE[kind](user), st.sampled_from(PEOPLE), st.sampled_from(list(MAKE))
 )
+
+
+def test_every_kind_of_request_is_tried() -> None:
+    assert MAKE.keys() == KINDS.keys()
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -177,7 +189,7 @@ def test_what_does_not_rest_on_the_version_may_be_written_after_another_such(
     kept = rows(total)
     kept.commit([book(user) for user in sorted(holding)])
     snapshot, line = kept.snapshot, kept.with_status(BookingStatus.WAITING)
-    askers = {request.user_id for request in ours if isinstance(request, Cancel)}
+    askers = {request.user_id for request in ours if KINDS[type(request)].needs_active}
     asked = {user: booking for user, booking in kept.active().items() if user in askers}
     second = decide(snapshot, ours, active=asked, line=line, at=NOW)
     assert second.needs is None or snapshot.waiting == second.after.waiting == 0
