@@ -28,6 +28,7 @@ from ticketing.web.streams import Streams
 
 PREFIX = "/api/examples"
 FAREWELL = b"farewell"
+BEAT = b"beat"
 
 
 @dataclass
@@ -119,7 +120,7 @@ async def _once(
 
 
 async def _until_drained(streams: Streams) -> AsyncIterator[bytes]:
-    async for each in streams.until_drained(_ticks()):
+    async for each in streams.until_drained(_ticks(), BEAT):
         yield each
     yield FAREWELL
 

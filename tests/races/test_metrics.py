@@ -221,3 +221,13 @@ def test_opentelemetry_that_is_not_installed_is_named(
     monkeypatch.setenv("TICKETING_OTEL", "on")
     with pytest.raises(StartupError, match=r"^TICKETING_OTEL: .*extra `otel`"):
         serve(host=None, port=0, workers=None, data_dir=None)
+
+
+def test_metrics_of_whoever_starts_it_are_left_alone(kept_dir: Path, port: int) -> None:
+    theirs = kept_dir / "theirs"
+    theirs.mkdir()
+    for folder in (theirs, kept_dir / "nowhere"):
+        for more in ({}, {"TICKETING_METRICS_PORT": str(port)}):
+            with serving(kept_dir, PROMETHEUS_MULTIPROC_DIR=str(folder), **more) as service:
+                assert httpx.get(service.url + "/livez").status_code == 200
+    assert list(theirs.iterdir()) == []

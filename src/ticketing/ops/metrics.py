@@ -37,11 +37,32 @@ Sample: TypeAlias = tuple[Gauge, Callable[[], float]]
 """A gauge that is set every second, and what to set it to."""
 
 
+ROOM: Final = {
+    "histogram": 4 << 20,
+    "counter": 1 << 18,
+    f"gauge_{LIVE}": 1 << 16,
+    f"gauge_{LATEST}": 1 << 16,
+}
+"""Bytes of a worker's file of each kind: more than all series that there can be take."""
+
+
 def share(folder: Path, number: int) -> None:
     """Keep the values of this process in `folder`, under this number.
 
-    Call it before any module that defines a metric is imported.
+    Call it before any module that defines a metric is imported. Raises OSError if there is no room:
+    the files are mapped, and a process that writes to one without room behind it is killed.
     """
+    for kind, size in ROOM.items():
+        file = folder / f"{kind}_{number}.db"
+        if not file.exists():
+            half = file.with_suffix(".half")
+            try:
+                with half.open("wb") as made:
+                    os.posix_fallocate(made.fileno(), 0, size)
+            except OSError:
+                half.unlink(missing_ok=True)
+                raise
+            half.rename(file)
     global is_shared  # noqa: PLW0603
     is_shared = True
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

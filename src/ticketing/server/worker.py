@@ -35,10 +35,19 @@ def work(  # noqa: PLR0913, PLR0917 - what a process is started with
         threading.Thread(target=follow, daemon=True).start()
     gc.disable()  # What is loaded stays: looking through it over and over is a tenth of the time.
     if metrics_dir is not None:
-        from ticketing.ops import metrics  # noqa: PLC0415 - before any module that defines one
-
-        metrics.share(metrics_dir, number)
+        _share_metrics(settings, metrics_dir, number)
     _serve(settings, listener, memory, ready)
+
+
+def _share_metrics(settings: Settings, folder: Path, number: int) -> None:
+    """Share the metrics if there is room for them: a sale goes on without."""
+    from ticketing.ops import logs, metrics  # noqa: PLC0415 - before any module that defines one
+
+    try:
+        metrics.share(folder, number)
+    except OSError as error:
+        logs.configure(settings.log_dir, settings.log_level)
+        logs.log.error("metrics.not_shared", reason=str(error))
 
 
 def _serve(settings: Settings, listener: socket.socket, memory: Memory, ready: Connection) -> None:

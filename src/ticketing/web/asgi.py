@@ -1,7 +1,10 @@
 """The types of ASGI, and what several layers read from a scope."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
+
+HEAD: Final = "ticketing.head"
+"""Where in a scope it says that the client wants no body."""
 
 ASGIScope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

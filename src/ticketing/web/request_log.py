@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from ticketing.ops import logs, metrics
 from ticketing.ops.metrics import SECONDS
-from ticketing.web.asgi import ASGIApp, ASGIScope, Message, Receive, Send, client_address
+from ticketing.web.asgi import HEAD, ASGIApp, ASGIScope, Message, Receive, Send, client_address
 from ticketing.web.headers import protective
 from ticketing.web.proxies import BELIEVED
 
@@ -53,7 +53,7 @@ class RequestLog:
         method = scope["method"]
         if method == "HEAD":
             # RFC 9110, section 9.3.2: as GET, and the server leaves out the body.
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", HEAD: True}
         started = time.perf_counter()
         given, is_forwarded = _noted(scope["headers"])
         current = given or os.urandom(16).hex()

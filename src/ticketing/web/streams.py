@@ -1,15 +1,19 @@
 """Responses that stay open: counted apart from the work under way, limited, ended by a drain."""
 
 import asyncio
+from asyncio import FIRST_COMPLETED
 from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
 from ticketing.errors import Busy
-from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
+from ticketing.web.asgi import HEAD, ASGIApp, ASGIScope, Message, Receive, Send
 from ticketing.web.problems import response_to
 
 MAX_STREAMS: Final = 5_000
 """Open streams of one worker; each holds a connection and little more."""
+
+BEAT_EVERY: Final = 15.0
+"""Seconds. Proxies cut connections on which nothing comes for a minute."""
 
 ItemT = TypeVar("ItemT")
 
@@ -38,20 +42,27 @@ class Streams:
         """End all of them, and let none begin: at the beginning of a drain."""
         self._ended.set()
 
-    async def until_drained(self, items: AsyncIterator[ItemT]) -> AsyncIterator[ItemT]:
+    async def until_drained(
+        self, items: AsyncIterator[ItemT], beat: ItemT, every: float = BEAT_EVERY
+    ) -> AsyncIterator[ItemT]:
         """Yield the items until there are no more, or until the worker drains.
 
-        A route that streams passes what it sends through this, and may say goodbye behind it.
+        A route that streams passes what it sends through this, and may say goodbye behind it. If
+        nothing comes for `every` seconds, `beat` is sent: without it nobody would notice that a
+        client has gone.
         """
         ended = asyncio.create_task(self._ended.wait())
-        following: asyncio.Future[Any] = ended
+        following: asyncio.Future[Any] = asyncio.ensure_future(anext(items))
         try:
             while True:
-                following = asyncio.ensure_future(anext(items))
-                await asyncio.wait({following, ended}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({following, ended}, timeout=every, return_when=FIRST_COMPLETED)
                 if ended.done():
                     return
+                if not following.done():
+                    yield beat
+                    continue
                 yield following.result()
+                following = asyncio.ensure_future(anext(items))
         except StopAsyncIteration:
             return
         finally:
@@ -80,6 +91,23 @@ class StreamLimit:
             await response_to(error, scope)(scope, receive, send)
             return
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _head_of(send) if scope.get(HEAD) else send)
+        except _HeadSent:
+            await send({"type": "http.response.body", "body": b""})
         finally:
             self._streams.leave()
+
+
+class _HeadSent(Exception):
+    """All that a HEAD wants was sent."""
+
+
+def _head_of(send: Send) -> Send:
+    """Return what sends the head of a response, and then ends it."""
+
+    async def head(message: Message) -> None:
+        if message["type"] != "http.response.start":
+            raise _HeadSent
+        await send(message)
+
+    return head

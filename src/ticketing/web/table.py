@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from ticketing.limits.limits import Counted
 from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
 from ticketing.web.policy import Overload, Policy
 
@@ -65,26 +64,29 @@ class RouteTable:
         if "{" not in route.path:
             self._written_out[route.path] = node
         allowed = {*node.routes, *(["HEAD"] if "GET" in node.routes else [])}
-        counted = route.policy.counted and Counted.REQUESTS
-        node.other = NoSuchMethod(route.path, sorted(allowed), Policy("", counted))
+        node.other = NoSuchMethod(route.path, sorted(allowed), Policy("", route.policy.counted))
 
     def find(self, method: str, path: str) -> Route | NoSuchMethod | None:
         """Return the route, or None if no route has this path."""
-        node = self._written_out.get(path) or self._walk(path)
+        node = self._written_out.get(path) or _walk(self._root, path.split("/"), 0)
         return None if node is None else node.routes.get(method) or node.other
-
-    def _walk(self, path: str) -> _Node | None:
-        node = self._root
-        for segment in path.split("/"):
-            following = node.following.get(segment) or (node.parameter if segment else None)
-            if following is None:
-                return None
-            node = following
-        return node
 
     def under(self, overload: Overload) -> list[str]:
         """Return the paths of the routes of which this becomes under overload."""
         return sorted({each.path for each in self.routes if each.policy.overload is overload})
+
+
+def _walk(node: _Node, segments: Sequence[str], place: int) -> _Node | None:
+    """Return the node below which the segments from `place` on end, if routes end there."""
+    if place == len(segments):
+        return node if node.routes else None
+    segment = segments[place]
+    following = node.following.get(segment)
+    if following is not None and (found := _walk(following, segments, place + 1)) is not None:
+        return found
+    if segment and node.parameter is not None:
+        return _walk(node.parameter, segments, place + 1)
+    return None
 
 
 class Dispatch:

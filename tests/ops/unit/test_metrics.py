@@ -1,10 +1,13 @@
 """How the metrics of several processes become one."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -97,3 +100,22 @@ def test_of_two_recounts_the_last_counts(tmp_path: Path) -> None:
     worker(tmp_path, 0, "DIFFERENCES.set(2)")
     metrics.forget(tmp_path, 0)
     assert shown(tmp_path, "ticketing_audit_differences") == 2
+
+
+def test_a_process_keeps_no_metrics_where_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        metrics.share(tmp_path, 0)
+    assert not list(tmp_path.glob("*.db"))
+
+
+def test_what_metrics_take_is_there_from_the_start(tmp_path: Path) -> None:
+    worker(tmp_path, 0, booked(1), waiting(1), took(0.1), "DIFFERENCES.set(1)")
+    for file in tmp_path.glob("*.db"):
+        assert file.stat().st_blocks * 512 >= file.stat().st_size > 0
+    assert {file.name for file in tmp_path.iterdir()} == {f"{kind}_0.db" for kind in metrics.ROOM}

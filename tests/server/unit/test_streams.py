@@ -138,7 +138,7 @@ async def test_what_is_streamed_ends_when_there_is_no_more() -> None:
         for number in range(3):
             yield number
 
-    assert [each async for each in Streams().until_drained(three())] == [0, 1, 2]
+    assert [each async for each in Streams().until_drained(three(), -1)] == [0, 1, 2]
 
 
 async def test_a_source_that_fails_fails_its_stream_and_leaves_nothing_behind() -> None:
@@ -148,6 +148,29 @@ async def test_a_source_that_fails_fails_its_stream_and_leaves_nothing_behind() 
 
     before = asyncio.all_tasks()
     with pytest.raises(ValueError, match="no more"):
-        assert [each async for each in Streams().until_drained(failing())]
+        assert [each async for each in Streams().until_drained(failing(), -1)]
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == before
+
+
+async def test_something_is_sent_while_nothing_comes() -> None:
+    async def late() -> AsyncIterator[int]:
+        await asyncio.sleep(0.1)
+        yield 1
+        await asyncio.sleep(0.1)
+
+    sent = [each async for each in Streams().until_drained(late(), -1, every=0.03)]
+    assert sent[0] == sent[-1] == -1
+    assert [each for each in sent if each != -1] == [1]
+
+
+async def test_who_asks_for_the_head_alone_holds_no_stream(
+    app: FastAPI, settings: Settings
+) -> None:
+    async with serving(app, settings) as worker:
+        for _ in range(3):
+            reader, head = await worker.ask(STREAM.replace(b"GET", b"HEAD"))
+            assert head.startswith(b"HTTP/1.1 200 ")
+        await until(worker, 0)
+        worker.close()
+        assert await reader.read() == b""

@@ -108,6 +108,9 @@ async def test_what_is_shed_and_what_is_always_served_follows_from_the_routes(
         ("PATCH", "/api/events/initialize", "POST"),
         ("POST", "/api/events/7", "GET, HEAD, PATCH"),
         ("POST", "/docs", "GET, HEAD"),
+        # A word that is written out elsewhere may stand for a parameter.
+        ("POST", "/api/events/book/bookings", "GET, HEAD"),
+        ("GET", "/api/events/book/team/019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa", "DELETE, PUT"),
     ],
 )
 async def test_another_method_is_told_those_that_the_path_has(
