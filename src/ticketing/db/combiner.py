@@ -14,6 +14,7 @@ from typing import Final, Generic, TypeVar
 from prometheus_client import Gauge, Histogram
 
 from ticketing.errors import Busy, Unavailable
+from ticketing.ops import metrics
 from ticketing.ops.metrics import LIVE, SIZES, Sample
 
 BATCH: Final = Histogram(
@@ -145,7 +146,8 @@ class Combiner(Generic[RequestT, ResultT]):
             while self._queue:
                 await self._gather()
                 if batch := self._take():
-                    self._sizes.observe(len(batch))
+                    if metrics.is_shared:
+                        self._sizes.observe(len(batch))
                     self._queue.extendleft(reversed(await self._attempt(batch)))
         finally:
             # No await since the queue was seen empty, so nobody can have joined it unnoticed.

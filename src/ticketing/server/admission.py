@@ -72,7 +72,7 @@ class Admission:
 
     def is_full(self, state: ServerState) -> bool:
         """Whether as much is under way as it takes on."""
-        return self._under_way(state) >= self.bound
+        return len(state.tasks) - self._streams.open >= self.bound
 
     def _under_way(self, state: ServerState) -> int:
         return len(state.tasks) - self._streams.open

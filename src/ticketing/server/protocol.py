@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -276,7 +276,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if version not in VERSIONS:
             raise HttpVersionNotSupported
         host = fields.get(b"host")
-        if not HOST.fullmatch(host) if host is not None else version == CURRENT:
+        if not _is_host(host) if host is not None else version == CURRENT:
             raise MalformedRequest
         if (coding := fields.get(b"transfer-encoding")) is not None:
             if version != CURRENT:
@@ -459,6 +459,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def _abort_unread(self) -> None:
         if self.flow.write_paused:
             self.transport.abort()
+
+
+@lru_cache(64)
+def _is_host(text: bytes) -> bool:
+    return HOST.fullmatch(text) is not None
 
 
 def _problem(

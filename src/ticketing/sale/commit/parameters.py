@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 Row = tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rows:
     """A table of parameters: its name, and the SQL types of its columns by name."""
 
@@ -31,7 +32,8 @@ class Rows:
     def parameters(self, rows: Sequence[Row], *, lone: bool) -> dict[str, object]:
         """Return the parameters: of each column its values, or if `lone` the only one."""
         columns = rows[0] if lone else zip(*rows, strict=True)
-        return {
-            f"{self.name}_{column}": each
-            for column, each in zip(self.columns, columns, strict=True)
-        }
+        return dict(zip(self._names, columns, strict=True))
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}_{column}" for column in self.columns)

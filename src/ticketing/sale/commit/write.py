@@ -1,6 +1,6 @@
 """Writing a commit: one statement, which is one transaction and one round trip."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.db.clock import DatabaseClock
 from ticketing.db.statements import Driver, Statement
 from ticketing.sale.commit.commit import Commit
-from ticketing.sale.commit.parts import PARTS
+from ticketing.sale.commit.parts import PARTS, Part
 from ticketing.sale.commit.settle import settle
 from ticketing.sale.commit.shape import Shape
 from ticketing.sale.inventory.model import Snapshot
@@ -28,12 +28,18 @@ UNCERTAIN: Final = (
 
 
 @cache
+def parts_of(shape: Shape) -> Sequence[Part]:
+    """Return the parts that a commit of this shape has."""
+    return tuple(part for part in PARTS if part.is_in(shape))
+
+
+@cache
 def statement(shape: Shape) -> Statement:
     """Return the statement of this shape.
 
     It returns the inventory of each event whose swap was won, and the database's time.
     """
-    parts = ", ".join(part.sql(shape) for part in PARTS if part.is_in(shape))
+    parts = ", ".join(part.sql(shape) for part in parts_of(shape))
     return Statement(f"WITH {parts} SELECT swapped.*, clock_timestamp() AS now FROM swapped")  # noqa: S608
 
 
@@ -47,9 +53,8 @@ async def write(
     """
     shape = commit.shape
     parameters: dict[str, object] = {}
-    for part in PARTS:
-        if part.is_in(shape):
-            parameters |= part.parameters(commit, shape)
+    for part in parts_of(shape):
+        parameters.update(part.parameters(commit, shape))
     try:
         try:
             rows = await statement(shape).fetch(connection, **parameters)

@@ -158,10 +158,11 @@ class State:
         return decision
 
     def _insert(self, booking_id: UUID, user_id: UUID, status: BookingStatus) -> Booking:
-        booking = Booking(booking_id, self._decision.before.event_id, user_id, status, self._at)
+        decision = self._decision
+        booking = Booking(booking_id, decision.before.event_id, user_id, status, self._at)
         self._active[user_id] = booking
-        self._decision.inserts[booking_id] = booking
-        self._record(status, booking, is_new=True)
+        decision.inserts[booking_id] = booking
+        decision.facts.append(Fact(status, booking, self.request, is_new=True))
         return booking
 
     def _write(self, booking: Booking, status: BookingStatus) -> Booking:
@@ -172,5 +173,5 @@ class State:
             self._decision.changes[booking.id] = status
         return booking
 
-    def _record(self, name: str, booking: Booking, *, is_new: bool = False) -> None:
-        self._decision.facts.append(Fact(name, booking, self.request, is_new))
+    def _record(self, name: str, booking: Booking) -> None:
+        self._decision.facts.append(Fact(name, booking, self.request))
