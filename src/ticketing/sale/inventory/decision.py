@@ -72,6 +72,11 @@ class State:
     request may do; they keep the invariants, whoever calls them.
     """
 
+    __slots__ = (
+        *("_active", "_at", "_available", "_decision", "_line", "_rests_on_version", "_waiting"),
+        "request",
+    )
+
     def __init__(
         self,
         snapshot: Snapshot,
@@ -83,8 +88,8 @@ class State:
         self._available = snapshot.available
         self._waiting = snapshot.waiting
         self._rests_on_version = snapshot.waiting > 0
-        self._active = dict(active)
-        self._line = {booking.id: booking for booking in line}
+        self._active = dict(active) if active else {}
+        self._line = {booking.id: booking for booking in line} if line else {}
         self._at = at
         self._decision = Decision(snapshot, snapshot)
         self.request = 0
@@ -162,7 +167,7 @@ class State:
         booking = Booking(booking_id, decision.before.event_id, user_id, status, self._at)
         self._active[user_id] = booking
         decision.inserts[booking_id] = booking
-        decision.facts.append(Fact(status, booking, self.request, is_new=True))
+        decision.facts.append(Fact(status, booking, self.request, True))  # noqa: FBT003
         return booking
 
     def _write(self, booking: Booking, status: BookingStatus) -> Booking:

@@ -36,7 +36,6 @@ def decide(
     """
     state = State(snapshot, active, line, at)
     outcomes = []
-    for place, request in enumerate(requests):
-        state.request = place
+    for state.request, request in enumerate(requests):
         outcomes.append(KINDS[type(request)].decide(state, request))
     return state.decided(outcomes)
