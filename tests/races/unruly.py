@@ -46,6 +46,6 @@ def supervise(work: Callable[[int, Connection], None], patience: float) -> None:
         supervisor = Supervisor(
             work, 1, watch=lambda: None, forget=lambda _: None, patience=patience
         )
-        supervisor.run(lambda: None)
+        supervisor.run(on_starting=lambda: None, on_stopping=lambda: None)
     except StartupError as error:
         sys.stdout.write(f"failed: {error}\n")

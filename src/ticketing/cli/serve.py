@@ -57,7 +57,6 @@ def serve(
         _metrics(settings) as (metrics_dir, metrics_port, forget),
         database(settings) as (complete, watch),
     ):
-        _welcome(complete, listener, metrics_port, embedded=settings.database_url is None)
         supervisor = Supervisor(
             partial(work, complete, listener, Memory.make(), metrics_dir),
             complete.workers,
@@ -65,8 +64,19 @@ def serve(
             forget=forget,
             patience=complete.drain + LINGER + GRACE + CLOSING,
         )
-        # This process listens too: a connection in a queue that nobody serves would wait for ever.
-        supervisor.run(on_stopping=listener.close)
+        supervisor.run(
+            # Whoever reads that the service listens may stop it at once, and it ends well.
+            on_starting=partial(
+                _welcome,
+                complete,
+                listener,
+                metrics_port,
+                embedded=settings.database_url is None,
+            ),
+            # This process listens too: a connection in a queue that nobody serves would wait
+            # for ever.
+            on_stopping=listener.close,
+        )
 
 
 def _look(after: Callable[[], None]) -> None:

@@ -106,14 +106,16 @@ class Supervisor:
         self._beside: list[_Worker] = []
         """In a restart: the one that is not ready yet, or the one that is leaving."""
 
-    def run(self, on_stopping: Callable[[], None]) -> None:
+    def run(self, *, on_starting: Callable[[], None], on_stopping: Callable[[], None]) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one.
 
-        `on_stopping` is called before the workers are told. Raises StartupError, when all has
+        `on_starting` is called once signals are taken, before the first worker starts;
+        `on_stopping` before the workers are told to stop. Raises StartupError, when all has
         stopped, if the workers can't start, if `watch` raised, or if a worker had to be killed.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._take)
+        on_starting()
         try:
             while not self._told_to_stop:
                 self._tick()
