@@ -23,7 +23,7 @@ Username = Annotated[str, typer.Argument(metavar="NAME", help="A username.")]
 
 @user.command()
 def promote(name: Username, *, data_dir: DataDir = None) -> None:
-    """Make somebody an admin of the site.
+    """Make a user an admin of the site.
 
     An admin may do whatever any event's owner may.
     """
@@ -33,14 +33,14 @@ def promote(name: Username, *, data_dir: DataDir = None) -> None:
 
 @user.command()
 def demote(name: Username, *, data_dir: DataDir = None) -> None:
-    """Make somebody an admin no more."""
+    """Take the admin role from a user."""
     _change_access(name, data_dir, lambda access: access.demote(name))
     typer.echo(f"{name} is no admin.")
 
 
 @user.command()
 def logout(name: Username, *, data_dir: DataDir = None) -> None:
-    """End all sessions of somebody; their API keys stay."""
+    """End all sessions of a user; their API keys stay."""
     _change_access(name, data_dir, lambda access: access.log_out(name))
     typer.echo(f"{name} is logged in nowhere.")
 

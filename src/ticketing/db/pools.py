@@ -36,7 +36,7 @@ class Pools:
         self._show("requests", self.requests, size)
 
     def alone(self, name: str) -> AsyncEngine:
-        """Return a pool of one connection, for a borrower that nobody may be in front of."""
+        """Return a pool of one connection, for a borrower that must never wait for another."""
         pool = self._open(1)
         self._show(name, pool, 1)
         return pool
