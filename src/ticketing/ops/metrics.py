@@ -36,7 +36,6 @@ is_shared = False
 Sample: TypeAlias = tuple[Gauge, Callable[[], float]]
 """A gauge that is set every second, and what to set it to."""
 
-
 ROOM: Final = {
     "histogram": 4 << 20,
     "counter": 1 << 18,

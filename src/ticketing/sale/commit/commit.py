@@ -15,7 +15,7 @@ from ticketing.sale.inventory.model import Booking, BookingStatus
 from ticketing.web.replay import KeyedRequest, Rendered
 
 
-class Fact(NamedTuple):
+class AttributedFact(NamedTuple):
     """What became of a booking: its status, or `promoted`; and whose doing it was.
 
     `inserted_as` is the status with which it is inserted, if it was not there before.
@@ -40,7 +40,7 @@ class Commit:
     """What is written together, each decision if it is still good."""
 
     decisions: Sequence[Decision]
-    facts: Sequence[Fact]
+    facts: Sequence[AttributedFact]
     stored: Sequence[Stored]
     at: datetime
 

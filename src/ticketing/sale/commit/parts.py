@@ -270,5 +270,13 @@ class Note(Part):
         return {"commit": commit.id}
 
 
-PARTS: Final[Sequence[Part]] = (*(Swap(), Change(), Facts(), Insert(), Trail(), Store(), Note()),)
+PARTS: Final[Sequence[Part]] = (
+    Swap(),
+    Change(),
+    Facts(),
+    Insert(),
+    Trail(),
+    Store(),
+    Note(),
+)
 """In the order in which they stand in the statement."""

@@ -18,7 +18,7 @@ PROMOTED = "promoted"
 
 
 class Fact(NamedTuple):
-    """What became of a booking: its status, or `promoted`; and whose doing it was."""
+    """What became of a booking: its status, or `promoted`; and which request did it."""
 
     name: str
     booking: Booking

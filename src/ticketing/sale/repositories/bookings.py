@@ -18,7 +18,7 @@ from ticketing.db.ids import uuid7
 from ticketing.db.statements import Driver, Held, Statement, driver
 from ticketing.errors import BookingNotFound, EventNotFound, TicketingError, UserNotFound
 from ticketing.ops import logs, metrics
-from ticketing.sale.commit.commit import Commit, Fact, Stored
+from ticketing.sale.commit.commit import AttributedFact, Commit, Stored
 from ticketing.sale.commit.write import write
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel
@@ -344,7 +344,7 @@ class BookingRepository:
             SWAPS_LOST.inc(len(lost))
         return lost
 
-    def _tell(self, facts: Sequence[Fact]) -> None:
+    def _tell(self, facts: Sequence[AttributedFact]) -> None:
         """Count and log what is committed."""
         if metrics.is_shared:
             for name, count in Counter([fact.name for fact in facts]).items():
@@ -432,10 +432,12 @@ def _may_free(queue: Sequence[Queued]) -> int:
     return sum(KINDS[type(each.request)].frees for each in queue)
 
 
-def _facts(by_event: Mapping[int, Sequence[Queued]], decisions: Iterable[Decision]) -> list[Fact]:
+def _facts(
+    by_event: Mapping[int, Sequence[Queued]], decisions: Iterable[Decision]
+) -> list[AttributedFact]:
     """Return what becomes of places and of the line, in order of arrival at each event."""
     return [
-        Fact(
+        AttributedFact(
             fact.name,
             fact.booking,
             by_event[fact.booking.event_id][fact.by].origin,
