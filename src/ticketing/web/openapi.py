@@ -34,6 +34,10 @@ TAGS: Final = [
 ]
 
 
+SERVERS: Final = [{"url": ".", "description": "This service"}]
+"""Where the document is, its paths begin: true under every prefix that a proxy may add."""
+
+
 class WrongField(BaseModel):
     """What is wrong in a request, and where."""
 
@@ -67,6 +71,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             description=app.description,
             routes=app.routes,
             tags=app.openapi_tags,
+            servers=SERVERS,
         )
         components = schema["components"]
         _, problem = models_json_schema(

@@ -30,7 +30,7 @@ class Bearer(Directly, OAuth2PasswordBearer):
 
     def __init__(self) -> None:
         super().__init__(
-            tokenUrl="/api/users/token",
+            tokenUrl="api/users/token",
             scheme_name="bearer",
             description="The token of `POST /api/users/login`, or an API key.",
         )

@@ -1,0 +1,39 @@
+"""The pages and what they load stay below the prefix that a proxy puts before the service."""
+
+import re
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+AT = "https://tickets.example/tickets/"
+ADDRESS = re.compile(r"""(?:href|src|spec-url|action)=["']?([^"' >]+)|\burl: ["']([^"']+)""")
+
+
+async def addresses(client: httpx.AsyncClient, path: str) -> list[str]:
+    """Return what a page, or a script or stylesheet of its own, names."""
+    found = ADDRESS.findall((await client.get(path)).text)
+    return [one or other for one, other in found]
+
+
+@pytest.mark.parametrize("page", ["docs", "redoc"])
+async def test_a_page_loads_nothing_from_outside_of_its_prefix(
+    client: httpx.AsyncClient, page: str
+) -> None:
+    loaded = await addresses(client, f"/{page}")
+    scripts = [each for each in loaded if re.fullmatch(r"static/[^/]+\.js", each)]
+    loaded += [named for script in scripts for named in await addresses(client, f"/{script}")]
+    assert "openapi.json" in loaded
+    for each in loaded:
+        under = urljoin(AT + page, each)
+        assert under.startswith(AT), each
+        assert (await client.get("/" + under.removeprefix(AT))).status_code == 200
+
+
+async def test_the_document_says_that_its_paths_begin_where_it_is(app: FastAPI) -> None:
+    document = app.openapi()
+    (server,) = document["servers"]
+    assert urljoin(AT + "openapi.json", server["url"]) == AT
+    flow = document["components"]["securitySchemes"]["bearer"]["flows"]["password"]
+    assert urljoin(AT, flow["tokenUrl"]) == AT + "api/users/token"
