@@ -150,6 +150,8 @@ class Settings(BaseSettings):
     """Seconds in which the header of a request must arrive, and a new connection's first."""
     body_timeout: int = Field(default=30, ge=1, le=600)
     """Seconds in which the body of a request must arrive."""
+    keep_alive: int = Field(default=75, ge=1, le=3600)
+    """Seconds after which a connection without requests is closed."""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
     """Connections of one worker; who comes above that is told to come back."""
     cors_origins: Annotated[

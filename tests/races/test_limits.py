@@ -292,3 +292,11 @@ def test_half_a_request_does_not_hold_up_the_end(kept_dir: Path) -> None:
         began = time.monotonic()
         assert service.stop() == 0
         assert time.monotonic() - began < 15  # The grace is 30.
+
+
+def test_a_connection_without_requests_is_closed_after_the_time_that_is_set(kept_dir: Path) -> None:
+    with serving(kept_dir, TICKETING_KEEP_ALIVE="1") as service, connect(service) as connection:
+        for _ in range(2):  # A request begins the time anew.
+            connection.sendall(ALIVE)
+            assert statuses(connection.recv(65536)) == [200]
+        assert connection.recv(65536) == b""

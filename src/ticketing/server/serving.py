@@ -157,7 +157,7 @@ def server_config(
         access_log=False,
         proxy_headers=False,  # It would believe whoever calls from this machine.
         server_header=False,
-        timeout_keep_alive=75,
+        timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=GRACE,
         timeout_worker_healthcheck=GRACE,
     )

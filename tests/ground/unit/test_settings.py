@@ -73,6 +73,7 @@ def test_what_others_set_in_the_file_is_theirs() -> None:
         ("LOG_LEVEL", "loud"),
         ("HEADER_TIMEOUT", "0"),
         ("BODY_TIMEOUT", "601"),
+        ("KEEP_ALIVE", "0"),
         ("MAX_CONNECTIONS", "0"),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", "null"),
