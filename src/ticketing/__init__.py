@@ -1,3 +1,3 @@
 """An event ticket booking service that never oversells."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
