@@ -14,7 +14,7 @@ branch_labels = None
 depends_on = None
 
 # Statement by statement, so that TRUNCATE is refused too. Whoever owns the table can take the
-# trigger away: the service's own role is not the owner (docs/operations.md).
+# trigger away: the service's own role is not the owner (docs/operate.md).
 APPEND_ONLY = (
     """
     CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$

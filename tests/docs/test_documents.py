@@ -12,6 +12,8 @@ from ticketing.settings import PREFIX, RateLimit, Settings
 ROOT = Path(__file__).parents[2]
 SETTINGS = [PREFIX + name.upper() for name in Settings.model_fields]
 
+REFERENCE = ROOT / "docs" / "reference" / "settings.md"
+
 # The image and the compose file know better, or there is nothing to choose in a container.
 FIXED = {
     "TICKETING_DATABASE_URL",
@@ -62,10 +64,10 @@ def test_every_requirement_has_a_proof() -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_every_setting_has_a_row_in_the_table_of_the_readme(name: str) -> None:
-    rows = re.findall(r"^\| (`TICKETING_.*)", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_every_setting_has_a_row_in_the_reference(name: str) -> None:
+    rows = re.findall(r"^\| (`TICKETING_.*)", REFERENCE.read_text(), re.MULTILINE)
     (row,) = [row for row in rows if f"`{name}`" in row.partition(" | ")[0]] or [""]
-    assert row, "README.md has no row for it"
+    assert row, f"{REFERENCE} has no row for it"
     default = Settings.model_fields[name.removeprefix(PREFIX).lower()].default
     if isinstance(default, int | str | RateLimit) and name != "TICKETING_DATA_DIR":
         shown = f"{default:g}" if isinstance(default, float) else str(default)

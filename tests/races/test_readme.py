@@ -1,4 +1,4 @@
-"""The README's walk, run as written in a shell, gives the answers that it shows."""
+"""The walks of README and tutorial, run as written in a shell, give the responses that they show."""
 
 import re
 import subprocess
@@ -6,29 +6,40 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import serving
+from tests.serving import Service, serving
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 
 CHANGES = {
     r'"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"': '"a uuid"',
     r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"': '"a time"',
+    r'"tkt_[0-9a-f]{64}_[0-9a-f]{8}"': '"a key"',
+    r'"[0-9a-f]{32}"': '"a request id"',
 }
 """What differs from run to run."""
 
 
-def walk() -> list[tuple[str, str]]:
-    """Return the commands of the section "A first booking", each with what it is to print."""
-    section = README.read_text().split("## A first booking")[1].split("\n## ")[0]
-    blocks = re.findall(r"```(sh|json)\n(.*?)```", section, re.DOTALL)
+def section_of_readme() -> str:
+    return (ROOT / "README.md").read_text().split("## A first sale")[1].split("\n## ")[0]
+
+
+def tutorial() -> str:
+    return (ROOT / "docs" / "first-sale.md").read_text()
+
+
+def walk(text: str) -> list[tuple[str, str]]:
+    """Return the commands of a text in steps, each with what it is to print."""
     steps: list[tuple[str, str]] = []
-    for kind, text in blocks:
+    commands = ""
+    for kind, block in re.findall(r"```(sh|json|text)\n(.*?)```", text, re.DOTALL):
         if kind == "sh":
-            steps.append((text, ""))
+            commands += block
         else:
-            steps[-1] = (steps[-1][0], text)
+            steps.append((commands, block))
+            commands = ""
+    assert commands == "", "what the last commands print is not shown"
     return steps
 
 
@@ -38,21 +49,25 @@ def settled(answers: str) -> str:
     return answers
 
 
-def test_the_walk_gives_the_answers_that_it_shows(open_dir: Path) -> None:
-    steps = walk()
-    assert len(steps) == 5
-    with serving(open_dir) as service:
-        script = "echo ----\n".join(commands for commands, _ in steps)
-        script = script.replace("http://localhost:3000", service.url)
-        done = subprocess.run(
-            ["/bin/sh", "-eu"],
-            input=script,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=open_dir,
-        )
+def printed_by(service: Service, steps: list[tuple[str, str]], cwd: Path) -> list[str]:
+    script = "echo ----\n".join(commands for commands, _ in steps)
+    done = subprocess.run(
+        ["/bin/sh", "-eu"],
+        input=script.replace("http://localhost:3000", service.url),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+    )
     assert done.stderr == ""
-    printed = [settled(part) for part in done.stdout.split("----\n")]
-    assert printed == [settled(shown) for _, shown in steps]
-    assert "a uuid" in printed[-1]
+    return [settled(part) for part in done.stdout.split("----\n")]
+
+
+def test_the_walks_give_the_answers_that_they_show_one_after_the_other(open_dir: Path) -> None:
+    first, second = walk(section_of_readme()), walk(tutorial())
+    assert (len(first), len(second)) == (3, 10)
+    with serving(open_dir) as service:
+        for steps in (first, second):
+            printed = printed_by(service, steps, open_dir)
+            assert printed == [settled(shown) for _, shown in steps]
+            assert any("a uuid" in each for each in printed)

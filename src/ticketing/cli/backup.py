@@ -51,6 +51,6 @@ def _of_embedded(data_dir: Path | None) -> Settings:
     if settings.database_url is not None:
         raise StartupError(
             "TICKETING_DATABASE_URL is set: back up and restore that database with pg_dump or by"
-            " point-in-time recovery (see docs/operations.md)"
+            " point-in-time recovery (see docs/operate.md)"
         )
     return settings

@@ -13,7 +13,7 @@ from ticketing.errors import TicketingError
 from ticketing.identity.permissions import RULES, Role
 from ticketing.web.service import Service
 
-ERRORS = Path(__file__).parents[3] / "docs/errors.md"
+ERRORS = Path(__file__).parents[3] / "docs/reference/errors.md"
 NOTHING: dict[str, Any] = {"application/json": {"schema": {"const": None}}}
 """What a 204 answers with."""
 
