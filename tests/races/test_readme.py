@@ -1,4 +1,4 @@
-"""The walks of README and tutorial, run as written in a shell, give the responses that they show."""
+"""The walks of README and tutorial, run as written in a shell, print what they show."""
 
 import re
 import subprocess
@@ -43,10 +43,10 @@ def walk(text: str) -> list[tuple[str, str]]:
     return steps
 
 
-def settled(answers: str) -> str:
+def settled(printed: str) -> str:
     for pattern, name in CHANGES.items():
-        answers = re.sub(pattern, name, answers)
-    return answers
+        printed = re.sub(pattern, name, printed)
+    return printed
 
 
 def printed_by(service: Service, steps: list[tuple[str, str]], cwd: Path) -> list[str]:
@@ -63,7 +63,7 @@ def printed_by(service: Service, steps: list[tuple[str, str]], cwd: Path) -> lis
     return [settled(part) for part in done.stdout.split("----\n")]
 
 
-def test_the_walks_give_the_answers_that_they_show_one_after_the_other(open_dir: Path) -> None:
+def test_the_walks_print_what_they_show_one_after_the_other(open_dir: Path) -> None:
     first, second = walk(section_of_readme()), walk(tutorial())
     assert (len(first), len(second)) == (3, 10)
     with serving(open_dir) as service:
