@@ -5,13 +5,16 @@ import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeGuard
 
 import pytest
 from benchmarks.chart import chart
 from benchmarks.measures import Summary
+from fastapi import FastAPI
 from typer.main import get_command
 
 import ticketing
+from ticketing import errors
 from ticketing.cli.main import cli
 from ticketing.settings import PREFIX, Settings
 
@@ -127,6 +130,51 @@ def test_every_command_in_the_documents_is_there(name: str) -> None:
 def test_every_setting_in_the_documents_is_one(name: str) -> None:
     known = {PREFIX + field.upper() for field in Settings.model_fields}
     assert set(re.findall(r"\bTICKETING_[A-Z_]+\b", (ROOT / name).read_text())) <= known
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_error_code_in_the_documents_is_one(name: str) -> None:
+    known = {(error.status, error.code) for error in vars(errors).values() if is_error(error)}
+    text = (ROOT / name).read_text()
+    for status, code in re.findall(r"\b([45]\d\d) `([a-z_]+)`", text):
+        assert (int(status), code) in known, f"{status} {code}"
+
+
+def is_error(value: object) -> TypeGuard[type[errors.TicketingError]]:
+    return isinstance(value, type) and issubclass(value, errors.TicketingError)
+
+
+async def test_every_route_in_the_documents_is_one(app: FastAPI) -> None:
+    paths = app.openapi()["paths"] | {"/api/users/token": {"post": "for the button of /docs"}}
+    named = {
+        (name, method, path)
+        for name in NAMES
+        for method, path in re.findall(
+            r"\b(GET|POST|PUT|PATCH|DELETE) (/[\w{}/-]*)", (ROOT / name).read_text()
+        )
+    }
+    assert len(named) > 30
+    unknown = [each for each in named if each[1].lower() not in paths.get(each[2], {})]
+    assert unknown == []
+
+
+def test_every_event_of_the_log_is_documented_and_none_that_is_not_there() -> None:
+    told = set(re.findall(r"`([a-z]+\.[a-z_]+)`", "".join(first_cells_of_logs())))
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    logged = set(re.findall(r"\.(?:info|warning|error)\(\s*\"([a-z]+\.[a-z_]+)\"", source))
+    assert len(logged) > 20
+    assert logged - told == set()
+    # Some names are put together, such as f"booking.{...}".
+    assert [
+        each
+        for each in sorted(told)
+        if f'"{each}"' not in source and f'"{each.partition(".")[0]}.{{' not in source
+    ] == []
+
+
+def first_cells_of_logs() -> list[str]:
+    page = (ROOT / "docs" / "reference" / "logs.md").read_text()
+    return re.findall(r"^\| ([^|]*) \|", page, re.MULTILINE)
 
 
 def test_nothing_suggests_the_package_of_another_project() -> None:
