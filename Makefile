@@ -1,4 +1,4 @@
-# `make serve` and `make test` set up all they need in .venv, from locked and hashed requirements.
+# `make serve` and `make test` install everything into .venv, from locked and hashed requirements.
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,7 +19,7 @@ help: ## Show the targets
 serve: $(SERVE) ## Run the service on an embedded PostgreSQL, on http://localhost:3000
 	@$(BIN)/ticketing serve $(ARGS)
 
-test: $(DEV) ## Run all the tests, with coverage
+test: $(DEV) ## Run all tests, with coverage
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --cov --cov-report=term $(ARGS)
 
@@ -36,10 +36,10 @@ compare: $(SERVE) ## Measure the checkout beside an earlier commit, in 5 minutes
 	@test -n "$(BASE)" || { echo "Say which commit: make compare BASE=REV"; exit 2; }
 	@$(BIN)/python -m benchmarks.compare --base "$(BASE)" $(ARGS)
 
-overload: $(SERVE) ## Offer four times what the service can do, and check what it keeps doing, in 3 minutes
+overload: $(SERVE) ## Offer four times the load that the service can serve, and check what it keeps doing, in 3 minutes
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
 
-chaos: $(SERVE) ## Kill, cut, freeze and fill what the service rests on, for a quarter of an hour, and check its books
+chaos: $(SERVE) ## Kill, cut and freeze processes and connections while people book, for a quarter of an hour, and check every response
 	@$(BIN)/python -m chaos $(ARGS)
 
 lint: $(DEV) ## Check style, types and imports
@@ -53,11 +53,11 @@ lint: $(DEV) ## Check style, types and imports
 		promtool check config deploy/prometheus.yml && promtool test rules deploy/alerts_test.yml; \
 	else echo "deploy/ is not checked: that needs promtool, of Debian's package prometheus"; fi
 
-format: $(DEV) ## Format the code and mend what can be mended
+format: $(DEV) ## Format the code and fix what can be fixed
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-audit: $(DEV) $(AUDIT) ## Look for known vulnerabilities in what is installed and in the code (needs the network)
+audit: $(DEV) $(AUDIT) ## Look for known vulnerabilities in the dependencies and in the code (needs the network)
 	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src alembic
 	@for name in runtime build dev audit; do \
 		$(BIN)/pip-audit --disable-pip --require-hashes --strict --progress-spinner off \
@@ -65,7 +65,7 @@ audit: $(DEV) $(AUDIT) ## Look for known vulnerabilities in what is installed an
 			|| { echo "requirements/$$name.txt: vulnerable, or not checked: see above"; exit 1; }; \
 	done
 
-sbom: $(AUDIT) ## Write what the service is made of to dist/sbom.json (CycloneDX)
+sbom: $(AUDIT) ## Write the list of all components to dist/sbom.json (CycloneDX)
 	@mkdir -p dist
 	@$(PYTHON) -m venv --clear --without-pip $(VENV)-sbom
 	@$(BIN)/pip --python $(VENV)-sbom install --quiet --disable-pip-version-check --require-hashes \
@@ -75,7 +75,7 @@ sbom: $(AUDIT) ## Write what the service is made of to dist/sbom.json (CycloneDX
 	@rm -rf $(VENV)-sbom
 	@echo "Wrote dist/sbom.json"
 
-lock: ## Resolve the dependencies anew
+lock: ## Resolve the dependencies again
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 	for name in runtime build dev audit; do \
@@ -89,7 +89,7 @@ lock: ## Resolve the dependencies anew
 			--custom-compile-command "make lock" --output-file requirements/$$name.txt $$from || exit 1; \
 	done
 
-clean: ## Remove what was built and cached; data and logs stay
+clean: ## Remove built and cached files; data and logs stay
 	rm -rf $(VENV) $(VENV)-lock $(VENV)-sbom dist build .coverage .coverage.* .hypothesis .mypy_cache \
 		.pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
