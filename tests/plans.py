@@ -1,12 +1,28 @@
-"""The plan that PostgreSQL keeps for a statement, and the scans in it."""
+"""All statements, the plan that PostgreSQL keeps for each, and the scans in it."""
 
 import json
+import pkgutil
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+import ticketing
 from ticketing.db.statements import Statement
+from ticketing.sale.commit.shape import shapes
+from ticketing.sale.commit.write import statement
+
+
+def statements() -> dict[str, Statement]:
+    """Every statement of the service, wherever it is, and a commit of every shape."""
+    found = {f"commit {shape}": statement(shape) for shape in shapes()}
+    for module in pkgutil.walk_packages(ticketing.__path__, "ticketing."):
+        if module.name != "ticketing.__main__":
+            for name, value in vars(import_module(module.name)).items():
+                if isinstance(value, Statement):
+                    found[f"{module.name} {name}"] = value
+    return found
 
 
 async def plan(connection: AsyncConnection, query: Statement) -> dict[str, Any]:

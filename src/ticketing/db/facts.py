@@ -42,6 +42,10 @@ def recorded(  # noqa: PLR0913 - a record has so many columns
     A change and its record are one statement, so no change is without its record. `action` is an
     SQL expression, as the rest are, over the columns of `of`; nothing secret may be in them. Unless
     `by` names columns, the statement takes the fields of an Origin as parameters.
+
+    With `event`, `of` must have the lock of that event's row (FOR NO KEY UPDATE, or its update). A
+    record draws its number while it has the lock, so an event's records become visible in the
+    order of their numbers, and a program that follows them by number misses none.
     """
     return f"""
     recorded AS (

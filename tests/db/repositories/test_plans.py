@@ -4,30 +4,12 @@ A prepared statement keeps the plan of the day it was made: one that reads a who
 the table was empty gets slower with every booking.
 """
 
-import pkgutil
-from importlib import import_module
-
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-import ticketing
-from tests.plans import plan, without_index_condition
+from tests.plans import plan, statements, without_index_condition
 from ticketing.db.statements import Statement
 from ticketing.identity.repositories import access
-from ticketing.sale.commit.shape import shapes
-from ticketing.sale.commit.write import statement
-
-
-def statements() -> dict[str, Statement]:
-    """Every statement of the service, wherever it is, and a commit of every shape."""
-    found = {f"commit {shape}": statement(shape) for shape in shapes()}
-    for module in pkgutil.walk_packages(ticketing.__path__, "ticketing."):
-        if module.name != "ticketing.__main__":
-            for name, value in vars(import_module(module.name)).items():
-                if isinstance(value, Statement):
-                    found[f"{module.name} {name}"] = value
-    return found
-
 
 HOT = {name: each for name, each in statements().items() if not each.reads_tables}
 

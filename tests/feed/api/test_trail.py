@@ -133,6 +133,7 @@ async def test_the_trail_is_the_events_newest_first_page_by_page(
     caller = app.state.provided[Identity].tokens.known(ada.token)
     renamed = found[1]
     assert renamed.pop("at").endswith("Z")
+    assert isinstance(renamed.pop("id"), int)
     assert renamed == {
         "action": "event.renamed",
         "subjectId": None,

@@ -13,8 +13,8 @@ from ticketing.db.statements import Statement, driver
 
 TRAIL: Final = Statement(
     """
-    SELECT seq, at, action, actor AS actor_id, credential AS credential_id, subject AS subject_id,
-        details, address, request_id
+    SELECT seq, seq AS id, at, action, actor AS actor_id, credential AS credential_id,
+        subject AS subject_id, details, address, request_id
     FROM audit_records
     WHERE event_id = :event AND seq < coalesce(CAST(:before AS bigint), 9223372036854775807)
     ORDER BY seq DESC LIMIT :limit
@@ -26,6 +26,7 @@ TRAIL: Final = Statement(
 class TrailRecord:
     """One change: its origin, and the person whom it is about; the fields are those of TRAIL."""
 
+    id: int
     at: datetime
     action: str
     actor_id: UUID | None

@@ -24,6 +24,9 @@ class RecordOut(Out):
     `actorId` and `address` are null where an operator made it, at the command line.
     """
 
+    id: int = Field(
+        description="Its number. A record that appears later has a larger one.", examples=[1042]
+    )
     at: Time
     action: str = Field(examples=["role.granted"])
     subject_id: UserId | None = Field(
@@ -52,7 +55,10 @@ async def trail(
 ) -> PageOut[RecordOut]:
     """List the changes of the event, its bookings and its team: who made them, when and from where.
 
-    A record is made together with the change, and can be neither changed nor removed.
+    A record is made together with the change, and can be neither changed nor removed. Of one event,
+    a record that appears later has a larger `id`, with gaps. A program that follows the trail keeps
+    the largest `id` that it has handled. It reads from the newest record down to that one, page by
+    page, and misses none.
     """
     await require(request, caller, eventId)
     page = await of(request, Feed).trail.of_event(

@@ -50,9 +50,13 @@ GRANT: Final = Statement(
         FROM users, events
         WHERE users.id = :user AND password_hash IS NOT NULL AND events.id = :event
         FOR SHARE OF users
+    ), held AS (
+        -- After the account, as the end of an account has it, so that the two can't deadlock.
+        SELECT events.id FROM events, asked
+        WHERE events.id = :event AND NOT owns FOR NO KEY UPDATE OF events
     ), granted AS (
         INSERT INTO event_roles (event_id, user_id, role)
-        SELECT :event, id, :role FROM asked WHERE NOT owns
+        SELECT held.id, asked.id, :role FROM asked, held
         ON CONFLICT (event_id, user_id) DO UPDATE SET role = excluded.role
             WHERE event_roles.role <> excluded.role
         RETURNING event_id, user_id, role
@@ -77,17 +81,26 @@ _REVOKED: Final = recorded(
 )
 REVOKE: Final = Statement(
     f"""
-    WITH revoked AS (
-        DELETE FROM event_roles WHERE event_id = :event AND user_id = :user
+    WITH held AS (
+        SELECT id FROM events WHERE id = :event FOR NO KEY UPDATE
+    ), revoked AS (
+        DELETE FROM event_roles WHERE event_id = (SELECT id FROM held) AND user_id = :user
         RETURNING event_id, user_id, role
     ), {_REVOKED}
     SELECT event_id, user_id, role FROM revoked
     """  # noqa: S608 - our own text
 )
+# In the order of a commit's locks.
 REVOKE_ALL: Final = Statement(
     f"""
-    WITH revoked AS (
-        DELETE FROM event_roles WHERE user_id = :user RETURNING event_id, user_id, role
+    WITH held AS (
+        SELECT id FROM events
+        WHERE id = ANY(ARRAY(SELECT event_id FROM event_roles WHERE user_id = :user))
+        ORDER BY id FOR NO KEY UPDATE
+    ), revoked AS (
+        DELETE FROM event_roles
+        WHERE user_id = :user AND event_id = ANY(ARRAY(SELECT id FROM held))
+        RETURNING event_id, user_id, role
     ), {_REVOKED}
     SELECT event_id, user_id, role FROM revoked
     """  # noqa: S608 - our own text
