@@ -274,6 +274,38 @@ def test_who_reads_slowly_gets_all_of_it(kept_dir: Path) -> None:
         assert time.monotonic() - began > 2
 
 
+STEADY = 4096
+"""Bytes that a client reads every quarter of a second."""
+
+
+def steadily(connection: socket.socket, times: int) -> int:
+    """Read a little now and then, and return how much it was in all."""
+    said = 0
+    for _ in range(times):
+        said += len(connection.recv(STEADY))
+        time.sleep(0.25)
+    return said
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["in the kernel", "more than the kernel takes over"])
+def test_who_reads_next_to_nothing_but_steadily_is_not_dropped(kept_dir: Path, times: int) -> None:
+    with serving(kept_dir, TICKETING_BODY_TIMEOUT="2") as service, deaf(service) as connection:
+        connection.settimeout(10)
+        connection.sendall((BUNDLE + b"\r\n") * (times - 1) + BUNDLE + CLOSE)
+        said = steadily(connection, 20)
+        while more := connection.recv(1 << 20):
+            said += len(more)
+        assert said > times * 1_700_000
+
+
+def test_who_reads_steadily_does_not_hold_a_connection_for_ever(kept_dir: Path) -> None:
+    with serving(kept_dir, TICKETING_BODY_TIMEOUT="1") as service, deaf(service) as connection:
+        connection.settimeout(10)
+        connection.sendall((BUNDLE + b"\r\n") * 10)
+        with pytest.raises(ConnectionResetError):
+            steadily(connection, 400)
+
+
 @pytest.mark.usefixtures("unmeasured")
 def test_who_does_not_read_does_not_hold_up_the_end(kept_dir: Path) -> None:
     with serving(kept_dir) as service, deaf(service) as connection:

@@ -1,12 +1,11 @@
 """HTTP/1.1 on one connection: uvicorn's protocol, with bounds on how much may come how slowly.
 
-Nothing here is timed for a request that arrives in one piece, as nearly all do. How long an answer
-may wait to be taken in, the kernel counts.
+Nothing here is timed for a request that arrives in one piece and an answer that the kernel takes
+over whole, as nearly all do.
 """
 
 import asyncio
 import re
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -32,6 +31,7 @@ from ticketing.errors import (
 from ticketing.ops import logs
 from ticketing.server.admission import Admission
 from ticketing.server.corked import Cork, Corked
+from ticketing.server.unread import Watch, confirmed, has_stalled
 from ticketing.server.uvicorn_internals import STATUS_LINE, HttpToolsProtocol
 from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
 from ticketing.web.bodies import MAX_BODY
@@ -72,23 +72,12 @@ REFUSED: Final = Counter(
 class Bounds:
     """What a client is given: seconds for the header and for the body, and connections in all.
 
-    So long as for sending a body, it has for taking in more of an answer.
+    So long as for sending a body, it has for taking in more of an answer: see Watch.
     """
 
     header_timeout: float
     body_timeout: float
     max_connections: int
-
-
-def drop_unread(listener: socket.socket, seconds: float) -> None:
-    """Have the kernel end each connection whose client takes in nothing for so long.
-
-    A client that sends requests and reads no answers would hold a connection and a request for
-    ever. A setting of Linux (RFC 5482), which sockets have of their listener; elsewhere, nothing is
-    done.
-    """
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
 class _Awaited(Enum):
@@ -125,6 +114,7 @@ class BoundedProtocol(HttpToolsProtocol):
         "_last_word",
         "_refused",
         "_sent_away_at",
+        "_watch",
         "tasks",
         "transport",
     )
@@ -140,6 +130,7 @@ class BoundedProtocol(HttpToolsProtocol):
     ) -> None:
         """Serve within `bounds`, as far as there is `admission`; uvicorn gives the rest."""
         super().__init__(**given)
+        self.timeout_keep_alive = min(self.timeout_keep_alive, bounds.body_timeout)  # type: ignore[assignment]
         self._bounds = bounds
         self._admission = admission
         self._cork = cork
@@ -153,6 +144,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """What came behind a request that has to wait for those before it."""
         self._deadline: asyncio.TimerHandle | None = None
         self._sent_away_at = float("-inf")
+        self._watch: Watch | None = None
+        """While writing is paused."""
         self._is_over = False
         """The client sends no more: it may still read, and is answered."""
         self._refused = False
@@ -171,6 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._disarm()
+        self._stop_watching()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Answer what was asked, and close then: who says that this was all may wait for it.
@@ -234,17 +228,28 @@ class BoundedProtocol(HttpToolsProtocol):
             self._expire_in(self._patience())
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection, unless a request on it was sent away since the timer was set."""
-        left = self._kept_alive_for()
-        if left > 0:
+        """Look at a connection on which nothing comes, for the first time."""
+        began = self.loop.time() - self.timeout_keep_alive
+        self._look_at_idle(None, began + self.config.timeout_keep_alive)
+
+    def _look_at_idle(self, before: int | None, until: float) -> None:
+        """End the connection at that time, or when the client takes in nothing between two looks.
+
+        A request on it that was sent away keeps it for longer.
+        """
+        now = confirmed(self.transport)
+        left = max(until - self.loop.time(), self._kept_alive_for())
+        if has_stalled(before, now):
+            self.transport.abort()
+        elif left > 0:
             self.timeout_keep_alive_task = self.loop.call_later(
-                left, self.timeout_keep_alive_handler
+                min(left, self.timeout_keep_alive), self._look_at_idle, now, until
             )
         else:
             super().timeout_keep_alive_handler()
 
     def _kept_alive_for(self) -> float:
-        return self._sent_away_at + self.timeout_keep_alive - self.loop.time()
+        return self._sent_away_at + self.config.timeout_keep_alive - self.loop.time()
 
     def _count(self, size: int) -> None:
         if self._awaited is _Awaited.HEADER:
@@ -371,11 +376,18 @@ class BoundedProtocol(HttpToolsProtocol):
         """Answer as usual from now on: what can't be sent waits, and nothing more is read."""
         super().pause_writing()
         self._is_idle = False
+        self._watch = Watch(self.transport, self._bounds.body_timeout)
 
     def resume_writing(self) -> None:
         """Go on with what waited for the client to read."""
         super().resume_writing()
+        self._stop_watching()
         self._is_idle = self.cycle is None and self._awaited is _NOTHING and not self._refused
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
 
     def _patience(self) -> float:
         bounds = self._bounds

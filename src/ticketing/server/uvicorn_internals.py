@@ -18,7 +18,17 @@ from uvicorn.server import ServerState
 TESTED: Final = "0.54"
 
 OF_PROTOCOL: Final = (
-    *("app", "client", "connections", "cycle", "expect_100_continue", "flow", "headers", "loop"),
+    *(
+        "app",
+        "client",
+        "config",
+        "connections",
+        "cycle",
+        "expect_100_continue",
+        "flow",
+        "headers",
+        "loop",
+    ),
     *("parser", "pipeline"),
     *("scope", "server_state", "tasks", "timeout_keep_alive", "timeout_keep_alive_task"),
     *("transport", "url"),

@@ -54,8 +54,8 @@ def _serve(settings: Settings, listener: socket.socket, memory: Memory, ready: C
     # Not for the parent, and after metrics are shared.
     from ticketing.app import create_app  # noqa: PLC0415
     from ticketing.server.admission import Admission  # noqa: PLC0415
-    from ticketing.server.protocol import drop_unread  # noqa: PLC0415
     from ticketing.server.serving import Server, server_config  # noqa: PLC0415
+    from ticketing.server.unread import bound_unread  # noqa: PLC0415
     from ticketing.web.policy import Overload  # noqa: PLC0415
     from ticketing.web.service import Service  # noqa: PLC0415
 
@@ -63,7 +63,7 @@ def _serve(settings: Settings, listener: socket.socket, memory: Memory, ready: C
     service: Service = app.state.provided[Service]
     service.document()
     gc.enable()
-    drop_unread(listener, settings.body_timeout)
+    bound_unread(listener, settings.body_timeout)
     table = app.state.table
     admission = Admission(table.under(Overload.SHED), table.under(Overload.SERVE), service.streams)
     server = Server(
