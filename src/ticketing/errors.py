@@ -142,7 +142,9 @@ class MalformedBody(Invalid):
     """The body is not JSON, or not UTF-8."""
 
     status, code = 400, "malformed_body"
-    detail = "The body is empty, not JSON in UTF-8, or nests too deep."
+    detail = (
+        "The body is empty, begins with a byte order mark, is not JSON in UTF-8, or nests too deep."
+    )
 
 
 class UnsupportedMediaType(Invalid):

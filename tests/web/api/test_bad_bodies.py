@@ -242,6 +242,14 @@ async def test_a_body_that_would_do_is_refused_in_another_encoding(ada: Person, 
 
 
 @pytest.mark.parametrize("path", BODIED)
+async def test_a_body_that_begins_with_a_byte_order_mark_is_told_so(ada: Person, path: str) -> None:
+    content = json.dumps(body_of(ada, path)).encode("utf-8-sig")
+    answer = await send(ada, path, content=content)
+    assert_problem(answer, 400, "malformed_body")
+    assert "begins with a byte order mark" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", BODIED)
 async def test_a_body_is_refused_that_nests_too_deep(ada: Person, path: str) -> None:
     for depth in (201, 1_000, 30_000):
         content = b'{"x":' + b"[" * depth + b"]" * depth + b"}"
