@@ -78,13 +78,15 @@ class Tokens:
         """Return whom the access token speaks for. Raises NotAuthenticated."""
         return self.remember(token, self._decode(token))
 
-    def named(self, token: str) -> Caller:
-        """Return whom the access token speaks for, or did until its session was ended.
+    def named(self, token: str, *, ended: bool) -> Caller:
+        """Return whose session the access token names, to end that.
 
-        Raises NotAuthenticated if it is none, or if its own time is up.
+        A token whose time has not come will do: the clock of the machine that issued it is ahead.
+        If `ended` does, one whose session was ended will do too. Raises NotAuthenticated if it is
+        none, or if its own time is up.
         """
-        caller = self._decode(token)
-        if caller.expires_at <= time.time():
+        caller = self._decode(token, early=True)
+        if caller.expires_at <= time.time() or (not ended and caller.credential in self._revoked):
             raise NotAuthenticated
         return caller
 
@@ -97,7 +99,7 @@ class Tokens:
         self._verified[token] = caller
         return caller
 
-    def _decode(self, token: str) -> Caller:
+    def _decode(self, token: str, *, early: bool = False) -> Caller:
         if not TOKEN.fullmatch(token):
             raise NotAuthenticated
         try:
@@ -109,7 +111,11 @@ class Tokens:
                 audience=AUDIENCE,
                 # For `iat` and `nbf`: `exp` is checked without it, at each use.
                 leeway=CLOCKS,
-                options={"require": ["sub", "sid", "iss", "aud", "iat", "exp", "jti"]},
+                options={
+                    "require": ["sub", "sid", "iss", "aud", "iat", "exp", "jti"],
+                    "verify_iat": not early,
+                    "verify_nbf": not early,
+                },
             )
             return Caller(UUID(claims["sub"]), UUID(claims["sid"]), float(claims["exp"]))
         except (

@@ -180,7 +180,7 @@ async def test_a_token_is_no_retry_once_its_time_is_up(
 ) -> None:
     ada = await visitor.register()
     assert (await ada.post("/api/users/logout", {}, key=KEY)).status_code == 204
-    ends = app.state.provided[Identity].tokens.named(ada.token).expires_at
+    ends = app.state.provided[Identity].tokens.named(ada.token, ended=True).expires_at
     monkeypatch.setattr("ticketing.identity.tokens.time.time", lambda: ends)
     answer = await ada.post("/api/users/logout", {}, key=KEY)
     assert_problem(answer, 401, "not_authenticated")

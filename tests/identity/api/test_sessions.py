@@ -1,6 +1,7 @@
 """Sessions: refreshing, logging out, and what ends with them."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -134,6 +135,26 @@ async def test_logging_out_ends_this_session_everywhere_and_no_other(
         assert_problem(await phone.post(path, event), 401, "not_authenticated")
     assert await is_in(laptop)
     assert await is_in(replace(laptop, client=elsewhere))
+
+
+@pytest.mark.parametrize("key", [None, "a-key"])
+@pytest.mark.parametrize("body", [{}, {"everywhere": True}])
+async def test_a_token_of_a_machine_whose_clock_is_far_ahead_logs_out(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch, body: object, key: str | None
+) -> None:
+    ada = await visitor.register()
+    ahead = time.time() + 600
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("ticketing.identity.tokens.time.time", lambda: ahead)
+        phone = await ada.again()
+    assert (await phone.get("/api/users/me")).status_code == 401
+    assert (await phone.post("/api/users/logout", body, key=key)).status_code == 204
+    over = await phone.client.post("/api/users/refresh", json={"refreshToken": phone.refresh_token})
+    assert over.status_code == 401
+    again = await phone.post("/api/users/logout", body, key=key)
+    assert again.status_code == (401 if key is None else 204)
+    monkeypatch.setattr("ticketing.identity.tokens.time.time", lambda: ahead)
+    assert (await phone.get("/api/users/me")).status_code == 401
 
 
 @pytest.mark.parametrize("length", ["0", None])

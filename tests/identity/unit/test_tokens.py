@@ -110,9 +110,20 @@ def test_the_known_tokens_are_bounded() -> None:
     assert ours.known("1") is ours.known(str(CACHED_TOKENS)) is caller
 
 
-def test_a_token_of_a_clock_that_is_a_little_ahead_is_taken() -> None:
+def from_ahead(seconds: int) -> str:
     now = int(time.time())
     claims = {"sub": str(ADA), "sid": str(PHONE), "iss": "ticketing", "aud": "ticketing"}
-    times = {"iat": now + 5, "nbf": now + 5, "exp": now + 60, "jti": "1"}
-    ahead = jwt.encode(claims | times, SECRET, "HS256", {"kid": key_id(SECRET)})
-    assert Tokens(SECRET, 900).verify(ahead).credential == PHONE
+    times = {"iat": now + seconds, "nbf": now + seconds, "exp": now + 900, "jti": "1"}
+    return jwt.encode(claims | times, SECRET, "HS256", {"kid": key_id(SECRET)})
+
+
+def test_a_token_of_a_clock_that_is_a_little_ahead_is_taken() -> None:
+    assert Tokens(SECRET, 900).verify(from_ahead(5)).credential == PHONE
+
+
+def test_a_token_of_a_clock_that_is_far_ahead_names_its_session_and_opens_nothing() -> None:
+    ours = Tokens(SECRET, 900)
+    assert ours.named(from_ahead(300), ended=False).credential == PHONE
+    assert ours.known(from_ahead(300)) is None
+    with pytest.raises(NotAuthenticated):
+        ours.verify(from_ahead(300))

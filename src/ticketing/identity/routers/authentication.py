@@ -51,9 +51,9 @@ class Bearer(Directly, OAuth2PasswordBearer):
         caller = have.tokens.known(credential)
         if caller is None and credential.startswith(KEY_PREFIX):
             caller = have.tokens.remember(credential, await have.keys.verify(credential))
-        elif caller is None and policy.action == Action.LOGOUT and _has_key(request):
+        elif caller is None and policy.action == Action.LOGOUT:
             # Its session may have been ended by the very request that comes again.
-            caller = have.tokens.named(credential)
+            caller = have.tokens.named(credential, ended=_has_key(request))
         elif caller is None:
             caller = have.tokens.verify(credential)
         scope["user_id"] = caller.id
