@@ -27,9 +27,9 @@ def bound_unread(listener: socket.socket, seconds: float) -> None:
 
 
 def confirmed(transport: asyncio.WriteTransport) -> int | None:
-    """Return how many bytes the client's system has confirmed; None if all, or if nobody knows.
+    """Return how many bytes the client's system has confirmed, or None if it has confirmed all.
 
-    Linux knows.
+    Only Linux says; elsewhere, it is always None.
     """
     if not hasattr(socket, "TCP_USER_TIMEOUT"):
         return None

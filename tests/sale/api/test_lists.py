@@ -126,6 +126,38 @@ async def test_the_organiser_sees_bookings_in_their_order_and_of_the_status_aske
     ]
 
 
+async def test_a_list_that_is_read_while_people_book_and_cancel_has_each_booking_once(
+    visitor: Visitor,
+) -> None:
+    ada, *people = await crowd(visitor, 7)
+    event = await ada.organise(total=3)
+    there = [(await each.book(event)).json()["id"] for each in people]
+    path = f"/api/events/{event}/bookings"
+    found = []
+    cursor: dict[str, str] = {}
+    for each in people[:3]:
+        page = (await ada.get(path, limit=2, **cursor)).json()
+        found += page["items"]
+        cursor = {"cursor": page["nextCursor"]}
+        await each.cancel(event)  # The first who waits gets the place, on this page or another.
+        there.append((await each.book(event)).json()["id"])
+    found += (await ada.get(path, **cursor)).json()["items"]
+    assert [each["id"] for each in found] == there
+
+
+async def test_my_bookings_come_once_while_i_book_and_cancel(visitor: Visitor) -> None:
+    ada = await visitor.register()
+    events = [await ada.organise() for _ in range(5)]
+    there = [(await ada.book(event)).json()["id"] for event in events[:4]]
+    first = (await ada.get(MINE, limit=2)).json()
+    await ada.book(events[4])
+    await ada.cancel(events[0])
+    await ada.cancel(events[3])
+    second = (await ada.get(MINE, limit=2, cursor=first["nextCursor"])).json()
+    assert [each["id"] for each in first["items"] + second["items"]] == there[::-1]
+    assert second["nextCursor"] is None
+
+
 async def test_who_is_deleted_leaves_a_booking_without_a_name(visitor: Visitor) -> None:
     ada, bob = await crowd(visitor, 2)
     event = await ada.organise()

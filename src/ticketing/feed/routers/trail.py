@@ -55,10 +55,10 @@ async def trail(
 ) -> PageOut[RecordOut]:
     """List the changes of the event, its bookings and its team: who made them, when and from where.
 
-    A record is made together with the change, and can be neither changed nor removed. Of one event,
-    a record that appears later has a larger `id`, with gaps. A program that follows the trail keeps
-    the largest `id` that it has handled. It reads from the newest record down to that one, page by
-    page, and misses none.
+    A record is made together with the change, and can be neither changed nor removed. A record of
+    the event that appears later has a larger `id`; there are gaps. A program that follows the trail
+    keeps the largest `id` that it has handled. It reads from the newest record down to that one,
+    page by page, and misses none.
     """
     await require(request, caller, eventId)
     page = await of(request, Feed).trail.of_event(
