@@ -44,6 +44,8 @@ MAX_BATCH: Final = 512
 MAX_QUEUE: Final = 10_000
 MAX_WAIT: Final = 5.0
 """Seconds."""
+MAX_RIDES: Final = 100
+"""More than a request ever needs because of others: what is lost so often can't be written."""
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
@@ -54,6 +56,8 @@ class _Entry(Generic[RequestT, ResultT]):
     request: RequestT
     deadline: float
     answer: "asyncio.Future[ResultT]"
+    rides: int = 0
+    """How many commits it has lost."""
 
 
 class Combiner(Generic[RequestT, ResultT]):
@@ -103,9 +107,10 @@ class Combiner(Generic[RequestT, ResultT]):
     async def submit(self, request: RequestT) -> ResultT:
         """Return the request's own result, or raise its own error.
 
-        Raises Busy when the queue is full, when the request has waited too long to be committed,
-        or when the combiner is closed; nothing was changed then. A caller that is cancelled while
-        it waits is skipped; one that is cancelled during its commit may find it done.
+        Raises Busy when the queue is full, when the request has waited too long to be committed or
+        has lost MAX_RIDES commits, or when the combiner is closed; nothing was changed then. A
+        caller that is cancelled while it waits is skipped; one that is cancelled during its commit
+        may find it done.
         """
         if self._closed or len(self._queue) >= self._max_queue:
             raise Busy
@@ -198,7 +203,11 @@ class Combiner(Generic[RequestT, ResultT]):
             if entry.answer.done():
                 continue
             if isinstance(outcome, Retry):
-                again.append(entry)
+                entry.rides += 1
+                if entry.rides < MAX_RIDES:
+                    again.append(entry)
+                else:
+                    entry.answer.set_exception(Busy())
             elif isinstance(outcome, Exception):
                 entry.answer.set_exception(outcome)
             else:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ticketing.db.combiner import RETRY, WAVES, Combiner, Retry
+from ticketing.db.combiner import MAX_RIDES, RETRY, WAVES, Combiner, Retry
 from ticketing.errors import Busy, DatabaseUnavailable
 
 caller: ContextVar[str] = ContextVar("caller", default="nobody")
@@ -153,6 +153,15 @@ async def test_a_swap_that_is_always_lost_ends_as_busy() -> None:
     with pytest.raises(Busy):
         await combiner(store, max_wait=0.02).submit(1)
     assert store.committed == []
+
+
+async def test_a_swap_that_was_lost_a_hundred_times_is_tried_no_more() -> None:
+    store = opened(lost={1: 10**9, 2: MAX_RIDES - 1})
+    answers = await asyncio.gather(
+        *(combiner(store).submit(request) for request in (1, 2)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [Busy, int]
+    assert sum(1 in batch for batch in store.batches) == MAX_RIDES
 
 
 async def test_a_lost_request_keeps_its_place_before_those_that_came_later() -> None:

@@ -43,8 +43,16 @@ HEARD: Final = 3.0
 """Seconds after which every worker has heard of the end of an account."""
 ACTIVE_ONCE: Final = "uq_bookings_active"
 """What refuses a second active booking of one person at one event."""
-CANCELLED_ONCE: Final = {"cancelled_stays", "ck_events_available"}
-"""What refuses to cancel what somebody has cancelled meanwhile: the booking, or the last place."""
+CANCELLED_ONCE: Final = "cancelled_stays"
+"""What refuses to cancel a booking that somebody has cancelled meanwhile."""
+INVENTORY: Final = {"ck_events_available", "ck_events_waiting", "ck_events_line_served"}
+"""What refuses an inventory that can't be: what the decision rested on was not so, or is no more.
+
+A place that is given back twice, or a version that went back and came again by another way: after
+a failover that lost commits, or a restore.
+"""
+DECIDED_AGAIN: Final = {ACTIVE_ONCE, CANCELLED_ONCE, *INVENTORY}
+"""What may refuse again what was decided again, because others write too."""
 
 BOOKINGS: Final = prometheus_client.Counter(
     "ticketing_bookings_total",
@@ -160,6 +168,8 @@ class BookingRepository:
         self._clock = clock or DatabaseClock()
         self._connection = Held(committing or engine)
         self._snapshots: dict[int, Snapshot] = {}
+        self._remembered_by: Driver | None = None
+        """The connection on which they were read."""
         self._contended: set[int] = set()
         self._under_way = UnderWay()
         self._combiner = Combiner[Queued, Outcome](self._commit, name="bookings")
@@ -262,14 +272,16 @@ class BookingRepository:
         settled: dict[int, Exception] = {}
         refusals: set[str | None] = set()
         async with self._connection.lent() as connection:
+            self._remember_by(connection)
             try:
                 while True:
                     try:
                         return await self._write(connection, batch, asking=asking, settled=settled)
                     except asyncpg.IntegrityConstraintViolationError as error:
+                        if error.constraint_name in INVENTORY:
+                            self._forget(each.request.event_id for each in batch)
                         if error.constraint_name in refusals:
-                            passes = error.constraint_name in {ACTIVE_ONCE, *CANCELLED_ONCE}
-                            if passes and len(batch) == 1:
+                            if error.constraint_name in DECIDED_AGAIN and len(batch) == 1:
                                 # Booked again, or cancelled again, since it was asked about.
                                 return [RETRY]
                             raise
@@ -277,12 +289,8 @@ class BookingRepository:
                         # Ask whom the constraint refused, and decide again for the others.
                         if error.constraint_name == ACTIVE_ONCE:
                             asking = batch
-                        elif error.constraint_name == "fk_bookings_user_id":
-                            settled |= await _strangers(connection, batch)
-                        elif error.constraint_name == stored_responses.CONSTRAINT:
-                            settled |= await _replays(connection, dict(enumerate(batch)))
-                        elif error.constraint_name not in CANCELLED_ONCE:  # They are asked anyway.
-                            raise
+                        elif error.constraint_name not in DECIDED_AGAIN:  # They are asked anyway.
+                            settled |= await _refused(connection, batch, error)
             except BaseException:
                 self._forget(each.request.event_id for each in batch)
                 raise
@@ -359,6 +367,12 @@ class BookingRepository:
                     "requestId": fact.origin.request_id,
                 },
             )
+
+    def _remember_by(self, connection: Driver) -> None:
+        if connection is not self._remembered_by:
+            # The server may be another now, and know less than what is remembered.
+            self._snapshots.clear()
+            self._remembered_by = connection
 
     def _forget(self, events: Iterable[int]) -> None:
         for event in events:
@@ -461,6 +475,19 @@ def _stored(
         )
         if queued.keyed is not None and not isinstance(outcome, TicketingError)
     ]
+
+
+async def _refused(
+    connection: Driver,
+    batch: Sequence[Queued],
+    error: asyncpg.IntegrityConstraintViolationError,
+) -> dict[int, Exception]:
+    """Return whom the constraint refused, by place. Raises `error` if it is not known."""
+    if error.constraint_name == "fk_bookings_user_id":
+        return await _strangers(connection, batch)
+    if error.constraint_name == stored_responses.CONSTRAINT:
+        return await _replays(connection, dict(enumerate(batch)))
+    raise error
 
 
 async def _replays(connection: Driver, batch: Mapping[int, Queued]) -> dict[int, Exception]:

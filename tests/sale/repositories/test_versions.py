@@ -1,0 +1,113 @@
+"""An event whose version went back, and came again by another way, while it was remembered."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.databases import execute
+from tests.factories import make_event, make_people
+from tests.outcomes import counters, rows
+from ticketing.errors import Busy
+from ticketing.sale.inventory.model import Booked, Cancelled, Waiting
+from ticketing.sale.repositories.bookings import BookingRepository
+
+TOTAL = 3
+
+LOST = """
+    WITH gone AS (DELETE FROM bookings WHERE event_id = {event} AND user_id = ANY('{{{users}}}'))
+    UPDATE events SET available_tickets = {available}, waiting_list_count = {waiting},
+        version = {version} WHERE id = {event}
+"""
+"""What a failover does that loses the last commits: bookings, counters and version go together."""
+
+
+async def set_back(engine: AsyncEngine, event: int, lost: Sequence[UUID], **now: int) -> None:
+    users = ",".join(map(str, lost))
+    async with engine.begin() as connection:
+        await connection.execute(text(LOST.format(event=event, users=users, **now)))
+
+
+async def version_of(engine: AsyncEngine, event: int) -> int:
+    return (await counters(engine, event))[2]
+
+
+@pytest.mark.parametrize("steps_back", [0, 1, 2])
+async def test_an_event_that_was_sold_out_sells_what_is_free_again(
+    engine: AsyncEngine, bookings: BookingRepository, steps_back: int
+) -> None:
+    people = await make_people(engine, 7)
+    show = await make_event(engine, total=TOTAL, organiser=people[0])
+    for person in people[:5]:
+        await bookings.book(show, person)
+    version = await version_of(engine, show) - steps_back
+    await set_back(engine, show, people[2:5], available=1, waiting=0, version=version)
+    assert isinstance(await bookings.book(show, people[5]), Booked)
+    assert isinstance(await bookings.book(show, people[6]), Waiting)
+    assert (await counters(engine, show))[:2] == (0, 1)
+
+
+@pytest.mark.parametrize("others", [3, 4, 5, 6, 7])
+@pytest.mark.parametrize("books_first", [True, False])
+async def test_an_event_that_had_places_is_sold_out_by_others(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    others: int,
+    books_first: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    me, *people = await make_people(engine, 8)
+    show = await make_event(engine, total=TOTAL, organiser=me)
+    for _ in range(3):
+        await bookings.book(show, me)
+        await bookings.cancel(show, me)
+    await set_back(engine, show, [me], available=TOTAL, waiting=0, version=1)
+    # Six of them bring the version to what is remembered, and more or fewer to another.
+    for person in people[:others]:
+        await elsewhere.book(show, person)
+    if books_first:
+        joined = await bookings.book(show, me)
+        assert isinstance(joined, Waiting)
+        assert joined.position == others - TOTAL + 1
+    cancelled = await bookings.cancel(show, people[0])
+    next_one = [*people[TOTAL:others], *([me] if books_first else [])][:1]
+    assert [each.user_id for each in cancelled.promoted] == next_one
+
+
+async def test_nothing_is_remembered_over_the_loss_of_the_connection(
+    engine: AsyncEngine, bookings: BookingRepository, database_url: str
+) -> None:
+    people = await make_people(engine, 7)
+    show = await make_event(engine, total=TOTAL, organiser=people[0])
+    for person in people[:6]:
+        await bookings.book(show, person)
+    # To no constraint is this wrong: only what is remembered is.
+    version = await version_of(engine, show)
+    await set_back(engine, show, people[4:6], available=0, waiting=1, version=version)
+    await execute(
+        database_url,
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE application_name = 'ticketing' AND datname = current_database()",
+    )
+    joined = await bookings.book(show, people[6])
+    assert isinstance(joined, Waiting)
+    assert joined.position == 2
+
+
+async def test_counters_that_bookings_contradict_are_refused_and_cost_little(
+    engine: AsyncEngine, bookings: BookingRepository, sent: list[str]
+) -> None:
+    people = await make_people(engine, 2)
+    show = await make_event(engine, total=TOTAL, organiser=people[0])
+    await bookings.book(show, people[0])
+    version = await version_of(engine, show)
+    await set_back(engine, show, [], available=TOTAL, waiting=0, version=version - 1)
+    sent.clear()
+    with pytest.raises(Busy):
+        await bookings.cancel(show, people[0])
+    assert len(sent) < 1000
+    assert isinstance(await bookings.book(show, people[1]), Booked)
+    assert isinstance(await bookings.cancel(show, people[1]), Cancelled)
+    assert [status for _, status in await rows(engine, show)] == ["booked", "cancelled"]
