@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ticketing.database_address import Address
 from ticketing.errors import StartupError
 
 PREFIX: Final = "TICKETING_"
 DOTENV: Final = ".env"
-DATABASES: Final = ("postgresql://", "postgres://", "postgresql+asyncpg://")
 ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[1-9][0-9]{0,4})?")
 DEFAULT_PORTS: Final = {"http:": ":80", "https": ":443"}
 """A browser leaves them out."""
@@ -59,16 +58,7 @@ def _words(value: object) -> object:
 
 
 def _postgres(url: SecretStr) -> SecretStr:
-    # Not PostgresDsn: that refuses the empty host of a Unix socket. The message takes nothing from
-    # the value: what looks like its port may be half a password.
-    value = url.get_secret_value()
-    try:
-        parts = urlsplit(value)
-        port_is_number = parts.port is None or parts.port >= 0
-    except ValueError:
-        port_is_number = False
-    if not (port_is_number and value.startswith(DATABASES) and parts.netloc.count("@") <= 1):
-        raise ValueError("must look like postgresql://user:password@host:port/database")
+    Address.parse(url.get_secret_value())
     return url
 
 
