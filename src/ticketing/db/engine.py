@@ -1,21 +1,18 @@
 """Connections to the database, in pools."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar, cast
 
-import asyncpg
 from sqlalchemy import AdaptedConnection, event
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
-from ticketing.db.statements import Driver
+from ticketing.database_address import Address
+from ticketing.db.hosts import Link, Server
 
-CONNECT_TIMEOUT: Final = 5.0
 COMMAND_TIMEOUT: Final = 10.0
 STATEMENT_TIMEOUT: Final = "15s"
 """Longer than we wait ourselves: it ends what the server would go on with after we have gone."""
@@ -25,24 +22,18 @@ POOL_TIMEOUT: Final = 2.0
 LOCK_TIMEOUT: Final = "250ms"
 """Far longer than any commit of ours holds a row; who holds one longer must not stop a sale."""
 
-CHOSEN: Final = {"target_session_attrs", "service"}
-"""Parameters of an address that say which of several servers is meant."""
-
 T = TypeVar("T")
 
 
 def connect(
-    url: str, *, pool_size: int, command_timeout: float | None = COMMAND_TIMEOUT
+    to: str | Server, *, pool_size: int, command_timeout: float | None = COMMAND_TIMEOUT
 ) -> AsyncEngine:
     """Make an engine; nothing is connected yet.
 
-    `url` may be any spelling of a PostgreSQL address; asyncpg is the driver. Timeouts in seconds;
+    `to` is an address in any spelling, or a server that several engines share. Timeouts in seconds;
     without one for commands, as migrations need it, the server has none either.
     """
-    # To asyncpg as it is: it knows libpq's parameters, such as sslmode, and SQLAlchemy does not.
-    parsed = make_url(url).set(drivername="postgresql")
-    address = parsed.render_as_string(hide_password=False)
-    says_which = CHOSEN & parsed.query.keys() or "PGTARGETSESSIONATTRS" in os.environ
+    server = to if isinstance(to, Server) else Server(Address.parse(to))
     engine = create_async_engine(
         "postgresql+asyncpg://",
         pool_size=pool_size,
@@ -51,12 +42,8 @@ def connect(
         hide_parameters=True,
         pool_timeout=POOL_TIMEOUT,
         async_creator=partial(
-            asyncpg.connect,
-            address,
-            timeout=CONNECT_TIMEOUT,
+            server.connect,
             command_timeout=command_timeout,
-            # Of several hosts, and behind a proxy, the one that takes writes.
-            target_session_attrs=None if says_which else "primary",
             server_settings={
                 "application_name": "ticketing",
                 "timezone": "UTC",
@@ -71,14 +58,17 @@ def connect(
             },
         ),
     )
-    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    event.listen(engine.sync_engine, "checkout", _refuse_suspects)
     return engine
 
 
-def _refuse_closed(connection: AdaptedConnection, record: ConnectionPoolEntry, _: object) -> None:
-    """Have the pool connect anew where the server was restarted, before a request finds out."""
+def _refuse_suspects(connection: AdaptedConnection, record: ConnectionPoolEntry, _: object) -> None:
+    """Have the pool connect anew where a connection was lost, before a request finds out."""
+    link = cast("Link", connection.driver_connection)
     # Not one that was made just now: the pool tries twice and then has no error that says why.
-    if record.info.get("was used") and cast("Driver", connection.driver_connection).is_closed():
+    if record.info.get("was used") and link.is_suspect:
+        # Also so that the pool does not wait for its end.
+        link.lose()
         raise DisconnectionError
     record.info["was used"] = True
 

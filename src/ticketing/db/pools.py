@@ -6,7 +6,9 @@ from typing import Final
 from prometheus_client import Gauge
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ticketing.database_address import Address
 from ticketing.db.engine import connect, pool_use
+from ticketing.db.hosts import Server
 from ticketing.ops.metrics import LIVE, Sample
 
 USED: Final = Gauge(
@@ -28,7 +30,7 @@ class Pools:
 
     def __init__(self, url: str, size: int) -> None:
         """Make the pool that requests share; nothing is connected yet."""
-        self._url = url
+        self._server = Server(Address.parse(url))
         self._pools: list[AsyncEngine] = []
         self.samples: list[Sample] = []
         """What to sample of the pools."""
@@ -46,7 +48,7 @@ class Pools:
         return self._open(1)
 
     def _open(self, size: int) -> AsyncEngine:
-        pool = connect(self._url, pool_size=size)
+        pool = connect(self._server, pool_size=size)
         self._pools.append(pool)
         return pool
 

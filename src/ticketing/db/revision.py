@@ -11,10 +11,17 @@ from typing import Final
 
 import asyncpg
 
+from ticketing.database_address import Address
+from ticketing.db.hosts import Server
+
 PATIENCE: Final = 1.0
 """Seconds in which a database says where it is, or is asked again by who can say what is wrong."""
 
 
+NOT_ASKED: Final = (
+    *(OSError, ValueError),
+    *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
+)
 UTF8: Final = "UTF8"
 """The one encoding in which a database keeps every name."""
 
@@ -55,11 +62,10 @@ def is_newest(url: str) -> bool:
 
     False too if it could not be asked: whoever goes on to use it finds out why.
     """
-    # As settings allow for SQLAlchemy's sake, which the driver does not know.
-    address = url.replace("postgresql+asyncpg://", "postgresql://", 1)
 
     async def ask() -> str | None:
-        connection = await asyncpg.connect(address, timeout=PATIENCE, command_timeout=PATIENCE)
+        server = Server(Address.parse(url))
+        connection = await server.connect(patience=PATIENCE, command_timeout=PATIENCE)
         try:
             return await current(connection) if await encoding(connection) == UTF8 else None
         finally:
@@ -67,5 +73,5 @@ def is_newest(url: str) -> bool:
 
     try:
         return asyncio.run(ask()) == known()[-1]
-    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except NOT_ASKED:
         return False

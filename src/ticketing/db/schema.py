@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import asyncpg
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ticketing.database_address import Address
 from ticketing.db import revision
 from ticketing.db.engine import run
 from ticketing.db.refusals import domain_errors
@@ -38,7 +38,7 @@ async def is_usable(engine: AsyncEngine, patience: float = READY_TIMEOUT) -> boo
     """
     async with domain_errors(), asyncio.timeout(patience), driver(engine) as connection:
         if await connection.fetchval("SHOW transaction_read_only") == "on":
-            connection.terminate()  # The next may reach a server that takes writes.
+            connection.lose()  # The next may reach a server that takes writes.
             return False
         current = await revision.current(connection)
     return current is not None and current not in revision.known()[:-1]
@@ -69,19 +69,22 @@ def require_utf8(url: str) -> None:
 
 def _require_files(url: str) -> None:
     """Raise StartupError for a file that the address names and that can't be read."""
+    options = Address.parse(url).options
     for name in FILES:
-        for path in make_url(url).normalized_query.get(name, ()):
-            if path == "system":
-                raise StartupError(
-                    f"the database address has {name}={path}, which is not supported: name a file"
-                )
-            try:
-                with Path(path).open("rb"):
-                    pass
-            except OSError as error:
-                raise StartupError(
-                    f"the database address has {name}={path}, which can't be read: {error.strerror}"
-                ) from error
+        path = options.get(name)
+        if path is None:
+            continue
+        if path == "system":
+            raise StartupError(
+                f"the database address has {name}={path}, which is not supported: name a file"
+            )
+        try:
+            with Path(path).open("rb"):
+                pass
+        except OSError as error:
+            raise StartupError(
+                f"the database address has {name}={path}, which can't be read: {error.strerror}"
+            ) from error
 
 
 class EncodingRefused(Exception):
@@ -101,10 +104,6 @@ def naming_the_database(url: str, *more: type[Exception]) -> Iterator[None]:
     try:
         yield
     except known as error:
-        address = make_url(url)
-        # Of the rest of the query, asyncpg takes a password too.
-        query = {name: address.query[name] for name in ("host", "port") if name in address.query}
-        where = address.set(query=query).render_as_string(hide_password=True)
         cause: BaseException = error
         # What is behind a timeout is only how the wait for it was ended.
         while cause.__cause__ is not None and not isinstance(cause, TimeoutError):
@@ -114,4 +113,6 @@ def naming_the_database(url: str, *more: type[Exception]) -> Iterator[None]:
         if isinstance(cause, asyncpg.InsufficientPrivilegeError):
             reason += RIGHTS
         verb = "reached" if isinstance(cause, OSError) else "used"
-        raise StartupError(f"the database {where} can't be {verb}: {reason}") from error
+        raise StartupError(
+            f"the database {Address.parse(url)} can't be {verb}: {reason}"
+        ) from error

@@ -1,5 +1,6 @@
 """Statements as the driver sends them, and the connections that they are sent on."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -8,11 +9,20 @@ from typing import Final, TypeAlias, cast
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ticketing.db.hosts import Link
 from ticketing.db.refusals import domain_errors
 
 NAME: Final = re.compile(r"(?<!:):(\w+)")
 
-Driver: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Driver: TypeAlias = Link
+LOST: Final = (
+    TimeoutError,
+    # The server has said that it ends the connection, which is not closed yet.
+    asyncpg.InternalClientError,
+    # A server that takes no writes any more is not the one to be connected to.
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""After these a connection is as good as closed."""
 
 
 class Statement:
@@ -59,16 +69,17 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[Driver]:
     Raises domain errors, as `domain_errors` does.
     """
     async with domain_errors(), engine.connect() as connection:
-        raw = (await connection.get_raw_connection()).driver_connection
+        link = cast("Link", (await connection.get_raw_connection()).driver_connection)
         try:
-            yield cast("Driver", raw)
+            yield link
         except BaseException as error:
             # Whatever it was, a connection in an unknown state goes to nobody else: what timed out
-            # would be waited for by the next. And a server that takes no writes any more is not
-            # the one to be connected to.
-            if isinstance(error, (TimeoutError, asyncpg.ReadOnlySQLTransactionError)):
-                cast("Driver", raw).terminate()
-            if cast("Driver", raw).is_closed() or isinstance(error, asyncpg.InternalClientError):
+            # would be waited for by the next.
+            if link.is_closed() or isinstance(error, LOST):
+                link.lose()
+            elif isinstance(error, asyncio.CancelledError):
+                link.terminate()
+            if link.is_closed():
                 await connection.invalidate()
             raise
 
@@ -88,7 +99,9 @@ class Held:
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[Driver]:
         """Lend it as `driver` does. Raises domain errors."""
-        if self._connection is None or self._connection.is_closed():
+        if self._connection is None or self._connection.is_suspect:
+            if self._connection is not None:
+                self._connection.lose()
             await self.close()
             self._connection = await self._borrowed.enter_async_context(driver(self._engine))
         try:

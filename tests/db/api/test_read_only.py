@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.contract import assert_problem
 from tests.people import Visitor
 from ticketing.app import create_app
-from ticketing.db.engine import connect
 from ticketing.db.statements import driver
 from ticketing.errors import DatabaseUnavailable
 from ticketing.settings import Settings
@@ -91,24 +90,3 @@ async def test_no_primary_among_the_hosts_is_a_503(settings: Settings) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         for path in ("/readyz", "/api/events", "/api/events/1"):
             assert_problem(await client.get(path), 503, "database_unavailable")
-
-
-@pytest.mark.parametrize(
-    ("more", "expected"),
-    [("", "primary"), ("&target_session_attrs=any", None), ("&service=tickets", None)],
-)
-async def test_the_primary_is_meant_unless_the_address_says_otherwise(
-    database_url: str, monkeypatch: pytest.MonkeyPatch, more: str, expected: str | None
-) -> None:
-    asked: list[object] = []
-
-    async def note(*_: object, **given: object) -> None:
-        asked.append(given["target_session_attrs"])
-        raise OSError
-
-    monkeypatch.setattr(asyncpg, "connect", note)
-    engine = connect(database_url + more, pool_size=1)
-    with pytest.raises(DatabaseUnavailable):
-        async with driver(engine):
-            pass
-    assert asked == [expected]

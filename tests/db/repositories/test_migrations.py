@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.databases import execute, with_database
 from tests.serving import PATIENCE, TICKETING
-from ticketing.db import engine, migrations, revision
+from ticketing.db import engine, hosts, migrations, revision
 from ticketing.db import schema as database_schema
 from ticketing.db.schema import check
 from ticketing.errors import StartupError
@@ -197,7 +197,7 @@ async def test_a_database_that_does_not_exist_is_named(server_url: str) -> None:
 def test_a_database_that_does_not_answer_is_named(
     use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr(hosts, "CONNECT_TIMEOUT", 0.2)
     monkeypatch.setattr(database_schema, "START_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"postgresql://127.0.0.1:{deaf.getsockname()[1]}/tickets"

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
-import asyncpg
 import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,7 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.factories import make_event, make_people
 from tests.people import Person, Visitor
 from tests.plans import statements
+from ticketing.database_address import Address
 from ticketing.db.facts import COMMAND_LINE
+from ticketing.db.hosts import Server
 from ticketing.db.statements import Driver, Statement
 from ticketing.identity.permissions import Role
 from ticketing.identity.repositories import team
@@ -46,7 +47,8 @@ WAITS = """
 @pytest.fixture
 async def connections(database_url: str) -> AsyncIterator[list[Driver]]:
     """Three, with none of the service's timeouts."""
-    made = [await asyncpg.connect(database_url) for _ in range(3)]
+    server = Server(Address.parse(database_url))
+    made = [await server.connect() for _ in range(3)]
     yield made
     for each in made:
         await each.close()

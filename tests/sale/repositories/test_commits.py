@@ -67,7 +67,7 @@ async def test_everybody_is_told_what_was_committed_once(
 
 
 async def test_a_commit_that_was_given_up_is_never_written(
-    engine: AsyncEngine, database_url: str, bookings: BookingRepository, line: Line
+    engine: AsyncEngine, bookings: BookingRepository, line: Line
 ) -> None:
     people = await make_people(engine, 2)
     show = await make_event(engine, total=2, organiser=people[0])
@@ -75,10 +75,9 @@ async def test_a_commit_that_was_given_up_is_never_written(
     assert isinstance(await bookings.book(show, people[1]), Booked)
     # A server that hung with the statement unread comes to it now.
     late = line.held | {"new_id": uuid7(), "new_user": people[0]}
-    raw = await asyncpg.connect(database_url)
-    with pytest.raises(asyncpg.UniqueViolationError, match="pk_commits"):
-        await statement(Shape(lone=True)).fetch(raw, **late)
-    await raw.close()
+    async with driver(engine) as raw:
+        with pytest.raises(asyncpg.UniqueViolationError, match="pk_commits"):
+            await statement(Shape(lone=True)).fetch(raw, **late)
     assert await counters(engine, show) == (1, 0, 2)
 
 

@@ -76,15 +76,19 @@ class AccessRepository:
         self._engine = engine
         self._access = access
         self._since = 0
+        self._epoch = 0
 
     async def refresh(self) -> None:
         """Learn what other processes have changed since the last time."""
         async with driver(self._engine) as connection:
-            (row,) = await CHANGES.fetch(connection, since=self._since)
+            # The server may be another since one was lost, whose transactions have other numbers.
+            since = self._since if connection.epoch == self._epoch else 0
+            (row,) = await CHANGES.fetch(connection, since=since)
+            self._epoch = connection.epoch
         self._access.revoke(row["revoked"])
         self._access.admins = frozenset(row["admins"])
         # It goes back only where the database was replaced by a copy: then all is read again.
-        self._since = row["horizon"] if row["horizon"] >= self._since else 0
+        self._since = row["horizon"] if row["horizon"] >= since else 0
 
     async def clean(self) -> None:
         """Remove what no longer matters to anybody."""

@@ -64,7 +64,7 @@ async def write(
                 return {}
             rows = await statement(shape._replace(skip=True)).fetch(connection, **parameters)
     except UNCERTAIN:
-        connection.terminate()
+        connection.lose()
         return dict.fromkeys(await settle(engine, commit.id))
     if rows:
         clock.learn(rows[0]["now"])
