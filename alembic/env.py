@@ -1,10 +1,14 @@
-"""Run migrations online, one process at a time, without holding up the running service for long."""
+"""Run migrations one process at a time, without holding up the running service for long.
+
+Or print their SQL (Alembic's offline mode).
+"""
 
 import asyncio
 import os
 from typing import Final
 
 from alembic import context
+from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import Connection, text
 
 from ticketing.db import engine, tables
@@ -27,6 +31,7 @@ def run(connection: Connection) -> None:
             target_metadata=tables.Base.metadata,
             compare_server_default=True,
             transaction_per_migration=True,
+            on_version_apply=_tell,
         )
         with context.begin_transaction():
             context.run_migrations()
@@ -34,6 +39,28 @@ def run(connection: Connection) -> None:
         connection.rollback()
         connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
         connection.commit()
+
+
+def _tell(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - Alembic names them
+    done = context.config.attributes.get("done")
+    if done is not None:
+        done(step.destination_revision_ids[0] if step.destination_revision_ids else "base")
+
+
+def write() -> None:
+    """Write the SQL. It takes the same locks, and waits for them as long, as `run` does."""
+    context.configure(
+        dialect_name="postgresql",
+        dialect_opts={"paramstyle": "named"},  # Others double each percent sign.
+        literal_binds=True,
+        transaction_per_migration=True,
+    )
+    context.execute(f"SELECT pg_advisory_lock({ADVISORY_LOCK})")
+    context.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}'")
+    with context.begin_transaction():
+        context.run_migrations()
+    context.execute("RESET lock_timeout")
+    context.execute(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})")
 
 
 async def main() -> None:
@@ -47,4 +74,7 @@ async def main() -> None:
         await pool.dispose()
 
 
-asyncio.run(main())
+if context.is_offline_mode():
+    write()
+else:
+    asyncio.run(main())

@@ -12,6 +12,7 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+loses = "every account, event and booking"
 
 # What foreign keys from bookings to events and users would do, but once per statement: a foreign
 # key looks up and locks row by row, which took half of the time of a commit of many bookings.

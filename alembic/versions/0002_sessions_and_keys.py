@@ -12,6 +12,7 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+loses = "sessions, API keys, admins (deleted accounts stay closed)"
 
 # The form of a hash, of nothing that is known: whoever lost their password can't log in.
 NO_PASSWORD = "$2b$12$" + "." * 53
@@ -84,7 +85,7 @@ def downgrade() -> None:
     """Take back. Deleted accounts stay closed."""
     for table in ("revocations", "api_keys", "refresh_tokens", "sessions", "admins"):
         op.drop_table(table)
-    users = sa.table("users", sa.column("password_hash"))
+    users = sa.table("users", sa.column("password_hash", sa.Text()))
     op.execute(
         users.update().where(users.c.password_hash.is_(None)).values(password_hash=NO_PASSWORD)
     )

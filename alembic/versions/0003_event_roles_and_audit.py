@@ -12,6 +12,7 @@ revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+loses = "managers and staff of events, and the audit trail"
 
 # Statement by statement, so that TRUNCATE is refused too. Whoever owns the table can take the
 # trigger away: the service's own role is not the owner (docs/operate.md).

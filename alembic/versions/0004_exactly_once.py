@@ -12,6 +12,7 @@ revision = "0004"
 down_revision = "0003"
 branch_labels = None
 depends_on = None
+loses = "stored responses of Idempotency-Key: a request that a client repeats is carried out twice"
 
 
 def upgrade() -> None:

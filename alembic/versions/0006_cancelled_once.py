@@ -10,6 +10,7 @@ revision = "0006"
 down_revision = "0005"
 branch_labels = None
 depends_on = None
+loses = ""
 
 # Of two commits that cancel one booking, both having read it before, the second finds it
 # cancelled once it has the event's lock.

@@ -11,6 +11,7 @@ revision = "0007"
 down_revision = "0006"
 branch_labels = None
 depends_on = None
+loses = "the end of names of events and API keys that are longer than 100 code points"
 
 NAMES = ("events", "api_keys")
 

@@ -12,6 +12,7 @@ revision = "0008"
 down_revision = "0007"
 branch_labels = None
 depends_on = None
+loses = "the list of deleted accounts whose waiting positions are still to be ended"
 
 # As 0001 has it, but for what an account must have.
 REQUIRE = """

@@ -1,5 +1,7 @@
 """The wheel, installed and run where there is no checkout."""
 
+import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 
 from tests.people import Visitor
 from tests.serving import serving
+from ticketing.db import revision
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -52,6 +55,36 @@ async def test_the_wheel_serves_in_an_empty_folder(installed: Path, open_dir: Pa
             assert (await person.get("/api/users/me")).json()["username"] == person.username
     assert service.process.returncode == 0
     assert {path.name for path in folder.iterdir()} == {"console.txt", "data", "logs"}
+
+
+def run(installed: Path, *arguments: str, **environment: str) -> str:
+    done = subprocess.run(
+        [installed, "migrate", *arguments],
+        cwd=installed.parent,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+async def test_the_wheel_migrates_back_and_forth(installed: Path, database_url: str) -> None:
+    database = {"TICKETING_DATABASE_URL": database_url}
+    older, newest = revision.known()[-2:]
+    said = run(installed, "--to", older, "--accept-data-loss", **database)
+    assert said == f"The database is at revision {older}.\n"
+    assert not await asyncio.to_thread(revision.is_newest, database_url)
+    printed = run(installed, "--sql", **database)
+    assert f"-- Running upgrade {older} -> {newest}\n" in printed
+    assert run(installed, **database) == "The database is up to date.\n"
+    assert await asyncio.to_thread(revision.is_newest, database_url)
+
+
+def test_the_wheel_has_the_script_of_the_services_role(installed: Path) -> None:
+    script = ROOT / "src" / "ticketing" / "db" / "service_role.sql"
+    assert run(installed, "--role-sql") == script.read_text()
 
 
 def test_what_is_run_is_the_wheel(installed: Path) -> None:

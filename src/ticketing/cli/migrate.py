@@ -1,22 +1,85 @@
 """`ticketing migrate`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
 import typer
 
 from ticketing.cli import database
+from ticketing.cli.options import DataDir, load
+from ticketing.db import revision
+from ticketing.embedded import data, server
 from ticketing.errors import StartupError
 from ticketing.settings import Settings
 
 
-def migrate() -> None:
-    """Bring the database to the newest revision.
+def migrate(
+    *,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REVISION",
+            help=f"Stop at this revision, newer or older. Default: {revision.known()[-1]}, the"
+            " newest of this version.",
+        ),
+    ] = None,
+    accept_data_loss: Annotated[
+        bool,
+        typer.Option("--accept-data-loss", help="Go back even if that removes data for good."),
+    ] = False,
+    as_sql: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL instead of running it.")
+    ] = False,
+    role_sql: Annotated[
+        bool,
+        typer.Option(
+            "--role-sql",
+            help="Print the psql script that makes a database role for the service alone.",
+        ),
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Migrate the database to the newest revision, or to another one.
 
-    By TICKETING_MIGRATION_DATABASE_URL or, where that is not set, by TICKETING_DATABASE_URL.
+    Uses TICKETING_MIGRATION_DATABASE_URL, else TICKETING_DATABASE_URL, else the embedded database.
+    To go back, first replace the services by the earlier version.
     """
-    settings = Settings.load()
-    address = settings.migration_database_url or settings.database_url
-    if address is None:
+    if role_sql:
+        from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
+
+        typer.echo(migrations.service_role(), nl=False)
+        return
+    settings = load(data_dir)
+    with _address(settings) as url:
+        if as_sql:
+            from ticketing.db import migrations  # noqa: PLC0415
+
+            typer.echo(migrations.sql(url, to or revision.known()[-1]), nl=False)
+        elif to is None:
+            database.migrate(url)
+            typer.echo("The database is up to date.")
+        else:
+            from ticketing.db import migrations  # noqa: PLC0415
+
+            migrations.move(url, to, may_lose=accept_data_loss)
+            typer.echo(f"The database is at revision {to}.")
+
+
+@contextmanager
+def _address(settings: Settings) -> Iterator[str]:
+    """Yield the address of the database by a role that may change the schema."""
+    if address := settings.migration_database_url or settings.database_url:
+        yield address.get_secret_value()
+        return
+    where = database.data_dir(settings)
+    if not data.has_data(where):
         raise StartupError(
-            "TICKETING_DATABASE_URL: is not set (the embedded database is migrated by `serve`)"
+            f"there is no database to migrate: set TICKETING_DATABASE_URL, or --data-dir to where"
+            f" the embedded database is (not in {where.resolve()})"
         )
-    database.migrate(address.get_secret_value())
-    typer.echo("The database is up to date.")
+    try:
+        with server.embedded(where) as running:
+            yield running.url
+    except data.InUse as error:
+        raise StartupError(f"{error}: stop it first") from None

@@ -1,26 +1,82 @@
 """Migrations by Alembic."""
 
+import asyncio
+import io
+from collections.abc import Callable
+from pathlib import Path
+
 import alembic.command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db import revision
-from ticketing.db.schema import naming_the_database, require_utf8
+from ticketing.db.engine import run
+from ticketing.db.schema import START_TIMEOUT, naming_the_database, require_utf8
+from ticketing.db.statements import driver
+from ticketing.errors import StartupError
+
+Done = Callable[[str], None]
+"""Is told each revision that was reached."""
 
 
-def upgrade(url: str, to: str = "head") -> None:
+def upgrade(url: str, to: str = "head", *, done: Done | None = None) -> None:
     """Migrate to a revision, one process at a time.
 
     Raises StartupError, which names the database.
     """
     require_utf8(url)
     with naming_the_database(url, CommandError):
-        alembic.command.upgrade(_config(url), to)
+        alembic.command.upgrade(_config(url, done), to)
 
 
-def downgrade(url: str, to: str) -> None:
-    """Migrate back to a revision."""
-    alembic.command.downgrade(_config(url), to)
+def downgrade(url: str, to: str, *, done: Done | None = None) -> None:
+    """Migrate back to a revision. Raises StartupError, which names the database."""
+    with naming_the_database(url, CommandError):
+        alembic.command.downgrade(_config(url, done), to)
+
+
+def move(url: str, to: str, *, may_lose: bool = False, done: Done | None = None) -> None:
+    """Migrate to a revision, be it newer or older.
+
+    Raises StartupError, also if data would be lost and `may_lose` does not allow that.
+    """
+    current = _current(url, to)
+    if not _is_older(to, current):
+        upgrade(url, to, done=done)
+        return
+    lost = losses(current, to)
+    if lost and not may_lose:
+        raise StartupError(
+            f"going back from {current} to {to} loses data: {'; '.join(lost)}."
+            " Make a backup, then repeat with --accept-data-loss"
+        )
+    downgrade(url, to, done=done)
+
+
+def sql(url: str, to: str) -> str:
+    """Return the SQL that `move` would run. Changes nothing. Raises StartupError."""
+    current = _current(url, to)
+    config = _config(url)
+    config.output_buffer = printed = io.StringIO()
+    if current == to:
+        return f"-- The database is at revision {to}: there is nothing to do.\n"
+    if _is_older(to, current):
+        alembic.command.downgrade(config, f"{current}:{to}", sql=True)
+        warnings = "".join(f"-- Loses data. {each}.\n" for each in losses(current, to))
+        return f"{warnings}{printed.getvalue()}"
+    alembic.command.upgrade(config, to if current is None else f"{current}:{to}", sql=True)
+    return printed.getvalue()
+
+
+def losses(current: str | None, to: str) -> list[str]:
+    """Return what is lost on the way back from one revision to another, newest first."""
+    steps = ScriptDirectory(str(revision.migrations())).iterate_revisions(current, to)
+    found = (
+        (step.revision, getattr(step.module, "loses", "it does not say what")) for step in steps
+    )
+    return [f"{number}: {lost}" for number, lost in found if lost]
 
 
 def check_drift(url: str) -> None:
@@ -28,9 +84,39 @@ def check_drift(url: str) -> None:
     alembic.command.check(_config(url))
 
 
-def _config(url: str) -> Config:
+def service_role() -> str:
+    """Return the script for psql that gives a role what the service needs."""
+    return (Path(__file__).parent / "service_role.sql").read_text(encoding="utf-8")
+
+
+def _current(url: str, to: str) -> str | None:
+    """Return the revision of the database. Raises StartupError if there is no way to `to`."""
+    known = revision.known()
+    if to not in known:
+        raise StartupError(f"there is no revision {to}: there are {known[0]} to {known[-1]}")
+
+    async def ask(engine: AsyncEngine) -> str | None:
+        async with asyncio.timeout(START_TIMEOUT), driver(engine) as connection:
+            return await revision.current(connection)
+
+    with naming_the_database(url):
+        current = run(url, ask)
+    if current is not None and current not in known:
+        raise StartupError(
+            f"the database is at revision {current}, which this version does not know:"
+            " use the version that migrated it"
+        )
+    return current
+
+
+def _is_older(to: str, current: str | None) -> bool:
+    return current is not None and revision.known().index(to) < revision.known().index(current)
+
+
+def _config(url: str, done: Done | None = None) -> Config:
     config = Config()
     # ConfigParser would take a single % in a path for a reference.
     config.set_main_option("script_location", str(revision.migrations()).replace("%", "%%"))
     config.attributes["url"] = url
+    config.attributes["done"] = done
     return config

@@ -24,7 +24,7 @@ READY_TIMEOUT: Final = 0.5
 START_TIMEOUT: Final = 5.0
 """The same for a start, which may take its time."""
 RIGHTS: Final = (
-    " (deploy/service_role.sql gives a role what the service needs;"
+    " (`ticketing migrate --role-sql` prints what gives a role the rights that the service needs;"
     " TICKETING_MIGRATION_DATABASE_URL names another for `ticketing migrate`)"
 )
 """What to do for a role that may not do something."""

@@ -25,7 +25,7 @@ from ticketing.identity.repositories.access import AccessRepository
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
-SCRIPT = Path(__file__).parents[3] / "deploy" / "service_role.sql"
+SCRIPT = Path(__file__).parents[3] / "src" / "ticketing" / "db" / "service_role.sql"
 OWNER = "ticketing_owner"
 
 FORBIDDEN = [
@@ -110,7 +110,7 @@ async def test_a_role_without_rights_is_told_where_they_come_from(
 ) -> None:
     revoke = "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ticketing_service"
     psql(with_database(server_url, "of_two_roles"), f"--command={revoke}")
-    with pytest.raises(StartupError, match=r"permission denied .* \(deploy/service_role\.sql"):
+    with pytest.raises(StartupError, match=r"permission denied .* \(`ticketing migrate --role-sql"):
         await asyncio.to_thread(check, database_url)
 
 
