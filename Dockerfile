@@ -27,15 +27,14 @@ RUN pip wheel --no-build-isolation --no-deps --wheel-dir dist . \
 
 FROM python:3.13-slim
 
-# A volume mounted on the log folder takes over its owner.
-RUN useradd --uid 10001 --no-create-home --no-log-init ticketing \
-    && install --directory --owner ticketing --group ticketing /var/log/ticketing
+RUN useradd --uid 10001 --no-create-home --no-log-init ticketing
 
 COPY --from=build /opt/ticketing /opt/ticketing
 
 ENV PATH=/opt/ticketing/bin:$PATH \
     TICKETING_HOST=0.0.0.0 \
-    TICKETING_LOG_DIR=/var/log/ticketing
+    TICKETING_LOG_FILE=off \
+    TICKETING_LOG_FORMAT=json
 
 # By number, so that Kubernetes' runAsNonRoot can tell that it is not root.
 USER 10001:10001

@@ -29,7 +29,7 @@ def main() -> None:
     """Listen, and run the workers until interrupted or standard input ends."""
     settings = Settings.load()
     threading.Thread(target=_stop_with_harness, daemon=True).start()
-    logs.configure(settings.log_dir, settings.log_level)
+    logs.configure(settings)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", settings.port))

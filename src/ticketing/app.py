@@ -96,7 +96,7 @@ def create_app(
 
 @asynccontextmanager
 async def _lifespan(settings: Settings, parts: Sequence[Part], _: FastAPI) -> AsyncIterator[None]:
-    logs.configure(settings.log_dir, settings.log_level)
+    logs.configure(settings)
     # A batch keeps hundreds of requests alive at once, and the default thresholds scan them
     # over and over.
     gc.freeze()

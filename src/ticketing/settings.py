@@ -180,6 +180,10 @@ class Settings(BaseSettings):
     """Seconds between two audits by the running service; 0: none."""
     log_dir: Path = Path("logs")
     """The folder of `combined.log`."""
+    log_file: Literal["off", "on"] = "on"
+    """Whether there is a log file beside the console."""
+    log_format: Literal["text", "json"] = "text"
+    """How lines on the console look. The file has JSON in any case."""
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         BeforeValidator(lambda level: level.upper() if isinstance(level, str) else level),

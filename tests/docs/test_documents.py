@@ -22,6 +22,7 @@ FIXED = {
     "TICKETING_HOST",
     "TICKETING_PORT",  # published on another
     "TICKETING_LOG_DIR",
+    "TICKETING_LOG_FILE",  # its console is the log
     "TICKETING_OTEL",  # the image is without its packages
 }
 

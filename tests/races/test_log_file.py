@@ -1,11 +1,14 @@
 """The log of several workers, while it is rotated."""
 
+import gzip
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from tests.serving import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
+RULES = Path(__file__).parents[2] / "deploy" / "logrotate.conf"
 WRITERS = 4
 ROTATIONS = 5
 
@@ -23,8 +27,9 @@ WRITER = """
 import select, sys
 from pathlib import Path
 from ticketing.ops import logs
+from ticketing.settings import Settings
 
-logs.configure(Path(sys.argv[2]), "INFO")
+logs.configure(Settings(_env_file=None, log_dir=Path(sys.argv[2])))
 number = 0
 while not select.select([sys.stdin], [], [], 0)[0]:
     logs.log.info("written", writer=sys.argv[1], number=number, filling="x" * (number % 9000))
@@ -53,24 +58,65 @@ def writers(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
             each.kill()
 
 
+@pytest.fixture
+def logrotate(tmp_path: Path) -> Callable[[], None]:
+    """Rotates the log by the file in `deploy/`."""
+    program = shutil.which("logrotate", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        message = "this test needs logrotate: apt-get install logrotate"
+        if os.environ.get("CI"):
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
+    folder = tmp_path / "rotating"
+    folder.mkdir()
+    rules = folder / "logrotate.conf"
+    rules.write_text(RULES.read_text().replace("/var/log/ticketing/", f"{tmp_path}/"))
+    command = [program, "--force", "--state", str(folder / "state"), str(rules)]
+
+    def rotate() -> None:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+    return rotate
+
+
+def test_four_processes_lose_no_line_while_logrotate_rotates_and_compresses(
+    tmp_path: Path, writers: list[subprocess.Popen[str]], logrotate: Callable[[], None]
+) -> None:
+    for _ in range(ROTATIONS):
+        await_everybody(tmp_path / "combined.log", writers)
+        logrotate()
+    lose_no_line(tmp_path, writers)
+    compressed = sorted(path.name for path in tmp_path.glob("*.gz"))
+    assert compressed == [f"combined.log.{number}.gz" for number in range(2, ROTATIONS + 1)]
+
+
 def test_four_processes_lose_no_line_and_tear_none_while_the_file_is_rotated(
     tmp_path: Path, writers: list[subprocess.Popen[str]]
 ) -> None:
     log = tmp_path / "combined.log"
-    everybody = {str(writer) for writer in range(WRITERS)}
-    deadline = time.monotonic() + PATIENCE
     for rotation in range(ROTATIONS):
-        # Each of them has to have found the new file before it goes the way of the last.
-        while not log.exists() or not everybody <= {line["writer"] for line in parsed(log)}:
-            assert time.monotonic() < deadline
-            assert all(writer.poll() is None for writer in writers)
-            time.sleep(0.01)
+        await_everybody(log, writers)
         log.rename(tmp_path / f"combined.log.{rotation}")
-    counts = [int(writer.communicate()[0]) for writer in writers]
+    lose_no_line(tmp_path, writers)
 
+
+def await_everybody(log: Path, writers: list[subprocess.Popen[str]]) -> None:
+    """Wait until each of them has found the file, before it goes the way of the last."""
+    deadline = time.monotonic() + PATIENCE
+    everybody = {str(writer) for writer in range(WRITERS)}
+    while not log.exists() or not everybody <= {line["writer"] for line in parsed(log)}:
+        assert time.monotonic() < deadline
+        assert all(writer.poll() is None for writer in writers)
+        time.sleep(0.01)
+
+
+def lose_no_line(folder: Path, writers: list[subprocess.Popen[str]]) -> None:
+    """Stop them, and look for every line that they have written."""
+    counts = [int(writer.communicate()[0]) for writer in writers]
     found = Counter(
         (line["writer"], line["number"])
-        for file in tmp_path.glob("combined.log*")
+        for file in folder.glob("combined.log*")
         for line in parsed(file)
     )
     assert set(found.values()) == {1}
@@ -80,7 +126,8 @@ def test_four_processes_lose_no_line_and_tear_none_while_the_file_is_rotated(
 
 
 def parsed(file: Path) -> list[dict[str, object]]:
+    content = file.read_bytes()
     # The last line may be under way; any other must be whole.
-    *whole, rest = file.read_bytes().split(b"\n")
+    *whole, rest = (gzip.decompress(content) if file.suffix == ".gz" else content).split(b"\n")
     assert rest == b"" or file.name == "combined.log"
     return [json.loads(line) for line in whole]

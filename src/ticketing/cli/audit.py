@@ -26,7 +26,7 @@ def audit(
     from ticketing.sale.repositories.recount import RecountRepository  # noqa: PLC0415
 
     settings = load(data_dir)
-    logs.configure(settings.log_dir, settings.log_level)
+    logs.configure(settings)
     with reachable(settings) as url, schema.naming_the_database(url):
         found = engine.run(url, lambda pool: RecountRepository(pool).recount())
     documents = [each.document() for each in found.differences]

@@ -51,7 +51,7 @@ def serve(
             "TICKETING_OTEL: is on, and needs the extra `otel` of this package, in a checkout by"
             " `.venv/bin/pip install -e '.[otel]'`"
         )
-    logs.configure(settings.log_dir, settings.log_level)
+    logs.configure(settings)
     with (
         _listening(settings.host, settings.port) as listener,
         _metrics(settings) as (metrics_dir, metrics_port, forget),
@@ -150,4 +150,5 @@ def _welcome(
     if metrics_port is not None:
         typer.echo(f"  metrics    http://{settings.metrics_host}:{metrics_port}/metrics")
     typer.echo(f"  data       {settings.data_dir if embedded else 'an external PostgreSQL'}")
-    typer.echo(f"  log        {settings.log_dir / logs.LOG_FILE}")
+    if settings.log_file == "on":
+        typer.echo(f"  log        {settings.log_dir / logs.LOG_FILE}")

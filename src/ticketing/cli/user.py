@@ -55,7 +55,7 @@ def _change_access(
     from ticketing.identity.repositories.access import AccessRepository  # noqa: PLC0415
 
     settings = load(data_dir)
-    logs.configure(settings.log_dir, settings.log_level)
+    logs.configure(settings)
     with reachable(settings) as url, schema.naming_the_database(url):
         try:
             engine.run(url, lambda pool: change(AccessRepository(pool, AccessList())))

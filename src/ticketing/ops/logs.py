@@ -1,4 +1,4 @@
-"""Logs: structlog to `combined.log` and the console."""
+"""Logs: structlog to `combined.log`, the console, or both."""
 
 import asyncio
 import atexit
@@ -10,7 +10,6 @@ import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
-from pathlib import Path
 from typing import Final, TypeAlias
 
 import orjson
@@ -19,7 +18,9 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, WrappedLogger
 
 from ticketing.errors import StartupError
+from ticketing.ops.colour import RED, YELLOW, has_colours, painted
 from ticketing.ops.log_file import LogFile, pieces, to_console
+from ticketing.settings import Settings
 
 LOG_FILE: Final = "combined.log"
 MAX_LINES: Final = 64
@@ -28,6 +29,16 @@ WAIT: Final = 0.01
 """Seconds for which they wait, or as long as the event loop's turn takes."""
 PATIENT: Final = {"debug", "info"}
 """The levels of the lines that wait."""
+LEVELS: Final = {
+    level: f"{level:<7}" for level in ("debug", "info", "warning", "error", "critical")
+}
+"""How they look on the console."""
+IN_COLOUR: Final = LEVELS | {
+    "warning": painted(LEVELS["warning"], YELLOW),
+    "error": painted(LEVELS["error"], RED),
+    "critical": painted(LEVELS["critical"], RED),
+}
+"""How they look on a terminal."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that the running code serves; empty outside one."""
@@ -54,8 +65,10 @@ class _Sink:
     then. And who books alone is answered before a file is written to.
     """
 
-    def __init__(self, file: LogFile, level: int) -> None:
+    def __init__(self, file: LogFile | None, level: int, *, console_is_json: bool) -> None:
         self._file = file
+        self._console_is_json = console_is_json
+        self._levels = IN_COLOUR if has_colours(sys.stderr) else LEVELS
         self.takes_info = level <= logging.INFO
         self._lines: list[_Line] = []
         self._waiting: asyncio.AbstractEventLoop | None = None
@@ -86,9 +99,17 @@ class _Sink:
                 self._write(lines)
 
     def _write(self, lines: list[_Line]) -> None:
-        rendered = [_rendered(*line) for line in lines]
-        self._file.write(b"".join([as_json for as_json, _ in rendered]))
-        for piece in pieces([as_text for _, as_text in rendered]):
+        rendered = [_as_json(*line) for line in lines]
+        if self._file is not None:
+            self._file.write(b"".join([as_json for as_json, _, _ in rendered]))
+        if self._console_is_json:
+            shown = [_in_ascii(as_json) for as_json, _, _ in rendered]
+        else:
+            shown = [
+                _as_text(when, self._levels[level], name, event, fields)
+                for (_, level, name, event), (_, when, fields) in zip(lines, rendered, strict=True)
+            ]
+        for piece in pieces(shown):
             to_console(piece)
 
     debug = info = warning = error = critical = msg
@@ -122,29 +143,40 @@ def _line(_logger: WrappedLogger, level: str, event: EventDict) -> tuple[tuple[_
     return ((now, level, name, event),), {}
 
 
-def _rendered(at: int, level: str, name: str, event: EventDict) -> tuple[bytes, str]:
-    """Return the line for the file and the line for the console.
+def _as_json(at: int, level: str, name: str, event: EventDict) -> tuple[bytes, str, bytes]:
+    """Return the line as JSON, and its time and its fields alone, which the text has too.
 
-    The fields of what the service itself logs are rendered once, for both: this runs several times
-    per request.
+    They are rendered once for both: this runs several times per request.
     """
     when = _time(at)
     fields = _json(event)
-    head = f'{{"timestamp":"{when}","level":"{level}","event":'.encode() + _json(name)
-    as_json = head + (b"," + fields[1:] if event else b"}") + b"\n"
+    head = f'{{"timestamp":"{when}+00:00","level":"{level}","event":'.encode() + _json(name)
+    return head + (b"," + fields[1:] if event else b"}") + b"\n", when, fields
+
+
+def _as_text(when: str, level: str, name: str, event: EventDict, fields: bytes) -> str:
+    """Return the line for people."""
     if "logger" in event:  # Where in a library it was said interests nobody at a console.
         del event["logger"]
         fields = _json(event)
-    as_text = f"{when[11:23]} {level:<7} {name}" + (f" {fields.decode()}" if event else "")
-    if not as_text.isprintable():  # What could forge a second line or steer a terminal.
-        as_text = as_text.encode("unicode_escape").decode()
-    return as_json, as_text + "\n"
+    text = f"{name} {fields.decode()}" if event else name
+    if not text.isprintable():  # What could forge a second line or steer a terminal.
+        text = text.encode("unicode_escape").decode()
+    return f"{when}Z {level} {text}\n"
+
+
+def _in_ascii(line: bytes) -> str:
+    """Return the same record in characters that any console can write and none obeys."""
+    text = line[:-1].decode()
+    if text.isascii() and text.isprintable():
+        return text + "\n"
+    return json.dumps(json.loads(text), separators=(",", ":")) + "\n"
 
 
 def _time(nanoseconds: int) -> str:
-    """Return a time since the epoch, to the millisecond (RFC 3339)."""
+    """Return a time since the epoch, to the millisecond (RFC 3339), without its offset: UTC."""
     seconds, milliseconds = divmod(nanoseconds // 1_000_000, 1000)
-    return f"{_until_the_second(seconds)}.{milliseconds:03}+00:00"
+    return f"{_until_the_second(seconds)}.{milliseconds:03}"
 
 
 @lru_cache(maxsize=1)
@@ -180,20 +212,24 @@ def flush() -> None:
         _sink.flush()
 
 
-def configure(log_dir: Path, level: str) -> None:
-    """Send every log of this process to `log_dir/combined.log` as JSON and to the console.
+def configure(settings: Settings) -> None:
+    """Send every log of this process where the settings say: to the console, and to the file.
 
     Raises StartupError if there can't be such a file.
     """
     # A logger that is looked up at each use takes as long as its line.
     global log, _sink  # noqa: PLW0603
-    number = logging.getLevelNamesMapping()[level]
+    number = logging.getLevelNamesMapping()[settings.log_level]
     flush()
-    try:
-        log_dir.mkdir(parents=True, exist_ok=True)
-        _sink = sink = _Sink(LogFile(log_dir / LOG_FILE), number)
-    except OSError as error:
-        raise StartupError(f"TICKETING_LOG_DIR: {log_dir} can't be used: {error}") from error
+    file = None
+    if settings.log_file == "on":
+        folder = settings.log_dir
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = LogFile(folder / LOG_FILE)
+        except OSError as error:
+            raise StartupError(f"TICKETING_LOG_DIR: {folder} can't be used: {error}") from error
+    _sink = sink = _Sink(file, number, console_is_json=settings.log_format == "json")
     structlog.configure(
         processors=[_line],
         wrapper_class=structlog.make_filtering_bound_logger(number),

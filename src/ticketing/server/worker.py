@@ -46,7 +46,7 @@ def _share_metrics(settings: Settings, folder: Path, number: int) -> None:
     try:
         metrics.share(folder, number)
     except OSError as error:
-        logs.configure(settings.log_dir, settings.log_level)
+        logs.configure(settings)
         logs.log.error("metrics.not_shared", reason=str(error))
 
 

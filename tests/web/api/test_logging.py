@@ -185,9 +185,53 @@ async def test_the_console_is_readable(
     logs.flush()
     (shown,) = capsys.readouterr().err.splitlines()
     pattern = (
-        r'\d\d:\d\d:\d\d\.\d{3} info +request\.completed \{"method":"GET","path":"/livez",.*\}'
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z info +"
+        r"request\.completed "
+        r'\{"method":"GET","path":"/livez",.*\}'
     )
     assert re.fullmatch(pattern, shown)
+
+
+def test_a_terminal_shows_the_level_of_a_warning_in_colour(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for is_terminal in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        logs.configure(settings)
+        logs.log.info("calm")
+        logs.log.warning("urgent")
+        calm, urgent = capsys.readouterr().err.splitlines()
+        assert "\x1b" not in calm
+        assert ("\x1b[33mwarning\x1b[0m urgent" in urgent) == is_terminal
+        assert ("\x1b" in urgent) == is_terminal
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    logs.configure(settings)
+    logs.log.warning("urgent")
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("log_file", ["on", "off"])
+def test_a_console_of_json_has_the_records_of_the_file(
+    settings: Settings, capsys: pytest.CaptureFixture[str], log_file: str
+) -> None:
+    changes = {"log_format": "json", "log_file": log_file}
+    logs.configure(settings.model_copy(update=changes))
+    logs.log.info("plain", number=1, name=None)
+    logs.log.info("odd", text='é\n\x1b[2J\x7f\x9b\u2028"', pair="\ud83d", large=1 << 70)
+    logging.getLogger("uvicorn.error").warning("from a library")
+    shown = capsys.readouterr().err
+    assert all(line.isprintable() and line.isascii() for line in shown.splitlines())
+    records = [json.loads(line) for line in shown.splitlines()]
+    assert [record["event"] for record in records] == ["plain", "odd", "from a library"]
+    assert records[1]["text"] == 'é\n\x1b[2J\x7f\x9b\u2028"'
+    assert records[2]["logger"] == "uvicorn.error"
+    if log_file == "on":
+        assert records == lines(settings.log_dir)
+    else:
+        assert not settings.log_dir.exists()
 
 
 @pytest.mark.usefixtures("client")
@@ -250,13 +294,15 @@ def test_the_last_lines_of_a_process_are_written(tmp_path: Path) -> None:
 import asyncio
 from pathlib import Path
 from ticketing.ops import logs
+from ticketing.settings import Settings
 
 async def work():
     logs.log.info("first")
-    logs.configure(Path({str(tmp_path)!r}), "INFO")
+    logs.configure(settings)
     logs.log.info("last")
 
-logs.configure(Path({str(tmp_path)!r}), "INFO")
+settings = Settings(_env_file=None, log_dir=Path({str(tmp_path)!r}))
+logs.configure(settings)
 asyncio.run(work())
 """
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
@@ -376,13 +422,15 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     in_the_way = tmp_path / "logs"
     in_the_way.write_text("")
     with pytest.raises(StartupError, match=r"^TICKETING_LOG_DIR: .*logs"):
-        logs.configure(in_the_way, "INFO")
+        logs.configure(Settings(_env_file=None, log_dir=in_the_way))
 
 
-async def test_the_level_is_a_threshold(visitor: Visitor, log_dir: Path) -> None:
+async def test_the_level_is_a_threshold(
+    visitor: Visitor, settings: Settings, log_dir: Path
+) -> None:
     person = await visitor.register()
     event = await person.organise()
-    logs.configure(log_dir, "WARNING")
+    logs.configure(settings.model_copy(update={"log_level": "WARNING"}))
     before = lines(log_dir)
     assert (await person.book(event)).status_code == 201
     logging.getLogger("uvicorn.error").info("hidden")
