@@ -86,6 +86,73 @@ async def sale(service: Service) -> tuple[Person, int]:
         return organiser, event
 
 
+@pytest.mark.usefixtures("unmeasured")
+async def test_a_backup_goes_through_pipes(kept_dir: Path) -> None:
+    with serving(kept_dir) as service:
+        await sale(service)
+        before = await rows(kept_dir / "data" / "sockets")
+        whole = piped(kept_dir, "backup", "-")
+    assert whole.startswith(b"PGDMP")
+    said = piped(kept_dir, "restore", "-", "--data-dir", "elsewhere", given=whole)
+    assert said.decode() == f"Restored standard input to {kept_dir / 'elsewhere'}.\n"
+    assert await rows_at_rest(kept_dir / "elsewhere") == before
+    why = piped(kept_dir, "restore", "-", "--data-dir", "more", given=whole[:-1], status=1)
+    assert why.decode().startswith("ticketing: standard input is no backup, or not a whole one: ")
+
+
+def piped(cwd: Path, *arguments: str, given: bytes = b"", status: int = 0) -> bytes:
+    """Run it between two pipes; what it wrote to the one, or to standard error if it failed."""
+    done = subprocess.run(
+        [*TICKETING, *arguments],
+        cwd=cwd,
+        input=given,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    assert (done.stdout if status else done.stderr) == b""
+    return done.stderr if status else done.stdout
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_backup_that_cannot_be_piped_on_is_no_success(kept_dir: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with Path("/dev/full").open("wb") as full, os.fdopen(writing, "wb") as broken:
+        for target, why in ((full, "No space left on device"), (broken, "Broken pipe")):
+            done = subprocess.run(
+                [*TICKETING, "backup", "-"],
+                cwd=kept_dir,
+                stdout=target,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 1
+            assert done.stderr == f"ticketing: standard output can't be written: {why}\n"
+    line = refusal(kept_dir, "backup", "-", TMPDIR=str(kept_dir), TICKETING_DATA_DIR="none")
+    assert "holds no database" in line
+
+
+def test_a_backup_overwrites_what_a_link_leads_to_and_no_device(open_dir: Path) -> None:
+    data, file, link = open_dir / "data", open_dir / "kept" / "file.dump", open_dir / "latest.dump"
+    file.parent.mkdir()
+    file.write_text("of yesterday")
+    link.symlink_to(Path("kept") / "file.dump")
+    with embedded(data) as server:
+        migrations.upgrade(server.url)
+        with pytest.raises(StartupError, match=r"latest\.dump exists: --force overwrites it"):
+            backup.save(data, link)
+        backup.save(data, link, force=True)
+        assert link.is_symlink()
+        assert file.read_bytes().startswith(b"PGDMP")
+        os.mkfifo(open_dir / "pipe")
+        with pytest.raises(StartupError, match="pipe is no file: - writes to standard output"):
+            backup.save(data, open_dir / "pipe", force=True)
+    assert names(file.parent) == {"file.dump"}
+
+
 async def test_a_backup_is_served_again_as_it_was_and_goes_on(kept_dir: Path) -> None:
     with serving(kept_dir) as service:
         organiser, event = await sale(service)
@@ -243,7 +310,7 @@ def test_a_backup_of_what_is_neither_up_nor_free_is_refused(
             backup.save(data, open_dir / "file.dump")
         pid_file.write_text(kept)
         # Somebody writes the file while the backup is under way.
-        monkeypatch.setattr(backup, "_verify", lambda _: (open_dir / "file.dump").touch())
+        monkeypatch.setattr(backup, "_verify", lambda *_: (open_dir / "file.dump").touch())
         with pytest.raises(StartupError, match="--force overwrites it"):
             backup.save(data, open_dir / "file.dump")
     assert (open_dir / "file.dump").stat().st_size == 0

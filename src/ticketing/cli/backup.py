@@ -1,7 +1,12 @@
 """`ticketing backup` and `ticketing restore`."""
 
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,38 +17,97 @@ from ticketing.embedded import backup
 from ticketing.errors import StartupError
 from ticketing.settings import Settings
 
+STREAM: Final = Path("-")
+"""Stands for standard output or standard input."""
+PREFIX: Final = "ticketing-backup-"
+"""Of the folder where the backup is until it is checked, in the one for temporary files."""
+
 
 def back_up(
     *,
-    file: Annotated[Path, typer.Argument(help="What to write.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="What to write; - is standard output.")
+    ],
     data_dir: DataDir = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Overwrite the file; a symbolic link stays, and its file is replaced."
+        ),
+    ] = False,
 ) -> None:
     """Write a backup of the embedded database.
 
-    Whether or not it is being served.
+    The service may run meanwhile, and need not.
     """
     settings = _of_embedded(data_dir)
-    backup.save(folder_of(settings), file, force=force)
-    typer.echo(f"Wrote {file} ({file.stat().st_size:,} bytes).")
+    where = folder_of(settings)
+    if file == STREAM:
+        _print(where)
+    else:
+        backup.save(where, file, force=force)
+        typer.echo(f"Wrote {file} ({file.stat().st_size:,} bytes).")
 
 
 def restore(
     *,
-    file: Annotated[Path, typer.Argument(help="What `ticketing backup` wrote.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="What `ticketing backup` wrote; - is standard input."),
+    ],
     data_dir: DataDir = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the data that are there.")
     ] = False,
 ) -> None:
-    """Put a backup in place of the embedded database.
+    """Replace the embedded database by a backup.
 
-    While it is not being served.
+    Stop the service first.
     """
     settings = _of_embedded(data_dir)
     where = folder_of(settings)
-    backup.restore(where, file, migrate=migrate, force=force)
-    typer.echo(f"Restored {file} to {where.resolve()}.")
+    with _archive(file) as archive:
+        backup.restore(where, archive, name=_named(file), migrate=migrate, force=force)
+    typer.echo(f"Restored {_named(file)} to {where.resolve()}.")
+
+
+def _print(data_dir: Path) -> None:
+    """Write a backup to standard output, once it is whole and checked."""
+    if sys.stdout.isatty():
+        raise StartupError("standard output is a terminal: redirect it to a file or a program")
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        whole = Path(folder) / "backup"
+        backup.save(data_dir, whole)
+        try:
+            # Not `sys.stdout`, which would try once more at the end.
+            with whole.open("rb") as source, open(1, "wb", closefd=False) as target:
+                shutil.copyfileobj(source, target)
+        except OSError as error:
+            raise StartupError(f"standard output can't be written: {error.strerror}") from error
+
+
+@contextmanager
+def _archive(file: Path) -> Iterator[Path]:
+    """Yield where the backup can be read more than once."""
+    if file != STREAM:
+        yield file
+        return
+    if sys.stdin.isatty():
+        raise StartupError("standard input is a terminal: redirect it from a file or a program")
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        whole = Path(folder) / "backup"
+        try:
+            with open(0, "rb", closefd=False) as source, whole.open("wb") as target:
+                shutil.copyfileobj(source, target)
+        except OSError as error:
+            raise StartupError(
+                f"standard input can't be copied to {folder}: {error.strerror}"
+            ) from error
+        yield whole
+
+
+def _named(file: Path) -> str:
+    return "standard input" if file == STREAM else str(file)
 
 
 def _of_embedded(data_dir: Path | None) -> Settings:

@@ -23,12 +23,16 @@ def save(data_dir: Path, target: Path, *, force: bool = False) -> None:
 
     Reads from the running service, or, where none runs, from a server of its own. The file is
     complete or not there at all, and its owner's alone. Raises StartupError, also if there is a
-    file already, unless `force` overwrites it.
+    file already, unless `force` overwrites it, or the one that a symbolic link leads to.
     """
     if target.is_dir():
         raise StartupError(f"{target} is a directory")
     if target.exists() and not force:
         raise StartupError(f"{target} exists: --force overwrites it")
+    if target.exists() and not target.is_file():  # A device would be gone after that.
+        raise StartupError(f"{target} is no file: - writes to standard output")
+    if force:
+        target = Path(os.path.realpath(target))
     require_data(data_dir)
     with _half(target) as half:
         with _server(data_dir) as sockets:
@@ -36,7 +40,7 @@ def save(data_dir: Path, target: Path, *, force: bool = False) -> None:
             # Told to print it, it would leave its table of contents behind the data once more, and
             # whether that is cut off, nobody would see. The file it syncs by itself.
             run_client("pg_dump", *options, f"--file={half}")
-        _verify(half)
+        _verify(half, str(target))
         if force:
             half.replace(target)
         else:
@@ -52,17 +56,24 @@ def save(data_dir: Path, target: Path, *, force: bool = False) -> None:
 
 
 def restore(
-    data_dir: Path, source: Path, *, migrate: Callable[[str], None], force: bool = False
+    data_dir: Path,
+    source: Path,
+    *,
+    migrate: Callable[[str], None],
+    name: str = "",
+    force: bool = False,
 ) -> None:
     """Put the backup in place of the database of `data_dir`, or make one there.
 
     It is restored beside the old one, brought to the newest revision by `migrate`, given its
     address, and only then swapped in: if anything fails, the old one stays as it was. Raises
     StartupError, also if the directory is in use, or holds a database and `force` is not given.
+    It calls the backup by `name`, if that is given.
     """
+    name = name or str(source)
     if not source.is_file():
-        raise StartupError(f"{source} is {'no file' if source.exists() else 'not there'}")
-    _verify(source)
+        raise StartupError(f"{name} is {'no file' if source.exists() else 'not there'}")
+    _verify(source, name)
     with ExitStack() as stack:
         try:
             server = stack.enter_context(embedded(data_dir))
@@ -86,21 +97,21 @@ def restore(
         except StartupError as error:
             with suppress(StartupError):  # The next one does, if this can't.
                 _execute(server.sockets, f"DROP DATABASE IF EXISTS {FRESH}")
-            reason = f"{source} can't be restored, and nothing was changed: {error}"
+            reason = f"{name} can't be restored, and nothing was changed: {error}"
             raise StartupError(reason) from error
         _execute(server.sockets, f"DROP DATABASE {OLD}")
 
 
-def _verify(archive: Path) -> None:
+def _verify(archive: Path, name: str) -> None:
     """Raise StartupError unless the archive is whole and of this service."""
     try:
         contents = run_client("pg_restore", "--list", archive)
         # Reads and decompresses all of it.
         run_client("pg_restore", "--file=/dev/null", archive)
     except StartupError as error:
-        raise StartupError(f"{archive} is no backup, or not a whole one: {error}") from error
+        raise StartupError(f"{name} is no backup, or not a whole one: {error}") from error
     if "TABLE DATA public alembic_version " not in contents:
-        raise StartupError(f"{archive} is not a backup of this service")
+        raise StartupError(f"{name} is not a backup of this service")
 
 
 @contextmanager
