@@ -2,32 +2,41 @@
 
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from ticketing import __version__
 from ticketing.cli.audit import audit
 from ticketing.cli.backup import back_up, restore
+from ticketing.cli.help import CONTEXT, Command, Group, Serve
 from ticketing.cli.leaving import leave
 from ticketing.cli.migrate import migrate
 from ticketing.cli.serve import serve
 from ticketing.cli.user import user
 from ticketing.errors import StartupError
+from ticketing.ops.colour import RED, has_colours, painted
+
+SERVING, DATABASE, ACCOUNTS = "Service", "Database", "Accounts"
 
 cli = typer.Typer(
-    help="An event ticket booking service that never oversells.",
+    help="Sell places at events, and never one of them twice.",
+    epilog="`ticketing COMMAND -h` says more of each. `ticketing serve -h` lists every setting.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # With it, a flag is said to take a <bool>.
+    rich_markup_mode=None,  # It draws boxes, in a pipe too, and says that a flag takes a <bool>.
+    cls=Group,
+    context_settings=CONTEXT,
 )
-cli.command()(serve)
-cli.command()(migrate)
-cli.command()(audit)
-cli.command("backup")(back_up)
-cli.command()(restore)
-cli.add_typer(user, name="user")
+cli.command(cls=Serve, rich_help_panel=SERVING)(serve)
+cli.command(cls=Command, rich_help_panel=DATABASE)(migrate)
+cli.command(cls=Command, rich_help_panel=DATABASE)(audit)
+cli.command("backup", cls=Command, rich_help_panel=DATABASE)(back_up)
+cli.command(cls=Command, rich_help_panel=DATABASE)(restore)
+cli.add_typer(user, name="user", cls=Group, rich_help_panel=ACCOUNTS)
+for each in user.registered_commands:
+    each.cls = Command
 
 
 def main() -> None:
@@ -40,13 +49,17 @@ def main() -> None:
     try:
         cli()
     except StartupError as error:
-        sys.stderr.write(f"ticketing: {error}\n")
-        sys.exit(1)
+        _refuse(str(error))
     except PermissionError as error:
-        sys.stderr.write(f"ticketing: {error.filename} can't be used: {error.strerror}\n")
-        sys.exit(1)
+        _refuse(f"{error.filename} can't be used: {error.strerror}")
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # It has ended, but for the interpreter.
+
+
+def _refuse(why: str) -> NoReturn:
+    name = painted("ticketing:", RED) if has_colours(sys.stderr) else "ticketing:"
+    sys.stderr.write(f"{name} {why}\n")
+    sys.exit(1)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
@@ -59,7 +72,10 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
 def options(
     *,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Take the options that go before a command."""

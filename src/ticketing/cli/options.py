@@ -12,7 +12,7 @@ from ticketing.settings import Settings
 def option(field: str, told: str) -> Any:  # noqa: ANN401 - typer's own
     """Return the option for a setting, which tells what holds without it."""
     default = Settings.model_fields[field].default
-    return typer.Option(help=told, show_default=f"TICKETING_{field.upper()}, or {default}")
+    return typer.Option(help=f"{told} [TICKETING_{field.upper()}, else {default}]")
 
 
 DataDir = Annotated[
