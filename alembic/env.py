@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import Connection, text
 
 from ticketing.db import engine, tables
+from ticketing.ops.progress import silent
 
 ADVISORY_LOCK: Final = 0x7469636B  # "tick"
 LOCK_TIMEOUT: Final = "5s"
@@ -42,9 +43,8 @@ def run(connection: Connection) -> None:
 
 
 def _tell(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - Alembic names them
-    done = context.config.attributes.get("done")
-    if done is not None:
-        done(step.destination_revision_ids[0] if step.destination_revision_ids else "base")
+    old, new = (", ".join(ids) for ids in (step.source_revision_ids, step.destination_revision_ids))
+    context.config.attributes.get("tell", silent)(f"{old} -> {new} is done")
 
 
 def write() -> None:

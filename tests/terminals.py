@@ -3,7 +3,7 @@
 import os
 import pty
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,15 +13,20 @@ from tests.serving import PATIENCE, TICKETING
 def at_terminal(
     cwd: Path,
     *arguments: str | Path,
+    command: Sequence[str] = TICKETING,
     redirected: Path | None = None,
+    watch: Callable[[str], None] = lambda _: None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Run it, and return what the terminal was sent; standard output may be `redirected`."""
+    """Run it, and return what the terminal was sent; `watch` is given what was sent so far.
+
+    Standard output may be `redirected`.
+    """
     ours, theirs = pty.openpty()
     try:
         with (redirected or Path(os.devnull)).open("wb") as file:
             process = subprocess.Popen(
-                [*TICKETING, *arguments],
+                [*command, *arguments],
                 cwd=cwd,
                 env={**os.environ, "TERM": "xterm", **environment},
                 stdin=theirs,
@@ -35,6 +40,7 @@ def at_terminal(
         try:
             while piece := terminal.read(4096):
                 sent += piece
+                watch(sent.decode(errors="replace"))
         except OSError:  # On Linux, the end.
             pass
         process.wait(PATIENCE)

@@ -8,6 +8,7 @@ import typer
 from ticketing.cli.database import reachable
 from ticketing.cli.options import DataDir, load
 from ticketing.ops import logs
+from ticketing.ops.progress import progress
 
 
 def audit(
@@ -27,8 +28,12 @@ def audit(
 
     settings = load(data_dir)
     logs.configure(settings)
-    with reachable(settings) as url, schema.naming_the_database(url):
-        found = engine.run(url, lambda pool: RecountRepository(pool).recount())
+    with (
+        reachable(settings) as url,
+        schema.naming_the_database(url),
+        progress("Recounting") as tell,
+    ):
+        found = engine.run(url, lambda pool: RecountRepository(pool).recount(tell))
     documents = [each.document() for each in found.differences]
     if as_json:
         for document in documents:

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,10 +16,12 @@ from ticketing.cli.database import migrate
 from ticketing.cli.options import DataDir
 from ticketing.embedded import backup
 from ticketing.errors import StartupError
+from ticketing.ops.progress import progress
 from ticketing.settings import Settings
 
 STREAM: Final = Path("-")
 """Stands for standard output or standard input."""
+SAVING: Final = "Backing up"
 PREFIX: Final = "ticketing-backup-"
 """Of the folder where the backup is until it is checked, in the one for temporary files."""
 
@@ -45,7 +48,8 @@ def back_up(
     if file == STREAM:
         _print(where)
     else:
-        backup.save(where, file, force=force)
+        with progress(SAVING) as tell:
+            backup.save(where, file, tell=tell, force=force)
         typer.echo(f"Wrote {file} ({file.stat().st_size:,} bytes).")
 
 
@@ -66,8 +70,15 @@ def restore(
     """
     settings = _of_embedded(data_dir)
     where = folder_of(settings)
-    with _archive(file) as archive:
-        backup.restore(where, archive, name=_named(file), migrate=migrate, force=force)
+    with progress(f"Restoring {_named(file)}") as tell, _archive(file) as archive:
+        backup.restore(
+            where,
+            archive,
+            name=_named(file),
+            migrate=partial(migrate, tell=tell),
+            tell=tell,
+            force=force,
+        )
     typer.echo(f"Restored {_named(file)} to {where.resolve()}.")
 
 
@@ -77,7 +88,8 @@ def _print(data_dir: Path) -> None:
         raise StartupError("standard output is a terminal: redirect it to a file or a program")
     with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         whole = Path(folder) / "backup"
-        backup.save(data_dir, whole)
+        with progress(SAVING) as tell:
+            backup.save(data_dir, whole, tell=tell)
         try:
             # Not `sys.stdout`, which would try once more at the end.
             with whole.open("rb") as source, open(1, "wb", closefd=False) as target:

@@ -1,15 +1,19 @@
 """The database that a command works with: the embedded one, or one that the settings name."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Final
 
 from pydantic import SecretStr
 
 from ticketing.db import revision
 from ticketing.embedded import data, server
 from ticketing.errors import StartupError
+from ticketing.ops.progress import Tell, progress
 from ticketing.settings import Settings
+
+MIGRATING: Final = "Migrating the database"
 
 
 @contextmanager
@@ -68,9 +72,10 @@ def data_dir(settings: Settings) -> Path:
     return data.default_data_dir(settings.data_dir)
 
 
-def migrate(url: str) -> None:
-    """Bring the database to the newest revision."""
+def migrate(url: str, tell: Tell | None = None) -> None:
+    """Bring the database to the newest revision, and show it unless `tell` does."""
     if not revision.is_newest(url):
         from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
 
-        migrations.upgrade(url)
+        with nullcontext(tell) if tell else progress(MIGRATING) as told:
+            migrations.upgrade(url, tell=told)

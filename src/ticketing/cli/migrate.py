@@ -11,6 +11,7 @@ from ticketing.cli.options import DataDir, load
 from ticketing.db import revision
 from ticketing.embedded import data, server
 from ticketing.errors import StartupError
+from ticketing.ops.progress import progress
 from ticketing.settings import Settings
 
 
@@ -62,7 +63,8 @@ def migrate(
         else:
             from ticketing.db import migrations  # noqa: PLC0415
 
-            migrations.move(url, to, may_lose=accept_data_loss)
+            with progress(database.MIGRATING) as tell:
+                migrations.move(url, to, may_lose=accept_data_loss, tell=tell)
             typer.echo(f"The database is at revision {to}.")
 
 

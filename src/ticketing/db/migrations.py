@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import alembic.command
@@ -16,35 +15,33 @@ from ticketing.db.engine import run
 from ticketing.db.schema import START_TIMEOUT, naming_the_database, require_utf8
 from ticketing.db.statements import driver
 from ticketing.errors import StartupError
-
-Done = Callable[[str], None]
-"""Is told each revision that was reached."""
+from ticketing.ops.progress import Tell, silent
 
 
-def upgrade(url: str, to: str = "head", *, done: Done | None = None) -> None:
+def upgrade(url: str, to: str = "head", *, tell: Tell = silent) -> None:
     """Migrate to a revision, one process at a time.
 
     Raises StartupError, which names the database.
     """
     require_utf8(url)
     with naming_the_database(url, CommandError):
-        alembic.command.upgrade(_config(url, done), to)
+        alembic.command.upgrade(_config(url, tell), to)
 
 
-def downgrade(url: str, to: str, *, done: Done | None = None) -> None:
+def downgrade(url: str, to: str, *, tell: Tell = silent) -> None:
     """Migrate back to a revision. Raises StartupError, which names the database."""
     with naming_the_database(url, CommandError):
-        alembic.command.downgrade(_config(url, done), to)
+        alembic.command.downgrade(_config(url, tell), to)
 
 
-def move(url: str, to: str, *, may_lose: bool = False, done: Done | None = None) -> None:
+def move(url: str, to: str, *, may_lose: bool = False, tell: Tell = silent) -> None:
     """Migrate to a revision, be it newer or older.
 
     Raises StartupError, also if data would be lost and `may_lose` does not allow that.
     """
     current = _current(url, to)
     if not _is_older(to, current):
-        upgrade(url, to, done=done)
+        upgrade(url, to, tell=tell)
         return
     lost = losses(current, to)
     if lost and not may_lose:
@@ -52,7 +49,7 @@ def move(url: str, to: str, *, may_lose: bool = False, done: Done | None = None)
             f"going back from {current} to {to} loses data: {'; '.join(lost)}."
             " Make a backup, then repeat with --accept-data-loss"
         )
-    downgrade(url, to, done=done)
+    downgrade(url, to, tell=tell)
 
 
 def sql(url: str, to: str) -> str:
@@ -113,10 +110,10 @@ def _is_older(to: str, current: str | None) -> bool:
     return current is not None and revision.known().index(to) < revision.known().index(current)
 
 
-def _config(url: str, done: Done | None = None) -> Config:
+def _config(url: str, tell: Tell = silent) -> Config:
     config = Config()
     # ConfigParser would take a single % in a path for a reference.
     config.set_main_option("script_location", str(revision.migrations()).replace("%", "%%"))
     config.attributes["url"] = url
-    config.attributes["done"] = done
+    config.attributes["tell"] = tell
     return config

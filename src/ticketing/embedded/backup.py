@@ -11,6 +11,7 @@ from ticketing.embedded.binaries import run_client
 from ticketing.embedded.data import InUse, require_data
 from ticketing.embedded.server import embedded, server_of, url_of
 from ticketing.errors import StartupError
+from ticketing.ops.progress import Tell, silent
 
 FRESH: Final = "ticketing_restoring"
 OLD: Final = "ticketing_replaced"
@@ -18,7 +19,7 @@ OLD: Final = "ticketing_replaced"
 TABLES: Final = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 
 
-def save(data_dir: Path, target: Path, *, force: bool = False) -> None:
+def save(data_dir: Path, target: Path, *, tell: Tell = silent, force: bool = False) -> None:
     """Write the database of `data_dir` to `target`, as it is at one moment.
 
     Reads from the running service, or, where none runs, from a server of its own. The file is
@@ -39,7 +40,9 @@ def save(data_dir: Path, target: Path, *, force: bool = False) -> None:
             options = (*_at(sockets, "postgres"), "--format=custom", "--no-owner")
             # Told to print it, it would leave its table of contents behind the data once more, and
             # whether that is cut off, nobody would see. The file it syncs by itself.
+            tell("writing", half)
             run_client("pg_dump", *options, f"--file={half}")
+        tell("checking what was written", half)
         _verify(half, str(target))
         if force:
             half.replace(target)
@@ -55,12 +58,13 @@ def save(data_dir: Path, target: Path, *, force: bool = False) -> None:
         os.close(folder)
 
 
-def restore(
+def restore(  # noqa: PLR0913 - all but two have names
     data_dir: Path,
     source: Path,
     *,
     migrate: Callable[[str], None],
     name: str = "",
+    tell: Tell = silent,
     force: bool = False,
 ) -> None:
     """Put the backup in place of the database of `data_dir`, or make one there.
@@ -73,6 +77,7 @@ def restore(
     name = name or str(source)
     if not source.is_file():
         raise StartupError(f"{name} is {'no file' if source.exists() else 'not there'}")
+    tell("checking it")
     _verify(source, name)
     with ExitStack() as stack:
         try:
@@ -86,7 +91,9 @@ def restore(
         _execute(server.sockets, f"CREATE DATABASE {FRESH} TEMPLATE template0")
         try:
             options = (*_at(server.sockets, FRESH), "--no-owner", "--exit-on-error")
+            tell("writing the data")
             run_client("pg_restore", *options, "--single-transaction", source)
+            tell("migrating")
             migrate(url_of(server.sockets, FRESH))
             # In one call, and so in one transaction.
             _execute(

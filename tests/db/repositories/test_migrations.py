@@ -4,6 +4,8 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -127,12 +129,15 @@ async def test_a_way_back_that_loses_data_is_taken_only_if_that_is_accepted(
     with pytest.raises(StartupError, match=r"loses data: .*0002: sessions, .*--accept-data-loss"):
         await asyncio.to_thread(migrations.move, database_url, "0001")
     assert await revision_of(database_url) == newest
-    done: list[str] = []
-    await asyncio.to_thread(
-        lambda: migrations.move(database_url, "0001", may_lose=True, done=done.append)
-    )
+    told: list[str] = []
+
+    def tell(step: str, /, file: Path | None = None) -> None:
+        assert file is None
+        told.append(step)
+
+    await asyncio.to_thread(lambda: migrations.move(database_url, "0001", may_lose=True, tell=tell))
     assert await revision_of(database_url) == "0001"
-    assert done == list(revision.known()[-2::-1])
+    assert told == [f"{old} -> {new} is done" for new, old in pairwise(revision.known())][::-1]
     await asyncio.to_thread(migrations.move, database_url, "0006")
     # Of what no person misses, nothing is said.
     await asyncio.to_thread(migrations.move, database_url, "0004")

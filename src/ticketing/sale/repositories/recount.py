@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.db.statements import Driver, Statement, driver
 from ticketing.ops import logs
 from ticketing.ops.metrics import LATEST
+from ticketing.ops.progress import Tell, silent
 
 EVENTS_AT_ONCE: Final = 1000
 BOOKINGS_AT_ONCE: Final = 200_000
@@ -184,7 +185,7 @@ class RecountRepository:
             await self._engine.dispose()
         return bool(row["is_ours"])
 
-    async def recount(self) -> Recount:
+    async def recount(self, tell: Tell = silent) -> Recount:
         """Return every difference, which the log names too.
 
         Events are looked at a thousand or so at a time, each with its bookings in one snapshot:
@@ -207,6 +208,7 @@ class RecountRepository:
                     differences += await _among_bookings(connection, after, upto)
                 events += sum(not row["is_missing"] for row in rows)
                 bookings += sum(row["bookings"] for row in rows)
+                tell(f"{events:,} events, {bookings:,} bookings")
                 after = upto
         seconds = time.perf_counter() - started
         for each in differences[:LOGGED]:
