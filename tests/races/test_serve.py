@@ -1,5 +1,6 @@
 """`ticketing serve` as an operator meets it: started, stopped, killed, set wrongly."""
 
+import json
 import os
 import signal
 import socket
@@ -122,6 +123,31 @@ def test_a_worker_that_dies_is_replaced_and_one_that_cannot_start_ends_the_servi
         last = said.splitlines()[-1]
         assert last == "ticketing: a server process could not start: the log says why"
         wait_until_gone(relatives)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_for_a_container_all_of_its_console_is_json_and_there_is_no_file(kept_dir: Path) -> None:
+    settings = {"TICKETING_LOG_FORMAT": "json", "TICKETING_LOG_FILE": "off"}
+    with subprocess.Popen(
+        [*TICKETING, "serve", "--port", "0"],
+        cwd=kept_dir,
+        env={**os.environ, **settings},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        records = []
+        for line in process.stdout:
+            records.append(json.loads(line))
+            if records[-1]["event"] == "worker.started":
+                process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+    events = [record["event"] for record in records]
+    assert (events[0], events[-1]) == ("service.started", "service.stopped")
+    assert httpx.URL(records[0]["address"]).host == "localhost"
+    assert not (kept_dir / "logs").exists()
 
 
 @pytest.mark.usefixtures("unmeasured")

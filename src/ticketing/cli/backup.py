@@ -86,8 +86,7 @@ def _print(data_dir: Path) -> None:
     """Write a backup to standard output, once it is whole and checked."""
     if sys.stdout.isatty():
         raise StartupError("standard output is a terminal: redirect it to a file or a program")
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-        whole = Path(folder) / "backup"
+    with _room() as whole:
         with progress(SAVING) as tell:
             backup.save(data_dir, whole, tell=tell)
         try:
@@ -106,16 +105,28 @@ def _archive(file: Path) -> Iterator[Path]:
         return
     if sys.stdin.isatty():
         raise StartupError("standard input is a terminal: redirect it from a file or a program")
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-        whole = Path(folder) / "backup"
+    with _room() as whole:
         try:
             with open(0, "rb", closefd=False) as source, whole.open("wb") as target:
                 shutil.copyfileobj(source, target)
         except OSError as error:
             raise StartupError(
-                f"standard input can't be copied to {folder}: {error.strerror}"
+                f"standard input can't be copied to {whole.parent}: {error.strerror}"
             ) from error
         yield whole
+
+
+@contextmanager
+def _room() -> Iterator[Path]:
+    """Yield where a backup may be written that is gone in the end."""
+    try:
+        made = tempfile.TemporaryDirectory(prefix=PREFIX)
+    except OSError as error:
+        raise StartupError(
+            f"no folder for temporary files can be used: {error.strerror}; TMPDIR names another"
+        ) from error
+    with made as folder:
+        yield Path(folder) / "backup"
 
 
 def _named(file: Path) -> str:

@@ -144,6 +144,9 @@ def _welcome(
     host, port = listener.getsockname()[:2]
     shown = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::"} else host  # noqa: S104
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    logs.log.info("service.started", address=address, version=__version__, pid=os.getpid())
+    if settings.log_format == "json":
+        return  # What reads that expects nothing else.
     typer.echo(f"ticketing {__version__}, process {os.getpid()}")
     typer.echo(f"  listening  {address}")
     typer.echo(f"  docs       {address}/docs")
