@@ -190,3 +190,23 @@ async def test_a_crowd_of_a_box_office_asks_for_its_role_together(
     monkeypatch.delattr("ticketing.identity.repositories.team.TeamRepository.role")
     assert (await bob.book(event)).status_code == 202
     assert (await bob.cancel(event)).status_code == 200
+
+
+async def test_a_team_is_not_changed_while_somebody_holds_the_event_for_long(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob = [await visitor.register() for _ in range(2)]
+    event = await ada.organise()
+    await ada.appoint(event, bob, "staff")
+    member = f"/api/events/{event}/team/{bob.id}"
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT FROM events FOR NO KEY UPDATE"))
+        for answer in (
+            await ada.put(member, {"role": "manager"}),
+            await ada.delete(member),
+            await bob.delete("/api/users/me", {"password": PASSWORD}),
+        ):
+            assert_problem(answer, 503, "busy")
+    (still,) = (await ada.get(f"/api/events/{event}/team")).json()["items"]
+    assert (still["userId"], still["role"]) == (bob.id, "staff")
+    assert (await bob.delete("/api/users/me", {"password": PASSWORD})).status_code == 204
