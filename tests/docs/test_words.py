@@ -188,6 +188,13 @@ def test_nothing_suggests_the_package_of_another_project() -> None:
             assert not re.search(r"pip install (-\S+ )*[\"'`]?ticketing(?!-engine)\b", text), path
 
 
+def test_the_changelog_has_this_version_first_with_its_date() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    unreleased, released = headings[:2]
+    assert unreleased == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(ticketing.__version__)}\] - \d{{4}}-\d\d-\d\d", released)
+
+
 def test_the_readme_is_read_in_two_minutes() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
 
