@@ -30,7 +30,7 @@ LOCK_TIMEOUT: Final = 0.25
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds, as measured on one machine (docs/performance.md)."""
+    """Seconds, as measured on one machine."""
 
     request: float = 100e-6
     """Of a replica's processor for a request, its share of a batch included."""
