@@ -124,6 +124,6 @@ def _layers(app: FastAPI, shared: Shared) -> ASGIApp:
         layer = cors(layer, settings.cors_origins)
     # Around all that answers: what is logged is what was answered.
     layer = RequestLog(layer)
-    if settings.trusted_proxies:
-        layer = TrustedProxies(layer, settings.trusted_proxies)
+    if settings.trusted_proxies or settings.root_path:
+        layer = TrustedProxies(layer, settings.trusted_proxies, settings.root_path)
     return layer

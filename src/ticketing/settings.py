@@ -17,6 +17,10 @@ from ticketing.errors import StartupError
 PREFIX: Final = "TICKETING_"
 DOTENV: Final = ".env"
 ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[1-9][0-9]{0,4})?")
+ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+MAX_ROOT_PATH: Final = 200
+OWN_SEGMENTS: Final = {"api", "docs", "livez", "openapi.json", "readyz", "redoc", "static"}
+"""What the service's own paths begin with."""
 DEFAULT_PORTS: Final = {"http:": ":80", "https": ":443"}
 """A browser leaves them out."""
 MIN_SECRET: Final = 32
@@ -89,6 +93,18 @@ def _origin(origin: str) -> str:
     return origin
 
 
+def as_root_path(given: str) -> str:
+    """Return a path prefix without a slash at its end. Raises ValueError for any other text."""
+    path = given.removesuffix("/")
+    segments = path.split("/")[1:]
+    if not ROOT_PATH.fullmatch(path) or {".", ".."} & {*segments} or len(path) > MAX_ROOT_PATH:
+        raise ValueError("must look like /tickets: letters, digits and . _ ~ - between slashes")
+    if segments[0] in OWN_SEGMENTS:
+        # Whether a proxy took it off could not be told.
+        raise ValueError(f"must not begin with /{segments[0]}, as paths of the service do")
+    return path
+
+
 def _names_in_dotenv() -> list[str]:
     """Return the names in the file. Raises StartupError for a line that sets nothing."""
     if not Path(DOTENV).is_file():
@@ -153,7 +169,9 @@ class Settings(BaseSettings):
         NoDecode,
         BeforeValidator(_listed),
     ] = ()
-    """Addresses and networks of proxies whose X-Forwarded-For is believed."""
+    """Proxies whose X-Forwarded-For and X-Forwarded-Prefix are believed: addresses and networks."""
+    root_path: Annotated[str, AfterValidator(as_root_path)] | None = None
+    """The path below which clients find the service, such as `/tickets`. Absent: at the root."""
     rate_limits: Literal["off", "on"] = "on"
     """Whether the limits below hold."""
     rate_limit_store: Literal["memory", "postgresql"] = "memory"

@@ -332,3 +332,13 @@ def test_a_connection_without_requests_is_closed_after_the_time_that_is_set(kept
             connection.sendall(ALIVE)
             assert statuses(connection.recv(65536)) == [200]
         assert connection.recv(65536) == b""
+
+
+def test_the_health_checks_are_always_answered_below_a_prefix_too(kept_dir: Path) -> None:
+    known = {"TICKETING_MAX_CONNECTIONS": "1", "TICKETING_ROOT_PATH": "/tickets"}
+    with serving(kept_dir, **known) as service, connect(service) as held:
+        held.sendall(ALIVE)
+        assert statuses(held.recv(65536)) == [200]
+        for path, status in {b"/tickets/livez": 200, b"/livez": 200, b"/tickets/": 503}.items():
+            asked = b"GET %b HTTP/1.1\r\n" % path + HOST + CLOSE
+            assert statuses(say(service, asked)) == [status]

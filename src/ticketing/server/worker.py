@@ -65,7 +65,16 @@ def _serve(settings: Settings, listener: socket.socket, memory: Memory, ready: C
     gc.enable()
     bound_unread(listener, settings.body_timeout)
     table = app.state.table
-    admission = Admission(table.under(Overload.SHED), table.under(Overload.SERVE), service.streams)
+    # A request is recognised before its prefix is taken off.
+    shed, serve = [
+        [
+            prefix + path
+            for prefix in {"", settings.root_path or ""}
+            for path in table.under(overload)
+        ]
+        for overload in (Overload.SHED, Overload.SERVE)
+    ]
+    admission = Admission(shed, serve, service.streams)
     server = Server(
         server_config(lambda: app, settings, admission),
         drain=settings.drain,

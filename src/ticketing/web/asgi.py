@@ -6,6 +6,9 @@ from typing import Any, Final, TypeAlias
 HEAD: Final = "ticketing.head"
 """Where in a scope it says that the client wants no body."""
 
+PREFIX: Final = "ticketing.prefix"
+"""Where in a scope it says what clients put before the paths of the service, if they do."""
+
 ASGIScope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]

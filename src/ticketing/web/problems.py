@@ -22,7 +22,7 @@ from ticketing.errors import (
     ValidationFailed,
 )
 from ticketing.ops import logs
-from ticketing.web.asgi import ASGIScope
+from ticketing.web.asgi import PREFIX, ASGIScope
 from ticketing.web.replay import Replayed, as_response
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -79,7 +79,8 @@ async def handle(request: Request, error: Exception) -> Response:
 def _problem(scope: ASGIScope, error: TicketingError) -> Response:
     if isinstance(error, Unavailable):
         SHED.labels(error.code).inc()
-    body = document(error, scope["path"], logs.request_id.get())
+    path = scope.get(PREFIX, "") + scope["path"]
+    body = document(error, path, logs.request_id.get())
     return Response(body, error.status, error.header_fields(), MEDIA_TYPE)
 
 

@@ -1,11 +1,12 @@
-"""The client's address where proxies stand between it and the service."""
+"""Where the client is, and which path it asked for, if proxies stand before the service."""
 
 from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, TypeAlias
 
-from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
+from ticketing.settings import as_root_path
+from ticketing.web.asgi import PREFIX, ASGIApp, ASGIScope, Message, Receive, Send
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
@@ -19,26 +20,42 @@ MAX_FORWARDED: Final = 1024
 
 
 class TrustedProxies:
-    """Puts the client's address into `scope["client"]` where a trusted proxy passes it on.
+    """Puts the client's address into `scope["client"]`, and the path prefix into `scope[PREFIX]`.
 
     Each proxy appends the address that it was called from to X-Forwarded-For. Read from the right,
     the first that is not trusted is the client; all that is left of it, it may have made up.
+
+    The prefix is `root_path` or, without that, what X-Forwarded-Prefix of a trusted proxy says. It
+    is taken off the path, if no proxy did that, and put before each path in a Location.
     """
 
-    def __init__(self, app: ASGIApp, trusted: Sequence[Network]) -> None:
+    def __init__(
+        self, app: ASGIApp, trusted: Sequence[Network], root_path: str | None = None
+    ) -> None:
         """Wrap `app`; addresses in `trusted` are proxies whose word is taken."""
         self._app = app
         self._trusted = trusted
+        self._root_path = root_path or ""
         self._client = lru_cache(REMEMBERED)(self._find)
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        peer = scope.get("client")
+        peer, prefix = scope.get("client"), self._root_path
         if peer is not None:
-            forwarded = b",".join(v for k, v in scope.get("headers", ()) if k == b"x-forwarded-for")
-            if forwarded:
-                found, is_believed = self._client(peer[0], forwarded[-MAX_FORWARDED:])
+            forwarded, told = [], []
+            for name, value in scope.get("headers", ()):
+                if name == b"x-forwarded-for":
+                    forwarded.append(value)
+                elif name == b"x-forwarded-prefix":
+                    told.append(value)
+            if forwarded or told:
+                found, is_believed = self._client(peer[0], b",".join(forwarded)[-MAX_FORWARDED:])
                 scope = {**scope, "client": (found, peer[1]), BELIEVED: is_believed}
+                if told and is_believed and not prefix:
+                    prefix = _prefix(b",".join(told))
+        if prefix:
+            scope = {**scope, PREFIX: prefix, "path": without(prefix, scope["path"])}
+            send = _locating(prefix, send)
         await self._app(scope, receive, send)
 
     def _find(self, peer: str, forwarded: bytes) -> tuple[str, bool]:
@@ -54,6 +71,37 @@ class TrustedProxies:
                 break
             is_believed = True
         return client, is_believed
+
+
+def without(prefix: str, path: str) -> str:
+    """Return the path without the prefix, if it has that."""
+    rest = path.removeprefix(prefix)
+    return (rest or "/") if rest[:1] in {"", "/"} else path
+
+
+@lru_cache(REMEMBERED)
+def _prefix(told: bytes) -> str:
+    try:
+        return as_root_path(told.decode("latin-1").strip())
+    except ValueError:
+        return ""
+
+
+def _locating(prefix: str, send: Send) -> Send:
+    """Return what sends a response whose Location clients find below the prefix."""
+    start = prefix.encode()
+
+    async def locate(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [
+                (name, start + value)
+                if name == b"location" and value[:1] == b"/"
+                else (name, value)
+                for name, value in message.get("headers", ())
+            ]
+        await send(message)
+
+    return locate
 
 
 def _address(text: str) -> Address | None:

@@ -89,6 +89,17 @@ def test_what_others_set_in_the_file_is_theirs() -> None:
         ("TRUSTED_PROXIES", "*"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("TRUSTED_PROXIES", "10.0.0.1,,"),
+        ("ROOT_PATH", "/"),
+        ("ROOT_PATH", "xyzzy"),
+        ("ROOT_PATH", "//xyzzy"),
+        ("ROOT_PATH", "/xyzzy//a"),
+        ("ROOT_PATH", "/xyzzy/../a"),
+        ("ROOT_PATH", "/xyzzy?a"),
+        ("ROOT_PATH", "/xyzzy a"),
+        ("ROOT_PATH", "/xyzzy%2fa"),
+        ("ROOT_PATH", "https://xyzzy.example/a"),
+        ("ROOT_PATH", "/api/xyzzy"),
+        ("ROOT_PATH", "/" + "xyzzy" * 40),
         ("JWT_SECRET", "xyzzy"),
         ("JWT_SECRET", SECRET[1:]),
         ("DATABASE_URL", "mysql://ada:xyzzy@host/tickets"),
@@ -178,6 +189,13 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings.load()
     assert settings.cors_origins == ("https://a.example", "http://[::1]:8080")
     assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "::1/128"]
+
+
+def test_a_slash_at_the_end_of_a_prefix_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load().root_path is None
+    for given in ("/shop/tickets", "/shop/tickets/"):
+        monkeypatch.setenv("TICKETING_ROOT_PATH", given)
+        assert Settings.load().root_path == "/shop/tickets"
 
 
 def test_limits_are_written_in_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ticketing import __version__
 from ticketing.errors import NotReady
+from ticketing.web.asgi import PREFIX
 from ticketing.web.fields import Out
 from ticketing.web.part import of
 from ticketing.web.policy import Overload
@@ -31,10 +32,10 @@ class Welcome(Out):
 
     name: str = "ticketing"
     version: str = __version__
-    docs: str = "/docs"
-    reference: str = "/redoc"
-    openapi: str = "/openapi.json"
-    events: str = "/api/events"
+    docs: str = Field(examples=["/docs"])
+    reference: str = Field(examples=["/redoc"])
+    openapi: str = Field(examples=["/openapi.json"])
+    events: str = Field(examples=["/api/events"])
 
 
 class Health(Out):
@@ -44,9 +45,15 @@ class Health(Out):
 
 
 @routes.get("/", "welcome", "Welcome", counted=None, errors=None)
-async def welcome() -> Welcome:
+async def welcome(request: Request) -> Welcome:
     """Say what this is and where the documentation is."""
-    return Welcome()
+    below = request.scope.get(PREFIX, "")
+    return Welcome(
+        docs=f"{below}/docs",
+        reference=f"{below}/redoc",
+        openapi=f"{below}/openapi.json",
+        events=f"{below}/api/events",
+    )
 
 
 @routes.get(
