@@ -8,7 +8,6 @@ from typing import Final, TypeAlias
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.staticfiles import StaticFiles
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
@@ -23,6 +22,7 @@ from ticketing.sale.compose import compose as compose_sale
 from ticketing.settings import Settings
 from ticketing.web import openapi
 from ticketing.web.asgi import ASGIApp
+from ticketing.web.assets import StaticFiles
 from ticketing.web.bodies import BodyLimit
 from ticketing.web.compose import compose as compose_web
 from ticketing.web.compose import share
@@ -83,7 +83,7 @@ def create_app(
     # The routes themselves: an included router is matched anew, route by route, at every request,
     # and takes a quarter of its time.
     app.router.routes.extend(routes)
-    app.mount("/static", StaticFiles(packages=[("ticketing.web", "static")]))
+    app.mount("/static", StaticFiles("/static"))
     app.state.table = RouteTable(routes)
     for ended in (Replayed, TicketingError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(ended, handle)

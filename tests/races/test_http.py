@@ -3,7 +3,9 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import httpx
 import pytest
 
 from tests.folders import folder_open_to_all, put
@@ -133,3 +135,38 @@ def test_a_body_that_is_too_large_is_not_asked_for(service: Service, length: byt
     said = ask(service, expecting(POST, b"100-continue", declared))
     assert said.startswith(b"HTTP/1.1 413 ")
     assert b"connection: close" in said.lower()
+
+
+PAGES = ("/docs", "/redoc", "/openapi.json", "/static/docs.js", "/static/none.js", "/nothing")
+DIFFERS = {"date", "x-request-id", "ratelimit"}
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_a_head_has_the_header_of_its_get_and_no_body(service: Service, encoding: str) -> None:
+    who = {"username": f"head-{encoding}", "password": "correct horse"}
+    ids = dict.fromkeys(("keyId", "sessionId", "userId"), str(uuid4())) | {"eventId": "1"}
+    asked = {"Accept-Encoding": encoding, "Connection": "close"}
+    with httpx.Client(base_url=service.url, headers=asked) as client:
+        client.post("/api/users/register", json=who).raise_for_status()
+        token = client.post("/api/users/login", json=who).json()["token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        paths = client.get("/openapi.json").json()["paths"]
+        read = [path.format(**ids) for path, item in paths.items() if "get" in item]
+        assert len(read) > 10
+        client.post("/api/events/initialize", json={"name": "Recital", "totalTickets": 1})
+        statuses = set()
+        for path in (*read, *PAGES):
+            got = client.get(path)
+            head = [f"{name}: {value}".encode() for name, value in client.headers.items()]
+            said = ask(service, get(b"HEAD %b HTTP/1.1" % path.encode(), b"Host: a", *head))
+            first, *lines = said.removesuffix(b"\r\n\r\n").decode().split("\r\n")
+            assert first.split()[1] == str(got.status_code), path
+            told = dict(line.split(": ", 1) for line in lines)
+            assert said.endswith(b"\r\n\r\n")
+            assert said.count(b"\r\n\r\n") == 1, path
+            if "content-encoding" not in got.headers:
+                assert int(told["content-length"]) == len(got.content), path
+            for name, value in got.headers.items():
+                assert name in DIFFERS or told[name] == value, f"{path}: {name}"
+            statuses.add(got.status_code)
+        assert statuses >= {200, 404}

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from ticketing.web.assets import Asset
 from ticketing.web.streams import Streams
 
 
@@ -33,10 +34,10 @@ class Service:
         self.streams.end()
 
     @cached_property
-    def _document(self) -> bytes:
-        return orjson.dumps(self.describe())
+    def _document(self) -> Asset:
+        return Asset(orjson.dumps(self.describe()), "application/json")
 
-    def document(self) -> bytes:
+    def document(self) -> Asset:
         """Return the OpenAPI document, which is written once: nothing limits how often it is asked.
 
         Writing takes longer than any request may hold the others up.

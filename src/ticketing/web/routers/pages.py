@@ -1,15 +1,14 @@
 """The welcome, the documentation pages and the health checks."""
 
-from importlib.resources import files
 from typing import Final
 
 from fastapi import Request, Response
-from fastapi.responses import HTMLResponse
 from pydantic import Field
 
 from ticketing import __version__
 from ticketing.errors import NotReady
 from ticketing.web.asgi import PREFIX
+from ticketing.web.assets import file
 from ticketing.web.fields import Out
 from ticketing.web.part import of
 from ticketing.web.policy import Overload
@@ -17,8 +16,6 @@ from ticketing.web.routes import Routes
 from ticketing.web.service import Service
 
 routes = Routes("", "service")
-
-STATIC: Final = files("ticketing.web") / "static"
 
 # The pages load nothing from anywhere else. Both set styles from their scripts.
 CONTENT_SECURITY_POLICY: Final = (
@@ -90,23 +87,20 @@ async def readyz(request: Request) -> Health:
 @routes.get("/openapi.json", "document", counted=None)
 async def document(request: Request) -> Response:
     """Serve the description of the API, for programs and for the two pages."""
-    return Response(of(request, Service).document(), media_type="application/json")
+    return await of(request, Service).document().response(request.headers)
 
 
-def _page(name: str) -> HTMLResponse:
-    return HTMLResponse(
-        (STATIC / name).read_text(encoding="utf-8"),
-        headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY},
-    )
+async def _page(name: str, request: Request) -> Response:
+    return await file(name, CONTENT_SECURITY_POLICY).response(request.headers)
 
 
 @routes.get("/docs", "docs", counted=None)
-async def docs() -> HTMLResponse:
+async def docs(request: Request) -> Response:
     """Serve Swagger UI."""
-    return _page("docs.html")
+    return await _page("docs.html", request)
 
 
 @routes.get("/redoc", "reference", counted=None)
-async def reference() -> HTMLResponse:
+async def reference(request: Request) -> Response:
     """Serve the reference page."""
-    return _page("redoc.html")
+    return await _page("redoc.html", request)
