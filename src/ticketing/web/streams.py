@@ -91,7 +91,8 @@ class StreamLimit:
             await response_to(error, scope)(scope, receive, send)
             return
         try:
-            await self._app(scope, receive, _head_of(send) if scope.get(HEAD) else send)
+            sending = _unbuffered(send)
+            await self._app(scope, receive, _head_of(sending) if scope.get(HEAD) else sending)
         except _HeadSent:
             await send({"type": "http.response.body", "body": b""})
         finally:
@@ -111,3 +112,14 @@ def _head_of(send: Send) -> Send:
         await send(message)
 
     return head
+
+
+def _unbuffered(send: Send) -> Send:
+    """Return what sends a response that proxies such as nginx pass on piece by piece."""
+
+    async def unbuffered(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"x-accel-buffering", b"no")]
+        await send(message)
+
+    return unbuffered

@@ -4,80 +4,25 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from multiprocessing import Pipe
-from socket import create_server
 
 import pytest
 from fastapi import FastAPI
 
 from tests.examples import FAREWELL, PREFIX, examples
+from tests.workers import DRAIN, Worker, serving
 from ticketing.app import create_app
-from ticketing.server.admission import LEAST, Admission
-from ticketing.server.serving import Server, server_config
+from ticketing.server.admission import LEAST
 from ticketing.settings import Settings
 from ticketing.web.service import Service
 from ticketing.web.streams import Streams
 
-DRAIN = 1.0
 STREAM = f"GET {PREFIX}/stream HTTP/1.1\r\nHost: a\r\n\r\n".encode()
 WELCOME = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-@dataclass
-class Worker:
-    """What serves, in this process."""
-
-    server: Server
-    admission: Admission
-    service: Service
-    port: int
-
-    async def ask(self, request: bytes) -> tuple[asyncio.StreamReader, bytes]:
-        """Send a request on a connection of its own, and return what comes first."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(request)
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-        self._writers.append(writer)
-        return reader, head
-
-    def __post_init__(self) -> None:
-        self._writers: list[asyncio.StreamWriter] = []
-
-    def close(self) -> None:
-        for writer in self._writers:
-            writer.close()
 
 
 @pytest.fixture
 async def app(settings: Settings) -> FastAPI:
     return create_app(settings, also=[examples])
-
-
-@asynccontextmanager
-async def serving(app: FastAPI, settings: Settings) -> AsyncIterator[Worker]:
-    service: Service = app.state.provided[Service]
-    admission = Admission(streams=service.streams)
-    _parent, ready = Pipe()
-    with create_server(("127.0.0.1", 0)) as listener:
-        server = Server(
-            server_config(lambda: app, settings, admission),
-            drain=DRAIN,
-            ready=ready,
-            service=service,
-            admission=admission,
-        )
-        task = asyncio.create_task(server.serve([listener]))
-        while not server.started:  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.01)
-        worker = Worker(server, admission, service, listener.getsockname()[1])
-        try:
-            yield worker
-        finally:
-            worker.close()
-            server.should_exit = True
-            await task
 
 
 async def until(worker: Worker, count: int) -> None:
