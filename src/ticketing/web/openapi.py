@@ -14,7 +14,8 @@ DESCRIPTION: Final = """
 People register, log in, book a place at an event, wait when it is full, and cancel; a cancelled
 place goes to the next in line. A place is never sold twice.
 
-1. `POST /api/users/register`, then press **Authorize** with that username and password.
+1. `POST /api/users/register` makes an account. `POST /api/users/login` returns a token: send it
+   as `Authorization: Bearer <token>`.
 2. `POST /api/events/initialize` makes an event.
 3. `POST /api/events/book` takes a place: 201 with a place, 202 on the waiting list.
    Your `userId` is the `id` of `GET /api/users/me`.

@@ -1,0 +1,30 @@
+"""What a page asks for, and what it complains of."""
+
+from playwright.async_api import Page
+
+
+class Traffic:
+    """What a page asks for and how that ends, and what it complains of."""
+
+    def __init__(self, page: Page) -> None:
+        self.outcomes: dict[str, int | str | None] = {}
+        """The status, or why there is none, of every address."""
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.outcomes.setdefault(request.url, None))
+        page.on("response", lambda answer: self.outcomes.update({answer.url: answer.status}))
+        page.on("requestfailed", lambda failed: self.outcomes.update({failed.url: failed.failure}))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda said: self._hear(said.type, said.text))
+
+    def _hear(self, kind: str, text: str) -> None:
+        if kind == "error":
+            self.complaints.append(text)
+
+    def besides(self, url: str) -> dict[str, int | str | None]:
+        """Everything but what the service at `url`, or the page itself, gave as it should."""
+        own = (f"{url}/", f"blob:{url}/", "data:")
+        return {
+            address: outcome
+            for address, outcome in self.outcomes.items()
+            if not (address.startswith(own) and outcome == 200)
+        }
