@@ -91,7 +91,7 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str
 def assert_documented(app: FastAPI, response: httpx.Response) -> None:
     """Hold an answer to what the document says of its route."""
     operation = operation_of(app, response.request)
-    kind = response.headers.get("content-type", "")
+    kind = response.headers.get("content-type", "").partition(";")[0]
     if response.is_error and response.request.method != "HEAD":
         code = response.json()["code"]
         assert_problem(response, response.status_code, code)

@@ -93,11 +93,17 @@ class _InPieces(Response):
 
 
 @cache
-def file(name: str, policy: str | None = None) -> Asset:
-    """Return a file of `static/`, with a Content-Security-Policy of its own if it has one."""
+def file(name: str, policy: str | None = None, **texts: str) -> Asset:
+    """Return a file of `static/`, with a Content-Security-Policy of its own if it has one.
+
+    Names of `texts` in it are replaced by the texts.
+    """
+    content = (STATIC / name).read_bytes()
+    for text, value in texts.items():
+        content = content.replace(text.encode(), value.encode())
     media_type, _ = mimetypes.guess_type(name)
     headers = {} if policy is None else {"Content-Security-Policy": policy}
-    return Asset((STATIC / name).read_bytes(), media_type or "text/plain", headers)
+    return Asset(content, media_type or "text/plain", headers)
 
 
 class StaticFiles:

@@ -1,8 +1,10 @@
 """The welcome, the documentation pages and the health checks."""
 
+import re
 from typing import Final
 
 from fastapi import Request, Response
+from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from ticketing import __version__
@@ -17,10 +19,17 @@ from ticketing.web.service import Service
 
 routes = Routes("", "service")
 
-# The pages load nothing from anywhere else. Both set styles from their scripts.
+WEIGHT: Final = re.compile(r"[01](\.[0-9]{0,3})?")
+
+# Every page loads nothing from anywhere else. The two about the API set styles from their scripts.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "worker-src blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+
+START_POLICY: Final = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 
 
@@ -32,6 +41,7 @@ class Welcome(Out):
     docs: str = Field(examples=["/docs"])
     reference: str = Field(examples=["/redoc"])
     openapi: str = Field(examples=["/openapi.json"])
+    health: str = Field(examples=["/readyz"])
     events: str = Field(examples=["/api/events"])
 
 
@@ -41,16 +51,47 @@ class Health(Out):
     status: str = Field(examples=["ready"])
 
 
-@routes.get("/", "welcome", "Welcome", counted=None, errors=None)
-async def welcome(request: Request) -> Welcome:
-    """Say what this is and where the documentation is."""
-    below = request.scope.get(PREFIX, "")
-    return Welcome(
-        docs=f"{below}/docs",
-        reference=f"{below}/redoc",
-        openapi=f"{below}/openapi.json",
-        events=f"{below}/api/events",
-    )
+@routes.get(
+    "/",
+    "welcome",
+    "Welcome",
+    model=Welcome,
+    responses={
+        200: {
+            "content": {"text/html": {"schema": {"type": "string"}}},
+            "headers": {"Vary": {"schema": {"type": "string"}}},
+        }
+    },
+    counted=None,
+    errors=None,
+)
+async def welcome(request: Request) -> Response:
+    """Say what this is and where the documentation is: a page for browsers, JSON for programs."""
+    if _prefers_page(",".join(request.headers.getlist("accept"))):
+        page = await file("start.html", START_POLICY, VERSION=__version__).response(request.headers)
+    else:
+        below = request.scope.get(PREFIX, "")
+        where = Welcome(
+            docs=f"{below}/docs",
+            reference=f"{below}/redoc",
+            openapi=f"{below}/openapi.json",
+            health=f"{below}/readyz",
+            events=f"{below}/api/events",
+        )
+        page = JSONResponse(where.model_dump())
+    page.headers.add_vary_header("Accept")
+    return page
+
+
+def _prefers_page(accept: str) -> bool:
+    """Whether it names HTML (RFC 9110, section 12.5.1), and JSON with no greater weight."""
+    weights: dict[str, float] = {}
+    for each in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in each.split(";"))
+        (weight,) = [part[2:] for part in parameters if part.startswith("q=")][:1] or ["1"]
+        weights[kind] = float(weight) if WEIGHT.fullmatch(weight) else 0
+    page = weights.get("text/html", 0)
+    return page > 0 and page >= weights.get("application/json", 0)
 
 
 @routes.get(
