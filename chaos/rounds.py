@@ -199,7 +199,8 @@ class _Crowd:
         """Note an answer, and say of what kind it is."""
         found = answer.body
         if answer.status in {200, 201, 202}:
-            kept = {name: found[name] for name in ("id", "position", "promoted") if name in found}
+            told = {name: found[name] for name in ("id", "position", "promoted")}
+            kept = {name: each for name, each in told.items() if each is not None}
             operation.answer = {"status": answer.status, **kept}
         elif answer.status in {404, 409} and answer.code in REFUSED:
             operation.answer = {"status": answer.status, "code": answer.code}

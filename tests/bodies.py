@@ -15,15 +15,13 @@ BODIED = [
     "/api/users/logout",
     "/api/users/me/password",
     "/api/users/me/keys",
-    "/api/users/me",
+    "/api/users/me/delete",
     "/api/events/1",
-    f"/api/users/me/sessions/{NOBODY}",
+    f"/api/users/me/sessions/{NOBODY}/end",
     f"/api/events/1/team/{NOBODY}",
 ]
 METHODS = {
-    "/api/users/me": "DELETE",
     "/api/events/1": "PATCH",
-    BODIED[-2]: "DELETE",
     BODIED[-1]: "PUT",
 }
 """Of those that have a body and no POST."""
@@ -44,7 +42,7 @@ def body_of(person: Person, path: str) -> dict[str, Any]:
             "newPassword": "another horse",
         },
         "/api/users/me/keys": {"name": "A program", "scopes": ["bookings:read"]},
-        "/api/users/me": {"password": "correct horse"},
+        "/api/users/me/delete": {"password": "correct horse"},
         "/api/events/1": {"name": "Another concert"},
         BODIED[-2]: {"password": "correct horse"},
         BODIED[-1]: {"role": "staff"},

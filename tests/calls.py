@@ -51,7 +51,7 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
     ),
     Action.LOGOUT: lambda _: ("POST", "/api/users/logout", {}),
     Action.GET_ME: lambda _: ("GET", "/api/users/me", None),
-    Action.DELETE_ME: lambda _: ("DELETE", "/api/users/me", {"password": PASSWORD}),
+    Action.DELETE_ME: lambda _: ("POST", "/api/users/me/delete", {"password": PASSWORD}),
     Action.CHANGE_PASSWORD: lambda _: (
         "POST",
         "/api/users/me/password",
@@ -59,8 +59,8 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
     ),
     Action.LIST_SESSIONS: lambda _: ("GET", "/api/users/me/sessions", None),
     Action.END_SESSION: lambda scene: (
-        "DELETE",
-        f"/api/users/me/sessions/{scene.session}",
+        "POST",
+        f"/api/users/me/sessions/{scene.session}/end",
         {"password": PASSWORD},
     ),
     Action.LIST_MY_BOOKINGS: lambda _: ("GET", "/api/users/me/bookings", None),

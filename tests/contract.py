@@ -9,6 +9,7 @@ import httpx
 from fastapi import FastAPI
 
 from ticketing.errors import MethodNotAllowed, OriginRefused, RouteNotFound
+from ticketing.identity.permissions import Action
 
 PROBLEM_JSON: Final = "application/problem+json"
 MEMBERS: Final = {"type", "title", "status", "detail", "instance", "code", "requestId"}
@@ -27,17 +28,32 @@ class Operation:
     method: str
     path: str
     document: dict[str, Any]
+    components: dict[str, dict[str, Any]]
 
     @property
     def id(self) -> str:
         return str(self.document["operationId"])
 
     @property
+    def action(self) -> Action:
+        return Action(self.id)
+
+    @property
+    def responses(self) -> dict[str, dict[str, Any]]:
+        """Each by its status, and whole: those that routes share too."""
+        return {
+            status: self.components["responses"][answer["$ref"].rpartition("/")[2]]
+            if "$ref" in answer
+            else answer
+            for status, answer in self.document["responses"].items()
+        }
+
+    @property
     def codes(self) -> dict[str, int]:
         """Every error that the route may answer with, and its status."""
         return {
             code: int(status)
-            for status, answer in self.document["responses"].items()
+            for status, answer in self.responses.items()
             for code in answer.get("content", {}).get(PROBLEM_JSON, {}).get("examples", {})
         }
 
@@ -49,7 +65,7 @@ def operations(app: FastAPI) -> list[Operation]:
     """Every documented route: the same ones of every application, for no setting changes them."""
     if not _operations:
         _operations.extend(
-            Operation(method.upper(), path, document)
+            Operation(method.upper(), path, document, app.openapi()["components"])
             for path, item in app.openapi()["paths"].items()
             for method, document in item.items()
         )
@@ -99,7 +115,7 @@ def assert_documented(app: FastAPI, response: httpx.Response) -> None:
             return
         assert operation.codes.get(code) == response.status_code, f"{operation.id}: {code}"
     elif operation is not None:
-        documented = operation.document["responses"][str(response.status_code)]
+        documented = operation.responses[str(response.status_code)]
         assert kind in documented.get("content", {"": None}), f"{operation.id}: {kind}"
         told = {name.lower() for name in documented["headers"]}
         if REPLAYED in response.headers:

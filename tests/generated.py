@@ -13,7 +13,7 @@ PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 # What no schema says: which passwords are common, and what time it is.
 UNTOLD = {"register", "changePassword", "makeKey"}
-KEYED = "idempotency-key"
+KEY = "#/components/parameters/Idempotency-Key"
 ACCEPTED = ["2xx", "401", "403", "404", "409", "422"]
 
 
@@ -100,7 +100,7 @@ def _keyed(document: Mapping[str, Any]) -> set[str]:
         operation["operationId"]
         for item in document["paths"].values()
         for operation in item.values()
-        if any(each["name"].lower() == KEYED for each in operation.get("parameters", ()))
+        if {"$ref": KEY} in operation.get("parameters", ())
     }
 
 

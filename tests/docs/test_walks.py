@@ -25,7 +25,7 @@ from ticketing.sale.commit.shape import Shape
 from ticketing.sale.commit.write import statement
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.kinds import KINDS
-from ticketing.sale.inventory.model import Booked, Booking, BookingStatus
+from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Waiting
 from ticketing.sale.repositories import bookings, listings
 from ticketing.sale.repositories.listings import Standing
 from ticketing.sale.routers.bookings import BookingOut, _rendered
@@ -50,7 +50,8 @@ def test_a_booking_has_a_field_for_each_column() -> None:
 def test_no_field_of_a_booking_has_a_default() -> None:
     # Or a step that leaves the field out would go unnoticed.
     assert Booking._field_defaults == {}
-    assert [name for name, each in BookingOut.model_fields.items() if not each.is_required()] == []
+    defaults = {name for name, each in BookingOut.model_fields.items() if not each.is_required()}
+    assert defaults == {"promoted"}  # Of a booking in a list, nobody says it.
 
 
 def test_the_mapper_of_bookings_takes_every_field_from_its_row() -> None:
@@ -80,10 +81,15 @@ def test_every_list_of_bookings_reads_every_field(name: str) -> None:
 
 
 def test_what_is_sent_of_a_booking_is_every_field() -> None:
-    assert set(BookingOut.model_fields) == set(Booking._fields)
+    assert list(BookingOut.model_fields) == [*Booking._fields, "position", "promoted"]
     one = Booking(UUID(int=1), 1, UUID(int=2), BookingStatus.BOOKED, NOW)
-    document = BookingOut.model_validate_json(_rendered(Booked(one)).body)
-    assert document.model_dump() == one._asdict()
+    for outcome, told in (
+        (Booked(one), {"position": None, "promoted": None}),
+        (Waiting(one, 3), {"position": 3, "promoted": None}),
+        (Cancelled(one, [one]), {"position": None, "promoted": 1}),
+    ):
+        document = BookingOut.model_validate_json(_rendered(outcome).body)
+        assert document.model_dump() == one._asdict() | told
 
 
 # A new kind of request to the inventory.

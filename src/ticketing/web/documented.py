@@ -2,9 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from ticketing.errors import (
+    AnswerLost,
     BodyTooLarge,
     Busy,
     DatabaseUnavailable,
@@ -17,6 +21,7 @@ from ticketing.errors import (
     InvalidIdempotencyKey,
     MalformedBody,
     MalformedRequest,
+    NotAuthenticated,
     OutcomeUnknown,
     RequestInProgress,
     RequestTimeout,
@@ -27,18 +32,118 @@ from ticketing.errors import (
     UrlTooLong,
     ValidationFailed,
 )
+from ticketing.web.fields import Short
 from ticketing.web.problems import MEDIA_TYPE
 
-OF_ANY_ROUTE: Final[tuple[type[TicketingError], ...]] = (
+OF_THE_SERVER: Final[tuple[type[TicketingError], ...]] = (
     *(MalformedRequest, RequestTimeout, UrlTooLong, HeadersTooLarge, ExpectationFailed),
     *(HttpVersionNotSupported, TransferCodingNotImplemented),
+)
+"""Of any route: what is refused before there is a request."""
+OF_THE_DATABASE: Final[tuple[type[TicketingError], ...]] = (
     *(InternalError, Busy, DatabaseUnavailable),
 )
-"""Of any route that asks the database: what the server refuses, and what may fail."""
+"""Of any route that asks the database: what may fail."""
+ALONE: Final[tuple[type[TicketingError], ...]] = (
+    *(NotAuthenticated, RequestTimeout, AnswerLost, BodyTooLarge, UrlTooLong),
+    *(UnsupportedMediaType, ExpectationFailed, TooManyRequests, HeadersTooLarge),
+    *(InternalError, TransferCodingNotImplemented, HttpVersionNotSupported),
+)
+"""The only ones of their status on most routes: there, the response is a shared one."""
+
+HEADERS: Final[dict[str, dict[str, Any]]] = {
+    "Accept-Encoding": {
+        "description": "How a body may be encoded.",
+        "schema": {"type": "string"},
+        "example": "identity",
+    },
+    "Idempotency-Replayed": {
+        "description": "Only if this is a stored response: the key was used by the same request.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Location": {
+        "description": "The path of what was made.",
+        "schema": {"type": "string"},
+        "example": "/api/events/1",
+    },
+    "RateLimit": {
+        "description": "What is left of the limit, and after how many seconds there is more.",
+        "schema": {"type": "string"},
+        "example": TooManyRequests.example_headers["RateLimit"],
+    },
+    "RateLimit-Policy": {
+        "description": "The limit, and the seconds that it is for.",
+        "schema": {"type": "string"},
+        "example": TooManyRequests.example_headers["RateLimit-Policy"],
+    },
+    "Retry-After": {
+        "description": "Seconds after which to send the request again.",
+        "schema": {"type": "integer", "format": "int32"},
+        "example": 1,
+    },
+    "WWW-Authenticate": {
+        "description": "What is wrong with the credential, if there is one.",
+        "schema": {"type": "string"},
+        "example": 'Bearer error="invalid_token"',
+    },
+    "X-Request-ID": {
+        "description": "The id of the request, as in the log.",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": "4f1c0f6de1a94d5c8d0c2a7be25c9f31",
+    },
+}
+"""Every header that a route may document."""
+OF_LIMITS: Final = ("RateLimit", "RateLimit-Policy")
+"""Of what is counted by a limit."""
 
 
-def problems(
-    errors: Sequence[type[TicketingError]],
+class WrongField(BaseModel):
+    """What is wrong in a request, and where."""
+
+    in_: Literal["body", "path", "query"] = Field(alias="in")
+    pointer: str
+    type: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457). The last three are there with the codes that need them."""
+
+    type: str
+    title: str
+    status: Short
+    detail: str
+    instance: str
+    code: str
+    requestId: str  # noqa: N815 - the wire name
+    errors: list[WrongField] | SkipJsonSchema[None] = None
+    scopes: list[str] | SkipJsonSchema[None] = None
+    retryAfter: Short | SkipJsonSchema[None] = None  # noqa: N815
+
+
+def problem_of(action: str) -> str:
+    """Return the name of the schema of what a route answers with when it refuses."""
+    return f"{action[0].upper()}{action[1:]}Problem"
+
+
+def headers(*names: str) -> dict[str, dict[str, str]]:
+    """Document these headers of a response. Raises KeyError for one that has no description."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names if HEADERS[name]}
+
+
+def shared() -> dict[str, dict[str, Any]]:
+    """Return the responses that are the same on every route, by their names."""
+    found = {error.__name__: _response([error], Problem.__name__) for error in ALONE}
+    for error in ALONE:
+        limits = () if error in OF_THE_SERVER else OF_LIMITS
+        found[error.__name__]["headers"] |= headers("X-Request-ID", *limits)
+    return found
+
+
+def problems(  # noqa: PLR0913 - they say what kind of route it is
+    action: str,
+    errors: Sequence[type[TicketingError]] | None,
     *,
     body: bool,
     keyed: bool,
@@ -47,10 +152,11 @@ def problems(
 ) -> dict[int | str, dict[str, Any]]:
     """Document the errors of a route, with an example each, for FastAPI's `responses`.
 
-    Added are those of any route, with `body` those of any body, with `keyed` those of an
-    Idempotency-Key, with `listed` those of a page of a list, and with `counted` those of a limit.
+    Added are those of the server, unless `errors` is None those of the database, with `body` those
+    of any body, with `keyed` those of an Idempotency-Key, with `listed` those of a page of a list,
+    and with `counted` those of a limit.
     """
-    every: list[type[TicketingError]] = [*errors, *OF_ANY_ROUTE]
+    every = [*OF_THE_SERVER] if errors is None else [*errors, *OF_THE_SERVER, *OF_THE_DATABASE]
     if counted:
         every += [TooManyRequests, ValidationFailed]
     if body:
@@ -63,28 +169,25 @@ def problems(
     for error in dict.fromkeys(every):
         by_status[error.status].append(error)
     return {
-        status: {
-            "description": "\n".join(f"- `{error.code}`: {error.detail}" for error in found),
-            "headers": {
-                name: _header(value)
-                for error in found
-                for name, value in (error.headers | error.example_headers).items()
-            },
-            "content": {
-                MEDIA_TYPE: {
-                    "schema": {"$ref": "#/components/schemas/Problem"},
-                    "examples": {
-                        error.code: {"value": error.problem("/api/…", "4f1c…", error.example)}
-                        for error in found
-                    },
-                }
-            },
-        }
-        for status, found in by_status.items()
+        status: {"$ref": f"#/components/responses/{found[0].__name__}"}
+        if len(found) == 1 and found[0] in ALONE
+        else _response(found, problem_of(action))
+        for status, found in sorted(by_status.items())
     }
 
 
-def _header(example: str) -> dict[str, Any]:
-    if example.isdigit():
-        return {"schema": {"type": "integer"}, "example": int(example)}
-    return {"schema": {"type": "string"}, "example": example}
+def _response(errors: Sequence[type[TicketingError]], schema: str) -> dict[str, Any]:
+    told = {name: None for each in errors for name in (*each.headers, *each.example_headers)}
+    return {
+        "description": "\n".join(f"- `{error.code}`: {error.detail}" for error in errors),
+        "headers": headers(*told),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": f"#/components/schemas/{schema}"},
+                "examples": {
+                    error.code: {"value": error.problem("/api/…", "4f1c…", error.example)}
+                    for error in errors
+                },
+            }
+        },
+    }

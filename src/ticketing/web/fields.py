@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticKnownError
 
@@ -29,7 +29,14 @@ def _whole(value: object) -> object:
 
 
 Whole: Final = BeforeValidator(_whole)
-EventId = Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER, examples=[1]), Whole]
+INT32: Final[dict[str, JsonValue]] = {"format": "int32"}
+INT64: Final[dict[str, JsonValue]] = {"format": "int64"}
+"""Clients in many languages take a number without a format for one of 32 bits."""
+Short = Annotated[int, Field(json_schema_extra=INT32)]
+Long = Annotated[int, Field(json_schema_extra=INT64)]
+EventId = Annotated[
+    int, Field(ge=1, le=MAX_SAFE_INTEGER, examples=[1], json_schema_extra=INT64), Whole
+]
 UserId = Annotated[UUID, Field(strict=False, examples=["019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa"])]
 """Not strict: JSON has no UUID, so it comes as a string."""
 BookingId = Annotated[UUID, Field(examples=["019938a5-9d21-7c44-8e0b-1f6a2b7c3d90"])]

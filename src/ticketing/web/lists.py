@@ -9,7 +9,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ticketing.db.pages import Page
 from ticketing.errors import InvalidCursor
-from ticketing.web.fields import Out, Whole
+from ticketing.web.fields import INT32, Out, Whole
 
 CURSOR: Final = "^[1-9a-f][0-9a-f]{0,14}$"
 
@@ -17,10 +17,13 @@ ItemT = TypeVar("ItemT")
 
 
 class PageOut(Out, Generic[ItemT]):
-    """Part of a list. Pass `nextCursor` as `cursor` to go on; it is null at the end."""
+    """Part of a list."""
 
     items: list[ItemT]
-    next_cursor: str | None = Field(examples=["2a"])
+    # In the example it is null, so that whoever reads the pages of a mock server comes to an end.
+    next_cursor: str | None = Field(
+        description="Pass it as `cursor` to get the next page; null at the end.", examples=[None]
+    )
 
     @classmethod
     def of(cls, page: Page[Any]) -> Self:
@@ -29,7 +32,9 @@ class PageOut(Out, Generic[ItemT]):
         return cls.model_validate({"items": page.items, "next_cursor": cursor})
 
 
-PageSize = Annotated[int, Query(ge=1, le=100, description="Items per page."), Whole]
+PageSize = Annotated[
+    int, Query(ge=1, le=100, description="Items per page.", json_schema_extra=INT32), Whole
+]
 Cursor = Annotated[
     # Left out or a string: an address has no null.
     str | SkipJsonSchema[None],

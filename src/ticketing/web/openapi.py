@@ -1,14 +1,25 @@
 """The API's description (OpenAPI), for programs and for the documentation pages."""
 
-from typing import Any, Final, Literal
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel, Field
-from pydantic.json_schema import SkipJsonSchema, models_json_schema
+from pydantic.json_schema import models_json_schema
 
-from ticketing.errors import TooManyRequests
+from ticketing.limits.limits import Counted
+from ticketing.web import schemas
 from ticketing.web.direct import PolicyRoute
+from ticketing.web.documented import (
+    HEADERS,
+    OF_LIMITS,
+    Problem,
+    headers,
+    problem_of,
+    shared,
+)
+from ticketing.web.problems import MEDIA_TYPE
 
 DESCRIPTION: Final = """
 People register, log in, book a place at an event, wait when it is full, and cancel; a cancelled
@@ -24,6 +35,10 @@ Errors are problem documents (RFC 9457) with a stable `code` for programs. Lists
 `nextCursor`. Times are UTC (RFC 3339).
 """
 
+LICENSE: Final = {"name": "MIT", "identifier": "MIT"}
+SERVERS: Final = [{"url": ".", "description": "This service"}]
+"""Where the document is, its paths begin: true under every prefix that a proxy may add."""
+
 TAGS: Final = [
     {"name": "users", "description": "Accounts."},
     {"name": "sessions", "description": "Logging in, staying so, and logging out."},
@@ -34,92 +49,91 @@ TAGS: Final = [
     {"name": "service", "description": "Health."},
 ]
 
-
-SERVERS: Final = [{"url": ".", "description": "This service"}]
-"""Where the document is, its paths begin: true under every prefix that a proxy may add."""
-
-
-class WrongField(BaseModel):
-    """What is wrong in a request, and where."""
-
-    in_: Literal["body", "path", "query"] = Field(alias="in")
-    pointer: str
-    type: str
-    detail: str
-
-
-class Problem(BaseModel):
-    """A problem document (RFC 9457). The last three are there with the codes that need them."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    requestId: str  # noqa: N815 - the wire name
-    errors: list[WrongField] | SkipJsonSchema[None] = None
-    scopes: list[str] | SkipJsonSchema[None] = None
-    retryAfter: int | SkipJsonSchema[None] = None  # noqa: N815
+REFERENCE: Final = "#/components/schemas/{model}"
 
 
 def document(app: FastAPI) -> dict[str, Any]:
     """Return the description of the application's routes, made when it is first wanted."""
     if app.openapi_schema is None:
-        schema = get_openapi(
+        described = get_openapi(
             title=app.title,
             version=app.version,
             description=app.description,
+            license_info=LICENSE,
+            servers=SERVERS,
             routes=app.routes,
             tags=app.openapi_tags,
-            servers=SERVERS,
         )
-        components = schema["components"]
-        _, problem = models_json_schema(
-            [(Problem, "validation")], ref_template="#/components/schemas/{model}"
-        )
-        components["schemas"] |= problem["$defs"]
-        for member in components["schemas"][Problem.__name__]["properties"].values():
-            member.pop("default", None)  # It is left out, and never null.
-        for component in components["schemas"].values():
-            for member in component.get("properties", {}).values():
-                member.pop("title", None)  # Its name again.
-        # The framework's scheme logs in; this one is for who has a token or an API key.
-        components["securitySchemes"]["credential"] = {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "A token that you have, or an API key.",
-        }
+        components = described["components"]
+        components["headers"] = deepcopy(HEADERS)
+        components["responses"] = shared()
         counted = {
-            route.operation_id
+            route.operation_id: route.policy.counted
             for route in app.routes
-            if isinstance(route, PolicyRoute) and route.policy.counted is not None
+            if isinstance(route, PolicyRoute)
         }
-        for item in schema["paths"].values():
-            for operation in item.values():
-                _complete(operation, is_counted=operation["operationId"] in counted)
-        app.openapi_schema = schema
+        operations = [each for item in described["paths"].values() for each in item.values()]
+        for operation in operations:
+            _complete(operation, counted[operation["operationId"]])
+            _complete_examples(operation, components["schemas"])
+        components["schemas"] |= _problems(operations, components["responses"])
+        schemas.tidy(described)
+        app.openapi_schema = described
     return app.openapi_schema
 
 
-def _complete(operation: dict[str, Any], *, is_counted: bool) -> None:
-    """Add what holds for all operations: who has a credential may call, and what headers come."""
-    if "security" in operation:
-        operation["security"].append({"credential": []})
-    named = {parameter["name"] for parameter in operation.get("parameters", ())}
+def _complete(operation: dict[str, Any], counted: Counted | None) -> None:
+    """Add what holds for all operations: whether a credential is needed, what headers come."""
+    operation.setdefault("security", [])  # Or else it would be unsaid.
+    keyed = "Idempotency-Key" in {each["name"] for each in operation.get("parameters", ())}
+    limits = OF_LIMITS if counted is not None else ()
     for status, answer in operation["responses"].items():
-        headers = answer.setdefault("headers", {})
-        headers["X-Request-ID"] = {
-            "description": "The id of the request, as in the log.",
-            "required": True,
-            "schema": {"type": "string"},
+        if "$ref" in answer:
+            del answer["description"]  # The framework's, beside that of the response.
+            continue
+        replayed = ("Idempotency-Replayed",) if keyed and status < "300" else ()
+        more = headers("X-Request-ID", *limits, *replayed)
+        answer["headers"] = answer.get("headers", {}) | more
+
+
+def _complete_examples(operation: dict[str, Any], of: dict[str, dict[str, Any]]) -> None:
+    """Put back what is null in an example, which the framework leaves out."""
+    for answer in operation["responses"].values():
+        for content in answer.get("content", {}).values():
+            if "example" in content:
+                members = of[content["schema"]["$ref"].rpartition("/")[2]]["properties"]
+                content["example"] = {name: content["example"].get(name) for name in members}
+
+
+def _problems(
+    operations: Iterable[dict[str, Any]], responses: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return the schemas of problem documents: of any route, and of each with its own codes."""
+    _, made = models_json_schema([(Problem, "validation")], ref_template=REFERENCE)
+    found: dict[str, dict[str, Any]] = made["$defs"]
+    problem = found[Problem.__name__]
+    for member in problem["properties"].values():
+        member.pop("default", None)  # It is left out, and never null.
+    codes = {Problem.__name__: [code for each in responses.values() for code in _codes(each)]}
+    for operation in operations:
+        answers = [
+            responses[answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer
+            for answer in operation["responses"].values()
+        ]
+        codes[problem_of(operation["operationId"])] = [
+            code for answer in answers for code in _codes(answer)
+        ]
+    for name, of in codes.items():
+        code = {"$ref": REFERENCE.format(model=f"{name}Code")}
+        found[f"{name}Code"] = {
+            "type": "string",
+            "enum": of,
+            "description": "What is wrong, for programs: it stays when words change.",
         }
-        if is_counted:
-            for name, value in TooManyRequests.example_headers.items():
-                if name.startswith("RateLimit"):
-                    headers.setdefault(name, {"schema": {"type": "string"}, "example": value})
-        if "Idempotency-Key" in named and status < "300":
-            headers["Idempotency-Replayed"] = {
-                "description": "Only if this was answered before, to the same key.",
-                "schema": {"const": "true"},
-            }
+        found[name] = problem | {"properties": problem["properties"] | {"code": code}}
+    return found
+
+
+def _codes(answer: dict[str, Any]) -> Iterable[str]:
+    codes: dict[str, Any] = answer.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {})
+    return codes

@@ -17,7 +17,10 @@ from ticketing.web.lists import Cursor
 from ticketing.web.policy import Overload, Policy
 from ticketing.web.replay import IdempotencyKey, Rendered
 
+OK: Final = 200
 NO_CONTENT: Final = 204
+DONE: Final = {OK: "What was asked for.", 201: "What was made.", NO_CONTENT: "It is done."}
+"""How a response without error is described, where the route says no more."""
 
 EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
@@ -26,7 +29,8 @@ class Declared(TypedDict, total=False):
     """What else is said of a route."""
 
     errors: Sequence[type[TicketingError]] | None
-    """Its own errors; those that follow from what it takes are added. None: it has none at all."""
+    """Its own errors; those that follow from what it takes are added. None: it has none of its own,
+    and does not ask the database."""
     status: int
     """Of a response without error; 200 unless it is said."""
     model: Any
@@ -105,7 +109,7 @@ class Routes:
                 summary=summary,
                 include_in_schema=bool(summary),
                 route_class_override=_route_class(endpoint, policy),
-                **_responses(endpoint, policy, more),
+                **_responses(endpoint, action, policy, more),
             )
             return endpoint
 
@@ -119,21 +123,21 @@ def _route_class(endpoint: Callable[..., Any], policy: Policy) -> type[APIRoute]
     return cast("type[APIRoute]", partial(kind, policy=policy))
 
 
-def _responses(endpoint: Callable[..., Any], policy: Policy, more: Declared) -> dict[str, Any]:
+def _responses(
+    endpoint: Callable[..., Any], action: str, policy: Policy, more: Declared
+) -> dict[str, Any]:
     """Return what to tell the framework of the responses."""
     wanted = [each.annotation for each in inspect.signature(endpoint).parameters.values()]
-    errors = more.get("errors", ())
-    said: dict[str, Any] = {"responses": more.get("responses", {})}
-    if errors is not None:
-        said["responses"] = said["responses"] | problems(
-            errors,
-            body=any(inspect.isclass(each) and issubclass(each, In) for each in wanted),
-            keyed=IdempotencyKey in wanted,
-            listed=Cursor in wanted,
-            counted=policy.counted is not None,
-        )
-    if (status := more.get("status")) is not None:
-        said["status_code"] = status
+    status = more.get("status", OK)
+    said: dict[str, Any] = {"status_code": status, "response_description": DONE[status]}
+    said["responses"] = more.get("responses", {}) | problems(
+        action,
+        more.get("errors", ()),
+        body=any(inspect.isclass(each) and issubclass(each, In) for each in wanted),
+        keyed=IdempotencyKey in wanted,
+        listed=Cursor in wanted,
+        counted=policy.counted is not None,
+    )
     if "model" in more or status == NO_CONTENT:
         said["response_model"] = more.get("model")
     if status == NO_CONTENT:

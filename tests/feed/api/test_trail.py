@@ -55,7 +55,7 @@ async def test_every_change_is_recorded_once_and_nothing_else_is(
     change = {"currentPassword": PASSWORD, "newPassword": "another horse"}
     await bob.post("/api/users/me/password", change)
     await bob.post("/api/users/me/password", change)
-    await bob.delete("/api/users/me", {"password": "another horse"})
+    await bob.post("/api/users/me/delete", {"password": "another horse"})
     await known.demote(ada.username)
     found = await records(engine)
     person = {ada.id: "ada", bob.id: "bob", "None": None}
@@ -201,7 +201,7 @@ async def test_a_change_that_can_not_be_recorded_is_not_made(
         await ada.post("/api/users/me/keys", {"name": "A key", "scopes": ["bookings:read"]}),
         await ada.delete(f"/api/users/me/keys/{key['id']}"),
         await ada.post("/api/users/me/password", change),
-        await ada.delete("/api/users/me", {"password": PASSWORD}),
+        await ada.post("/api/users/me/delete", {"password": PASSWORD}),
     ]
     assert {answer.status_code for answer in answers} == {500}
     with pytest.raises(asyncpg.CheckViolationError):

@@ -364,8 +364,8 @@ async def test_what_was_stored_for_an_account_goes_with_it(
     body = {"refreshToken": first[1].json()["refreshToken"]}
     again = await visitor.client.post("/api/users/refresh", json=body, headers=key)
     assert again.status_code == 200
-    gone = await visitor.client.request(
-        "DELETE", "/api/users/me", json={"password": PASSWORD}, headers=token
+    gone = await visitor.client.post(
+        "/api/users/me/delete", json={"password": PASSWORD}, headers=token
     )
     assert gone.status_code == 204
     async with engine.connect() as connection:

@@ -16,7 +16,7 @@ async def sessions(person: Person) -> list[dict[str, str | bool | None]]:
 
 
 async def end(person: Person, session: object, password: str = PASSWORD) -> int:
-    return (await person.delete(f"{SESSIONS}/{session}", {"password": password})).status_code
+    return (await person.post(f"{SESSIONS}/{session}/end", {"password": password})).status_code
 
 
 async def test_a_person_sees_where_they_are_logged_in(visitor: Visitor) -> None:
@@ -59,7 +59,7 @@ async def test_a_session_is_ended_from_another_device(visitor: Visitor) -> None:
     refused = await lost.client.post("/api/users/refresh", json=refresh)
     assert_problem(refused, 401, "invalid_refresh_token")
     assert len(await sessions(here)) == 1
-    gone = await here.delete(f"{SESSIONS}/{other}", {"password": PASSWORD})
+    gone = await here.post(f"{SESSIONS}/{other}/end", {"password": PASSWORD})
     assert_problem(gone, 404, "session_not_found")
 
 
@@ -76,7 +76,7 @@ async def test_nobody_ends_anothers_session_and_none_without_the_password(
     ada, eve = await visitor.register(), await visitor.register()
     (session,) = await sessions(ada)
     assert await end(eve, session["id"]) == 404
-    wrong = await ada.delete(f"{SESSIONS}/{session['id']}", {"password": "a guess of mine"})
+    wrong = await ada.post(f"{SESSIONS}/{session['id']}/end", {"password": "a guess of mine"})
     assert_problem(wrong, 403, "wrong_password")
     assert await sessions(ada) == [session]
 

@@ -316,7 +316,7 @@ async def test_the_facts_are_logged_without_a_secret(visitor: Visitor, settings:
     await second.delete(f"/api/users/me/keys/{listed['id']}")
     change = {"currentPassword": PASSWORD, "newPassword": "another horse"}
     await second.post("/api/users/me/password", change)
-    await second.delete("/api/users/me", {"password": "another horse"})
+    await second.post("/api/users/me/delete", {"password": "another horse"})
     logged = content(settings.log_dir)
     for secret in (first.refresh_token, second.refresh_token, key.token, "horse", "$bcrypt"):
         assert secret not in logged

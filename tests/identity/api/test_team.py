@@ -129,7 +129,7 @@ async def test_an_account_that_ends_takes_its_roles_along(
     await ada.appoint(event, bob, "staff")
     await asyncio.gather(
         *(ada.put(member, {"role": role}) for role in ("manager", "staff", "manager")),
-        bob.delete("/api/users/me", {"password": PASSWORD}),
+        bob.post("/api/users/me/delete", {"password": PASSWORD}),
     )
     assert await roles(ada, event) == []
     assert_problem(await ada.put(member, {"role": "staff"}), 404, "user_not_found")

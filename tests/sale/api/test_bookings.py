@@ -15,6 +15,8 @@ async def test_a_cancelled_place_goes_to_the_next_in_line(visitor: Visitor) -> N
         "userId": first.id,
         "status": "booked",
         "createdAt": booked.json()["createdAt"],
+        "position": None,
+        "promoted": None,
     }
     for place, person in enumerate((second, third), start=1):
         waiting = await person.book(event)

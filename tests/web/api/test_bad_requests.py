@@ -36,7 +36,7 @@ PATHS = [
 NAMED = [
     *(("DELETE", "/api/users/me/keys/{}"), ("PUT", "/api/events/1/team/{}")),
     *(("DELETE", "/api/events/1/team/{}"), ("PUT", f"/api/events/{{}}/team/{NOBODY}")),
-    ("DELETE", "/api/users/me/sessions/{}"),
+    ("POST", "/api/users/me/sessions/{}/end"),
     *(("GET", "/api/events/{}/trail"), ("GET", "/api/events/{}/team")),
 ]
 NAMES = [

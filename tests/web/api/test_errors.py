@@ -192,16 +192,16 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
         await client.post("/api/users/refresh", json={"refreshToken": "none"}),
         await eve.post("/api/users/me/password", change | common),
         await eve.post("/api/users/me/password", change | wrong),
-        await eve.delete("/api/users/me", {"password": "wrong horse"}),
+        await eve.post("/api/users/me/delete", {"password": "wrong horse"}),
         await gone.post("/api/users/me/password", change),
-        await gone.delete("/api/users/me", {"password": PASSWORD}),
+        await gone.post("/api/users/me/delete", {"password": PASSWORD}),
         await gone.post("/api/users/me/keys", key),
         await ada.post("/api/users/me/keys", key),
         await ada.delete(f"/api/users/me/keys/{NOBODY}"),
         await ada.delete("/api/users/me/keys/none"),
         await ada.get("/api/users/me", unknown=0),
         *[
-            await person.delete(f"/api/users/me/sessions/{NOBODY}", {"password": password})
+            await person.post(f"/api/users/me/sessions/{NOBODY}/end", {"password": password})
             for person, password in ((ada, PASSWORD), (ada, "wrong horse"), (gone, PASSWORD))
         ],
     ]

@@ -18,7 +18,7 @@ from ticketing.web.routes import Routes
 routes = Routes("/api/events/{eventId}", "team")
 
 
-class RecordOut(Out):
+class TrailRecordOut(Out):
     """A change: who made it, by which session or API key, and from where.
 
     `actorId` and `address` are null where an operator made it, at the command line.
@@ -52,7 +52,7 @@ async def trail(
     request: Request,
     limit: PageSize = 20,
     cursor: Cursor = None,
-) -> PageOut[RecordOut]:
+) -> PageOut[TrailRecordOut]:
     """List the changes of the event, its bookings and its team: who made them, when and from where.
 
     A record is made together with the change, and can be neither changed nor removed. A record of
@@ -64,4 +64,4 @@ async def trail(
     page = await of(request, Feed).trail.of_event(
         eventId, before=decode_cursor(cursor), limit=limit
     )
-    return PageOut[RecordOut].of(page)
+    return PageOut[TrailRecordOut].of(page)

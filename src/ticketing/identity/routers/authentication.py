@@ -5,7 +5,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import Depends, Request
-from fastapi.security import OAuth2PasswordBearer
+from fastapi.security import HTTPBearer
 
 from ticketing.db.facts import Origin
 from ticketing.errors import Forbidden, InsufficientScope, NoCredential
@@ -21,7 +21,7 @@ from ticketing.web.part import of
 from ticketing.web.replay import KeyedRequest
 
 
-class Bearer(Directly, OAuth2PasswordBearer):
+class Bearer(Directly, HTTPBearer):
     """One dependency instead of two: finds the credential and verifies it.
 
     A session may do whatever its person may, an API key what its scopes say about the action of
@@ -30,9 +30,8 @@ class Bearer(Directly, OAuth2PasswordBearer):
 
     def __init__(self) -> None:
         super().__init__(
-            tokenUrl="api/users/token",
             scheme_name="bearer",
-            description="The token of `POST /api/users/login`, or an API key.",
+            description="The `token` of `POST /api/users/login`, or an API key.",
         )
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]

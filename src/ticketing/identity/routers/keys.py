@@ -70,7 +70,7 @@ class MakeKey(In):
     )
 
 
-class KeyOut(Out):
+class ApiKeyOut(Out):
     """A key, without what is secret of it."""
 
     id: KeyId
@@ -83,7 +83,7 @@ class KeyOut(Out):
     )
 
 
-class MadeKeyOut(KeyOut):
+class NewApiKeyOut(ApiKeyOut):
     """A key as it is shown to who made it."""
 
     key: str = Field(
@@ -97,7 +97,7 @@ class MadeKeyOut(KeyOut):
     Action.MAKE_KEY,
     "Make an API key",
     status=201,
-    model=MadeKeyOut,
+    model=NewApiKeyOut,
     errors=(NotAuthenticated, InsufficientScope, UserNotFound, TooManyKeys, AnswerLost),
 )
 async def make(
@@ -126,7 +126,7 @@ async def make(
 
 def _made(made: tuple[ApiKey, str]) -> Rendered:
     key, secret = made
-    return rendered(201, MadeKeyOut(**KeyOut.model_validate(key).model_dump(), key=secret))
+    return rendered(201, NewApiKeyOut(**ApiKeyOut.model_validate(key).model_dump(), key=secret))
 
 
 @routes.get(
@@ -140,12 +140,12 @@ async def mine(
     request: Request,
     limit: PageSize = 20,
     cursor: Cursor = None,
-) -> PageOut[KeyOut]:
+) -> PageOut[ApiKeyOut]:
     """List the caller's keys, also those that have expired, newest first."""
     page = await of(request, Identity).keys.of_user(
         caller.id, before=decode_cursor(cursor), limit=limit
     )
-    return PageOut[KeyOut].of(page)
+    return PageOut[ApiKeyOut].of(page)
 
 
 @routes.delete(

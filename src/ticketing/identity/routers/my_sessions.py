@@ -65,8 +65,8 @@ async def mine(
     return PageOut[SessionOut].of(page)
 
 
-@routes.delete(
-    "/{sessionId}",
+@routes.post(
+    "/{sessionId}/end",  # Not a DELETE: many clients can't send a body with that.
     Action.END_SESSION,
     "End a session of mine",
     status=204,

@@ -20,7 +20,7 @@ from ticketing.identity.permissions import Action
 from ticketing.identity.repositories.sessions import Session
 from ticketing.identity.routers.authentication import Authenticated, trying_password
 from ticketing.ops import logs
-from ticketing.web.fields import In, Out, Text, UserId
+from ticketing.web.fields import In, Long, Out, Text, UserId
 from ticketing.web.part import of
 from ticketing.web.replay import (
     IdempotencyKey,
@@ -66,12 +66,12 @@ class TokenOut(Out):
 
     token: str = Field(examples=["eyJhbGciOi….eyJzdWIiOi….KMUFsIDTnF…"])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - RFC 6750's word
-    expires_in: int = Field(description="Seconds that the token lives.", examples=[3600])
+    expires_in: Long = Field(description="Seconds that the token lives.", examples=[3600])
     refresh_token: str = Field(
         description="Good for one `POST /api/users/refresh`.",
         examples=["3q2-7wJVf0bX9cTnKl4uYdEaGhRsZpMoIiWvCy1xQ8A"],
     )
-    refresh_expires_in: int = Field(
+    refresh_expires_in: Long = Field(
         description="Seconds after which the session ends, unless it is refreshed.",
         examples=[1_209_600],
     )

@@ -1,6 +1,6 @@
 """Who works on an event."""
 
-from typing import Annotated, Literal
+from enum import StrEnum
 
 from fastapi import Request
 from pydantic import Field
@@ -29,13 +29,19 @@ from ticketing.web.routes import Routes
 
 routes = Routes("/api/events/{eventId}", "team")
 
-TeamRole = Annotated[Literal["manager", "staff"], Field(examples=["staff"])]
+
+class TeamRole(StrEnum):
+    """What somebody is to an event that they do not own."""
+
+    MANAGER = Role.MANAGER
+    STAFF = Role.STAFF
 
 
 class GrantRole(In):
     """What a person shall be."""
 
-    role: TeamRole
+    # Not strict: JSON has no enumerations.
+    role: TeamRole = Field(strict=False, examples=["staff"])
 
 
 class MemberOut(Out):
@@ -43,7 +49,7 @@ class MemberOut(Out):
 
     user_id: UserId
     username: str = Field(examples=["ada"])
-    role: TeamRole
+    role: TeamRole = Field(examples=["staff"])
     created_at: Time
 
 

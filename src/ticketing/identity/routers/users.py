@@ -148,8 +148,8 @@ async def me(caller: Authenticated, request: Request) -> MeOut:
     )
 
 
-@routes.delete(
-    "/me",
+@routes.post(
+    "/me/delete",  # Not a DELETE: many clients can't send a body with that.
     Action.DELETE_ME,
     "Delete my account",
     status=204,

@@ -1,6 +1,6 @@
 """Booking, cancelling, and lists of bookings."""
 
-from typing import Literal
+from typing import Any
 
 import orjson
 from fastapi import Request
@@ -27,7 +27,7 @@ from ticketing.identity.routers.authentication import (
 from ticketing.limits.limits import Counted
 from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Waiting
 from ticketing.sale.part import Sale
-from ticketing.web.fields import BookingId, EventId, In, Out, Time, UserId
+from ticketing.web.fields import BookingId, EventId, In, Long, Out, Short, Time, UserId
 from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
 from ticketing.web.part import of
 from ticketing.web.policy import Overload
@@ -35,7 +35,7 @@ from ticketing.web.replay import IdempotencyKey, Rendered, keyed_request
 from ticketing.web.routes import Routes
 
 routes = Routes("/api/events", "bookings")
-mine = Routes("/api/users/me", "users")
+mine = Routes("/api/users/me", "bookings")
 
 
 class BookTicket(In):
@@ -50,47 +50,38 @@ class CancelTicket(BookTicket):
 
 
 class BookingOut(Out):
-    """A booking."""
+    """What one person booked at one event, whatever became of it.
+
+    `position` is null unless the booking waits; `promoted` is null unless this response cancels.
+    """
 
     id: BookingId
     event_id: EventId
     user_id: UserId
     status: BookingStatus
     created_at: Time
-
-
-class BookedOut(BookingOut):
-    """A place is held."""
-
-    status: Literal[BookingStatus.BOOKED]
-
-
-class WaitingOut(BookingOut):
-    """A place in the line, which is served first come, first served."""
-
-    status: Literal[BookingStatus.WAITING]
-    position: int = Field(description="Place in the line, from 1.", examples=[1])
-
-
-class CancelledOut(BookingOut):
-    """The booking as it was given up."""
-
-    status: Literal[BookingStatus.CANCELLED]
-    promoted: int = Field(
-        description="How many from the waiting list got a place by it.", examples=[1]
+    position: Long | None = Field(
+        description="Where the booking is in the waiting list, from 1.", examples=[None]
+    )
+    # The one field that a list knows nothing of.
+    promoted: Short | None = Field(
+        default=None,
+        description="How many from the waiting list got a place when this was cancelled.",
+        examples=[None],
     )
 
 
-class ListedOut(BookingOut):
-    """A booking in a list; `position` is null unless it waits."""
-
-    position: int | None = Field(description="Place in the line, from 1.", examples=[None])
-
-
-class AttendanceOut(ListedOut):
+class AttendanceOut(BookingOut):
     """A booking in an event's list; `username` is null if the account was deleted."""
 
     username: str | None = Field(examples=["ada"])
+
+
+def _example(**these: object) -> dict[str, Any]:
+    """Document a booking of which `these` are so."""
+    fields = BookingOut.model_json_schema()["properties"]
+    usual = {name: field["examples"][0] for name, field in fields.items() if "examples" in field}
+    return {"content": {"application/json": {"example": usual | these}}}
 
 
 def _rendered(outcome: Booked | Waiting | Cancelled) -> Rendered:
@@ -101,7 +92,9 @@ def _rendered(outcome: Booked | Waiting | Cancelled) -> Rendered:
     return _response(200, outcome.booking, promoted=len(outcome.promoted))
 
 
-def _response(status: int, booking: Booking, **more: int) -> Rendered:
+def _response(
+    status: int, booking: Booking, position: int | None = None, promoted: int | None = None
+) -> Rendered:
     # Written by hand: a model and its serialisation would take eight times as long.
     document = {
         "id": booking.id,
@@ -109,7 +102,8 @@ def _response(status: int, booking: Booking, **more: int) -> Rendered:
         "userId": booking.user_id,
         "status": booking.status,
         "createdAt": booking.created_at,
-        **more,
+        "position": position,
+        "promoted": promoted,
     }
     return Rendered(status, orjson.dumps(document, default=str, option=orjson.OPT_UTC_Z))
 
@@ -119,8 +113,15 @@ def _response(status: int, booking: Booking, **more: int) -> Rendered:
     Action.BOOK_TICKET,
     "Book a place",
     status=201,
-    model=BookedOut,
-    responses={202: {"model": WaitingOut, "description": "No place is left: on the waiting list"}},
+    model=BookingOut,
+    responses={
+        201: {"description": "A place is booked.", **_example(status="booked")},
+        202: {
+            "model": BookingOut,
+            "description": "No place is left: the booking is on the waiting list.",
+            **_example(status="waiting", position=1),
+        },
+    },
     errors=(
         NotAuthenticated,
         InsufficientScope,
@@ -154,7 +155,13 @@ async def book(
     "/cancel",
     Action.CANCEL_TICKET,
     "Cancel a booking",
-    model=CancelledOut,
+    model=BookingOut,
+    responses={
+        200: {
+            "description": "The booking is cancelled.",
+            **_example(status="cancelled", promoted=1),
+        }
+    },
     errors=(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound, BookingNotFound),
     counted=Counted.BOOKINGS,
     overload=Overload.SHED,
@@ -208,9 +215,9 @@ async def my_bookings(
     request: Request,
     limit: PageSize = 20,
     cursor: Cursor = None,
-) -> PageOut[ListedOut]:
+) -> PageOut[BookingOut]:
     """List the caller's bookings of every status, newest first."""
     page = await of(request, Sale).listings.of_user(
         caller.id, before=decode_cursor(cursor), limit=limit
     )
-    return PageOut[ListedOut].of(page)
+    return PageOut[BookingOut].of(page)

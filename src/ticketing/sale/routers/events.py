@@ -18,7 +18,8 @@ from ticketing.identity.permissions import Action
 from ticketing.identity.routers.authentication import Authenticated, origin, require
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.events import Event
-from ticketing.web.fields import EventId, In, Out, Text, Time, UserId, Whole
+from ticketing.web.documented import headers
+from ticketing.web.fields import INT32, EventId, In, Long, Out, Short, Text, Time, UserId, Whole
 from ticketing.web.labels import Label
 from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
 from ticketing.web.part import of
@@ -35,7 +36,9 @@ class InitializeEvent(In):
     """A new event."""
 
     name: EventName
-    total_tickets: Annotated[int, Field(ge=1, le=1_000_000, examples=[200]), Whole]
+    total_tickets: Annotated[
+        int, Field(ge=1, le=1_000_000, examples=[200], json_schema_extra=INT32), Whole
+    ]
 
 
 class RenameEvent(In):
@@ -47,12 +50,12 @@ class RenameEvent(In):
 class EventOut(Out):
     """An event and how many places it has."""
 
-    id: int = Field(examples=[1])
+    id: Long = Field(examples=[1])
     name: str = Field(examples=["An evening of chamber music"])
-    total_tickets: int = Field(examples=[200])
-    available_tickets: int = Field(examples=[200])
-    waiting_list_count: int = Field(examples=[0])
-    version: int = Field(description="Grows with every change of the inventory.", examples=[1])
+    total_tickets: Short = Field(examples=[200])
+    available_tickets: Short = Field(examples=[200])
+    waiting_list_count: Long = Field(examples=[0])
+    version: Long = Field(description="Grows with every change of the inventory.", examples=[1])
     organiser_id: UserId
     created_at: Time
 
@@ -63,7 +66,7 @@ class EventOut(Out):
     "Create an event",
     status=201,
     model=EventOut,
-    responses={201: {"headers": {"Location": {"schema": {"type": "string"}}}}},
+    responses={201: {"headers": headers("Location")}},
     errors=(NotAuthenticated, InsufficientScope, UserNotFound),
 )
 async def initialize(

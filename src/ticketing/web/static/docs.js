@@ -42,7 +42,7 @@ function Examples() {
   async function fill({ authSelectors, oas3Actions, oas3Selectors, specActions, specSelectors }) {
     const given = authSelectors.authorized();
     ids = await existing(
-      given.getIn(["bearer", "token", "access_token"]) ?? given.getIn(["credential", "value"]),
+      given.getIn(["password", "token", "access_token"]) ?? given.getIn(["bearer", "value"]),
     );
     const opened = specSelectors.specResolvedSubtree([])?.toJS() ?? {};
     const untouched = Object.entries(opened.paths ?? {})
@@ -86,6 +86,23 @@ function Examples() {
       },
     },
   };
+}
+
+/** Lets people log in with a password. Programs have one scheme only: the token that they have. */
+function Passwords() {
+  function withPassword(api) {
+    const flow = { tokenUrl: "api/users/token", scopes: {} };
+    const password = { type: "oauth2", flows: { password: flow } };
+    const paths = structuredClone(api.paths);
+    for (const operation of Object.values(paths).flatMap((item) => Object.values(item))) {
+      if (operation.security.length > 0) operation.security.unshift({ password: [] });
+    }
+    const securitySchemes = { password, ...api.components.securitySchemes };
+    return { ...api, paths, components: { ...api.components, securitySchemes } };
+  }
+
+  const wrapActions = { updateJsonSpec: (update) => (api) => update(withPassword(api)) };
+  return { statePlugins: { spec: { wrapActions } } };
 }
 
 /** Says in the Authorize dialog why the service refused, in the words of the service. */
@@ -132,6 +149,6 @@ SwaggerUIBundle({
   displayRequestDuration: true,
   tryItOutEnabled: true,
   validatorUrl: null,
-  plugins: [Examples, Refusals],
+  plugins: [Examples, Passwords, Refusals],
   responseInterceptor: keepDetail,
 });

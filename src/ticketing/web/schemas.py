@@ -1,0 +1,83 @@
+"""How the OpenAPI document is made short, and pleasant for what is generated from it."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+SCHEMAS: Final = "#/components/schemas/"
+PARAMETERS: Final = "#/components/parameters/"
+
+
+def tidy(document: dict[str, Any]) -> None:
+    """Give the document plain names and plain types, and say no parameter twice.
+
+    Raises ValueError if two schemas come by the same name.
+    """
+    components = document["components"]
+    names = {name: _plain_name(name) for name in components["schemas"]}
+    schemas = {names[name]: each for name, each in components["schemas"].items()}
+    if len(schemas) < len(components["schemas"]):
+        raise ValueError("two schemas have the same name")
+    components["schemas"] = dict(sorted(schemas.items()))
+    for schema in schemas.values():
+        _make_plain(schema)
+        for member in schema.get("properties", {}).values():
+            _make_plain(member)
+    operations = [each for item in document["paths"].values() for each in item.values()]
+    components["parameters"] = _share_parameters(operations)
+    for node in _nodes(document):
+        reference = node.get("$ref", "")
+        if reference.startswith(SCHEMAS):
+            node["$ref"] = SCHEMAS + names[reference.removeprefix(SCHEMAS)]
+
+
+def _plain_name(name: str) -> str:
+    """Return what clients call it: of `PageOut[EventOut]`, which comes with underscores, EventPage.
+
+    They have no other class of that name, so that nothing needs to say "out".
+    """
+    if page := re.fullmatch(r"PageOut_(\w+)_", name):
+        return f"{_plain_name(page[1])}Page"
+    return name.removesuffix("Out")
+
+
+def _make_plain(schema: dict[str, Any]) -> None:
+    """Say what the schema says in fewer words."""
+    schema.pop("title", None)  # Its name again.
+    for bound in {"minimum", "maximum"} & schema.keys():
+        schema[bound] = int(schema[bound])  # The framework makes floats of them.
+    match schema.get("anyOf"):
+        case [{"type": kind, **rest}, {"type": "null"}]:
+            del schema["anyOf"]
+            schema["type"] = [kind, "null"]
+            for name, value in rest.items():
+                schema.setdefault(str(name), value)
+
+
+def _share_parameters(operations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Put each parameter that several operations have in one place, and return these."""
+    every = [each for operation in operations for each in operation.get("parameters", ())]
+    for parameter in every:
+        _make_plain(parameter["schema"])
+        parameter["schema"].pop("description", None)  # The parameter's.
+    times = Counter(json.dumps(parameter) for parameter in every)
+    shared: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        for place, parameter in enumerate(operation.get("parameters", ())):
+            if times[json.dumps(parameter)] > 1:
+                if shared.setdefault(parameter["name"], parameter) != parameter:
+                    raise ValueError(f"two parameters have the name {parameter['name']}")
+                operation["parameters"][place] = {"$ref": PARAMETERS + parameter["name"]}
+    return shared
+
+
+def _nodes(document: object) -> Iterator[dict[str, Any]]:
+    """Yield every object in a document."""
+    if isinstance(document, dict):
+        yield document
+        document = list(document.values())
+    if isinstance(document, list):
+        for each in document:
+            yield from _nodes(each)
