@@ -123,8 +123,8 @@ class Problem(BaseModel):
 
 
 def problem_of(action: str) -> str:
-    """Return the name of the schema of what a route answers with when it refuses."""
-    return f"{action[0].upper()}{action[1:]}Problem"
+    """Return the name of the schema of the problems of a route, or without one, of any route."""
+    return f"{action[:1].upper()}{action[1:]}{Problem.__name__}"
 
 
 def headers(*names: str) -> dict[str, dict[str, str]]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic.alias_generators import to_snake
 from pydantic.json_schema import models_json_schema
 
 from ticketing.limits.limits import Counted
@@ -114,20 +115,21 @@ def _problems(
     problem = found[Problem.__name__]
     for member in problem["properties"].values():
         member.pop("default", None)  # It is left out, and never null.
-    codes = {Problem.__name__: [code for each in responses.values() for code in _codes(each)]}
+    codes = {"": [code for each in responses.values() for code in _codes(each)]}
     for operation in operations:
         answers = [
             responses[answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer
             for answer in operation["responses"].values()
         ]
-        codes[problem_of(operation["operationId"])] = [
-            code for answer in answers for code in _codes(answer)
-        ]
-    for name, of in codes.items():
+        codes[operation["operationId"]] = [code for each in answers for code in _codes(each)]
+    for action, of in codes.items():
+        name = problem_of(action)
         code = {"$ref": REFERENCE.format(model=f"{name}Code")}
         found[f"{name}Code"] = {
             "type": "string",
             "enum": of,
+            # In Go, the names of all enumerations are in one scope.
+            "x-enum-varnames": [to_snake(f"{action}_{code}").strip("_").upper() for code in of],
             "description": "What is wrong, for programs: it stays when words change.",
         }
         found[name] = problem | {"properties": problem["properties"] | {"code": code}}

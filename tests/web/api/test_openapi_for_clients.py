@@ -202,3 +202,19 @@ async def test_the_document_says_where_the_service_is_and_under_what_licence(app
     document = app.openapi()
     assert [server["url"] for server in document["servers"]] == ["/"]
     assert document["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+
+
+async def test_no_two_things_that_are_generated_come_by_one_name(app: FastAPI) -> None:
+    found = app.openapi()["components"]["schemas"]
+    # In Go, what makes an ApiKey is called NewApiKey.
+    assert [name for name in found if name.removeprefix("New") in found.keys() - {name}] == []
+    # In Go, the members of all enumerations are in one scope.
+    members = [
+        name
+        for schema in found.values()
+        for name in schema.get("x-enum-varnames", schema.get("enum", ()))
+    ]
+    assert [name for name, times in Counter(members).items() if times > 1] == []
+    for schema in found.values():
+        if "x-enum-varnames" in schema:
+            assert len(schema["x-enum-varnames"]) == len(schema["enum"])

@@ -83,7 +83,7 @@ class ApiKeyOut(Out):
     )
 
 
-class NewApiKeyOut(ApiKeyOut):
+class IssuedApiKeyOut(ApiKeyOut):
     """A key as it is shown to who made it."""
 
     key: str = Field(
@@ -97,7 +97,7 @@ class NewApiKeyOut(ApiKeyOut):
     Action.MAKE_KEY,
     "Make an API key",
     status=201,
-    model=NewApiKeyOut,
+    model=IssuedApiKeyOut,
     errors=(NotAuthenticated, InsufficientScope, UserNotFound, TooManyKeys, AnswerLost),
 )
 async def make(
@@ -126,7 +126,7 @@ async def make(
 
 def _made(made: tuple[ApiKey, str]) -> Rendered:
     key, secret = made
-    return rendered(201, NewApiKeyOut(**ApiKeyOut.model_validate(key).model_dump(), key=secret))
+    return rendered(201, IssuedApiKeyOut(**ApiKeyOut.model_validate(key).model_dump(), key=secret))
 
 
 @routes.get(
