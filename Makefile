@@ -11,7 +11,7 @@ AUDIT := $(VENV)/.audit
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz bench bench-full compare overload chaos lint format audit sbom lock clean
+.PHONY: help serve test fuzz bench bench-full compare overload chaos clients lint format audit sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ overload: $(SERVE) ## Offer four times the load that the service can serve, and 
 
 chaos: $(SERVE) ## Kill, cut and freeze processes and connections while people book, for a quarter of an hour, and check every response
 	@$(BIN)/python -m chaos $(ARGS)
+
+clients: $(DEV) ## Generate clients from the OpenAPI document, compile them, and have each book (needs Java and Node)
+	@$(BIN)/python -m clients $(ARGS)
 
 lint: $(DEV) ## Check style, types and imports
 	$(BIN)/ruff check

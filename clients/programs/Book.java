@@ -1,0 +1,89 @@
+import java.util.ArrayList;
+import java.util.List;
+import org.openapitools.client.ApiClient;
+import org.openapitools.client.ApiException;
+import org.openapitools.client.ApiResponse;
+import org.openapitools.client.api.*;
+import org.openapitools.client.model.*;
+
+/** Three people and an event with one place, by what openapi-generator makes for Java. */
+public class Book {
+  static String url;
+
+  static void must(boolean holds, String what, Object found) {
+    if (!holds) throw new AssertionError("not so: " + what + ": " + found);
+  }
+
+  static ApiClient with(String credential) {
+    ApiClient client = new ApiClient();
+    client.updateBaseUri(url);
+    if (credential != null) {
+      client.setRequestInterceptor(to -> to.header("Authorization", "Bearer " + credential));
+    }
+    return client;
+  }
+
+  public static void main(String[] given) throws Exception {
+    url = given[0];
+    List<BookingsApi> people = new ArrayList<>();
+    List<User> users = new ArrayList<>();
+    ApiClient ada = null;
+    for (String name : List.of("java-ada", "java-bob", "java-cleo")) {
+      String password = "correct horse battery";
+      users.add(new UsersApi(with(null)).register(new Register().username(name).password(password), null));
+      Token token = new SessionsApi(with(null)).login(new Login().username(name).password(password), null);
+      ApiClient client = with(token.getToken());
+      if (ada == null) ada = client;
+      people.add(new BookingsApi(client));
+    }
+    Event event = new EventsApi(ada).initializeEvent(new InitializeEvent().name("A concert").totalTickets(1), null);
+    Long id = event.getId();
+    for (int place = 0; place < 3; place++) {
+      BookTicket wish = new BookTicket().eventId(id).userId(users.get(place).getId());
+      ApiResponse<Booking> answer = people.get(place).bookTicketWithHttpInfo(wish, null);
+      Booking booking = answer.getData();
+      if (place == 0) {
+        must(answer.getStatusCode() == 201, "made", answer.getStatusCode());
+        must(booking.getStatus() == BookingStatus.BOOKED, "booked", booking);
+        must(booking.getPosition() == null && booking.getPromoted() == null, "null", booking);
+      } else {
+        must(answer.getStatusCode() == 202, "accepted", answer.getStatusCode());
+        must(booking.getStatus() == BookingStatus.WAITING, "waiting", booking);
+        must(booking.getPosition() == place, "the position", booking);
+      }
+    }
+
+    AttendancePage first = people.get(0).listEventBookings(id, null, 2, null);
+    must(first.getItems().size() == 2, "the first page", first);
+    AttendancePage rest = people.get(0).listEventBookings(id, null, 2, first.getNextCursor());
+    must(rest.getItems().size() == 1 && rest.getNextCursor() == null, "the last page", rest);
+
+    BookTicket again = new BookTicket().eventId(id).userId(users.get(0).getId());
+    try {
+      people.get(0).bookTicket(again, null);
+      throw new AssertionError("booked twice");
+    } catch (ApiException refused) {
+      must(refused.getCode() == 409, "a conflict", refused);
+      BookTicketProblem problem =
+          ada.getObjectMapper().readValue(refused.getResponseBody(), BookTicketProblem.class);
+      must(problem.getCode() == BookTicketProblemCode.BOOK_TICKET_ALREADY_BOOKED, "the code", problem);
+    }
+
+    Booking cancelled =
+        people.get(0).cancelTicket(new CancelTicket().eventId(id).userId(users.get(0).getId()), null);
+    must(cancelled.getStatus() == BookingStatus.CANCELLED, "cancelled", cancelled);
+    must(cancelled.getPromoted() == 1, "promoted", cancelled);
+    BookingPage mine = people.get(1).listMyBookings(null, null);
+    must(mine.getItems().get(0).getStatus() == BookingStatus.BOOKED, "promoted", mine);
+
+    Booking one = people.get(0).bookTicket(again, "java-again");
+    ApiResponse<Booking> two = people.get(0).bookTicketWithHttpInfo(again, "java-again");
+    must(one.equals(two.getData()), "the same booking", two.getData());
+    must(List.of("true").equals(two.getHeaders().get("idempotency-replayed")), "a replay", two.getHeaders());
+
+    IssuedApiKey key =
+        new KeysApi(ada).makeKey(new MakeKey().name("A program").addScopesItem(Scope.BOOKINGS_READ), null);
+    BookingPage listed = new BookingsApi(with(key.getKey())).listMyBookings(null, null);
+    must(listed.getItems().size() == 2, "what an API key reads", listed);
+  }
+}

@@ -1,0 +1,98 @@
+"""Three people and an event with one place, by what openapi-python-client makes."""
+
+import sys
+
+from ticketing_client import AuthenticatedClient, Client
+from ticketing_client.api.bookings import (
+    book_ticket,
+    cancel_ticket,
+    list_event_bookings,
+    list_my_bookings,
+)
+from ticketing_client.api.events import initialize_event
+from ticketing_client.api.keys import make_key
+from ticketing_client.api.sessions import login
+from ticketing_client.api.users import register
+from ticketing_client.models import (
+    AttendancePage,
+    Booking,
+    BookingPage,
+    BookingStatus,
+    BookTicket,
+    BookTicketProblem,
+    BookTicketProblemCode,
+    CancelTicket,
+    Event,
+    InitializeEvent,
+    IssuedApiKey,
+    Login,
+    MakeKey,
+    Register,
+    Scope,
+    Token,
+    User,
+)
+
+url = sys.argv[1]
+nobody = Client(base_url=url)
+people: list[tuple[AuthenticatedClient, User]] = []
+for name in ("python-ada", "python-bob", "python-cleo"):
+    password = "correct horse battery"
+    user = register.sync(client=nobody, body=Register(username=name, password=password))
+    assert isinstance(user, User), user
+    token = login.sync(client=nobody, body=Login(username=name, password=password))
+    assert isinstance(token, Token), token
+    people.append((AuthenticatedClient(base_url=url, token=token.token), user))
+(ada, ada_user), (bob, _) = people[:2]
+
+event = initialize_event.sync(client=ada, body=InitializeEvent(name="A concert", total_tickets=1))
+assert isinstance(event, Event), event
+
+
+def book(client: AuthenticatedClient, user: User) -> Booking:
+    made = book_ticket.sync(client=client, body=BookTicket(event_id=event.id, user_id=user.id))
+    assert isinstance(made, Booking), made
+    return made
+
+
+booked = book(ada, ada_user)
+assert (booked.status, booked.position, booked.promoted) == (BookingStatus.BOOKED, None, None)
+for place, (client, user) in enumerate(people[1:], start=1):
+    waiting = book(client, user)
+    assert (waiting.status, waiting.position) == (BookingStatus.WAITING, place)
+
+first = list_event_bookings.sync(event.id, client=ada, limit=2)
+assert isinstance(first, AttendancePage), first
+assert len(first.items) == 2
+assert isinstance(first.next_cursor, str)
+rest = list_event_bookings.sync(event.id, client=ada, limit=2, cursor=first.next_cursor)
+assert isinstance(rest, AttendancePage), rest
+assert [each.username for each in rest.items] == ["python-cleo"]
+assert rest.next_cursor is None
+
+again = BookTicket(event_id=event.id, user_id=ada_user.id)
+refused = book_ticket.sync(client=ada, body=again)
+assert isinstance(refused, BookTicketProblem), refused
+assert refused.code is BookTicketProblemCode.BOOK_TICKET_ALREADY_BOOKED
+
+cancel = CancelTicket(event_id=event.id, user_id=ada_user.id)
+cancelled = cancel_ticket.sync(client=ada, body=cancel)
+assert isinstance(cancelled, Booking), cancelled
+assert (cancelled.status, cancelled.promoted) == (BookingStatus.CANCELLED, 1)
+mine = list_my_bookings.sync(client=bob)
+assert isinstance(mine, BookingPage), mine
+assert [each.status for each in mine.items] == [BookingStatus.BOOKED]
+
+answers = [
+    book_ticket.sync_detailed(client=ada, body=again, idempotency_key="python-again")
+    for _ in range(2)
+]
+assert [each.status_code for each in answers] == [202, 202]
+assert answers[0].parsed == answers[1].parsed
+assert [each.headers.get("Idempotency-Replayed") for each in answers] == [None, "true"]
+
+key = make_key.sync(client=ada, body=MakeKey(name="A program", scopes=[Scope.BOOKINGSREAD]))
+assert isinstance(key, IssuedApiKey), key
+listed = list_my_bookings.sync(client=AuthenticatedClient(base_url=url, token=key.key))
+assert isinstance(listed, BookingPage), listed
+assert len(listed.items) == 2

@@ -1,0 +1,87 @@
+// Three people and an event with one place, by what openapi-generator makes for Go.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	ticketing "ticketing"
+)
+
+func must(holds bool, what string, found ...any) {
+	if !holds {
+		fmt.Fprintln(os.Stderr, append([]any{"not so:", what}, found...)...)
+		os.Exit(1)
+	}
+}
+
+func problemOf(err error) *ticketing.BookTicketProblem {
+	var failed *ticketing.GenericOpenAPIError
+	must(errors.As(err, &failed), "an error of the API", err)
+	problem, is := failed.Model().(ticketing.BookTicketProblem)
+	must(is, "a problem of the route", failed.Model())
+	return &problem
+}
+
+func main() {
+	settings := ticketing.NewConfiguration()
+	settings.Servers = ticketing.ServerConfigurations{{URL: os.Args[1]}}
+	api := ticketing.NewAPIClient(settings)
+	nobody := context.Background()
+	people := []context.Context{}
+	ids := []string{}
+	for _, name := range []string{"go-ada", "go-bob", "go-cleo"} {
+		password := "correct horse battery"
+		user, _, err := api.UsersAPI.Register(nobody).Register(*ticketing.NewRegister(name, password)).Execute()
+		must(err == nil, "register", err)
+		token, _, err := api.SessionsAPI.Login(nobody).Login(*ticketing.NewLogin(name, password)).Execute()
+		must(err == nil, "login", err)
+		people = append(people, context.WithValue(nobody, ticketing.ContextAccessToken, token.Token))
+		ids = append(ids, user.Id)
+	}
+	ada, bob := people[0], people[1]
+
+	event, _, err := api.EventsAPI.InitializeEvent(ada).InitializeEvent(*ticketing.NewInitializeEvent("A concert", 1)).Execute()
+	must(err == nil, "initialize", err)
+	for place, person := range people {
+		booking, response, err := api.BookingsAPI.BookTicket(person).BookTicket(*ticketing.NewBookTicket(event.Id, ids[place])).Execute()
+		must(err == nil, "book", err)
+		if place == 0 {
+			must(response.StatusCode == 201 && booking.Status == ticketing.BOOKED, "booked", booking)
+			must(booking.Position.Get() == nil && booking.Promoted.Get() == nil, "null", booking)
+		} else {
+			must(response.StatusCode == 202 && booking.Status == ticketing.WAITING, "waiting", booking)
+			must(*booking.Position.Get() == int64(place), "the position", booking)
+		}
+	}
+
+	first, _, err := api.BookingsAPI.ListEventBookings(ada, event.Id).Limit(2).Execute()
+	must(err == nil && len(first.Items) == 2, "the first page", err)
+	rest, _, err := api.BookingsAPI.ListEventBookings(ada, event.Id).Limit(2).Cursor(*first.NextCursor.Get()).Execute()
+	must(err == nil && len(rest.Items) == 1 && rest.NextCursor.Get() == nil, "the last page", err)
+
+	again := *ticketing.NewBookTicket(event.Id, ids[0])
+	_, response, err := api.BookingsAPI.BookTicket(ada).BookTicket(again).Execute()
+	must(response.StatusCode == 409, "a conflict", err)
+	must(problemOf(err).Code == ticketing.BOOK_TICKET_ALREADY_BOOKED, "the code", err)
+
+	cancelled, _, err := api.BookingsAPI.CancelTicket(ada).CancelTicket(*ticketing.NewCancelTicket(event.Id, ids[0])).Execute()
+	must(err == nil && cancelled.Status == ticketing.CANCELLED, "cancelled", err)
+	must(*cancelled.Promoted.Get() == 1, "promoted", cancelled)
+	mine, _, err := api.BookingsAPI.ListMyBookings(bob).Execute()
+	must(err == nil && mine.Items[0].Status == ticketing.BOOKED, "promoted", err)
+
+	one, _, err := api.BookingsAPI.BookTicket(ada).BookTicket(again).IdempotencyKey("go-again").Execute()
+	must(err == nil, "book with a key", err)
+	two, response, err := api.BookingsAPI.BookTicket(ada).BookTicket(again).IdempotencyKey("go-again").Execute()
+	must(err == nil && one.Id == two.Id, "the same booking", err)
+	must(response.Header.Get("Idempotency-Replayed") == "true", "a replay")
+
+	key, _, err := api.KeysAPI.MakeKey(ada).MakeKey(*ticketing.NewMakeKey("A program", []ticketing.Scope{"bookings:read"})).Execute()
+	must(err == nil, "an API key", err)
+	program := context.WithValue(nobody, ticketing.ContextAccessToken, key.Key)
+	listed, _, err := api.BookingsAPI.ListMyBookings(program).Execute()
+	must(err == nil && len(listed.Items) == 2, "what an API key reads", err)
+}

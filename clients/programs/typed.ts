@@ -1,0 +1,61 @@
+// Three people and an event with one place, by openapi-fetch and what openapi-typescript makes.
+import assert from "node:assert/strict";
+import createClient from "openapi-fetch";
+import type { components, paths } from "./generated.js";
+
+const baseUrl = process.argv[2]!;
+const nobody = createClient<paths>({ baseUrl });
+const as = (credential: string) =>
+  createClient<paths>({ baseUrl, headers: { Authorization: `Bearer ${credential}` } });
+const people: { api: ReturnType<typeof as>; userId: string }[] = [];
+for (const username of ["typed-ada", "typed-bob", "typed-cleo"]) {
+  const body = { username, password: "correct horse battery" };
+  const user = await nobody.POST("/api/users/register", { body });
+  const login = await nobody.POST("/api/users/login", { body });
+  people.push({ api: as(login.data!.token), userId: user.data!.id });
+}
+const [ada, bob] = [people[0]!, people[1]!];
+
+const made = await ada.api.POST("/api/events/initialize", {
+  body: { name: "A concert", totalTickets: 1 },
+});
+const eventId = made.data!.id;
+for (const [place, { api, userId }] of people.entries()) {
+  const { data, response } = await api.POST("/api/events/book", { body: { eventId, userId } });
+  const booking: components["schemas"]["Booking"] = data!;
+  assert.equal(response.status, place === 0 ? 201 : 202);
+  assert.equal(booking.status, place === 0 ? "booked" : "waiting");
+  assert.equal(booking.position, place === 0 ? null : place);
+}
+
+const path = { eventId };
+const first = await ada.api.GET("/api/events/{eventId}/bookings", {
+  params: { path, query: { limit: 2 } },
+});
+assert.equal(first.data!.items.length, 2);
+const rest = await ada.api.GET("/api/events/{eventId}/bookings", {
+  params: { path, query: { limit: 2, cursor: first.data!.nextCursor! } },
+});
+assert.deepEqual([rest.data!.items.length, rest.data!.nextCursor], [1, null]);
+
+const body = { eventId, userId: ada.userId };
+const refused = await ada.api.POST("/api/events/book", { body });
+assert.equal(refused.response.status, 409);
+const code: components["schemas"]["BookTicketProblemCode"] = refused.error!.code as never;
+assert.equal(code, "already_booked");
+
+const cancelled = await ada.api.POST("/api/events/cancel", { body });
+assert.deepEqual([cancelled.data!.status, cancelled.data!.promoted], ["cancelled", 1]);
+const mine = await bob.api.GET("/api/users/me/bookings");
+assert.equal(mine.data!.items[0]!.status, "booked");
+
+const params = { header: { "Idempotency-Key": "typed-again" } };
+const one = await ada.api.POST("/api/events/book", { body, params });
+const two = await ada.api.POST("/api/events/book", { body, params });
+assert.deepEqual(two.data, one.data);
+assert.equal(two.response.headers.get("Idempotency-Replayed"), "true");
+
+const key = await ada.api.POST("/api/users/me/keys", {
+  body: { name: "A program", scopes: ["bookings:read"] },
+});
+assert.equal((await as(key.data!.key).GET("/api/users/me/bookings")).data!.items.length, 2);
