@@ -47,10 +47,11 @@ for name in ("python-ada", "python-bob", "python-cleo"):
 
 event = initialize_event.sync(client=ada, body=InitializeEvent(name="A concert", total_tickets=1))
 assert isinstance(event, Event), event
+event_id = event.id
 
 
 def book(client: AuthenticatedClient, user: User) -> Booking:
-    made = book_ticket.sync(client=client, body=BookTicket(event_id=event.id, user_id=user.id))
+    made = book_ticket.sync(client=client, body=BookTicket(event_id=event_id, user_id=user.id))
     assert isinstance(made, Booking), made
     return made
 
@@ -61,21 +62,21 @@ for place, (client, user) in enumerate(people[1:], start=1):
     waiting = book(client, user)
     assert (waiting.status, waiting.position) == (BookingStatus.WAITING, place)
 
-first = list_event_bookings.sync(event.id, client=ada, limit=2)
+first = list_event_bookings.sync(event_id, client=ada, limit=2)
 assert isinstance(first, AttendancePage), first
 assert len(first.items) == 2
 assert isinstance(first.next_cursor, str)
-rest = list_event_bookings.sync(event.id, client=ada, limit=2, cursor=first.next_cursor)
+rest = list_event_bookings.sync(event_id, client=ada, limit=2, cursor=first.next_cursor)
 assert isinstance(rest, AttendancePage), rest
 assert [each.username for each in rest.items] == ["python-cleo"]
 assert rest.next_cursor is None
 
-again = BookTicket(event_id=event.id, user_id=ada_user.id)
+again = BookTicket(event_id=event_id, user_id=ada_user.id)
 refused = book_ticket.sync(client=ada, body=again)
 assert isinstance(refused, BookTicketProblem), refused
 assert refused.code is BookTicketProblemCode.BOOK_TICKET_ALREADY_BOOKED
 
-cancel = CancelTicket(event_id=event.id, user_id=ada_user.id)
+cancel = CancelTicket(event_id=event_id, user_id=ada_user.id)
 cancelled = cancel_ticket.sync(client=ada, body=cancel)
 assert isinstance(cancelled, Booking), cancelled
 assert (cancelled.status, cancelled.promoted) == (BookingStatus.CANCELLED, 1)

@@ -35,5 +35,9 @@ async def test_the_document_says_that_its_paths_begin_where_it_is(app: FastAPI) 
     document = app.openapi()
     (server,) = document["servers"]
     assert urljoin(AT + "openapi.json", server["url"]) == AT
-    flow = document["components"]["securitySchemes"]["bearer"]["flows"]["password"]
-    assert urljoin(AT, flow["tokenUrl"]) == AT + "api/users/token"
+
+
+async def test_the_docs_page_logs_in_below_the_prefix(client: httpx.AsyncClient) -> None:
+    script = (await client.get("/static/docs.js")).text
+    (login,) = re.findall(r'tokenUrl: "([^"]+)"', script)
+    assert urljoin(AT + "docs", login) == AT + "api/users/token"

@@ -10,7 +10,7 @@ from ticketing.errors import EventNotFound, Forbidden, InsufficientScope, NotAut
 from ticketing.feed.part import Feed
 from ticketing.identity.permissions import Action
 from ticketing.identity.routers.authentication import Authenticated, require
-from ticketing.web.fields import EventId, Out, Time, UserId
+from ticketing.web.fields import EventId, Long, Out, Time, UserId
 from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
 from ticketing.web.part import of
 from ticketing.web.routes import Routes
@@ -24,7 +24,7 @@ class TrailRecordOut(Out):
     `actorId` and `address` are null where an operator made it, at the command line.
     """
 
-    id: int = Field(
+    id: Long = Field(
         description="Its number. A record that appears later has a larger one.", examples=[1042]
     )
     at: Time
