@@ -129,7 +129,10 @@ def _responses(
     """Return what to tell the framework of the responses."""
     wanted = [each.annotation for each in inspect.signature(endpoint).parameters.values()]
     status = more.get("status", OK)
-    said: dict[str, Any] = {"status_code": status, "response_description": DONE[status]}
+    said: dict[str, Any] = {
+        "status_code": status,
+        "response_description": DONE.get(status, "Done."),
+    }
     said["responses"] = more.get("responses", {}) | problems(
         action,
         more.get("errors", ()),
