@@ -81,6 +81,11 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "integer", "format": "int32"},
         "example": 1,
     },
+    "Vary": {
+        "description": "Headers of the request that decide about the response.",
+        "schema": {"type": "string"},
+        "example": "Accept",
+    },
     "WWW-Authenticate": {
         "description": "What is wrong with the credential, if there is one.",
         "schema": {"type": "string"},

@@ -11,6 +11,7 @@ from ticketing import __version__
 from ticketing.errors import NotReady
 from ticketing.web.asgi import PREFIX
 from ticketing.web.assets import file
+from ticketing.web.documented import headers
 from ticketing.web.fields import Out
 from ticketing.web.part import of
 from ticketing.web.policy import Overload
@@ -59,7 +60,7 @@ class Health(Out):
     responses={
         200: {
             "content": {"text/html": {"schema": {"type": "string"}}},
-            "headers": {"Vary": {"schema": {"type": "string"}}},
+            "headers": headers("Vary"),
         }
     },
     counted=None,
