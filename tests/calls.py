@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.people import PASSWORD, Person, Visitor
+from ticketing.identity.operator import Operator
 from ticketing.identity.part import Identity
 from ticketing.identity.permissions import Action, Role
 from ticketing.identity.repositories.access import AccessRepository
@@ -22,6 +23,8 @@ class Scene:
     about: Person
     key: str
     session: str
+    password_token: str
+    """Of the person whom the call is about."""
 
     @property
     def subject(self) -> dict[str, object]:
@@ -29,6 +32,9 @@ class Scene:
 
 
 Request = tuple[str, str, object]
+
+MIN_ROUNDS = 4
+"""The cheapest hash of a password."""
 
 CALLS: dict[Action, Callable[[Scene], Request]] = {
     Action.WELCOME: lambda _: ("GET", "/", None),
@@ -38,6 +44,11 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         "POST",
         "/api/users/register",
         {"username": f"new-{scene.caller.username}", "password": PASSWORD},
+    ),
+    Action.SET_PASSWORD: lambda scene: (
+        "POST",
+        "/api/users/password",
+        {"token": scene.password_token, "newPassword": "another horse"},
     ),
     Action.LOGIN: lambda scene: (
         "POST",
@@ -102,11 +113,22 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         None,
     ),
     Action.LIST_TRAIL: lambda scene: ("GET", f"/api/events/{scene.event}/trail", None),
+    Action.GRANT_ORGANISER: lambda scene: (
+        "PUT",
+        f"/api/users/{scene.about.id}/organiser",
+        None,
+    ),
+    Action.REVOKE_ORGANISER: lambda scene: (
+        "DELETE",
+        f"/api/users/{scene.about.id}/organiser",
+        None,
+    ),
 }
 
 PREPARED = {
     Action.CANCEL_TICKET: Action.BOOK_TICKET,
     Action.REVOKE_ROLE: Action.GRANT_ROLE,
+    Action.REVOKE_ORGANISER: Action.GRANT_ORGANISER,
 }
 """What an admin does first, so that there is something to do."""
 
@@ -132,7 +154,8 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
     await caller.again()
     sessions = (await caller.get("/api/users/me/sessions")).json()["items"]
     other = next(session["id"] for session in sessions if not session["isCurrent"])
-    return Scene(caller, event, about, key["id"], other)
+    made = await Operator(engine, MIN_ROUNDS).make_token(about.username)
+    return Scene(caller, event, about, key["id"], other, made.token)
 
 
 async def call(

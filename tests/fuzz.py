@@ -33,9 +33,8 @@ from tests.signing import SECRET
 from ticketing.db import migrations
 from ticketing.db.engine import connect
 from ticketing.embedded.server import embedded
-from ticketing.identity.callers import AccessList
+from ticketing.identity.operator import Operator
 from ticketing.identity.permissions import RULES, Action, Role, Scope
-from ticketing.identity.repositories.access import AccessRepository
 from ticketing.identity.tokens import Tokens
 from ticketing.sale.repositories.recount import RecountRepository
 
@@ -43,6 +42,8 @@ ENOUGH = 10_000
 """Cases, at least."""
 SLOW = 1000.0
 """Milliseconds that no answer may take, as the service itself measures it."""
+ROUNDS = 4
+"""The cheapest hash of a password."""
 EXAMPLES = 30
 SCENARIOS = 60
 
@@ -98,9 +99,7 @@ class Cast:
         return self.expected
 
 
-async def prepare(
-    client: httpx.AsyncClient, access: AccessRepository, caller: Role | Scope
-) -> Cast:
+async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | Scope) -> Cast:
     """Make an owner with events, a stranger with others, people who hold places, and the caller."""
     visitor = Visitor(client)
     await client.post("/api/users/register", json=ADA)
@@ -118,7 +117,7 @@ async def prepare(
 
     me = await _who_calls(caller, owner, mine)
     if me is not None and caller is Role.ADMIN:
-        await access.promote(me.username)
+        await operator.access.promote(me.username)
         await until(lambda: _opens(me, f"/api/events/{not_mine[0]}/trail"))
     acting = await owner.make_key(caller) if isinstance(caller, Scope) else me
     others = [owner, stranger, bob, cleo, *members]
@@ -138,6 +137,10 @@ async def prepare(
             members=[each.id for each in (*members, stranger)],
             tokens=[each["refreshToken"] for each in opened],
             sessions=sessions,
+            password_tokens=[
+                (await operator.add(f"newcomer-{number}-as-{caller}".replace(":", "-"))).token
+                for number in range(10)
+            ],
             keys=[key for each in (me or owner, stranger) for key in await _keys(each)],
         ),
         me.id if me is not None else None,
@@ -210,6 +213,7 @@ GIVEN = (
 ALWAYS = {
     "accounts": "SELECT id, username, password_hash FROM users, given WHERE id = ANY(people)",
     "admins": "SELECT user_id FROM admins",
+    "password tokens": "SELECT t FROM password_tokens AS t, given WHERE user_id = ANY(people)",
     "sessions": "SELECT id, user_id, expires_at FROM sessions, given WHERE user_id = ANY(people)",
     "refresh tokens": "SELECT hash, used_at FROM refresh_tokens"
     " JOIN sessions ON id = session_id, given WHERE user_id = ANY(people)",
@@ -230,6 +234,7 @@ UNLESS = {
     # One's own role one may give up, and not exchange.
     Action.GRANT_ROLE: "SELECT event_id, user_id, role FROM event_roles, given"
     " WHERE event_id = ANY(given.events) AND (user_id IS DISTINCT FROM me OR role <> caller)",
+    Action.GRANT_ORGANISER: "SELECT user_id FROM organisers",
     # That a place which was freed goes to who waits is as it should be.
     Action.BOOK_TICKET: "SELECT id, event_id, user_id, status <> 'cancelled' FROM bookings, given"
     " WHERE event_id = ANY(given.events) AND user_id = ANY(people)"
@@ -286,7 +291,7 @@ class Fuzz:
         engine = connect(self._url, pool_size=2)
         try:
             async with httpx.AsyncClient(base_url=self._service.url) as client:
-                cast = await prepare(client, AccessRepository(engine, AccessList()), caller)
+                cast = await prepare(client, Operator(engine, ROUNDS), caller)
         finally:
             await engine.dispose()
         connection = await asyncpg.connect(self._url)

@@ -12,7 +12,7 @@ SEED = 20261101
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 # What no schema says: which passwords are common, and what time it is.
-UNTOLD = {"register", "changePassword", "makeKey"}
+UNTOLD = {"register", "changePassword", "setPassword", "makeKey"}
 KEY = "#/components/parameters/Idempotency-Key"
 ACCEPTED = ["2xx", "401", "403", "404", "409", "422"]
 
@@ -23,7 +23,7 @@ class World:
 
     headers: Mapping[str, str]
     leaving: Mapping[str, Mapping[str, str]]
-    """The headers of others for operations that end the session of who calls them."""
+    """The headers of others, for operations that end the caller's session or need an admin."""
     events: Sequence[int]
     people: Sequence[str]
     account: Mapping[str, str]
@@ -35,6 +35,7 @@ class World:
     """Ids of API keys."""
     sessions: Sequence[str]
     """Ids of sessions."""
+    password_tokens: Sequence[str]
 
     def configuration(
         self, document: Mapping[str, Any], *, examples: int, scenarios: int
@@ -52,6 +53,7 @@ class World:
             "tokens": self.tokens,
             "keys": self.keys,
             "sessions": self.sessions,
+            "password tokens": self.password_tokens,
             "intentions": [f"intention-{number}" for number in range(1_000)],
         }
         named = {
@@ -64,6 +66,7 @@ class World:
             "path.userId": "members",
             "path.keyId": "keys",
             "path.sessionId": "sessions",
+            "body.token": "password tokens",
         }
         parameters = {name: {"dictionary": of, "probability": 0.5} for name, of in named.items()}
         parameters["header.idempotency-key"] = {"dictionary": "intentions", "probability": 0.9}

@@ -7,8 +7,9 @@
     │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge, ValidationFailed, InvalidCursor
     │   ├── PasswordTooCommon, InvalidIdempotencyKey, IdempotencyKeyReused
     ├── AnswerLost
-    ├── NotAuthenticated (NoCredential), InvalidCredentials, InvalidRefreshToken
-    ├── Forbidden, InsufficientScope, WrongPassword
+    ├── NotAuthenticated (NoCredential), InvalidCredentials, InvalidRefreshToken,
+    │   InvalidPasswordToken
+    ├── Forbidden, InsufficientScope, WrongPassword, RegistrationClosed, OrganiserRequired
     ├── NotFound
     │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound, KeyNotFound,
     │   ├── SessionNotFound, MemberNotFound
@@ -248,11 +249,25 @@ class InvalidRefreshToken(TicketingError):
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 
+class InvalidPasswordToken(TicketingError):
+    """The token sets no password: it was never given out, was used or replaced, or has expired."""
+
+    status, code = 401, "invalid_password_token"
+    detail = (
+        "This token is unknown, used, replaced by a newer one, or expired. "
+        "Ask the operator of this site for a new one."
+    )
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
 class Forbidden(TicketingError):
     """The caller may not do this."""
 
     status, code = 403, "forbidden"
-    detail = "Only the person concerned, or who works on the event and is meant to, may do this."
+    detail = (
+        "Only the person concerned, a person with the right role at the event, or an admin of the"
+        " site may do this."
+    )
 
 
 class InsufficientScope(TicketingError):
@@ -268,6 +283,20 @@ class WrongPassword(TicketingError):
     """Who is logged in gave a wrong password for what needs it again."""
 
     status, code, detail = 403, "wrong_password", "This is not your password."
+
+
+class RegistrationClosed(TicketingError):
+    """The operator makes the accounts of this site."""
+
+    status, code = 403, "registration_closed"
+    detail = "Registration is closed at this site. Ask its operator for an account."
+
+
+class OrganiserRequired(TicketingError):
+    """The caller may not create events: only organisers and admins may at this site."""
+
+    status, code = 403, "organiser_required"
+    detail = "Only organisers create events at this site. Ask an admin to make you an organiser."
 
 
 class NotFound(TicketingError):

@@ -152,6 +152,10 @@ class Settings(BaseSettings):
     """Seconds after which any session ends, and a password is asked for again."""
     bcrypt_rounds: int = Field(default=12, ge=4, le=16)
     """Cost of a password hash: 2 to this power."""
+    registration: Literal["open", "closed"] = "open"
+    """Whether people make accounts themselves; closed: only `ticketing user add` makes one."""
+    organisers: Literal["everybody", "granted"] = "everybody"
+    """Who may create events; granted: admins, and people who were granted that right."""
     header_timeout: int = Field(default=10, ge=1, le=600)
     """Seconds in which the header of a request must arrive, and a new connection's first."""
     body_timeout: int = Field(default=30, ge=1, le=600)

@@ -1,6 +1,9 @@
 """`ticketing user` beside a running service, and without one."""
 
 import asyncio
+import os
+import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -8,13 +11,22 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.people import Visitor
+from tests.people import PASSWORD, Visitor
 from tests.serving import TICKETING, serving, until
+from ticketing.errors import PasswordTooCommon
 
 
-def ticketing(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def ticketing(
+    cwd: Path, *arguments: str | bytes, given: str | None = None
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*TICKETING, *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=60
+        [*TICKETING, *arguments],
+        cwd=cwd,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -60,6 +72,113 @@ async def test_somebody_is_logged_out_everywhere_beside_the_service(kept_dir: Pa
     done = ticketing(kept_dir, "user", "logout", "nobody")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == "ticketing: there is no user 'nobody'"
+
+
+async def test_the_operator_says_who_creates_events_beside_the_service(kept_dir: Path) -> None:
+    with serving(kept_dir, "--workers", "2", TICKETING_ORGANISERS="granted") as service:
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
+            ada = await Visitor(client).register()
+
+            async def everywhere(status: int) -> bool:
+                event = {"name": "A concert", "totalTickets": 1}
+                asked = (ada.post("/api/events/initialize", event) for _ in range(20))
+                return {answer.status_code for answer in await asyncio.gather(*asked)} == {status}
+
+            assert await everywhere(403)
+            for command, told, status in (
+                ("grant-organiser", "is an organiser", 201),
+                ("revoke-organiser", "is no organiser", 403),
+            ):
+                done = await asyncio.to_thread(ticketing, kept_dir, "user", command, ada.username)
+                assert (done.returncode, done.stdout) == (0, f"{ada.username} {told}.\n")
+                await until(lambda status=status: everywhere(status))  # type: ignore[misc]
+
+
+async def test_the_operator_adds_people_where_registration_is_closed(kept_dir: Path) -> None:
+    with serving(kept_dir, TICKETING_REGISTRATION="closed") as service:
+        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
+            account = {"username": "--ada", "password": PASSWORD}
+            refused = await client.post("/api/users/register", json=account)
+            assert refused.json()["code"] == "registration_closed"
+            for command in ("add", "password"):
+                done = await asyncio.to_thread(ticketing, kept_dir, "user", command, "--", "--ada")
+                assert done.returncode == 0
+                told = "This token sets the password of --ada once, until "
+                assert told in done.stderr
+                # It is alone, for scripts.
+                body = {"token": done.stdout.removesuffix("\n"), "newPassword": PASSWORD}
+                answer = await client.post("/api/users/password", json=body)
+                assert answer.status_code == 204, answer.text
+                assert (await client.post("/api/users/login", json=account)).status_code == 200
+            assert body["token"] not in (kept_dir / "logs" / "combined.log").read_text()
+
+
+def test_a_script_gives_the_password_on_standard_input(kept_dir: Path) -> None:
+    for arguments, given, told in (
+        (("add", "ada"), "correct horse", "ada has an account."),
+        (("password", "ADA"), "another horse\r\n", "ADA has a new password and no active session."),
+    ):
+        done = ticketing(kept_dir, "user", *arguments, "--password-stdin", given=given)
+        assert (done.returncode, done.stdout) == (0, f"{told}\n")
+    with serving(kept_dir) as service:
+        account = {"username": "ada", "password": "another horse"}
+        assert httpx.post(f"{service.url}/api/users/login", json=account).status_code == 200
+
+
+def test_a_password_that_is_typed_is_not_shown(kept_dir: Path) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*TICKETING, "user", "add", "ada", "--password-stdin"],
+        cwd=kept_dir,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        shown = read_until(ours, b"Password: ")
+        os.write(ours, b"correct horse\n")
+        shown += read_until(ours, b"ada has an account.")
+        assert process.wait(60) == 0
+    os.close(ours)
+    assert b"correct horse" not in shown
+
+
+def read_until(terminal: int, what: bytes) -> bytes:
+    """Return what is shown until then."""
+    shown = b""
+    while what not in shown:
+        assert select.select([terminal], [], [], 60)[0], shown
+        shown += os.read(terminal, 4096)
+    return shown
+
+
+WRONG: list[tuple[tuple[str | bytes, ...], str | None, str]] = [
+    (("add", "a b"), None, "NAME: must have 3 to 30 of A-Z a-z 0-9 . _ -"),
+    (("add", "ADA"), None, "the username 'ADA' is taken"),
+    (("password", b"\xff"), None, r"there is no user '\udcff'"),
+    (("grant-organiser", "nobody"), None, "there is no user 'nobody'"),
+    (
+        ("password", "ada", "--password-stdin"),
+        "short\n",
+        "--password-stdin: a password has 8 to 128 characters, in UTF-8",
+    ),
+    (
+        ("password", "ada", "--password-stdin"),
+        "Password1\n",
+        f"the password is refused: {PasswordTooCommon.detail}",
+    ),
+]
+
+
+def test_what_an_operator_gets_wrong_is_told_in_a_line(kept_dir: Path) -> None:
+    with serving(kept_dir):
+        assert ticketing(kept_dir, "user", "add", "ada").returncode == 0
+        for arguments, given, told in WRONG:
+            done = ticketing(kept_dir, "user", *arguments, given=given)
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr == f"ticketing: {told}\n"
 
 
 def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:

@@ -1,24 +1,73 @@
-"""`ticketing user`: who is an admin of the site, and logging people out."""
+"""`ticketing user`: accounts, passwords and rights, and logging people out."""
 
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from ticketing.cli.database import reachable
 from ticketing.cli.options import DataDir, load
-from ticketing.errors import StartupError, UserNotFound
+from ticketing.errors import PasswordTooCommon, StartupError, UsernameTaken, UserNotFound
 from ticketing.ops import logs
 
 if TYPE_CHECKING:
-    from ticketing.identity.repositories.access import AccessRepository
+    from ticketing.identity.operator import Operator
+    from ticketing.identity.repositories.password_tokens import PasswordToken
+
+T = TypeVar("T")
+
+LONGEST_LINE: Final = 4096
+"""Bytes of a password that are read; it may have far fewer."""
 
 user = typer.Typer(
-    help="Say who is an admin of the site, and log people out.", no_args_is_help=True
+    help="Manage accounts, passwords and rights, and log people out.", no_args_is_help=True
 )
 
 Username = Annotated[str, typer.Argument(metavar="NAME", help="A username.")]
+FromStdin = Annotated[
+    bool,
+    typer.Option("--password-stdin", help="Set the password that is read from standard input."),
+]
+
+
+@user.command()
+def add(name: Username, *, password_stdin: FromStdin = False, data_dir: DataDir = None) -> None:
+    """Add a user and print a token that sets their password.
+
+    The token is good once, for 24 hours: the person sends it to POST /api/users/password with a
+    password of their choice. This works where registration is closed, too.
+    """
+    # What `serve` does without, or the service would start later and be larger.
+    from ticketing.identity import fields  # noqa: PLC0415
+
+    if not _is_valid(TypeAdapter(fields.Username), name):
+        raise StartupError("NAME: must have 3 to 30 of A-Z a-z 0-9 . _ -")
+    if password_stdin:
+        given = _read_password()
+        _run(name, data_dir, lambda operator: operator.add_with_password(name, given))
+        typer.echo(f"{name} has an account.")
+    else:
+        _show(name, _run(name, data_dir, lambda operator: operator.add(name)))
+
+
+@user.command()
+def password(
+    name: Username, *, password_stdin: FromStdin = False, data_dir: DataDir = None
+) -> None:
+    """Print a token that sets a new password for a user.
+
+    The token is good once, for 24 hours: the person sends it to POST /api/users/password with a
+    password of their choice. Until then the old password stays. A newer token replaces it.
+    """
+    if password_stdin:
+        given = _read_password()
+        _run(name, data_dir, lambda operator: operator.set_password(name, given))
+        typer.echo(f"{name} has a new password and no active session.")
+    else:
+        _show(name, _run(name, data_dir, lambda operator: operator.make_token(name)))
 
 
 @user.command()
@@ -27,37 +76,96 @@ def promote(name: Username, *, data_dir: DataDir = None) -> None:
 
     An admin may do whatever any event's owner may.
     """
-    _change_access(name, data_dir, lambda access: access.promote(name))
+    _run(name, data_dir, lambda operator: operator.access.promote(name))
     typer.echo(f"{name} is an admin.")
 
 
 @user.command()
 def demote(name: Username, *, data_dir: DataDir = None) -> None:
     """Take the admin role from a user."""
-    _change_access(name, data_dir, lambda access: access.demote(name))
+    _run(name, data_dir, lambda operator: operator.access.demote(name))
     typer.echo(f"{name} is no admin.")
+
+
+@user.command()
+def grant_organiser(name: Username, *, data_dir: DataDir = None) -> None:
+    """Let a user create events where TICKETING_ORGANISERS is `granted`."""
+    _run(name, data_dir, lambda operator: operator.organisers.grant_by_name(name))
+    typer.echo(f"{name} is an organiser.")
+
+
+@user.command()
+def revoke_organiser(name: Username, *, data_dir: DataDir = None) -> None:
+    """Take the right to create events from a user.
+
+    Events that the user created stay theirs.
+    """
+    _run(name, data_dir, lambda operator: operator.organisers.revoke_by_name(name))
+    typer.echo(f"{name} is no organiser.")
 
 
 @user.command()
 def logout(name: Username, *, data_dir: DataDir = None) -> None:
     """End all sessions of a user; their API keys stay."""
-    _change_access(name, data_dir, lambda access: access.log_out(name))
+    _run(name, data_dir, lambda operator: operator.access.log_out(name))
     typer.echo(f"{name} is logged in nowhere.")
 
 
-def _change_access(
-    name: str, data_dir: Path | None, change: "Callable[[AccessRepository], Awaitable[object]]"
-) -> None:
-    """Change it in the database; a running service learns of it within a second or so."""
-    # As below: what `serve` does without, or the service would start later and be larger.
+def _run(name: str, data_dir: Path | None, work: "Callable[[Operator], Awaitable[T]]") -> T:
+    """Do it in the database; a running service learns of it within a second or so."""
+    # As above.
     from ticketing.db import engine, schema  # noqa: PLC0415
-    from ticketing.identity.callers import AccessList  # noqa: PLC0415
-    from ticketing.identity.repositories.access import AccessRepository  # noqa: PLC0415
+    from ticketing.identity.operator import Operator  # noqa: PLC0415
 
     settings = load(data_dir)
     logs.configure(settings)
     with reachable(settings) as url, schema.naming_the_database(url):
         try:
-            engine.run(url, lambda pool: change(AccessRepository(pool, AccessList())))
+            _require_text(name)
+            return engine.run(url, lambda pool: work(Operator(pool, settings.bcrypt_rounds)))
         except UserNotFound as error:
             raise StartupError(f"there is no user {name!r}") from error
+        except UsernameTaken as error:
+            raise StartupError(f"the username {name!r} is taken") from error
+        except PasswordTooCommon as error:
+            raise StartupError(f"the password is refused: {error.detail}") from error
+
+
+def _require_text(name: str) -> None:
+    """Raise UserNotFound for bytes that are no text: nobody has such a name."""
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserNotFound from error
+
+
+def _read_password() -> str:
+    """Return the first line of standard input, hidden while it is typed. Raises StartupError."""
+    from ticketing.identity import fields  # noqa: PLC0415
+
+    if sys.stdin.isatty():
+        given = str(typer.prompt("Password", hide_input=True, err=True))
+    else:
+        line = sys.stdin.buffer.readline(LONGEST_LINE)
+        given = line.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
+    if not _is_valid(TypeAdapter(fields.Password), given):
+        raise StartupError("--password-stdin: a password has 8 to 128 characters, in UTF-8")
+    return given
+
+
+def _is_valid(kind: TypeAdapter[str], value: str) -> bool:
+    try:
+        kind.validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _show(name: str, made: "PasswordToken") -> None:
+    """Print the token alone, for scripts, and beside it what it is."""
+    until = made.expires_at.strftime("%Y-%m-%d %H:%M UTC")
+    typer.echo(
+        f"This token sets the password of {name} once, until {until}, by POST /api/users/password:",
+        err=True,
+    )
+    typer.echo(made.token)

@@ -74,6 +74,36 @@ class Admin(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class Organiser(Base):
+    """A person who may create events where not everybody may.
+
+    A table of its own, for the same reason as `admins`.
+    """
+
+    __tablename__ = "organisers"
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class PasswordToken(Base):
+    """What sets a new password, once, without the old one; kept as a SHA-256 hash.
+
+    A person has one at most: a newer token replaces it.
+    """
+
+    __tablename__ = "password_tokens"
+    __table_args__ = (
+        Index("uq_password_tokens_hash", "hash", unique=True),
+        Index("ix_password_tokens_expires_at", "expires_at"),
+    )
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    hash: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+
+
 class Session(Base):
     """A login on one device: a family of refresh tokens (RFC 9700, section 4.14.2).
 

@@ -28,7 +28,7 @@ class Caller:
 
 
 class AccessList:
-    """What this process knows of who may enter: what was revoked, and who is an admin.
+    """What this process knows of who may enter: what was revoked, and who is admin or organiser.
 
     `repositories.access` keeps it up to date, so that no request needs to ask the database.
     """
@@ -37,6 +37,8 @@ class AccessList:
         self.revoked: dict[UUID, float] = {}
         """Credentials that ended, in that order, with the monotonic time to forget them at."""
         self.admins: frozenset[UUID] = frozenset()
+        self.organisers: frozenset[UUID] = frozenset()
+        """People who were granted the right to create events."""
 
     def revoke(self, credentials: Iterable[UUID]) -> None:
         """Refuse these credentials from now on."""

@@ -7,10 +7,20 @@ from ticketing.identity.part import Identity
 from ticketing.identity.passwords import Passwords, password_threads
 from ticketing.identity.repositories.access import AccessRepository
 from ticketing.identity.repositories.keys import KeyRepository
+from ticketing.identity.repositories.organisers import OrganiserRepository
+from ticketing.identity.repositories.password_tokens import PasswordTokenRepository
 from ticketing.identity.repositories.sessions import SessionRepository
 from ticketing.identity.repositories.team import TeamRepository
 from ticketing.identity.repositories.users import UserRepository
-from ticketing.identity.routers import keys, my_sessions, sessions, team, users
+from ticketing.identity.routers import (
+    keys,
+    my_sessions,
+    organisers,
+    password_tokens,
+    sessions,
+    team,
+    users,
+)
 from ticketing.identity.tokens import Tokens
 from ticketing.ops.loops import Loop
 from ticketing.web.part import Part, Shared
@@ -32,6 +42,8 @@ def compose(shared: Shared) -> Part:
         ),
         keys=KeyRepository(engine, access),
         team=TeamRepository(engine),
+        organisers=OrganiserRepository(engine, access),
+        password_tokens=PasswordTokenRepository(engine, access),
         passwords=Passwords(settings.bcrypt_rounds, password_threads()),
         tokens=Tokens(
             shared.secret,
@@ -42,10 +54,15 @@ def compose(shared: Shared) -> Part:
         access=access,
         seals=shared.seals,
         limits=shared.limits,
+        registration_is_open=settings.registration == "open",
+        everybody_organises=settings.organisers == "everybody",
     )
     return Part(
         have,
-        routes=[team.routes, users.routes, sessions.routes, my_sessions.routes, keys.routes],
+        routes=[
+            *(team.routes, users.routes, password_tokens.routes, organisers.routes),
+            *(sessions.routes, my_sessions.routes, keys.routes),
+        ],
         loops=[
             Loop("access", known.refresh, LEARN_EVERY),
             Loop("cleaning of sessions", known.clean, CLEAN_EVERY),

@@ -1,4 +1,4 @@
-"""Refresh tokens and API keys: how they are made, told apart and kept."""
+"""Refresh tokens, password tokens and API keys: how they are made, told apart and kept."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ KEY_REMEMBERED: Final = 60.0
 """Seconds for which a worker takes an API key's word without asking the database again."""
 
 
-def new_refresh_token() -> str:
+def new_token() -> str:
     """Return 256 bits that nobody can guess."""
     return secrets.token_urlsafe(32)
 
@@ -34,7 +34,7 @@ def _check(body: str) -> str:
 
 
 def digest(credential: str) -> bytes:
-    """Return the form in which refresh tokens and API keys are kept.
+    """Return the form in which tokens and API keys are kept.
 
     A fast hash is enough: nobody can try 256 random bits.
     """

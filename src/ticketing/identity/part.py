@@ -1,10 +1,13 @@
 """What the routes of this part work with."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from ticketing.identity.callers import AccessList
 from ticketing.identity.passwords import Passwords
 from ticketing.identity.repositories.keys import KeyRepository
+from ticketing.identity.repositories.organisers import OrganiserRepository
+from ticketing.identity.repositories.password_tokens import PasswordTokenRepository
 from ticketing.identity.repositories.sessions import SessionRepository
 from ticketing.identity.repositories.team import TeamRepository
 from ticketing.identity.repositories.users import UserRepository
@@ -21,8 +24,19 @@ class Identity:
     sessions: SessionRepository
     keys: KeyRepository
     team: TeamRepository
+    organisers: OrganiserRepository
+    password_tokens: PasswordTokenRepository
     passwords: Passwords
     tokens: Tokens
     access: AccessList
     seals: Seals
     limits: Limits | None
+    registration_is_open: bool
+    """Whether people make accounts themselves."""
+    everybody_organises: bool
+    """Whether everybody may create events; else organisers and admins may."""
+
+    def may_create_events(self, user_id: UUID) -> bool:
+        """Whether the person may, as far as this process knows."""
+        access = self.access
+        return self.everybody_organises or user_id in access.organisers or user_id in access.admins

@@ -38,6 +38,7 @@ class Action(StrEnum):
     LIVEZ = "livez"
     READYZ = "readyz"
     REGISTER = "register"
+    SET_PASSWORD = "setPassword"  # a name  # noqa: S105  # nosec B105
     LOGIN = "login"
     REFRESH = "refresh"
     LOGOUT = "logout"
@@ -61,6 +62,8 @@ class Action(StrEnum):
     GRANT_ROLE = "grantRole"
     REVOKE_ROLE = "revokeRole"
     LIST_TRAIL = "listTrail"
+    GRANT_ORGANISER = "grantOrganiser"
+    REVOKE_ORGANISER = "revokeOrganiser"
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ class Rule:
 
 _PUBLIC: Final = frozenset(Role)
 _LOGGED_IN: Final = _PUBLIC - {Role.NOBODY}
-_OWNERS: Final = frozenset({Role.OWNER, Role.ADMIN})
+_ADMINS: Final = frozenset({Role.ADMIN})
+_OWNERS: Final = _ADMINS | {Role.OWNER}
 _MANAGERS: Final = _OWNERS | {Role.MANAGER}
 _STAFF: Final = _MANAGERS | {Role.STAFF}
 
@@ -90,7 +94,9 @@ RULES: Final[dict[Action, Rule]] = {
     Action.WELCOME: Rule(_PUBLIC),
     Action.LIVEZ: Rule(_PUBLIC),
     Action.READYZ: Rule(_PUBLIC),
+    # The settings may close it.
     Action.REGISTER: Rule(_PUBLIC),
+    Action.SET_PASSWORD: Rule(_PUBLIC),
     Action.LOGIN: Rule(_PUBLIC),
     Action.REFRESH: Rule(_PUBLIC),
     # About oneself. No program manages credentials or the account.
@@ -104,7 +110,7 @@ RULES: Final[dict[Action, Rule]] = {
     Action.MAKE_KEY: Rule(_LOGGED_IN),
     Action.LIST_KEYS: Rule(_LOGGED_IN),
     Action.REVOKE_KEY: Rule(_LOGGED_IN),
-    # About events, which are public.
+    # About events, which are public. The settings may leave making them to organisers and admins.
     Action.INITIALIZE_EVENT: Rule(_LOGGED_IN, _EVENTS),
     Action.GET_EVENT: Rule(_PUBLIC),
     Action.LIST_EVENTS: Rule(_PUBLIC),
@@ -118,6 +124,9 @@ RULES: Final[dict[Action, Rule]] = {
     Action.GRANT_ROLE: Rule(_OWNERS),
     Action.REVOKE_ROLE: Rule(_OWNERS | {Role.SELF}),
     Action.LIST_TRAIL: Rule(_MANAGERS, _LISTS),
+    # About who may create events at all.
+    Action.GRANT_ORGANISER: Rule(_ADMINS),
+    Action.REVOKE_ORGANISER: Rule(_ADMINS),
 }
 
 BY_NAME: Final[dict[str, Rule]] = {str(action): rule for action, rule in RULES.items()}

@@ -7,6 +7,7 @@ from typing import Final
 from ticketing.errors import (
     IdempotencyKeyReused,
     InvalidCredentials,
+    InvalidPasswordToken,
     TooManyRequests,
     WrongPassword,
 )
@@ -68,8 +69,8 @@ class Guard:
         """Let a password be tried inside, or raise TooManyRequests.
 
         It counts as wrong from the start, so that many tries at once gain nothing, until the
-        inside has ended: with InvalidCredentials or WrongPassword it was wrong, and what
-        IdempotencyKeyReused tells is that it is not the one of before.
+        inside has ended: with InvalidCredentials, InvalidPasswordToken or WrongPassword it was
+        wrong, and what IdempotencyKeyReused tells is that it is not the one of before.
         """
         account, address = account.lower(), network(address)
         keys = [
@@ -83,7 +84,7 @@ class Guard:
             raise TooManyRequests(seconds(wait))
         try:
             yield
-        except (InvalidCredentials, WrongPassword, IdempotencyKeyReused):
+        except (InvalidCredentials, InvalidPasswordToken, WrongPassword, IdempotencyKeyReused):
             raise
         except Exception:
             await self._change(keys, self._given_back(is_stranger=is_stranger, fits=False))

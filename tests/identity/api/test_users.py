@@ -107,7 +107,10 @@ async def test_a_login_gives_a_token_that_speaks_for_the_person(
         "userId": made["id"],
     }
     headers = {"Authorization": f"bearer {answer.json()['token']}"}
-    assert (await client.get("/api/users/me", headers=headers)).json() == made | {"isAdmin": False}
+    assert (await client.get("/api/users/me", headers=headers)).json() == made | {
+        "isAdmin": False,
+        "isOrganiser": True,
+    }
 
 
 async def test_a_token_ends_when_the_login_said(

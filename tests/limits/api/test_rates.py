@@ -122,6 +122,24 @@ async def test_guessing_a_password_is_slowed_and_the_owner_gets_in(serve: Serve)
         assert (await guess(visitor.client, PASSWORD)).status_code == 200
 
 
+async def test_guessing_a_token_that_sets_a_password_is_limited(serve: Serve) -> None:
+    async with serve(limit_address_logins=RateLimit(4, 400)) as visitor:
+
+        async def guess(client: httpx.AsyncClient, token: str) -> httpx.Response:
+            body = {"token": token, "newPassword": "another horse"}
+            return await client.post("/api/users/password", json=body)
+
+        for number in range(4):
+            refused = await guess(visitor.client, f"guess-{number}")
+            assert_problem(refused, 401, "invalid_password_token")
+        assert_refused(await guess(visitor.client, "another guess"))
+        # Others go on.
+        app = visitor.client._transport.app  # type: ignore[attr-defined]
+        async with calling(app, "198.51.100.1") as other:
+            refused = await guess(other.client, "guess-0")
+            assert_problem(refused, 401, "invalid_password_token")
+
+
 async def test_a_borrowed_token_does_not_help_to_guess_the_password(serve: Serve) -> None:
     async with serve() as visitor:
         ada = await visitor.register()

@@ -100,6 +100,8 @@ FIELDS = {
     ("/api/users/register", "password"): [*NOT_TEXT, *TOO_LONG, "", "1234567"],
     ("/api/users/me/password", "currentPassword"): [*NOT_TEXT, *TOO_LONG],
     ("/api/users/me/password", "newPassword"): [*NOT_TEXT, *TOO_LONG, "", "1234567"],
+    ("/api/users/password", "token"): [*NOT_TEXT, *TOO_LONG],
+    ("/api/users/password", "newPassword"): [*NOT_TEXT, *TOO_LONG, "", "1234567"],
     ("/api/users/refresh", "refreshToken"): [*NOT_TEXT, *TOO_LONG],
     ("/api/users/logout", "everywhere"): [None, 0, 1, "true", "", [], {}],
     ("/api/users/me/keys", "name"): [*NOT_TEXT, *TOO_LONG, ""],

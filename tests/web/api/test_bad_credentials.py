@@ -11,7 +11,7 @@ import pytest
 from tests.contract import assert_problem
 from tests.people import Person
 from tests.signing import SECRET
-from ticketing.identity.credentials import new_api_key, new_refresh_token
+from ticketing.identity.credentials import new_api_key, new_token
 from ticketing.identity.tokens import key_id
 
 pytestmark = pytest.mark.usefixtures("unmeasured", "_swift")
@@ -107,7 +107,7 @@ def bad_tokens() -> dict[str, str]:
         "four parts": f"{good}.{signature}",
         "five parts": ".".join([head] * 5),
         "another's claims": f"{head}.{token(sub='x').split('.')[1]}.{signature}",
-        "a refresh token": new_refresh_token(),
+        "a refresh token": new_token(),
         "an API key that was never made": new_api_key(),
         "an API key with a wrong check sum": new_api_key()[:-8] + "00000000",
         "an API key without one": new_api_key()[:-9],

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -17,12 +17,15 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from tests.calls import MIN_ROUNDS, promote
 from tests.contract import Operation, assert_problem, operation_of, operations
 from tests.logs import lines
 from tests.people import PASSWORD, Person, Visitor
 from ticketing.app import create_app
 from ticketing.db import engine as pools
 from ticketing.db.tables import Base
+from ticketing.identity.credentials import digest
+from ticketing.identity.operator import Operator
 from ticketing.identity.part import Identity
 from ticketing.identity.repositories.keys import MAX_KEYS
 from ticketing.settings import Settings
@@ -65,8 +68,8 @@ def credentials(person: Person) -> dict[str, str]:
     return {"username": person.username, "password": PASSWORD}
 
 
-def calls(app: FastAPI, person: Person, event: int = 1) -> list[Call]:
-    """One for every route."""
+def calls(app: FastAPI, person: Person, event: int = 1, opened_by: str = "unknown") -> list[Call]:
+    """One for every route; a password is set by the token `opened_by`."""
     booking = {"eventId": event, "userId": person.id}
     bodies: dict[str, dict[str, Any]] = {
         "register": credentials(person),
@@ -76,6 +79,7 @@ def calls(app: FastAPI, person: Person, event: int = 1) -> list[Call]:
         "cancelTicket": booking,
         "refresh": {"refreshToken": person.refresh_token},
         "logout": {"everywhere": False},
+        "setPassword": {"token": opened_by, "newPassword": "another horse"},
         "changePassword": {"currentPassword": PASSWORD, "newPassword": "another horse"},
         "deleteMe": {"password": PASSWORD},
         "endSession": {"password": PASSWORD},
@@ -116,14 +120,20 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 async def _about_keys(app: FastAPI, event: int, eve: Person, engine: AsyncEngine) -> Answers:
     session = app.state.provided[Identity].tokens.verify(eve.token).credential
-    owners = {"register": owner_of(eve.username), "refresh": session, "logout": session}
+    made = await Operator(engine, MIN_ROUNDS).add("newcomer")
+    owners = {
+        "register": owner_of(eve.username),
+        "refresh": session,
+        "logout": session,
+        "setPassword": UUID(bytes=digest(made.token)[:16]),
+    }
     keep = text(
         "INSERT INTO idempotency_keys (owner, key, digest, status, body)"
         " VALUES (:owner, 'other', 'x', 200, ''), (:owner, 'lost', '', 200, '') "
         "ON CONFLICT DO NOTHING"
     )
     answers = []
-    for call in that_may_answer("idempotency_key_reused", calls(app, eve, event)):
+    for call in that_may_answer("idempotency_key_reused", calls(app, eve, event, made.token)):
         owner = owners.get(call.operation.id, UUID(eve.id))
         async with engine.begin() as connection:
             await connection.execute(keep, {"owner": owner})
@@ -137,6 +147,34 @@ async def _about_keys(app: FastAPI, event: int, eve: Person, engine: AsyncEngine
                 engine, KeyedRequest(owner, "under-way", b"", nothing)
             ):
                 answers.append(await eve.post(call.path, call.body, key="under-way"))
+    return answers
+
+
+async def _about_accounts(
+    settings: Settings, engine: AsyncEngine, ada: Person, eve: Person
+) -> Answers:
+    right = f"/api/users/{eve.id}/organiser"
+    answers = [await eve.put(right, None), await eve.delete(right)]
+    operator = Operator(engine, MIN_ROUNDS)
+    password = {
+        "token": (await operator.make_token(eve.username)).token,
+        "newPassword": "Password1",
+    }
+    answers += [
+        await eve.post("/api/users/password", password),
+        await eve.post("/api/users/password", password | {"token": "unknown"}),
+    ]
+    await operator.access.promote(ada.username)
+    changes = {"registration": "closed", "organisers": "granted"}
+    async with serving(create_app(settings.model_copy(update=changes))) as client:
+        admin, nobody = replace(ada, client=client), replace(eve, client=client)
+        for member in (NOBODY, "none"):
+            right = f"/api/users/{member}/organiser"
+            answers += [await admin.put(right, None), await admin.delete(right)]
+        answers += [
+            await client.post("/api/users/register", json=credentials(ada)),
+            await nobody.post("/api/events/initialize", {"name": "A concert", "totalTickets": 1}),
+        ]
     return answers
 
 
@@ -155,7 +193,7 @@ async def _about_teams(event: int, ada: Person, eve: Person) -> Answers:
 
 
 async def test_every_documented_error_of_the_caller_can_be_provoked(
-    visitor: Visitor, app: FastAPI, engine: AsyncEngine
+    visitor: Visitor, app: FastAPI, engine: AsyncEngine, settings: Settings
 ) -> None:
     client = visitor.client
     ada, bob, eve = [await visitor.register() for _ in range(3)]
@@ -207,6 +245,7 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
     ]
     answers += await _about_keys(app, event, eve, engine)
     answers += await _about_teams(event, ada, eve)
+    answers += await _about_accounts(settings, engine, bob, eve)
     lists = ["/api/events", *(f"/api/users/me/{of}" for of in ("bookings", "keys", "sessions"))]
     of_event = [f"/api/events/{event}/{name}" for name in ("bookings", "team", "trail")]
     for path in lists + of_event:
@@ -359,6 +398,7 @@ async def test_a_fault_of_ours_names_only_the_request_and_is_logged_in_full(
     visitor: Visitor, app: FastAPI, engine: AsyncEngine, settings: Settings
 ) -> None:
     ada = await visitor.register()
+    await promote(app, engine, ada)
     async with engine.begin() as connection:
         await connection.execute(text(f"DROP TABLE {', '.join(Base.metadata.tables)}"))
         await connection.execute(text("ALTER TABLE alembic_version RENAME TO gone"))
@@ -385,6 +425,8 @@ async def test_an_unreachable_database_is_a_503_that_says_when_to_try_again(
     nowhere = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
     cut_off = create_app(settings.model_copy(update={"database_url": nowhere}))
     async with serving(cut_off) as client:
+        # It can't learn that from its database.
+        cut_off.state.provided[Identity].access.admins = frozenset({UUID(ada.id)})
         for call in that_may_answer("database_unavailable", calls(app, ada)):
             refused = await call.send(client)
             assert assert_problem(refused, 503, "database_unavailable") == {"retryAfter": 1}
@@ -412,6 +454,7 @@ async def test_too_much_at_once_is_a_503_that_says_when_to_try_again(
 ) -> None:
     ada = await visitor.register()
     event = await ada.organise()
+    await promote(app, engine, ada)
     monkeypatch.setattr(pools, "POOL_TIMEOUT", 0.05)
     monkeypatch.setattr(pools, "LOCK_TIMEOUT", "30s")
     small = create_app(settings.model_copy(update={"pool_size": 2}))

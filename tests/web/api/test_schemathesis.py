@@ -4,8 +4,8 @@
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from uuid import UUID, uuid4
 
 import httpx
@@ -21,6 +21,8 @@ from tests.contract import operations
 from tests.generated import World, run
 from tests.people import Person, Visitor
 from ticketing.app import create_app
+from ticketing.db.engine import connect
+from ticketing.identity.operator import Operator
 from ticketing.identity.part import Identity
 from ticketing.settings import Settings
 
@@ -31,6 +33,7 @@ SCENARIOS = 100
 
 # They end sessions, so each is called by somebody of its own.
 LEAVING = ("logout", "changePassword", "deleteMe")
+FOR_ADMINS = ("grantOrganiser", "revokeOrganiser")
 KEY = {"name": "A program", "scopes": ["bookings:read"]}
 
 # As the document's own examples have it, so that those work.
@@ -40,7 +43,7 @@ ADA = {"username": "ada", "password": "correct horse battery"}
 @contextmanager
 def under_test(settings: Settings) -> Iterator[tuple[OpenApiSchema, FastAPI]]:
     """Yield the document of an application, whose loop belongs to Schemathesis, and that one."""
-    config = asyncio.run(_config(create_app(settings)))
+    config = asyncio.run(_config(settings))
     app = create_app(settings)
     try:
         yield schemathesis.openapi.from_asgi("/openapi.json", app, config=config), app
@@ -48,8 +51,19 @@ def under_test(settings: Settings) -> Iterator[tuple[OpenApiSchema, FastAPI]]:
         asgi.shutdown_lifespans()
 
 
-async def _config(app: FastAPI) -> SchemathesisConfig:
+@asynccontextmanager
+async def operating(settings: Settings) -> AsyncIterator[Operator]:
+    """Yield what makes admins and tokens."""
+    assert settings.database_url is not None
+    engine = connect(settings.database_url.get_secret_value(), pool_size=1)
+    yield Operator(engine, settings.bcrypt_rounds)
+    await engine.dispose()
+
+
+async def _config(settings: Settings) -> SchemathesisConfig:
+    app = create_app(settings)
     async with (
+        operating(settings) as operator,
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
     ):
@@ -65,6 +79,10 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
                 login = await client.post("/api/users/login", json=ADA | {"username": username})
                 token = login.json()["token"]
             leaving[operation] = {"Authorization": f"Bearer {token}"}
+        admin = await Visitor(client).register()
+        await operator.access.promote(admin.username)
+        leaving |= dict.fromkeys(FOR_ADMINS, admin.headers)
+        made_tokens = [await operator.add(f"newcomer-{number}") for number in range(10)]
         for _ in range(10):
             await client.post("/api/users/login", json=ADA)
         listed = (await ada.get("/api/users/me/sessions")).json()["items"]
@@ -89,6 +107,7 @@ async def _config(app: FastAPI) -> SchemathesisConfig:
         tokens=[each["refreshToken"] for each in opened],
         keys=[each.json()["id"] for each in keys],
         sessions=sessions,
+        password_tokens=[each.token for each in made_tokens],
     )
     return world.configuration(app.openapi(), examples=EXAMPLES, scenarios=SCENARIOS)
 

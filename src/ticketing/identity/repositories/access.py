@@ -1,4 +1,4 @@
-"""Who may enter: revoked sessions and API keys, and the site's admins."""
+"""Who may enter: revoked sessions and API keys, and the site's admins and organisers."""
 
 from typing import Final
 from uuid import UUID
@@ -29,12 +29,14 @@ CHANGES: Final = Statement(
     SELECT
         CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS horizon,
         ARRAY(SELECT id FROM revocations WHERE xact >= :since AND ends_at > now()) AS revoked,
-        ARRAY(SELECT user_id FROM admins) AS admins
+        ARRAY(SELECT user_id FROM admins) AS admins,
+        ARRAY(SELECT user_id FROM organisers) AS organisers
     """,
-    reads_tables="all of the admins, who are few",
+    reads_tables="all of the admins and organisers, who are few",
 )
 
 CLEAN_REVOCATIONS: Final = Statement("DELETE FROM revocations WHERE ends_at < now()")
+CLEAN_PASSWORD_TOKENS: Final = Statement("DELETE FROM password_tokens WHERE expires_at < now()")
 CLEAN_SESSIONS: Final = Statement(
     """
     DELETE FROM sessions WHERE id = ANY(ARRAY(
@@ -87,6 +89,7 @@ class AccessRepository:
             self._epoch = connection.epoch
         self._access.revoke(row["revoked"])
         self._access.admins = frozenset(row["admins"])
+        self._access.organisers = frozenset(row["organisers"])
         # It goes back only where the database was replaced by a copy: then all is read again.
         self._since = row["horizon"] if row["horizon"] >= since else 0
 
@@ -94,6 +97,7 @@ class AccessRepository:
         """Remove what no longer matters to anybody."""
         async with driver(self._engine) as connection:
             await CLEAN_REVOCATIONS.fetch(connection)
+            await CLEAN_PASSWORD_TOKENS.fetch(connection)
             await CLEAN_SESSIONS.fetch(connection)
 
     async def promote(self, username: str) -> UUID:

@@ -13,7 +13,7 @@ from ticketing.db.pages import Page, page
 from ticketing.db.statements import Statement, driver
 from ticketing.errors import InvalidRefreshToken, NotAuthenticated, SessionNotFound
 from ticketing.identity.callers import AccessList, Caller
-from ticketing.identity.credentials import digest, new_refresh_token
+from ticketing.identity.credentials import digest, new_token
 from ticketing.identity.repositories.access import REVOKED
 from ticketing.ops import logs
 from ticketing.web.replay import KeyedRequest
@@ -153,7 +153,7 @@ class SessionRepository:
 
         Raises, with `keyed`, the same as `once`.
         """
-        token = new_refresh_token()
+        token = new_token()
         async with once(self._engine, keyed) as (connection, keep):
             rows = await START.fetch(
                 connection,
@@ -189,7 +189,7 @@ class SessionRepository:
         (RFC 9700, section 4.14.2). Raises InvalidRefreshToken; with `keyed`, the same as `once`,
         so the same request that comes again is answered again.
         """
-        fresh = new_refresh_token()
+        fresh = new_token()
         hashes = {"old": digest(token), "hash": digest(fresh)}
         async with once(self._engine, keyed) as (connection, keep):
             rows = await ROTATE.fetch(connection, **hashes, **self._lifetimes)

@@ -7,12 +7,12 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing.db.facts import Origin, recorded
+from ticketing.db.facts import COMMAND_LINE, Origin, recorded
 from ticketing.db.ids import uuid7
-from ticketing.db.statements import Statement, driver
+from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import TicketingError, UserNotFound, WrongPassword
 from ticketing.identity.callers import AccessList, Caller
-from ticketing.identity.repositories import keys, sessions, team
+from ticketing.identity.repositories import keys, organisers, sessions, team
 from ticketing.identity.repositories.access import DEMOTE
 from ticketing.ops import logs
 from ticketing.web.replay import KeyedRequest, Replayed, owner_of
@@ -49,6 +49,7 @@ CHANGE_PASSWORD: Final = Statement(
     SELECT id FROM changed
     """  # noqa: S608 - our own text
 )
+DISCARD_TOKEN: Final = Statement("DELETE FROM password_tokens WHERE user_id = :user")
 # `~` is in no name that can be registered; the rest of the id's digits are those of a date.
 DELETE: Final = Statement(
     f"""
@@ -100,20 +101,12 @@ class UserRepository:
     async def add(
         self, username: str, password_hash: str, origin: Origin, keyed: KeyedRequest | None = None
     ) -> User:
-        """Add a user, who is also whom the record names.
+        """Add a user, who is also whom the record names, unless that is by the command line.
 
         Raises UsernameTaken, in any case; with `keyed`, the same as `once`.
         """
-        user_id = uuid7()
         async with once(self._engine, keyed) as (connection, keep):
-            (row,) = await ADD.fetch(
-                connection,
-                id=user_id,
-                username=username,
-                password_hash=password_hash,
-                **origin._replace(actor=user_id)._asdict(),
-            )
-            user = User(user_id, username, password_hash, row["created_at"])
+            user = await insert(connection, username, password_hash, origin)
             await keep(user)
         logs.log.info("user.registered", userId=user.id)
         return user
@@ -166,12 +159,13 @@ class UserRepository:
             rows = await sessions.END_OTHERS.fetch(
                 connection, user=caller.id, keep=caller.credential
             )
+            await DISCARD_TOKEN.fetch(connection, user=caller.id)
             await keep(None)
         logs.log.info("user.password_changed", userId=caller.id)
         sessions.ended(self._access, rows)
 
     async def delete(self, user: User, password_hash: str, origin: Origin) -> None:
-        """Forget who the person is, and end all their sessions, keys and roles. Bookings stay.
+        """Forget who the person is; end all their sessions, keys, roles and rights. Bookings stay.
 
         Stored responses to their keyed requests go too.
 
@@ -185,12 +179,24 @@ class UserRepository:
             revoked = await keys.REVOKE_ALL.fetch(connection, user=user.id, **by)
             roles = await team.REVOKE_ALL.fetch(connection, user=user.id, **by)
             await DEMOTE.fetch(connection, id=user.id, **by)
+            await organisers.REVOKE.fetch(connection, id=user.id, **by)
+            await DISCARD_TOKEN.fetch(connection, user=user.id)
             owners = [user.id, owner_of(user.username), *(row["id"] for row in ended)]
             await FORGET.fetch(connection, owners=owners)
         logs.log.info("user.deleted", userId=user.id)
         sessions.ended(self._access, ended)
         keys.revoked(self._access, revoked)
         team.revoked(roles)
+
+
+async def insert(connection: Driver, username: str, password_hash: str, origin: Origin) -> User:
+    """Insert a user as `UserRepository.add` says. Raises UsernameTaken."""
+    user_id = uuid7()
+    by = origin if origin is COMMAND_LINE else origin._replace(actor=user_id)
+    (row,) = await ADD.fetch(
+        connection, id=user_id, username=username, password_hash=password_hash, **by._asdict()
+    )
+    return User(user_id, username, password_hash, row["created_at"])
 
 
 def _user(row: asyncpg.Record) -> User:

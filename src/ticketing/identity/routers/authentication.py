@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from ticketing.db.facts import Origin
-from ticketing.errors import Forbidden, InsufficientScope, NoCredential
+from ticketing.errors import Forbidden, InsufficientScope, NoCredential, OrganiserRequired
 from ticketing.identity.callers import Caller
 from ticketing.identity.credentials import KEY_PREFIX
 from ticketing.identity.part import Identity
@@ -88,6 +88,18 @@ async def require_about(request: Request, caller: Caller, event_id: int, user_id
     """Raise as `require`, unless the action is about the caller and everybody may do that."""
     if user_id != caller.id or not _rule(request).of_oneself:
         await require(request, caller, event_id)
+
+
+def require_admin(request: Request, caller: Caller) -> None:
+    """Raise Forbidden unless the caller is an admin of the site."""
+    if caller.id not in of(request, Identity).access.admins:
+        raise Forbidden
+
+
+def require_organiser(request: Request, caller: Caller) -> None:
+    """Raise OrganiserRequired unless the caller may create events."""
+    if not of(request, Identity).may_create_events(caller.id):
+        raise OrganiserRequired
 
 
 def _rule(request: Request) -> Rule:

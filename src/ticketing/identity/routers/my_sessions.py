@@ -13,10 +13,11 @@ from ticketing.errors import (
     UserNotFound,
     WrongPassword,
 )
+from ticketing.identity.fields import CurrentPassword
 from ticketing.identity.part import Identity
 from ticketing.identity.permissions import Action
 from ticketing.identity.routers.authentication import Authenticated
-from ticketing.identity.routers.users import CurrentPassword, confirmed
+from ticketing.identity.routers.users import confirmed
 from ticketing.web.fields import In, Out, Time
 from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
 from ticketing.web.part import of

@@ -1,23 +1,21 @@
 """Accounts: registration, what a person sees and changes of themself, and the end of it."""
 
-from typing import Annotated
-
 from fastapi import Request
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticKnownError
+from pydantic import Field
 
 from ticketing.errors import (
     AnswerLost,
     InsufficientScope,
     NotAuthenticated,
     PasswordTooCommon,
+    RegistrationClosed,
     UsernameTaken,
     UserNotFound,
     WrongPassword,
 )
 from ticketing.identity.callers import Caller
+from ticketing.identity.fields import CurrentPassword, Password, Username
 from ticketing.identity.part import Identity
-from ticketing.identity.passwords import MIN_PASSWORD, normal
 from ticketing.identity.permissions import Action
 from ticketing.identity.repositories.users import User
 from ticketing.identity.routers.authentication import (
@@ -27,7 +25,7 @@ from ticketing.identity.routers.authentication import (
     trying_password,
 )
 from ticketing.web.asgi import client_address
-from ticketing.web.fields import In, Out, Text, Time, UserId
+from ticketing.web.fields import In, Out, Time, UserId
 from ticketing.web.part import Departures, of
 from ticketing.web.replay import (
     IdempotencyKey,
@@ -41,24 +39,6 @@ from ticketing.web.replay import (
 from ticketing.web.routes import Routes
 
 routes = Routes("/api/users", "users")
-
-
-def _long_enough(password: str) -> str:
-    # Letters that were sent as two characters are one in what is hashed, and has to be guessed.
-    if len(normal(password)) < MIN_PASSWORD:
-        raise PydanticKnownError("string_too_short", {"min_length": MIN_PASSWORD})
-    return password
-
-
-Username = Annotated[
-    str, Field(min_length=3, max_length=30, pattern=r"^[A-Za-z0-9._-]+$", examples=["ada"])
-]
-Password = Annotated[
-    Text,
-    Field(min_length=MIN_PASSWORD, max_length=128, examples=["correct horse battery"]),
-    AfterValidator(_long_enough),
-]
-CurrentPassword = Annotated[Text, Field(max_length=128, examples=["correct horse battery"])]
 
 
 class Register(In):
@@ -95,6 +75,7 @@ class MeOut(UserOut):
     is_admin: bool = Field(
         description="Whether they may do what the owner of any event may.", examples=[False]
     )
+    is_organiser: bool = Field(description="Whether they may create events.", examples=[True])
 
 
 @routes.post(
@@ -103,7 +84,7 @@ class MeOut(UserOut):
     "Make an account",
     status=201,
     model=UserOut,
-    errors=(UsernameTaken, PasswordTooCommon, AnswerLost),
+    errors=(RegistrationClosed, UsernameTaken, PasswordTooCommon, AnswerLost),
 )
 async def register(
     body: Register, request: Request, idempotency_key: IdempotencyKey = None
@@ -111,9 +92,11 @@ async def register(
     """Make an account. Names that differ only in case are the same name.
 
     The commonest passwords are refused, and those that are little more than the username or the
-    name of the service.
+    name of the service. At a site that is closed, its operator makes the accounts.
     """
     have = of(request, Identity)
+    if not have.registration_is_open:
+        raise RegistrationClosed
     have.passwords.require_uncommon(body.password, body.username)
     owner = owner_of(body.username)
     keyed = keyed_request(owner, idempotency_key, body, _registered, have.seals)
@@ -145,6 +128,7 @@ async def me(caller: Authenticated, request: Request) -> MeOut:
         username=user.username,
         created_at=user.created_at,
         is_admin=caller.id in have.access.admins,
+        is_organiser=have.may_create_events(caller.id),
     )
 
 

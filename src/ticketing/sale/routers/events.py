@@ -12,10 +12,16 @@ from ticketing.errors import (
     Forbidden,
     InsufficientScope,
     NotAuthenticated,
+    OrganiserRequired,
     UserNotFound,
 )
 from ticketing.identity.permissions import Action
-from ticketing.identity.routers.authentication import Authenticated, origin, require
+from ticketing.identity.routers.authentication import (
+    Authenticated,
+    origin,
+    require,
+    require_organiser,
+)
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.events import Event
 from ticketing.web.documented import headers
@@ -67,7 +73,7 @@ class EventOut(Out):
     status=201,
     model=EventOut,
     responses={201: {"headers": headers("Location")}},
-    errors=(NotAuthenticated, InsufficientScope, UserNotFound),
+    errors=(NotAuthenticated, InsufficientScope, OrganiserRequired, UserNotFound),
 )
 async def initialize(
     body: InitializeEvent,
@@ -75,7 +81,11 @@ async def initialize(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Rendered:
-    """Create an event with every place free. The caller becomes its owner."""
+    """Create an event with every place free. The caller becomes its owner.
+
+    Some sites leave this to organisers: see `isOrganiser` of `GET /api/users/me`.
+    """
+    require_organiser(request, caller)
     keyed = keyed_request(caller.id, idempotency_key, body, _created)
     event = await of(request, Sale).events.initialize(
         caller.id, body.name, body.total_tickets, origin(request, caller), keyed

@@ -1,0 +1,259 @@
+"""Tokens of the operator's that set a password, once."""
+
+import asyncio
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.calls import MIN_ROUNDS
+from tests.contract import assert_problem
+from tests.logs import content
+from tests.people import PASSWORD, Person, Visitor
+from ticketing.errors import PasswordTooCommon, UsernameTaken, UserNotFound
+from ticketing.identity.credentials import digest
+from ticketing.identity.operator import Operator
+from ticketing.identity.repositories.password_tokens import LIFETIME
+from ticketing.settings import Settings
+
+ME = "/api/users/me"
+NEW = "another horse"
+
+
+@pytest.fixture
+def operator(engine: AsyncEngine) -> Operator:
+    return Operator(engine, MIN_ROUNDS)
+
+
+async def token_of(operator: Operator, person: Person) -> str:
+    return (await operator.make_token(person.username)).token
+
+
+async def use(
+    client: httpx.AsyncClient, token: str, password: str = NEW, key: str | None = None
+) -> httpx.Response:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    body = {"token": token, "newPassword": password}
+    return await client.post("/api/users/password", json=body, headers=headers)
+
+
+async def login(client: httpx.AsyncClient, username: str, password: str) -> httpx.Response:
+    body = {"username": username, "password": password}
+    return await client.post("/api/users/login", json=body)
+
+
+async def assert_worthless(visitor: Visitor, token: str) -> None:
+    refused = await use(visitor.client, token, "a third horse")
+    assert_problem(refused, 401, "invalid_password_token")
+    assert refused.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_token_sets_the_password_once_and_logs_out_everywhere(
+    visitor: Visitor, operator: Operator
+) -> None:
+    ada, bob = [await visitor.register() for _ in range(2)]
+    also_ada = await ada.again()
+    program = await ada.make_key("bookings:read")
+    token = await token_of(operator, ada)
+    # It is for who lost the password: until it is used, nothing has changed.
+    assert (await ada.get(ME)).status_code == 200
+    assert (await login(visitor.client, ada.username, PASSWORD)).status_code == 200
+    assert (await use(visitor.client, token)).status_code == 204
+    for person in (ada, also_ada):
+        assert_problem(await person.get(ME), 401, "not_authenticated")
+        body = {"refreshToken": person.refresh_token}
+        refused = await visitor.client.post("/api/users/refresh", json=body)
+        assert_problem(refused, 401, "invalid_refresh_token")
+    for person in (bob, program):
+        assert (await person.get(ME)).status_code == 200
+    refused = await login(visitor.client, ada.username, PASSWORD)
+    assert_problem(refused, 401, "invalid_credentials")
+    assert (await login(visitor.client, ada.username, NEW)).status_code == 200
+    await assert_worthless(visitor, token)
+    assert (await login(visitor.client, ada.username, NEW)).status_code == 200
+
+
+async def test_a_token_opens_an_account_that_the_operator_added(
+    visitor: Visitor, operator: Operator, engine: AsyncEngine, settings: Settings
+) -> None:
+    made = await operator.add("Ada.L-1_")
+    for guess in ("", "None", made.token):
+        refused = await login(visitor.client, "ada.l-1_", guess)
+        assert_problem(refused, 401, "invalid_credentials")
+    assert (await use(visitor.client, made.token)).status_code == 204
+    opened = await login(visitor.client, "ada.l-1_", NEW)
+    assert opened.status_code == 200
+    async with engine.connect() as connection:
+        query = text(
+            "SELECT action, CAST(actor AS text), CAST(subject AS text) FROM audit_records"
+            " ORDER BY seq"
+        )
+        found = [tuple(row) for row in await connection.execute(query)]
+    ada = opened.json()["userId"]
+    assert found == [
+        ("user.registered", None, ada),
+        ("user.password_token_made", None, ada),
+        ("user.password_changed", ada, ada),
+    ]
+    log = content(settings.log_dir)
+    for secret in (made.token, NEW):
+        assert secret not in log
+
+
+async def test_a_token_is_kept_as_a_hash_and_lives_for_a_day(
+    visitor: Visitor, operator: Operator, engine: AsyncEngine
+) -> None:
+    made = await operator.make_token((await visitor.register()).username)
+    async with engine.connect() as connection:
+        rows = await connection.execute(text("SELECT * FROM password_tokens"))
+        (row,) = rows.mappings()
+    assert row["hash"] == digest(made.token)
+    assert row["expires_at"] == made.expires_at
+    assert (row["expires_at"] - row["created_at"]).total_seconds() == LIFETIME == 86_400
+
+
+async def test_an_expired_token_sets_nothing_and_is_removed(
+    visitor: Visitor, operator: Operator, engine: AsyncEngine
+) -> None:
+    ada = await visitor.register()
+    token = await token_of(operator, ada)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE password_tokens SET expires_at = now()"))
+    await assert_worthless(visitor, token)
+    assert (await login(visitor.client, ada.username, PASSWORD)).status_code == 200
+    await operator.access.clean()
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM password_tokens")) == 0
+
+
+async def test_a_newer_token_replaces_the_one_before(visitor: Visitor, operator: Operator) -> None:
+    ada = await visitor.register()
+    older, newer = [await token_of(operator, ada) for _ in "12"]
+    await assert_worthless(visitor, older)
+    assert (await use(visitor.client, newer)).status_code == 204
+
+
+async def test_a_changed_password_makes_the_token_worthless(
+    visitor: Visitor, operator: Operator
+) -> None:
+    ada, bob = [await visitor.register() for _ in range(2)]
+    token, of_bob = [await token_of(operator, person) for person in (ada, bob)]
+    change = {"currentPassword": PASSWORD, "newPassword": NEW}
+    assert (await ada.post("/api/users/me/password", change)).status_code == 204
+    await assert_worthless(visitor, token)
+    assert (await use(visitor.client, of_bob)).status_code == 204
+    token = await token_of(operator, ada)
+    await operator.set_password(ada.username, "a third horse")
+    await assert_worthless(visitor, token)
+
+
+async def test_a_deleted_account_has_no_token_and_gets_none(
+    visitor: Visitor, operator: Operator, engine: AsyncEngine
+) -> None:
+    ada = await visitor.register()
+    token = await token_of(operator, ada)
+    assert (await ada.delete(ME, {"password": PASSWORD})).status_code == 204
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM password_tokens")) == 0
+    await assert_worthless(visitor, token)
+    for name in (ada.username, "~" + ada.id.replace("-", "")[3:], "nobody"):
+        with pytest.raises(UserNotFound):
+            await operator.make_token(name)
+        with pytest.raises(UserNotFound):
+            await operator.set_password(name, NEW)
+    # Another person may have the name.
+    again = await visitor.register(ada.username)
+    await assert_worthless(visitor, token)
+    assert (await again.get(ME)).status_code == 200
+
+
+async def test_of_uses_at_once_one_is_made(visitor: Visitor, operator: Operator) -> None:
+    ada = await visitor.register()
+    token = await token_of(operator, ada)
+    passwords = [f"another horse {number}" for number in range(4)]
+    change = {"currentPassword": PASSWORD, "newPassword": NEW}
+    answers = await asyncio.gather(
+        *(use(visitor.client, token, each) for each in passwords),
+        ada.post("/api/users/me/password", change),
+    )
+    assert [answer.status_code for answer in answers].count(204) == 1
+    assert {answer.status_code for answer in answers} <= {204, 401, 403}
+    opened = [await login(visitor.client, ada.username, each) for each in (*passwords, NEW)]
+    assert [answer.status_code for answer in opened].count(200) == 1
+
+
+async def test_a_use_holds_up_no_change_of_the_password_that_is_under_way(
+    visitor: Visitor, operator: Operator, engine: AsyncEngine
+) -> None:
+    ada = await visitor.register()
+    token = await token_of(operator, ada)
+    async with engine.begin() as connection:
+        # As a change of the password does: first the person's row, then the token's.
+        await connection.execute(text("UPDATE users SET password_hash = password_hash"))
+        using = asyncio.create_task(use(visitor.client, token))
+        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        async with asyncio.timeout(10):
+            while not await connection.scalar(waiting):
+                assert not using.done()
+                await asyncio.sleep(0.01)
+        await connection.execute(text("SELECT FROM password_tokens FOR UPDATE NOWAIT"))
+        await connection.execute(text("DELETE FROM password_tokens"))
+    assert_problem(await using, 401, "invalid_password_token")
+
+
+async def test_no_login_by_the_old_password_outlives_the_token(
+    visitor: Visitor, operator: Operator
+) -> None:
+    ada = await visitor.register()
+    token = await token_of(operator, ada)
+    answers = await asyncio.gather(
+        *(login(visitor.client, ada.username, PASSWORD) for _ in range(4)),
+        use(visitor.client, token),
+    )
+    assert answers[-1].status_code == 204
+    for answer in answers[:-1]:
+        if answer.status_code == 200:
+            opened = Person(visitor.client, ada.username, ada.id, answer.json()["token"])
+            assert_problem(await opened.get(ME), 401, "not_authenticated")
+
+
+async def test_a_common_password_is_refused_and_the_token_stays_good(
+    visitor: Visitor, operator: Operator
+) -> None:
+    ada = await visitor.register("grace-hopper")
+    token = await token_of(operator, ada)
+    for common in ("Password1", "grace-hopper1"):
+        refused = await use(visitor.client, token, common)
+        assert_problem(refused, 422, "password_too_common")
+        with pytest.raises(PasswordTooCommon):
+            await operator.set_password(ada.username, common)
+    assert (await use(visitor.client, token)).status_code == 204
+
+
+async def test_a_request_that_comes_again_with_its_key_is_answered_as_before(
+    visitor: Visitor, operator: Operator
+) -> None:
+    ada = await visitor.register()
+    token = await token_of(operator, ada)
+    first, again = [await use(visitor.client, token, key="mine") for _ in "12"]
+    assert (first.status_code, again.status_code) == (204, 204)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    other = await use(visitor.client, token, "a third horse", key="mine")
+    assert_problem(other, 422, "idempotency_key_reused")
+    assert (await login(visitor.client, ada.username, NEW)).status_code == 200
+
+
+async def test_the_operator_sets_a_password_and_ends_all_sessions(
+    visitor: Visitor, operator: Operator
+) -> None:
+    ada = await visitor.register()
+    await operator.set_password(ada.username.upper(), NEW)
+    body = {"refreshToken": ada.refresh_token}
+    refused = await visitor.client.post("/api/users/refresh", json=body)
+    assert_problem(refused, 401, "invalid_refresh_token")
+    assert (await login(visitor.client, ada.username, NEW)).status_code == 200
+    with pytest.raises(UsernameTaken):
+        await operator.add(ada.username.upper())
+    with pytest.raises(UsernameTaken):
+        await operator.add_with_password(ada.username.upper(), NEW)

@@ -1,0 +1,42 @@
+"""A site at which only the operator makes accounts."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.calls import MIN_ROUNDS
+from tests.contract import assert_problem
+from tests.people import PASSWORD, Person, Visitor
+from ticketing.identity.operator import Operator
+from ticketing.settings import Settings
+
+ADA = {"username": "ada", "password": PASSWORD}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"registration": "closed"})
+
+
+async def test_nobody_registers_where_registration_is_closed(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    for headers in ({}, {"Idempotency-Key": "mine"}):
+        refused = await visitor.client.post("/api/users/register", json=ADA, headers=headers)
+        assert_problem(refused, 403, "registration_closed")
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM users")) == 0
+
+
+async def test_whom_the_operator_added_logs_in_and_does_what_anybody_may(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    await Operator(engine, MIN_ROUNDS).add_with_password("ada", PASSWORD)
+    unknown = Person(visitor.client, "ada", "", "")
+    ada = await unknown.again()
+    me = (await ada.get("/api/users/me")).json()
+    assert me["username"] == "ada"
+    ada = replace(ada, id=me["id"])
+    assert (await ada.book(await ada.organise())).status_code == 201
