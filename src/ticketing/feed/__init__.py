@@ -1,1 +1,1 @@
-"""What happened: the readers of the facts that commits write."""
+"""The feed: readers of the record of what happened. Commits write it."""

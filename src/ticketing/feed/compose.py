@@ -1,4 +1,4 @@
-"""How the part is composed."""
+"""Compose the part."""
 
 from ticketing.feed.part import Feed
 from ticketing.feed.repositories.trail import TrailRepository
@@ -7,5 +7,5 @@ from ticketing.web.part import Part, Shared
 
 
 def compose(shared: Shared) -> Part:
-    """Return the part."""
+    """Return the feed's routes and what they work with."""
     return Part(Feed(TrailRepository(shared.pools.requests)), routes=[trail.routes])

@@ -1,4 +1,4 @@
-"""What the routes of this part work with."""
+"""The objects that the routes of this part work with."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,6 @@ from ticketing.feed.repositories.trail import TrailRepository
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What the routes of this part work with."""
+    """The objects that the routes of this part work with."""
 
     trail: TrailRepository

@@ -1,1 +1,1 @@
-"""Reads and writes of the database: what happened."""
+"""SQL of the feed."""

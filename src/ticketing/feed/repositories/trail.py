@@ -1,4 +1,4 @@
-"""The trail: the append-only record of who changed what, when and from where."""
+"""The audit trail: an append-only record of who changed what, when and from where."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ TRAIL: Final = Statement(
 
 @dataclass(frozen=True, slots=True)
 class TrailRecord:
-    """One change: its origin, and the person whom it is about; the fields are those of TRAIL."""
+    """One change, its origin and the person it is about. The fields are the columns of TRAIL."""
 
     id: int
     at: datetime
@@ -38,14 +38,14 @@ class TrailRecord:
 
 
 class TrailRepository:
-    """Reads the records that `db.facts.recorded` makes a part of each change."""
+    """Reads the records that `db.facts.recorded` adds to each change."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         """Work on `engine`."""
         self._engine = engine
 
     async def of_event(self, event_id: int, *, before: int | None, limit: int) -> Page[TrailRecord]:
-        """Return what was changed about the event, newest first, from below record `before`."""
+        """Return the event's changes, newest first, only those with an id below `before`."""
         async with driver(self._engine) as connection:
             rows = await TRAIL.fetch(connection, event=event_id, before=before, limit=limit + 1)
         return page(rows, limit, _record)

@@ -1,1 +1,1 @@
-"""Routes: what happened."""
+"""Routes of the feed."""

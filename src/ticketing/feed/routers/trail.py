@@ -1,4 +1,4 @@
-"""The trail of what was changed about an event."""
+"""The audit trail of an event."""
 
 from typing import Any
 from uuid import UUID
@@ -21,16 +21,17 @@ routes = Routes("/api/events/{eventId}", "team")
 class TrailRecordOut(Out):
     """A change: who made it, by which session or API key, and from where.
 
-    `actorId` and `address` are null where an operator made it, at the command line.
+    `actorId` and `address` are null if an operator made it at the command line.
     """
 
     id: Long = Field(
-        description="Its number. A record that appears later has a larger one.", examples=[1042]
+        description="The record's number. A later record of the event has a larger one.",
+        examples=[1042],
     )
     at: Time
     action: str = Field(examples=["role.granted"])
     subject_id: UserId | None = Field(
-        description="The person whom it is about.",
+        description="The person the change is about.",
         examples=["019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa"],
     )
     details: dict[str, Any] = Field(examples=[{"role": "staff"}])
@@ -43,7 +44,7 @@ class TrailRecordOut(Out):
 @routes.get(
     "/trail",
     Action.LIST_TRAIL,
-    "What was changed about an event, newest first",
+    "List the changes of an event, newest first",
     errors=(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound),
 )
 async def trail(
@@ -55,10 +56,9 @@ async def trail(
 ) -> PageOut[TrailRecordOut]:
     """List the changes of the event, its bookings and its team: who made them, when and from where.
 
-    A record is made together with the change, and can be neither changed nor removed. A record of
-    the event that appears later has a larger `id`; there are gaps. A program that follows the trail
-    keeps the largest `id` that it has handled. It reads from the newest record down to that one,
-    page by page, and misses none.
+    A record is written together with the change. It can't be changed or removed. Later records of
+    the event have a larger `id`, with gaps. To follow the trail, keep the largest `id` that you
+    have handled, and read page by page from the newest record down to that one. You miss none.
     """
     await require(request, caller, eventId)
     page = await of(request, Feed).trail.of_event(
