@@ -1,4 +1,4 @@
-"""Who calls, and what this process knows of who may enter."""
+"""Callers, and this process's copy of the access data."""
 
 import time
 from collections.abc import Iterable
@@ -10,15 +10,15 @@ from ticketing.identity.permissions import Scope
 from ticketing.settings import MAX_TOKEN_LIFETIME
 
 REVOKED_FOR: Final = MAX_TOKEN_LIFETIME + 60
-"""Seconds after which nothing of what was revoked can be remembered anywhere."""
+"""Seconds after which no process can still remember a revoked credential."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a verified credential speaks for, until `expires_at` (seconds since the epoch).
+    """The person whom a verified credential identifies.
 
-    `credential` is the id of the session or the API key; `scopes` is None for a session, which
-    may do whatever the person may.
+    The credential is valid until `expires_at` (seconds since the epoch). `credential` is the id of
+    the session or the API key. `scopes` is None for a session: it may do whatever the person may.
     """
 
     id: UUID
@@ -28,20 +28,20 @@ class Caller:
 
 
 class AccessList:
-    """What this process knows of who may enter: what was revoked, and who is admin or organiser.
+    """This process's copy of the revoked credentials, the admins and the organisers.
 
-    `repositories.access` keeps it up to date, so that no request needs to ask the database.
+    `repositories.access` keeps it up to date, so that requests need not read the database.
     """
 
     def __init__(self) -> None:
         self.revoked: dict[UUID, float] = {}
-        """Credentials that ended, in that order, with the monotonic time to forget them at."""
+        """Revoked credentials in order of revocation, and the monotonic time to forget each."""
         self.admins: frozenset[UUID] = frozenset()
         self.organisers: frozenset[UUID] = frozenset()
         """People who were granted the right to create events."""
 
     def revoke(self, credentials: Iterable[UUID]) -> None:
-        """Refuse these credentials from now on."""
+        """Refuse these credentials from now on, in this process."""
         now = time.monotonic()
         for credential in credentials:
             self.revoked.setdefault(credential, now + REVOKED_FOR)

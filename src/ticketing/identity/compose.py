@@ -1,4 +1,4 @@
-"""How the part is composed."""
+"""Compose the part."""
 
 from typing import Final
 
@@ -26,12 +26,12 @@ from ticketing.ops.loops import Loop
 from ticketing.web.part import Part, Shared
 
 LEARN_EVERY: Final = 1.0
-"""Seconds in which a worker learns what others have revoked."""
+"""Seconds until a worker knows what other processes have revoked."""
 CLEAN_EVERY: Final = 60.0
 
 
 def compose(shared: Shared) -> Part:
-    """Return the part."""
+    """Return the part's routes, loops and metrics, and what to close."""
     settings, engine = shared.settings, shared.pools.requests
     access = AccessList()
     known = AccessRepository(engine, access)

@@ -1,4 +1,4 @@
-"""Refresh tokens, password tokens and API keys: how they are made, told apart and kept."""
+"""Refresh tokens, password tokens and API keys: making, recognising and hashing them."""
 
 import hashlib
 import re
@@ -9,22 +9,22 @@ from typing import Final
 KEY_PREFIX: Final = "tkt_"
 KEY: Final = re.compile(r"(tkt_[0-9a-f]{64})_([0-9a-f]{8})")
 KEY_REMEMBERED: Final = 60.0
-"""Seconds for which a worker takes an API key's word without asking the database again."""
+"""Seconds for which a worker accepts a verified API key without reading the database again."""
 
 
 def new_token() -> str:
-    """Return 256 bits that nobody can guess."""
+    """Return 256 random bits as text."""
     return secrets.token_urlsafe(32)
 
 
 def new_api_key() -> str:
-    """Return a fresh key: a prefix that secret scanners know, 256 random bits, a check sum."""
+    """Return a new key: a prefix for secret scanners, 256 random bits and a checksum."""
     body = KEY_PREFIX + secrets.token_hex(32)
     return f"{body}_{_check(body)}"
 
 
 def is_api_key(text: str) -> bool:
-    """Whether the text is a key that may exist: the check sum keeps typos off the database."""
+    """Whether the text has the form of a key. The checksum catches typos without the database."""
     found = KEY.fullmatch(text)
     return found is not None and found[2] == _check(found[1])
 
@@ -34,8 +34,8 @@ def _check(body: str) -> str:
 
 
 def digest(credential: str) -> bytes:
-    """Return the form in which tokens and API keys are kept.
+    """Return the hash that is stored in place of a token or an API key.
 
-    A fast hash is enough: nobody can try 256 random bits.
+    A fast hash is enough, because nobody can guess 256 random bits.
     """
     return hashlib.sha256(credential.encode()).digest()

@@ -1,4 +1,4 @@
-"""The types of what names and opens an account."""
+"""Types of usernames and passwords."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ from ticketing.web.fields import Text
 
 
 def _long_enough(password: str) -> str:
-    # Letters that were sent as two characters are one in what is hashed, and has to be guessed.
+    # Normalising joins some pairs of characters. The hashed form counts, because it is guessed.
     if len(normal(password)) < MIN_PASSWORD:
         raise PydanticKnownError("string_too_short", {"min_length": MIN_PASSWORD})
     return password

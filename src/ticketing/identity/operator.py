@@ -1,4 +1,4 @@
-"""What an operator does about people, from outside the service."""
+"""Management of people by an operator, from outside the service."""
 
 import secrets
 
@@ -14,10 +14,10 @@ from ticketing.identity.repositories.users import UserRepository
 
 
 class Operator:
-    """Works on one database; running services learn of it within a second or so."""
+    """Manages people in one database. Running services notice changes within about a second."""
 
     def __init__(self, engine: AsyncEngine, bcrypt_rounds: int) -> None:
-        """Work on `engine`; hash passwords at a cost of 2 to the power of `bcrypt_rounds`."""
+        """Work on `engine`. Hash passwords at a cost of 2 to the power of `bcrypt_rounds`."""
         nobody = AccessList()
         self.access = AccessRepository(engine, nobody)
         self.organisers = OrganiserRepository(engine, nobody)
@@ -27,7 +27,7 @@ class Operator:
 
     async def add(self, username: str) -> PasswordToken:
         """Add a user and make the token that sets their password. Raises UsernameTaken."""
-        # Until then it is one that nobody knows: no password at all marks a deleted account.
+        # Until then the password is random, because a user without one is a deleted account.
         return await self._tokens.add(username, await self._hash(secrets.token_urlsafe(), username))
 
     async def add_with_password(self, username: str, password: str) -> None:

@@ -1,4 +1,4 @@
-"""What the routes of this part work with."""
+"""The objects that the routes of this part work with."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -18,7 +18,7 @@ from ticketing.web.seals import Seals
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the routes of this part work with, and who asks whether somebody may."""
+    """The objects that the routes of this part, and checks of permissions, work with."""
 
     users: UserRepository
     sessions: SessionRepository
@@ -32,11 +32,11 @@ class Identity:
     seals: Seals
     limits: Limits | None
     registration_is_open: bool
-    """Whether people make accounts themselves."""
+    """Whether people may register themselves."""
     everybody_organises: bool
-    """Whether everybody may create events; else organisers and admins may."""
+    """Whether everybody may create events. If not, only organisers and admins may."""
 
     def may_create_events(self, user_id: UUID) -> bool:
-        """Whether the person may, as far as this process knows."""
+        """Whether the person may create events, as far as this process knows."""
         access = self.access
         return self.everybody_organises or user_id in access.organisers or user_id in access.admins

@@ -1,4 +1,4 @@
-"""Passwords: hashing, verifying, and which ones are too common."""
+"""Hash and verify passwords, and refuse common ones."""
 
 import asyncio
 import gzip
@@ -17,25 +17,26 @@ from ticketing.errors import Busy, PasswordTooCommon
 
 MIN_PASSWORD: Final = 8
 CONTEXT: Final = ("ticketing",)
-"""Words that come to mind here first, beside the username."""
+"""Words that people are likely to use in a password here, besides the username."""
 MAX_WAITING: Final = 25
-"""Passwords that may wait for each thread: some seconds of work. The next is refused at once."""
+"""Passwords that may wait for each thread: a few seconds of work. Further ones are refused."""
 COMMON_PASSWORDS: Final = files("ticketing.identity") / "wordlists" / "common-passwords.txt.gz"
 
 NICE: Final = 15
-"""By how much the threads of passwords step back: a flood of logins must not stop a sale, nor a
-sale all logins."""
+"""Nice value of the password threads. A flood of logins must not stop a sale, and a sale must not
+stop all logins."""
 
 
 class Passwords:
-    """Hashes and verifies passwords in threads of their own.
+    """Hashes and verifies passwords in separate threads.
 
-    bcrypt takes long, and lets go of the interpreter's lock while it does.
+    bcrypt is slow, and releases the interpreter's lock while it works.
     """
 
     def __init__(self, rounds: int, threads: int = 1) -> None:
-        """Hash at a cost of 2 to the power of `rounds`, so many at once as there are `threads`."""
-        # bcrypt_sha256 first: bcrypt alone stops at 72 bytes. Dearer hashes stay as they are.
+        """Hash at a cost of 2 to the power of `rounds`, in `threads` threads."""
+        # bcrypt_sha256 first, because bcrypt ignores what follows 72 bytes. More expensive hashes
+        # are kept.
         self._context = CryptContext(
             ["bcrypt_sha256", "bcrypt"],
             deprecated="auto",
@@ -51,10 +52,10 @@ class Passwords:
         self._common = frozenset(gzip.decompress(COMMON_PASSWORDS.read_bytes()).decode().split())
 
     def require_uncommon(self, password: str, username: str) -> None:
-        """Raise PasswordTooCommon if it is among the commonest, or is so but for words of here.
+        """Raise PasswordTooCommon if the password is one of the most common ones.
 
-        NIST SP 800-63B, section 5.1.1.2. Without the username and the service's name in it, a
-        password must still be long enough, and not be one of the commonest.
+        The username and the service's name are removed from it first. The rest must still be long
+        enough, and not be a common password (NIST SP 800-63B, section 5.1.1.2).
         """
         folded = normal(password).casefold()
         rest = folded
@@ -65,21 +66,21 @@ class Passwords:
             raise PasswordTooCommon
 
     def require_room(self) -> None:
-        """Raise Busy if so many passwords wait that another would be refused.
+        """Raise Busy if another password would be refused because too many wait.
 
-        To ask this first makes a flood of logins cheap to refuse.
+        Checking this first makes it cheap to refuse a flood of logins.
         """
         if self._waiting >= self._max_waiting:
             raise Busy
 
     async def hash(self, password: str) -> str:
-        """Return the hash to keep. Raises Busy."""
+        """Return the hash to store. Raises Busy."""
         return str(await self._run(self._context.hash, normal(password)))
 
     async def verify(self, password: str, hashed: str | None) -> tuple[bool, str | None]:
-        """Return whether the password fits, and the better hash to keep if the old one is weak.
+        """Return whether the password is right, and a stronger hash if the stored one is weak.
 
-        With no hash it takes as long and says no. Raises Busy.
+        Without a hash it takes as long, and the password is wrong. Raises Busy.
         """
         if hashed is None:
             if self._nobody is None:
@@ -98,12 +99,12 @@ class Passwords:
             self._waiting -= 1
 
     async def close(self) -> None:
-        """Let the threads go."""
+        """Stop the threads without waiting for them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _step_back() -> None:
-    # Linux keeps a priority for each thread: a flood of logins leaves the cores to the bookings.
+    # Linux has a priority for each thread, so bookings go first in a flood of logins.
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
@@ -115,5 +116,5 @@ def normal(password: str) -> str:
 
 
 def password_threads() -> int:
-    """Return how many passwords to work on at once, so that a flood of logins leaves cores free."""
+    """Return the number of threads for passwords. A flood of logins leaves half the cores free."""
     return max(1, (os.cpu_count() or 1) // 2)

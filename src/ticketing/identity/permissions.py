@@ -1,4 +1,4 @@
-"""Who may do what: one table, which the routes ask and a test walks."""
+"""Permissions in one table. The routes read it, and a test tries every entry."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from typing import Final
 
 
 class Scope(StrEnum):
-    """What an API key may be made for."""
+    """A set of actions that an API key can be limited to."""
 
     EVENTS_WRITE = "events:write"
     BOOKINGS_WRITE = "bookings:write"
@@ -15,24 +15,24 @@ class Scope(StrEnum):
 
 
 class Role(StrEnum):
-    """What somebody is to what a request names: an event, a person, or the site."""
+    """The caller's relation to the event, person or site that a request names."""
 
     NOBODY = "nobody"
-    """There is no credential."""
+    """The request has no credential."""
     ANYBODY = "anybody"
-    """Logged in, and nothing more."""
+    """Logged in, without another role."""
     SELF = "self"
-    """The person whom the request is about."""
+    """The person the request is about."""
     STAFF = "staff"
     MANAGER = "manager"
     OWNER = "owner"
-    """Who made the event."""
+    """The person who created the event."""
     ADMIN = "admin"
-    """Of the site."""
+    """An admin of the site."""
 
 
 class Action(StrEnum):
-    """What can be asked for: the operation ids of the API."""
+    """An operation id of the API."""
 
     WELCOME = "welcome"
     LIVEZ = "livez"
@@ -68,14 +68,14 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """Who may: people in one of `roles`, and of their API keys those made for one of `scopes`."""
+    """People in one of `roles` may do it, and their API keys if they have one of `scopes`."""
 
     roles: frozenset[Role]
     scopes: frozenset[Scope] = frozenset()
 
     @cached_property
     def of_oneself(self) -> bool:
-        """Whether everybody may do this to themself."""
+        """Whether everybody may do this for themself."""
         return Role.SELF in self.roles
 
 
@@ -94,12 +94,12 @@ RULES: Final[dict[Action, Rule]] = {
     Action.WELCOME: Rule(_PUBLIC),
     Action.LIVEZ: Rule(_PUBLIC),
     Action.READYZ: Rule(_PUBLIC),
-    # The settings may close it.
+    # A setting can close it.
     Action.REGISTER: Rule(_PUBLIC),
     Action.SET_PASSWORD: Rule(_PUBLIC),
     Action.LOGIN: Rule(_PUBLIC),
     Action.REFRESH: Rule(_PUBLIC),
-    # About oneself. No program manages credentials or the account.
+    # About the caller. API keys manage neither credentials nor the account.
     Action.LOGOUT: Rule(_LOGGED_IN),
     Action.GET_ME: Rule(_LOGGED_IN, frozenset(Scope)),
     Action.DELETE_ME: Rule(_LOGGED_IN),
@@ -110,24 +110,24 @@ RULES: Final[dict[Action, Rule]] = {
     Action.MAKE_KEY: Rule(_LOGGED_IN),
     Action.LIST_KEYS: Rule(_LOGGED_IN),
     Action.REVOKE_KEY: Rule(_LOGGED_IN),
-    # About events, which are public. The settings may leave making them to organisers and admins.
+    # About events, which are public. A setting can let only organisers and admins create them.
     Action.INITIALIZE_EVENT: Rule(_LOGGED_IN, _EVENTS),
     Action.GET_EVENT: Rule(_PUBLIC),
     Action.LIST_EVENTS: Rule(_PUBLIC),
     Action.RENAME_EVENT: Rule(_MANAGERS, _EVENTS),
-    # About places: one's own, and the box office's.
+    # About places: the caller's own, and those that a box office books.
     Action.BOOK_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     Action.CANCEL_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     Action.LIST_EVENT_BOOKINGS: Rule(_STAFF, _LISTS),
-    # About who works on an event. No program gives rights away.
+    # About the team of an event. API keys grant no roles.
     Action.LIST_TEAM: Rule(_STAFF),
     Action.GRANT_ROLE: Rule(_OWNERS),
     Action.REVOKE_ROLE: Rule(_OWNERS | {Role.SELF}),
     Action.LIST_TRAIL: Rule(_MANAGERS, _LISTS),
-    # About who may create events at all.
+    # About the right to create events.
     Action.GRANT_ORGANISER: Rule(_ADMINS),
     Action.REVOKE_ORGANISER: Rule(_ADMINS),
 }
 
 BY_NAME: Final[dict[str, Rule]] = {str(action): rule for action, rule in RULES.items()}
-"""By operation ids as they are written."""
+"""The rules by operation id."""

@@ -1,4 +1,4 @@
-"""Access tokens (JWT), and the credentials that were verified already."""
+"""Access tokens (JWT), and a cache of verified credentials."""
 
 import hashlib
 import re
@@ -14,22 +14,23 @@ from ticketing.identity.callers import AccessList, Caller
 
 ALGORITHM: Final = "HS256"
 TOKEN: Final = re.compile(r"[\w-]+\.[\w-]+\.[\w-]{42}[AEIMQUYcgkosw048]", re.ASCII)
-"""RFC 7515, section 7.1, of 32 bytes signature; two bits of its last character are not used.
+"""RFC 7515, section 7.1, with a signature of 32 bytes. Two bits of its last character are unused.
 
-The library passes over those and over what is no base64: one token would be many.
+The library ignores those bits, and characters that are not base64. So one token would have many
+spellings.
 """
 ISSUER: Final = "ticketing"
 AUDIENCE: Final = "ticketing"
 CLOCKS: Final = 10
-"""Seconds by which the clocks of two machines of ours may differ."""
+"""Seconds by which the clocks of two of the service's machines may differ."""
 CACHED_TOKENS: Final = 10_000
 
 
 class Tokens:
     """Issues and verifies access tokens (JWT, RFC 7519), and remembers verified credentials.
 
-    A token names its key by `kid` (RFC 7515, section 4.1.4): tokens of the `previous` secrets are
-    still taken, so that changing the secret logs nobody out.
+    A token names its secret in `kid` (RFC 7515, section 4.1.4). Tokens of the `previous` secrets
+    are still accepted, so that a new secret logs nobody out.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Tokens:
         previous: Sequence[str] = (),
         access: AccessList | None = None,
     ) -> None:
-        """Sign with `secret`; tokens live for `lifetime` seconds, or until `access` says no."""
+        """Sign with `secret`. Tokens are valid for `lifetime` seconds, unless `access` says no."""
         self.lifetime = lifetime
         self._secret = secret
         self._keys = {key_id(each): each for each in (*previous, secret)}
@@ -48,7 +49,7 @@ class Tokens:
         self._verified: dict[str, Caller] = {}
 
     def issue(self, user_id: UUID, session_id: UUID, lifetime: int | None = None) -> str:
-        """Return a token that speaks for the user until the session ends, or its own time is up."""
+        """Return a token for the user, valid until it expires or the session ends."""
         now = int(time.time())
         claims = {
             "sub": str(user_id),
@@ -62,9 +63,9 @@ class Tokens:
         return jwt.encode(claims, self._secret, ALGORITHM, {"kid": key_id(self._secret)})
 
     def known(self, token: str) -> Caller | None:
-        """Return whom a token speaks for that was verified before, and is still good.
+        """Return the caller of a token that was verified before and is still valid.
 
-        Checking a signature costs as much as all else that a request does.
+        Verifying a signature costs as much as the rest of a request.
         """
         caller = self._verified.get(token)
         if caller is None:
@@ -75,15 +76,15 @@ class Tokens:
         return caller
 
     def verify(self, token: str) -> Caller:
-        """Return whom the access token speaks for. Raises NotAuthenticated."""
+        """Return the access token's caller. Raises NotAuthenticated."""
         return self.remember(token, self._decode(token))
 
     def named(self, token: str, *, ended: bool) -> Caller:
-        """Return whose session the access token names, to end that.
+        """Return the access token's caller, for a logout.
 
-        A token whose time has not come will do: the clock of the machine that issued it is ahead.
-        If `ended` does, one whose session was ended will do too. Raises NotAuthenticated if it is
-        none, or if its own time is up.
+        Accepts a token that is not valid yet, because the clock of the machine that issued it may
+        be ahead. With `ended`, also accepts one whose session has ended. Raises NotAuthenticated if
+        it is no access token, or has expired.
         """
         caller = self._decode(token, early=True)
         if caller.expires_at <= time.time() or (not ended and caller.credential in self._revoked):
@@ -91,7 +92,7 @@ class Tokens:
         return caller
 
     def remember(self, token: str, caller: Caller) -> Caller:
-        """Know the credential from now on. Raises NotAuthenticated if it is good no more."""
+        """Cache the credential. Raises NotAuthenticated if it has expired or was revoked."""
         if caller.credential in self._revoked or caller.expires_at <= time.time():
             raise NotAuthenticated
         if len(self._verified) >= CACHED_TOKENS:
@@ -109,7 +110,7 @@ class Tokens:
                 [ALGORITHM],
                 issuer=ISSUER,
                 audience=AUDIENCE,
-                # For `iat` and `nbf`: `exp` is checked without it, at each use.
+                # For `iat` and `nbf`. `exp` is checked at each use, without leeway.
                 leeway=CLOCKS,
                 options={
                     "require": ["sub", "sid", "iss", "aud", "iat", "exp", "jti"],

@@ -1,1 +1,1 @@
-"""Reads and writes of the database: accounts and access."""
+"""SQL of accounts and access."""

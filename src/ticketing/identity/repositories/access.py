@@ -1,4 +1,4 @@
-"""Who may enter: revoked sessions and API keys, and the site's admins and organisers."""
+"""Access data: revoked sessions and API keys, and the site's admins and organisers."""
 
 from typing import Final
 from uuid import UUID
@@ -11,7 +11,7 @@ from ticketing.errors import UserNotFound
 from ticketing.identity.callers import REVOKED_FOR, AccessList
 from ticketing.ops import logs
 
-# For a statement that begins with `WITH ended AS (DELETE ... RETURNING id, ...)`.
+# Continues a statement that begins with `WITH ended AS (DELETE ... RETURNING id, ...)`.
 REVOKED: Final = f"""
     revoked AS (
         INSERT INTO revocations (id, xact, ends_at)
@@ -22,8 +22,8 @@ REVOKED: Final = f"""
     SELECT * FROM ended
 """  # noqa: S608 - a number of ours
 
-# Transactions below the horizon are over and were seen; those that began before it and were not
-# yet committed are above it. So no row is missed, in whatever order transactions commit.
+# Every transaction below the horizon has ended, and its rows are visible. One that still runs is at
+# or above it, and is read again. So no row is missed, in whatever order transactions commit.
 CHANGES: Final = Statement(
     """
     SELECT
@@ -32,7 +32,7 @@ CHANGES: Final = Statement(
         ARRAY(SELECT user_id FROM admins) AS admins,
         ARRAY(SELECT user_id FROM organisers) AS organisers
     """,
-    reads_tables="all of the admins and organisers, who are few",
+    reads_tables="all admins and organisers are read, and there are few",
 )
 
 CLEAN_REVOCATIONS: Final = Statement("DELETE FROM revocations WHERE ends_at < now()")
@@ -74,27 +74,27 @@ class AccessRepository:
     """Keeps the process's AccessList up to date, and makes admins."""
 
     def __init__(self, engine: AsyncEngine, access: AccessList) -> None:
-        """Work on `engine`; tell `access`."""
+        """Work on `engine` and update `access`."""
         self._engine = engine
         self._access = access
         self._since = 0
         self._epoch = 0
 
     async def refresh(self) -> None:
-        """Learn what other processes have changed since the last time."""
+        """Read what other processes have changed since the last call."""
         async with driver(self._engine) as connection:
-            # The server may be another since one was lost, whose transactions have other numbers.
+            # After a lost connection this may be another server, with other transaction numbers.
             since = self._since if connection.epoch == self._epoch else 0
             (row,) = await CHANGES.fetch(connection, since=since)
             self._epoch = connection.epoch
         self._access.revoke(row["revoked"])
         self._access.admins = frozenset(row["admins"])
         self._access.organisers = frozenset(row["organisers"])
-        # It goes back only where the database was replaced by a copy: then all is read again.
+        # The horizon decreases only if the database was replaced by a copy. Then read all again.
         self._since = row["horizon"] if row["horizon"] >= since else 0
 
     async def clean(self) -> None:
-        """Remove what no longer matters to anybody."""
+        """Remove expired revocations, password tokens and sessions."""
         async with driver(self._engine) as connection:
             await CLEAN_REVOCATIONS.fetch(connection)
             await CLEAN_PASSWORD_TOKENS.fetch(connection)
@@ -105,7 +105,7 @@ class AccessRepository:
         return await self._change(PROMOTE, username, "user.promoted")
 
     async def demote(self, username: str) -> UUID:
-        """Make the user an admin no more and return their id. Raises UserNotFound."""
+        """Revoke the user's admin rights and return their id. Raises UserNotFound."""
         return await self._change(DEMOTE, username, "user.demoted")
 
     async def log_out(self, username: str) -> None:
@@ -125,7 +125,7 @@ class AccessRepository:
             if not rows:
                 raise UserNotFound
             user_id: UUID = rows[0]["id"]
-            # By the command line alone.
+            # Only the command line does this.
             changed = await statement.fetch(connection, id=user_id, **COMMAND_LINE._asdict())
         if changed:
             logs.log.info(fact, userId=user_id)

@@ -1,4 +1,4 @@
-"""API keys of people's programs."""
+"""API keys, which people make for their programs."""
 
 import time
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ from ticketing.web.repositories.stored_responses import once
 
 MAX_KEYS: Final = 50
 
-# Two at once are counted one after the other, and neither is made for an account that is deleted
-# meanwhile. Bookings need no more than the key of the row, and do not wait. What is counted is what
-# the next statement sees: this one sees what was there before it had to wait.
+# The lock has two requests counted one after the other, and lets no account be deleted meanwhile.
+# Bookings lock only the row's key, so they do not wait. The next statement counts, because this one
+# does not see what was committed while it waited.
 OWNER: Final = Statement(
     """
     SELECT id FROM users WHERE id = :user AND password_hash IS NOT NULL FOR NO KEY UPDATE
@@ -88,7 +88,7 @@ VERIFY: Final = Statement(
             SELECT id FROM found
             WHERE last_used_at IS NULL OR last_used_at < now() - interval '1 minute'
         ))
-        -- Another worker that writes it at this moment will do.
+        -- If another worker is writing the time now, that is enough.
         FOR NO KEY UPDATE SKIP LOCKED
     ), touched AS (
         UPDATE api_keys SET last_used_at = now() WHERE id = ANY(ARRAY(SELECT id FROM stale))
@@ -102,7 +102,7 @@ VERIFY: Final = Statement(
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as its owner sees it; the fields are those of OF_USER without `seq`."""
+    """A key as its owner sees it. The fields are the columns of OF_USER without `seq`."""
 
     id: UUID
     name: str
@@ -116,17 +116,17 @@ class KeyRepository:
     """Makes, lists, verifies and revokes API keys."""
 
     def __init__(self, engine: AsyncEngine, access: AccessList) -> None:
-        """Work on `engine`; tell `access` what was revoked."""
+        """Work on `engine`, and add revoked keys to `access`."""
         self._engine = engine
         self._access = access
         self._verifications = Combiner[bytes, Caller](self._verify, name="keys")
         self.sample = self._verifications.sample
 
     async def close(self) -> None:
-        """Finish what is queued and refuse what comes."""
+        """Finish the queued verifications and refuse new ones."""
         await self._verifications.close()
 
-    async def make(  # noqa: PLR0913 - a key has three, beside whose it is
+    async def make(  # noqa: PLR0913 - a key has three properties besides its owner
         self,
         user_id: UUID,
         name: str,
@@ -136,10 +136,10 @@ class KeyRepository:
         origin: Origin,
         keyed: KeyedRequest | None = None,
     ) -> tuple[ApiKey, str]:
-        """Make a key and return it with its secret, which nothing but a replay can show again.
+        """Make a key and return it with its secret, which only a replayed response shows again.
 
-        Raises TooManyKeys, or UserNotFound if the account was deleted; with `keyed`, the same
-        as `once`.
+        Raises TooManyKeys, or UserNotFound if the account was deleted. With `keyed`, also raises
+        what `once` raises.
         """
         secret = new_api_key()
         async with (
@@ -166,7 +166,7 @@ class KeyRepository:
         return key, secret
 
     async def of_user(self, user_id: UUID, *, before: int | None, limit: int) -> Page[ApiKey]:
-        """Return the person's keys, newest first, from below key `before`."""
+        """Return the person's keys, newest first, only those with a `seq` below `before`."""
         async with driver(self._engine) as connection:
             rows = await OF_USER.fetch(connection, user=user_id, before=before, limit=limit + 1)
         return page(rows, limit, _key)
@@ -180,9 +180,9 @@ class KeyRepository:
         revoked(self._access, rows)
 
     async def verify(self, key: str) -> Caller:
-        """Return whom the key speaks for, for a minute, and note that it was used.
+        """Return the key's owner, valid for a minute, and record that the key was used.
 
-        Keys that come while one look-up is under way are looked up together by the next. Raises
+        Keys that arrive during a look-up are looked up together by the next one. Raises
         NotAuthenticated.
         """
         if not is_api_key(key):
@@ -206,7 +206,7 @@ class KeyRepository:
 
 
 def revoked(access: AccessList, rows: list[asyncpg.Record]) -> None:
-    """Have this process refuse the keys, and log them."""
+    """Refuse the keys in this process, and log them."""
     access.revoke(row["id"] for row in rows)
     for row in rows:
         logs.log.info("key.revoked", userId=row["user_id"], keyId=row["id"])

@@ -13,8 +13,8 @@ from ticketing.identity.callers import AccessList
 from ticketing.identity.repositories.access import FIND
 from ticketing.ops import logs
 
-# The lock has it wait for the end of an account that is under way, which ends the right, and that
-# in turn for this: no right is given to an account that is gone.
+# The lock makes this and the deletion of the account wait for each other. So a deleted account
+# never gets the right.
 GRANT: Final = Statement(
     f"""
     WITH asked AS (
@@ -38,30 +38,30 @@ REVOKE: Final = Statement(
 
 
 class OrganiserRepository:
-    """Writes `organisers`; every process learns of it by its AccessList."""
+    """Writes `organisers`. Every process reads it into its AccessList."""
 
     def __init__(self, engine: AsyncEngine, access: AccessList) -> None:
-        """Work on `engine`; tell `access`, so that this process need not wait."""
+        """Work on `engine`, and update `access` at once, so that this process need not wait."""
         self._engine = engine
         self._access = access
 
     async def grant(self, user_id: UUID, origin: Origin) -> None:
-        """Let the user create events; again, it changes nothing. Raises UserNotFound."""
+        """Let the user create events. A second call changes nothing. Raises UserNotFound."""
         async with driver(self._engine) as connection:
             self._granted(user_id, await GRANT.fetch(connection, id=user_id, **origin._asdict()))
 
     async def revoke(self, user_id: UUID, origin: Origin) -> None:
-        """Take the right back; events that the user created stay theirs. Raises UserNotFound."""
+        """Revoke the right. The user keeps their events. Raises UserNotFound."""
         async with driver(self._engine) as connection:
             self._revoked(user_id, await REVOKE.fetch(connection, id=user_id, **origin._asdict()))
 
     async def grant_by_name(self, username: str) -> None:
-        """Do as `grant`, by the command line."""
+        """Do the same as `grant`, from the command line."""
         user_id, rows = await self._change_by_name(GRANT, username)
         self._granted(user_id, rows)
 
     async def revoke_by_name(self, username: str) -> None:
-        """Do as `revoke`, by the command line."""
+        """Do the same as `revoke`, from the command line."""
         user_id, rows = await self._change_by_name(REVOKE, username)
         self._revoked(user_id, rows)
 

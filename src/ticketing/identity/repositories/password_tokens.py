@@ -1,4 +1,4 @@
-"""Tokens that set a password without the old one, and what an operator does about passwords."""
+"""Tokens that set a password without the old one, and passwords set by an operator."""
 
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -19,9 +19,9 @@ from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
 LIFETIME: Final = 24 * 3600
-"""Seconds in which a token can be used."""
+"""Seconds until a token expires."""
 
-# Whatever changes a person's token or password locks the row of `users` first.
+# Every statement that changes a person's token or password locks the row of `users` first.
 _BY_NAME: Final = """
     SELECT id FROM users
     WHERE lower(username) = lower(CAST(:username AS text)) AND password_hash IS NOT NULL
@@ -61,14 +61,14 @@ SET_PASSWORD: Final = Statement(
 
 
 class PasswordToken(NamedTuple):
-    """A token as the operator gets it, once."""
+    """A token as the operator gets it. It can't be shown again."""
 
     token: str
     expires_at: datetime
 
 
 class Owner(NamedTuple):
-    """The person whose password a token sets; the fields are those of FIND_BY_TOKEN."""
+    """The person whose password a token sets. The fields are the columns of FIND_BY_TOKEN."""
 
     id: UUID
     username: str
@@ -78,14 +78,14 @@ class PasswordTokenRepository:
     """Makes and uses password tokens, and sets passwords for an operator."""
 
     def __init__(self, engine: AsyncEngine, access: AccessList) -> None:
-        """Work on `engine`; tell `access` which sessions ended."""
+        """Work on `engine`, and add ended sessions to `access`."""
         self._engine = engine
         self._access = access
 
     async def add(self, username: str, unknown_hash: str) -> PasswordToken:
-        """Add a user, by the command line, and make the token that sets their first password.
+        """Add a user, from the command line, and make the token that sets their first password.
 
-        `unknown_hash` is of a password that nobody knows. Raises UsernameTaken.
+        `unknown_hash` is the hash of a password that nobody knows. Raises UsernameTaken.
         """
         async with driver(self._engine) as connection, connection.transaction():
             user = await insert(connection, username, unknown_hash, COMMAND_LINE)
@@ -95,7 +95,7 @@ class PasswordTokenRepository:
         return made[1]
 
     async def make(self, username: str) -> PasswordToken:
-        """Make a token, by the command line, which replaces the one before. Raises UserNotFound."""
+        """Make a token, from the command line, and discard the last one. Raises UserNotFound."""
         async with driver(self._engine) as connection:
             user_id, made = await _make(connection, username)
         logs.log.info("user.password_token_made", userId=user_id)
@@ -112,17 +112,17 @@ class PasswordTokenRepository:
     async def use(
         self, token: str, new_hash: str, origin: Origin, keyed: KeyedRequest | None = None
     ) -> None:
-        """Set the password of the token's owner and end all their sessions, once.
+        """Set the password of the token's owner and end all their sessions.
 
-        The owner is also whom the record names. Raises InvalidPasswordToken; with `keyed`, the
-        same as `once`.
+        The token works once. The trail record names the owner as the actor. Raises
+        InvalidPasswordToken. With `keyed`, also raises what `once` raises.
         """
         async with (
             once(self._engine, keyed) as (connection, keep),
             connection.transaction(),
         ):
             found = await LOCK_BY_TOKEN.fetch(connection, hash=digest(token))
-            # A statement of its own: it sees what was committed until the lock was had.
+            # A separate statement, because it sees what was committed before the lock was taken.
             if not found or not await USE.fetch(
                 connection, user=found[0]["id"], hash=digest(token)
             ):
@@ -133,7 +133,7 @@ class PasswordTokenRepository:
         self._changed(user_id, ended)
 
     async def set(self, username: str, new_hash: str) -> None:
-        """Set the user's password, by the command line, and end all their sessions.
+        """Set the user's password, from the command line, and end all their sessions.
 
         Raises UserNotFound.
         """

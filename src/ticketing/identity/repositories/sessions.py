@@ -1,4 +1,4 @@
-"""Logins: their sessions and refresh tokens."""
+"""Sessions and their refresh tokens."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,8 +19,8 @@ from ticketing.ops import logs
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
-# The lock has it wait for a change of password that is under way, which ends all sessions, and
-# that in turn for this: none comes into being by an old password.
+# The lock makes this and a change of the password, which ends all sessions, wait for each other. So
+# an old password never starts a session.
 START: Final = Statement(
     """
     WITH owner AS (
@@ -39,9 +39,9 @@ START: Final = Statement(
     """
 )
 
-# One statement: of two that come with the same token, the second waits for the first to have the
-# session, then finds the token used. The session is locked first, as by those that end it. Rows are
-# named by sub-select, not by join: a join planned on empty tables goes on reading them whole.
+# One statement. If two requests use the same token, the second waits for the session's lock, then
+# finds the token used. The session is locked first, as in the statements that end it. Sub-selects
+# find the rows, because a join that was planned on empty tables keeps reading whole tables.
 ROTATE: Final = Statement(
     """
     WITH held AS (
@@ -68,7 +68,7 @@ ROTATE: Final = Statement(
     """
 )
 
-# A used token too: its session is that of the request in which it was.
+# Finds used tokens too: a resent request must find the session of the first one.
 FIND: Final = Statement("SELECT session_id FROM refresh_tokens WHERE hash = :hash")
 
 END_REUSED: Final = Statement(
@@ -103,7 +103,7 @@ OF_USER: Final = Statement(
     ORDER BY seq DESC LIMIT :limit
     """
 )
-"""In the order of their starts, to the microsecond."""
+"""In the order in which they were started, to the microsecond."""
 END_OTHERS: Final = Statement(
     f"""
     WITH ended AS (
@@ -117,7 +117,7 @@ END_OTHERS: Final = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session as its person gets it."""
+    """A session as a login or a refresh returns it."""
 
     id: UUID
     user_id: UUID
@@ -127,21 +127,21 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """A session as its person sees it."""
+    """A session as the list of sessions shows it."""
 
     id: UUID
     created_at: datetime
     refreshed_at: datetime | None
     expires_at: datetime
     is_current: bool
-    """Whether it is the one that asks."""
+    """Whether the request uses this session."""
 
 
 class SessionRepository:
     """Starts, continues and ends sessions."""
 
     def __init__(self, engine: AsyncEngine, access: AccessList, *, idle: int, longest: int) -> None:
-        """End a session that was not refreshed for `idle` seconds, and any after `longest`."""
+        """End a session after `idle` seconds without a refresh, and any after `longest` seconds."""
         self._engine = engine
         self._access = access
         self._lifetimes = {"idle": float(idle), "longest": float(longest)}
@@ -151,7 +151,7 @@ class SessionRepository:
     ) -> Session | None:
         """Start a session, or return None if the password was changed since it was verified.
 
-        Raises, with `keyed`, the same as `once`.
+        With `keyed`, raises what `once` raises.
         """
         token = new_token()
         async with once(self._engine, keyed) as (connection, keep):
@@ -171,9 +171,9 @@ class SessionRepository:
         return session
 
     async def of_token(self, token: str) -> UUID:
-        """Return the session that the refresh token is, or was, good for.
+        """Return the id of the refresh token's session, also if the token was used.
 
-        Raises InvalidRefreshToken if there is none any more.
+        Raises InvalidRefreshToken if the session has ended.
         """
         async with driver(self._engine) as connection:
             rows = await FIND.fetch(connection, hash=digest(token))
@@ -183,11 +183,11 @@ class SessionRepository:
         return session_id
 
     async def refresh(self, token: str, keyed: KeyedRequest | None = None) -> Session:
-        """Exchange a refresh token for the next one; each is good for one exchange.
+        """Exchange a refresh token for the next one. Each token works once.
 
-        One that comes again was stolen, from whoever came first or second: the session ends
-        (RFC 9700, section 4.14.2). Raises InvalidRefreshToken; with `keyed`, the same as `once`,
-        so the same request that comes again is answered again.
+        A token that is used twice was stolen, so the session ends (RFC 9700, section 4.14.2).
+        Raises InvalidRefreshToken. With `keyed`, also raises what `once` raises, so a resent
+        request gets its stored response.
         """
         fresh = new_token()
         hashes = {"old": digest(token), "hash": digest(fresh)}
@@ -212,7 +212,7 @@ class SessionRepository:
     async def of_caller(
         self, caller: Caller, *, before: int | None, limit: int
     ) -> Page[OpenSession]:
-        """Return the caller's sessions that have not ended, newest first, from below `before`."""
+        """Return the caller's active sessions, newest first, only those below key `before`."""
         async with driver(self._engine) as connection:
             rows = await OF_USER.fetch(
                 connection,
@@ -234,9 +234,10 @@ class SessionRepository:
     async def end(
         self, caller: Caller, *, everywhere: bool, keyed: KeyedRequest | None = None
     ) -> None:
-        """End the caller's session, or all sessions of theirs.
+        """End the caller's session, or all of the caller's sessions.
 
-        Raises NotAuthenticated if it is over already; with `keyed`, the same as `once`.
+        Raises NotAuthenticated if the session has already ended. With `keyed`, also raises what
+        `once` raises.
         """
         async with (
             once(self._engine, keyed) as (connection, keep),
@@ -253,7 +254,7 @@ class SessionRepository:
 
 
 def ended(access: AccessList, rows: list[asyncpg.Record]) -> None:
-    """Have this process refuse the sessions that ended, and log them."""
+    """Refuse the ended sessions in this process, and log them."""
     access.revoke(row["id"] for row in rows)
     for row in rows:
         logs.log.info("session.ended", userId=row["user_id"], sessionId=row["id"])

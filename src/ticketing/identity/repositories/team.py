@@ -1,4 +1,4 @@
-"""Who works on an event: its owner, and the people to whom the owner gave a role."""
+"""The team of an event: its owner, managers and staff."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,8 +41,8 @@ MEMBERS: Final = Statement(
     ORDER BY seq LIMIT :limit
     """
 )
-# The lock has it wait for the end of an account that is under way, which ends its roles, and that
-# in turn for this: no role is given to an account that is gone.
+# The lock makes this and the deletion of the account wait for each other. So a deleted account
+# never gets a role.
 GRANT: Final = Statement(
     f"""
     WITH asked AS (
@@ -51,7 +51,7 @@ GRANT: Final = Statement(
         WHERE users.id = :user AND password_hash IS NOT NULL AND events.id = :event
         FOR SHARE OF users
     ), held AS (
-        -- After the account, as the end of an account has it, so that the two can't deadlock.
+        -- The account is locked first, as when it is deleted, so that the two can't deadlock.
         SELECT events.id FROM events, asked
         WHERE events.id = :event AND NOT owns FOR NO KEY UPDATE OF events
     ), granted AS (
@@ -90,7 +90,7 @@ REVOKE: Final = Statement(
     SELECT event_id, user_id, role FROM revoked
     """  # noqa: S608 - our own text
 )
-# In the order of a commit's locks.
+# Locks events in the same order as a commit of bookings, so that the two can't deadlock.
 REVOKE_ALL: Final = Statement(
     f"""
     WITH held AS (
@@ -109,7 +109,7 @@ REVOKE_ALL: Final = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A person with a role at an event; the fields are those of MEMBERS without `seq`."""
+    """A person with a role at an event. The fields are the columns of MEMBERS without `seq`."""
 
     user_id: UUID
     username: str
@@ -127,14 +127,14 @@ class TeamRepository:
         self.sample = self._roles.sample
 
     async def close(self) -> None:
-        """Finish the reads that are queued and refuse what comes."""
+        """Finish the queued reads and refuse new ones."""
         await self._roles.close()
 
     async def role(self, event_id: int, user_id: UUID) -> Role:
-        """Return what the user is to the event: OWNER, MANAGER, STAFF, or ANYBODY.
+        """Return the user's role at the event: OWNER, MANAGER, STAFF or ANYBODY.
 
-        Those that are asked for while one is read are read together by the next, as a box office
-        asks at each booking. Raises EventNotFound, or Busy.
+        Calls that arrive during a read share the next read, because a box office needs its role for
+        each booking. Raises EventNotFound or Busy.
         """
         return await self._roles.submit((event_id, user_id))
 
@@ -146,15 +146,15 @@ class TeamRepository:
         return [found.get(each) or EventNotFound() for each in asked]
 
     async def members(self, event_id: int, *, after: int | None, limit: int) -> Page[Member]:
-        """Return who was given a role, in that order, from above key `after`."""
+        """Return the members in the order of joining, only those with a `seq` above `after`."""
         async with driver(self._engine) as connection:
             rows = await MEMBERS.fetch(connection, event=event_id, after=after, limit=limit + 1)
         return page(rows, limit, _member)
 
     async def grant(self, event_id: int, user_id: UUID, role: Role, origin: Origin) -> None:
-        """Give the user this role, whichever they had; again, it changes nothing.
+        """Grant the role, which replaces another one. A second call changes nothing.
 
-        Raises UserNotFound, or AlreadyOwner.
+        Raises UserNotFound or AlreadyOwner.
         """
         async with driver(self._engine) as connection:
             rows = await GRANT.fetch(
@@ -168,7 +168,7 @@ class TeamRepository:
             logs.log.info("role.granted", eventId=event_id, userId=user_id, role=role)
 
     async def revoke(self, event_id: int, user_id: UUID, origin: Origin) -> None:
-        """Take the user's role away. Raises MemberNotFound."""
+        """Revoke the user's role. Raises MemberNotFound."""
         async with driver(self._engine) as connection:
             rows = await REVOKE.fetch(connection, event=event_id, user=user_id, **origin._asdict())
         if not rows:
@@ -181,7 +181,7 @@ def _member(row: asyncpg.Record) -> Member:
 
 
 def revoked(rows: list[asyncpg.Record]) -> None:
-    """Log the roles that were taken away."""
+    """Log the revoked roles."""
     for row in rows:
         logs.log.info(
             "role.revoked", eventId=row["event_id"], userId=row["user_id"], role=row["role"]

@@ -33,10 +33,10 @@ FIND: Final = Statement(
     "SELECT id, username, password_hash, created_at FROM users"
     " WHERE lower(username) = lower(CAST(:username AS text))"
 )
-# For a query of rows with a `user_id`. Who was deleted has no name.
+# For a query of rows with a `user_id`. Null if the account was deleted.
 NAME: Final = "(SELECT username FROM users WHERE users.id = user_id AND password_hash IS NOT NULL)"
 
-# By the hash that was verified: what was changed meanwhile is not changed again.
+# Finds the row by the verified hash, so that a password that was changed meanwhile is kept.
 _REPLACE_HASH: Final = """
     UPDATE users SET password_hash = :new WHERE id = :user AND password_hash = :old RETURNING id
 """
@@ -50,7 +50,7 @@ CHANGE_PASSWORD: Final = Statement(
     """  # noqa: S608 - our own text
 )
 DISCARD_TOKEN: Final = Statement("DELETE FROM password_tokens WHERE user_id = :user")
-# `~` is in no name that can be registered; the rest of the id's digits are those of a date.
+# No name that can be registered has a `~`. The digits of the id that are left out encode a date.
 DELETE: Final = Statement(
     f"""
     WITH deleted AS (
@@ -60,7 +60,7 @@ DELETE: Final = Statement(
     ), departed AS (
         INSERT INTO departures (user_id, waiting)
         SELECT id, ARRAY(
-            -- OFFSET keeps it a look-up by the person, whatever was planned on.
+            -- OFFSET makes every plan look up the rows by user.
             SELECT id FROM (
                 SELECT id, status FROM bookings WHERE user_id = CAST(:user AS uuid) OFFSET 0
             ) AS mine WHERE status = 'waiting'
@@ -72,13 +72,13 @@ DELETE: Final = Statement(
 )
 
 
-# What was stored for the account, for its name and for its sessions: another person may have the
-# name tomorrow, and must not be told of this one.
+# Stored responses of the account, its name and its sessions. Another person can register the name
+# later, and must not get them.
 FORGET: Final = Statement("DELETE FROM idempotency_keys WHERE owner = ANY(CAST(:owners AS uuid[]))")
 
 
 class User(NamedTuple):
-    """A person; without a password if the account was deleted."""
+    """A person. `password_hash` is None if the account was deleted."""
 
     id: UUID
     username: str
@@ -90,20 +90,20 @@ class UserRepository:
     """Reads and writes `users`."""
 
     def __init__(self, engine: AsyncEngine, access: AccessList) -> None:
-        """Work on `engine`; tell `access` what was revoked."""
+        """Work on `engine`, and add revoked credentials to `access`."""
         self._engine = engine
         self._access = access
 
     async def recall(self, keyed: KeyedRequest) -> Replayed | TicketingError | None:
-        """Return how to answer the request, if it was carried out before."""
+        """Return the stored response or error of the request, or None if it was not made before."""
         return await stored_responses.recall(self._engine, keyed)
 
     async def add(
         self, username: str, password_hash: str, origin: Origin, keyed: KeyedRequest | None = None
     ) -> User:
-        """Add a user, who is also whom the record names, unless that is by the command line.
+        """Add a user. The trail record names them as the actor, unless the command line adds them.
 
-        Raises UsernameTaken, in any case; with `keyed`, the same as `once`.
+        Raises UsernameTaken. With `keyed`, also raises what `once` raises.
         """
         async with once(self._engine, keyed) as (connection, keep):
             user = await insert(connection, username, password_hash, origin)
@@ -120,13 +120,13 @@ class UserRepository:
         return _user(rows[0])
 
     async def find_by_name(self, username: str) -> User | None:
-        """Return the user of this name, whatever the case of the letters."""
+        """Return the user with this name, ignoring case."""
         async with driver(self._engine) as connection:
             rows = await FIND.fetch(connection, username=username)
         return _user(rows[0]) if rows else None
 
     async def upgrade_password(self, user_id: UUID, old_hash: str, new_hash: str) -> None:
-        """Keep a better hash of the same password, unless it was changed meanwhile."""
+        """Store a stronger hash of the same password, unless the password was changed meanwhile."""
         async with driver(self._engine) as connection:
             rows = await UPGRADE_PASSWORD.fetch(
                 connection, user=user_id, old=old_hash, new=new_hash
@@ -142,10 +142,10 @@ class UserRepository:
         origin: Origin,
         keyed: KeyedRequest | None = None,
     ) -> None:
-        """Change the caller's password and end all their sessions but this.
+        """Change the caller's password and end all their sessions except this one.
 
-        Raises WrongPassword if it was changed since `old_hash` was verified; with `keyed`, the
-        same as `once`.
+        Raises WrongPassword if the password was changed since `old_hash` was verified. With
+        `keyed`, also raises what `once` raises.
         """
         async with (
             once(self._engine, keyed) as (connection, keep),
@@ -154,8 +154,8 @@ class UserRepository:
             changed = {"user": caller.id, "old": old_hash, "new": new_hash}
             if not await CHANGE_PASSWORD.fetch(connection, **changed, **origin._asdict()):
                 raise WrongPassword
-            # A statement of its own: it sees the sessions that were started until the first one
-            # had its lock.
+            # A separate statement, because it sees the sessions that were started before the first
+            # statement took its lock.
             rows = await sessions.END_OTHERS.fetch(
                 connection, user=caller.id, keep=caller.credential
             )
@@ -165,11 +165,11 @@ class UserRepository:
         sessions.ended(self._access, rows)
 
     async def delete(self, user: User, password_hash: str, origin: Origin) -> None:
-        """Forget who the person is; end all their sessions, keys, roles and rights. Bookings stay.
+        """Delete the account with its name, password, sessions, keys, roles and rights.
 
-        Stored responses to their keyed requests go too.
+        Bookings stay. Stored responses of the person's requests are deleted.
 
-        Raises WrongPassword if it was changed since `password_hash` was verified.
+        Raises WrongPassword if the password was changed since `password_hash` was verified.
         """
         async with driver(self._engine) as connection, connection.transaction():
             by = origin._asdict()
@@ -190,7 +190,7 @@ class UserRepository:
 
 
 async def insert(connection: Driver, username: str, password_hash: str, origin: Origin) -> User:
-    """Insert a user as `UserRepository.add` says. Raises UsernameTaken."""
+    """Insert a user as `UserRepository.add` does. Raises UsernameTaken."""
     user_id = uuid7()
     by = origin if origin is COMMAND_LINE else origin._replace(actor=user_id)
     (row,) = await ADD.fetch(

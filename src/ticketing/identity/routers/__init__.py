@@ -1,1 +1,1 @@
-"""Routes: accounts and access."""
+"""Routes of accounts and access."""

@@ -1,4 +1,4 @@
-"""Who calls, whether they may, and passwords that are asked for again."""
+"""Authenticate callers, check their permissions and confirm their passwords."""
 
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated
@@ -22,23 +22,23 @@ from ticketing.web.replay import KeyedRequest
 
 
 class Bearer(Directly, HTTPBearer):
-    """One dependency instead of two: finds the credential and verifies it.
+    """The dependency that finds the credential of a request and verifies it.
 
-    A session may do whatever its person may, an API key what its scopes say about the action of
+    A session may do whatever its person may. An API key must have a scope that allows the action of
     the route.
     """
 
     def __init__(self) -> None:
         super().__init__(
             scheme_name="bearer",
-            description="The `token` of `POST /api/users/login`, or an API key.",
+            description="The `token` from `POST /api/users/login`, or an API key.",
         )
 
     async def __call__(self, request: Request) -> Caller:  # type: ignore[override]
-        """Return whom the credential speaks for; one that is remembered without waiting.
+        """Return the caller. A credential that was verified before needs no I/O.
 
-        Raises NotAuthenticated, InsufficientScope, or TooManyRequests where the route is counted
-        by account.
+        Raises NotAuthenticated, InsufficientScope, or TooManyRequests if the route is counted by
+        account.
         """
         scope = request.scope
         have, policy = of(request, Identity), scope["route"].policy
@@ -51,7 +51,7 @@ class Bearer(Directly, HTTPBearer):
         if caller is None and credential.startswith(KEY_PREFIX):
             caller = have.tokens.remember(credential, await have.keys.verify(credential))
         elif caller is None and policy.action == Action.LOGOUT:
-            # Its session may have been ended by the very request that comes again.
+            # This may be a resent logout, which has already ended the session.
             caller = have.tokens.named(credential, ended=_has_key(request))
         elif caller is None:
             caller = have.tokens.verify(credential)
@@ -85,7 +85,7 @@ async def require(request: Request, caller: Caller, event_id: int) -> None:
 
 
 async def require_about(request: Request, caller: Caller, event_id: int, user_id: UUID) -> None:
-    """Raise as `require`, unless the action is about the caller and everybody may do that."""
+    """Do as `require`, unless the action is about the caller and allowed for oneself."""
     if user_id != caller.id or not _rule(request).of_oneself:
         await require(request, caller, event_id)
 
@@ -108,7 +108,7 @@ def _rule(request: Request) -> Rule:
 
 
 def origin(request: Request, caller: Caller | None = None) -> Origin:
-    """Return where a change comes from, for its record."""
+    """Return the origin of a change, for its trail record."""
     return Origin(
         actor=caller.id if caller else None,
         credential=caller.credential if caller else None,
@@ -118,7 +118,7 @@ def origin(request: Request, caller: Caller | None = None) -> Origin:
 
 
 def trying_password(request: Request, account: str) -> AbstractAsyncContextManager[None]:
-    """Return in what to verify a password, so that nobody can guess it: see `limits.guard`."""
+    """Return the context in which to verify a password. It slows guessing: see `limits.guard`."""
     limits = of(request, Identity).limits
     if limits is None:
         return nullcontext()
@@ -126,10 +126,10 @@ def trying_password(request: Request, account: str) -> AbstractAsyncContextManag
 
 
 async def recall(request: Request, keyed: KeyedRequest | None, account: str) -> None:
-    """Raise what answers the keyed request, if it was carried out before, without its password.
+    """Raise the stored response or error of the request, if there is one.
 
-    The response tells whether the password is that of before: it can be had no oftener than by
-    trying passwords.
+    It shows whether the request has the same password as before. So it is limited like a try to
+    guess the password.
     """
     answer = await of(request, Identity).users.recall(keyed) if keyed else None
     if answer is not None:

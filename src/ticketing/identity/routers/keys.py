@@ -1,4 +1,4 @@
-"""API keys: credentials of a person's programs."""
+"""API keys, which people make for their programs."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
@@ -33,15 +33,15 @@ routes = Routes("/api/users/me/keys", "keys")
 
 
 def _text(value: object) -> object:
-    # Pydantic would take a number for seconds since the epoch.
+    # Pydantic would accept a number as seconds since the epoch.
     if not isinstance(value, str):
-        raise PydanticCustomError("value_error", "must be a time as in RFC 3339")
+        raise PydanticCustomError("value_error", "must be a time in the form of RFC 3339")
     return value
 
 
 def _in_the_future(value: datetime) -> datetime:
     if not timedelta(0) < value - datetime.now(UTC) < LONGEST:
-        raise PydanticCustomError("value_error", "must be in the future, by ten years at most")
+        raise PydanticCustomError("value_error", "must be in the next ten years")
     return value
 
 
@@ -56,7 +56,7 @@ Expiry = Annotated[
 
 
 class MakeKey(In):
-    """A new key: what for, and for how long."""
+    """A new key: its name, its scopes and when it expires."""
 
     name: KeyName
     scopes: Annotated[
@@ -65,13 +65,13 @@ class MakeKey(In):
     ]
     expires_at: Expiry | None = Field(
         default=None,
-        description="At most ten years from now; without it, the key does not end.",
+        description="At most ten years from now. Without it, the key does not expire.",
         examples=["2030-01-01T00:00:00Z"],
     )
 
 
 class ApiKeyOut(Out):
-    """A key, without what is secret of it."""
+    """A key without its secret."""
 
     id: KeyId
     name: str = Field(examples=["Box office till 2"])
@@ -79,15 +79,15 @@ class ApiKeyOut(Out):
     created_at: Time
     expires_at: Time | None = Field(examples=[None])
     last_used_at: Time | None = Field(
-        description="To the minute.", examples=["2026-11-02T19:30:00.123456Z"]
+        description="Accurate to a minute.", examples=["2026-11-02T19:30:00.123456Z"]
     )
 
 
 class IssuedApiKeyOut(ApiKeyOut):
-    """A key as it is shown to who made it."""
+    """A new key with its secret."""
 
     key: str = Field(
-        description="Send it as `Authorization: Bearer <key>`. It can not be shown again.",
+        description="Send it as `Authorization: Bearer <key>`. It can't be shown again.",
         examples=["tkt_" + "5e" * 32 + "_9c1b2a7d"],
     )
 
@@ -106,10 +106,10 @@ async def make(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Rendered:
-    """Make a key for a program that acts for the caller, within the scopes alone.
+    """Make a key for a program that acts as the caller, within the scopes.
 
-    `events:write` makes and renames events, `bookings:write` books and cancels, `bookings:read`
-    lists bookings and trails. The key itself is in this answer only. A person has up to 50.
+    `events:write` creates and renames events, `bookings:write` books and cancels, `bookings:read`
+    lists bookings and audit trails. The key is shown only in this response. A person can have 50.
     """
     have = of(request, Identity)
     keyed = keyed_request(caller.id, idempotency_key, body, _made, have.seals)
@@ -132,7 +132,7 @@ def _made(made: tuple[ApiKey, str]) -> Rendered:
 @routes.get(
     "",
     Action.LIST_KEYS,
-    "My API keys, newest first",
+    "List my API keys, newest first",
     errors=(NotAuthenticated, InsufficientScope),
 )
 async def mine(
@@ -141,7 +141,7 @@ async def mine(
     limit: PageSize = 20,
     cursor: Cursor = None,
 ) -> PageOut[ApiKeyOut]:
-    """List the caller's keys, also those that have expired, newest first."""
+    """List the caller's keys, also expired ones, newest first."""
     page = await of(request, Identity).keys.of_user(
         caller.id, before=decode_cursor(cursor), limit=limit
     )
@@ -160,5 +160,5 @@ async def revoke(
     caller: Authenticated,
     request: Request,
 ) -> None:
-    """Revoke a key of the caller's: it is refused from now on, everywhere within seconds."""
+    """Revoke one of the caller's keys. All workers refuse it within seconds."""
     await of(request, Identity).keys.revoke(caller.id, keyId, origin(request, caller))

@@ -1,4 +1,4 @@
-"""Where a person is logged in, and ending that from afar."""
+"""List a person's sessions, and end one from another device."""
 
 from typing import Annotated
 from uuid import UUID
@@ -29,7 +29,7 @@ SessionId = Annotated[UUID, Field(examples=["019938a5-7d10-7b3c-8a44-0e5b6f9c2d1
 
 
 class EndSession(In):
-    """The password, for a token may be borrowed."""
+    """The password, so that a stolen token is not enough."""
 
     password: CurrentPassword
 
@@ -40,17 +40,17 @@ class SessionOut(Out):
     id: SessionId
     created_at: Time
     refreshed_at: Time | None = Field(
-        description="When its last refresh token was used.",
+        description="When the last refresh token of the session was used.",
         examples=["2026-11-02T19:30:00.123456Z"],
     )
-    expires_at: Time = Field(description="When it ends, unless it is refreshed.")
-    is_current: bool = Field(description="Whether it is the one that asks.", examples=[True])
+    expires_at: Time = Field(description="When the session ends, unless it is refreshed.")
+    is_current: bool = Field(description="Whether this request uses the session.", examples=[True])
 
 
 @routes.get(
     "",
     Action.LIST_SESSIONS,
-    "Where I am logged in, newest first",
+    "List my sessions, newest first",
     errors=(NotAuthenticated, InsufficientScope),
 )
 async def mine(
@@ -59,7 +59,7 @@ async def mine(
     limit: PageSize = 20,
     cursor: Cursor = None,
 ) -> PageOut[SessionOut]:
-    """List the caller's sessions that have not ended, newest first."""
+    """List the caller's active sessions, newest first."""
     page = await of(request, Identity).sessions.of_caller(
         caller, before=decode_cursor(cursor), limit=limit
     )
@@ -69,7 +69,7 @@ async def mine(
 @routes.post(
     "/{sessionId}/end",  # Not a DELETE: many clients can't send a body with that.
     Action.END_SESSION,
-    "End a session of mine",
+    "End one of my sessions",
     status=204,
     errors=(NotAuthenticated, InsufficientScope, WrongPassword, UserNotFound, SessionNotFound),
 )
@@ -79,9 +79,9 @@ async def end(
     caller: Authenticated,
     request: Request,
 ) -> None:
-    """End a session of the caller's, also of another device.
+    """End one of the caller's sessions, also on another device.
 
-    Its tokens are refused from now on, everywhere within seconds.
+    All workers refuse its tokens within seconds.
     """
     await confirmed(request, caller, body.password)
     await of(request, Identity).sessions.end_of_user(caller.id, sessionId)

@@ -1,4 +1,4 @@
-"""The right to create events, at a site where not everybody has it."""
+"""Grant and revoke the right to create events, for sites that restrict it."""
 
 from fastapi import Request
 
@@ -23,10 +23,10 @@ async def grant(
     caller: Authenticated,
     request: Request,
 ) -> None:
-    """Let a person create events; for admins of the site.
+    """Let a person create events. Only admins of the site may do this.
 
-    This matters if the site's operator set `TICKETING_ORGANISERS=granted`. A second request changes
-    nothing.
+    The right matters only if the operator set `TICKETING_ORGANISERS=granted`. A second request
+    changes nothing.
     """
     require_admin(request, caller)
     await of(request, Identity).organisers.grant(userId, origin(request, caller))
@@ -40,9 +40,9 @@ async def revoke(
     caller: Authenticated,
     request: Request,
 ) -> None:
-    """Revoke the right, also for the person's API keys; for admins of the site.
+    """Revoke the right, also for the person's API keys. Only admins of the site may do this.
 
-    Every worker learns it within a second. Events that the person created stay theirs.
+    It takes effect in all workers within seconds. The person keeps the events they created.
     """
     require_admin(request, caller)
     await of(request, Identity).organisers.revoke(userId, origin(request, caller))

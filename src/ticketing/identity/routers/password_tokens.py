@@ -1,4 +1,4 @@
-"""Setting a password by a token that the operator gave out."""
+"""Set a password with a token from the operator."""
 
 from typing import Annotated
 from uuid import UUID
@@ -21,7 +21,7 @@ routes = Routes("/api/users", "users")
 
 
 class SetPassword(In):
-    """The token, and the password that shall open the account."""
+    """The operator's token, and the new password."""
 
     token: Annotated[
         Text, Field(max_length=128, examples=["Zk8w2-mJVf0bX9cTnKl4uYdEaGhRsZpMoIiWvCy1xQ8"])
@@ -32,23 +32,24 @@ class SetPassword(In):
 @routes.post(
     "/password",
     Action.SET_PASSWORD,
-    "Set a password by a token",
+    "Set a password with a token",
     status=204,
     errors=(InvalidPasswordToken, PasswordTooCommon, AnswerLost),
 )
 async def set_password(
     body: SetPassword, request: Request, idempotency_key: IdempotencyKey = None
 ) -> Rendered:
-    """Set a first password, or replace one that is lost.
+    """Set a first password, or replace a forgotten one.
 
-    The token comes from the operator of the site. It works once, within 24 hours, until a newer one
-    is made or the password is changed. All sessions of the person end. API keys stay.
+    The token comes from the operator of the site. It works once and expires after 24 hours, or
+    earlier if a newer one is made or the password is changed. All sessions of the person end. API
+    keys stay valid.
     """
     have = of(request, Identity)
     hashed = digest(body.token)
-    # The token is deleted by its use, so the row of the key belongs to the token itself.
+    # Using the token deletes it, so the stored response belongs to the token's hash.
     keyed = keyed_request(UUID(bytes=hashed[:16]), idempotency_key, body, nothing, have.seals)
-    # The account is not known yet. Guesses differ, so they are counted by their address.
+    # The account is not known yet. Each guess is another token, so only its address is limited.
     account = f"password token {hashed.hex()}"
     await recall(request, keyed, account)
     async with trying_password(request, account):

@@ -1,4 +1,4 @@
-"""Logging in, staying logged in, and logging out."""
+"""Log in, refresh tokens and log out."""
 
 from collections.abc import Callable
 from functools import cache
@@ -36,14 +36,14 @@ routes = Routes("/api/users", "sessions")
 
 
 class Login(In):
-    """Credentials; whether they could exist at all is not said before they are checked."""
+    """Credentials. One that nobody can have gets the same response as a wrong one."""
 
     username: Annotated[Text, Field(max_length=128, examples=["ada"])]
     password: Annotated[Text, Field(max_length=128, examples=["correct horse battery"])]
 
 
 class Refresh(In):
-    """The refresh token of the last login or refresh."""
+    """The refresh token from the last login or refresh."""
 
     refresh_token: Annotated[
         Text, Field(max_length=128, examples=["3q2-7wJVf0bX9cTnKl4uYdEaGhRsZpMoIiWvCy1xQ8A"])
@@ -51,10 +51,10 @@ class Refresh(In):
 
 
 class Logout(In):
-    """Which sessions to end; without a body, this one."""
+    """The sessions to end. Without a body, only this one ends."""
 
     everywhere: bool = Field(
-        default=False, description="All sessions of mine, instead of this one.", examples=[True]
+        default=False, description="End all my sessions instead of this one.", examples=[True]
     )
 
 
@@ -62,17 +62,20 @@ THIS_ONE: Final = Logout()
 
 
 class TokenOut(Out):
-    """An access token, to be sent as `Authorization: Bearer <token>`, and how to get the next."""
+    """An access token, and a refresh token to get the next.
+
+    Send the access token as `Authorization: Bearer <token>`.
+    """
 
     token: str = Field(examples=["eyJhbGciOi….eyJzdWIiOi….KMUFsIDTnF…"])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - RFC 6750's word
-    expires_in: Long = Field(description="Seconds that the token lives.", examples=[3600])
+    expires_in: Long = Field(description="Seconds until the token expires.", examples=[3600])
     refresh_token: str = Field(
-        description="Good for one `POST /api/users/refresh`.",
+        description="Works once, in `POST /api/users/refresh`.",
         examples=["3q2-7wJVf0bX9cTnKl4uYdEaGhRsZpMoIiWvCy1xQ8A"],
     )
     refresh_expires_in: Long = Field(
-        description="Seconds after which the session ends, unless it is refreshed.",
+        description="Seconds until the session ends, unless it is refreshed.",
         examples=[1_209_600],
     )
     user_id: UserId
@@ -86,13 +89,13 @@ class TokenOut(Out):
     errors=(InvalidCredentials, AnswerLost),
 )
 async def login(body: Login, request: Request, idempotency_key: IdempotencyKey = None) -> Rendered:
-    """Exchange a username and a password for a token that lives an hour, and start a session.
+    """Start a session, and return a token that is valid for an hour.
 
-    The answer to a wrong password is the same, and takes as long, as to a name that nobody has.
-    Whoever gives wrong ones again and again has to wait between them, 30 seconds at most (429).
+    A wrong password and an unknown username get the same response, in the same time. After several
+    wrong passwords the client has to wait between tries, up to 30 seconds (429).
 
-    With an Idempotency-Key, the tokens that come again are those of before, with what is left of
-    their time: dead, if their session was ended since.
+    A replayed response (Idempotency-Key) has the tokens of the first one. They expire at the same
+    time as before, and are refused if their session has ended.
     """
     have = of(request, Identity)
     render = _rendering(have)
@@ -109,7 +112,7 @@ async def token(
     username: Annotated[Text, Form(max_length=128)],
     password: Annotated[Text, Form(max_length=128)],
 ) -> dict[str, str | int]:
-    """Log in by form, as the docs page's Authorize button does (RFC 6749, section 4.3)."""
+    """Log in with a form, for the Authorize button of the docs page (RFC 6749, section 4.3)."""
     session = await _authenticate(request, username, password, lambda _: None)
     issued = _issued(of(request, Identity), session)
     return {
@@ -129,11 +132,11 @@ async def token(
 async def refresh(
     body: Refresh, request: Request, idempotency_key: IdempotencyKey = None
 ) -> Rendered:
-    """Exchange the refresh token for the next pair of tokens.
+    """Exchange the refresh token for a new access token and a new refresh token.
 
-    A refresh token is good for one exchange: keep the new one. If one comes a second time, it is
-    in two hands, and the session ends; but not by the same request with the same Idempotency-Key,
-    which is answered as before.
+    A refresh token works once: keep the new one. If it is used a second time, it was probably
+    stolen, and the session ends. A resent request with the same Idempotency-Key is safe: it gets
+    the stored response.
     """
     have = of(request, Identity)
     render, keyed = _rendering(have), None
@@ -146,7 +149,7 @@ async def refresh(
 @routes.post(
     "/logout",
     Action.LOGOUT,
-    "End this session, or all",
+    "End this session, or all my sessions",
     status=204,
     errors=(NotAuthenticated, InsufficientScope),
 )
@@ -158,9 +161,9 @@ async def logout(
 ) -> Rendered:
     """End the session that the token belongs to, or all sessions of the caller.
 
-    Their tokens are refused from now on, everywhere within seconds. API keys stay.
+    All workers refuse their tokens within seconds. API keys stay valid.
     """
-    # The session's: that of another device means another thing by the same words.
+    # The key belongs to the session, because on another device the request ends another session.
     keyed = keyed_request(caller.credential, idempotency_key, body, nothing)
     await of(request, Identity).sessions.end(caller, everywhere=body.everywhere, keyed=keyed)
     return nothing(None)
@@ -169,7 +172,7 @@ async def logout(
 async def _authenticate(
     request: Request, username: str, password: str, intend: Callable[[UUID], KeyedRequest | None]
 ) -> Session:
-    username = username.strip()  # Keyboards of phones add a blank.
+    username = username.strip()  # Keyboards of phones add a space.
     of(request, Identity).passwords.require_room()
     async with trying_password(request, username):
         return await _open(of(request, Identity), username, password, intend)
@@ -190,16 +193,16 @@ async def _open(
         session = await have.sessions.start(user.id, better or hashed, intend(user.id))
         if session is not None:
             return session
-        # The hash was changed meanwhile, by another login that upgraded it or for a new password.
+        # The hash was changed meanwhile: another login upgraded it, or the password is a new one.
 
 
 def _rendering(have: Identity) -> Callable[[Session], Rendered]:
-    # What is kept is what is sent: a token that is issued again would be another one.
+    # Cached, because the stored response must be the one that is sent. A new token would differ.
     return cache(lambda session: rendered(200, _issued(have, session)))
 
 
 def _issued(have: Identity, session: Session) -> TokenOut:
-    # No access token outlives its session, so that who ends a session finds it.
+    # No access token outlives its session, so that ending the session also ends the token.
     lifetime = min(have.tokens.lifetime, session.refresh_expires_in)
     return TokenOut(
         token=have.tokens.issue(session.user_id, session.id, lifetime),

@@ -1,4 +1,4 @@
-"""Who works on an event."""
+"""The team of an event."""
 
 from enum import StrEnum
 
@@ -31,21 +31,21 @@ routes = Routes("/api/events/{eventId}", "team")
 
 
 class TeamRole(StrEnum):
-    """What somebody is to an event that they do not own."""
+    """The role of a person at an event that they do not own."""
 
     MANAGER = Role.MANAGER
     STAFF = Role.STAFF
 
 
 class GrantRole(In):
-    """What a person shall be."""
+    """The role to grant."""
 
     # Not strict: JSON has no enumerations.
     role: TeamRole = Field(strict=False, examples=["staff"])
 
 
 class MemberOut(Out):
-    """A person who works on the event."""
+    """A manager, or one of the staff, of the event."""
 
     user_id: UserId
     username: str = Field(examples=["ada"])
@@ -56,7 +56,7 @@ class MemberOut(Out):
 @routes.get(
     "/team",
     Action.LIST_TEAM,
-    "Who works on an event",
+    "List the managers and staff of an event",
     errors=(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound),
 )
 async def team(
@@ -68,7 +68,7 @@ async def team(
 ) -> PageOut[MemberOut]:
     """List the managers and staff, in the order in which they joined.
 
-    The owner is not among them: that is the event's `organiserId`.
+    The owner is not in the list: see the event's `organiserId`.
     """
     await require(request, caller, eventId)
     page = await of(request, Identity).team.members(
@@ -80,7 +80,7 @@ async def team(
 @routes.put(
     "/team/{userId}",
     Action.GRANT_ROLE,
-    "Give somebody a role",
+    "Grant a role at an event",
     status=204,
     errors=(
         NotAuthenticated,
@@ -98,10 +98,10 @@ async def grant(
     caller: Authenticated,
     request: Request,
 ) -> None:
-    """Make a person `manager` or `staff`; it replaces the role that they had.
+    """Make a person `manager` or `staff`. The new role replaces the old one.
 
     Staff read the list of bookings. A manager also books and cancels for anybody, renames the
-    event and reads its trail. Only the owner, and an admin of the site, gives roles.
+    event and reads its audit trail. Only the owner and admins of the site grant roles.
     """
     await require(request, caller, eventId)
     by = origin(request, caller)
@@ -111,7 +111,7 @@ async def grant(
 @routes.delete(
     "/team/{userId}",
     Action.REVOKE_ROLE,
-    "Take somebody's role away",
+    "Revoke a role at an event",
     status=204,
     errors=(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound, MemberNotFound),
 )
@@ -121,6 +121,6 @@ async def revoke(
     caller: Authenticated,
     request: Request,
 ) -> None:
-    """Take a person's role away. Anybody may give up their own."""
+    """Revoke a person's role. Everybody may give up their own."""
     await require_about(request, caller, eventId, userId)
     await of(request, Identity).team.revoke(eventId, userId, origin(request, caller))

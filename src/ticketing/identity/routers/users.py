@@ -1,4 +1,4 @@
-"""Accounts: registration, what a person sees and changes of themself, and the end of it."""
+"""Accounts: register, read, change the password and delete."""
 
 from fastapi import Request
 from pydantic import Field
@@ -49,20 +49,20 @@ class Register(In):
 
 
 class ChangePassword(In):
-    """The password as it is, and as it shall be."""
+    """The current password and the new one."""
 
     current_password: CurrentPassword
     new_password: Password
 
 
 class DeleteAccount(In):
-    """The password, so that a borrowed token is not enough."""
+    """The password, so that a stolen token is not enough."""
 
     password: CurrentPassword
 
 
 class UserOut(Out):
-    """A person, as they see themself."""
+    """An account."""
 
     id: UserId
     username: Username
@@ -70,12 +70,12 @@ class UserOut(Out):
 
 
 class MeOut(UserOut):
-    """The caller."""
+    """The caller's account."""
 
     is_admin: bool = Field(
-        description="Whether they may do what the owner of any event may.", examples=[False]
+        description="Whether the caller may do what the owner of any event may.", examples=[False]
     )
-    is_organiser: bool = Field(description="Whether they may create events.", examples=[True])
+    is_organiser: bool = Field(description="Whether the caller may create events.", examples=[True])
 
 
 @routes.post(
@@ -89,10 +89,10 @@ class MeOut(UserOut):
 async def register(
     body: Register, request: Request, idempotency_key: IdempotencyKey = None
 ) -> Rendered:
-    """Make an account. Names that differ only in case are the same name.
+    """Make an account. Usernames that differ only in case are the same.
 
-    The commonest passwords are refused, and those that are little more than the username or the
-    name of the service. At a site that is closed, its operator makes the accounts.
+    The most common passwords are refused, and passwords that are little more than the username or
+    the name of the service. If registration is closed, only the operator makes accounts.
     """
     have = of(request, Identity)
     if not have.registration_is_open:
@@ -116,11 +116,11 @@ def _registered(user: User) -> Rendered:
 @routes.get(
     "/me",
     Action.GET_ME,
-    "Who am I",
+    "Get my account",
     errors=(NotAuthenticated, UserNotFound),
 )
 async def me(caller: Authenticated, request: Request) -> MeOut:
-    """Return the caller."""
+    """Return the caller's account and rights."""
     have = of(request, Identity)
     user = await have.users.get(caller.id)
     return MeOut(
@@ -140,10 +140,10 @@ async def me(caller: Authenticated, request: Request) -> MeOut:
     errors=(NotAuthenticated, InsufficientScope, WrongPassword, UserNotFound),
 )
 async def delete(body: DeleteAccount, caller: Authenticated, request: Request) -> None:
-    """Forget who the caller is: the name, which is free again, the password, sessions and keys.
+    """Delete the caller's name, password, sessions and API keys. The name can be registered again.
 
-    Places stay booked, of nobody in particular: cancel first what you will not use, so that the
-    next in line gets it. The caller leaves every waiting list. Events stay, with their managers.
+    Booked places stay booked. First cancel the bookings that you will not use, so that the waiting
+    list gets the places. The caller leaves every waiting list. Events stay, with their managers.
     """
     have = of(request, Identity)
     user, password_hash = await confirmed(request, caller, body.password)
@@ -171,7 +171,7 @@ async def change_password(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Rendered:
-    """Change the password, and end all other sessions of the caller. API keys stay."""
+    """Change the password, and end all other sessions of the caller. API keys stay valid."""
     have = of(request, Identity)
     keyed = keyed_request(caller.id, idempotency_key, body, nothing, have.seals)
     user, password_hash = await confirmed(request, caller, body.current_password, keyed)
@@ -186,10 +186,10 @@ async def change_password(
 async def confirmed(
     request: Request, caller: Caller, password: str, keyed: KeyedRequest | None = None
 ) -> tuple[User, str]:
-    """Return the caller and the hash that the password fits.
+    """Verify the caller's password, and return the caller and the stored hash.
 
-    Raises WrongPassword, or what answers the keyed request: the password may be wrong by now
-    because it was changed by the very request that comes again.
+    Raises WrongPassword, or the stored response of `keyed`: if the request is resent, it has
+    already changed the password, and the one that it sends is wrong by now.
     """
     have = of(request, Identity)
     user = await have.users.get(caller.id)
