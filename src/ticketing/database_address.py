@@ -1,6 +1,7 @@
-"""The address of a database: every spelling that libpq takes is read here, and nowhere else.
+"""Parse the address of a database, in every spelling that libpq accepts.
 
-PostgreSQL 18's manual, section 32.1: connection URIs, their parameters, and the service file.
+PostgreSQL 18's manual, section 32.1, describes connection URIs, their parameters and the service
+file.
 """
 
 import os
@@ -18,7 +19,7 @@ MALFORMED: Final = "must look like postgresql://user:password@host:port/database
 PORT: Final = 5432
 MAX_PORT: Final = 65_535
 HOST: Final = re.compile(r"(?:\[([^]]+)\]|([^][:]*))(?::([0-9]*))?")
-"""A name or an IPv6 address in brackets, and a port."""
+"""A name, or an IPv6 address in brackets, and an optional port."""
 PARAMETER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 ROLES: Final = ("any", "primary", "standby", "prefer-standby", "read-write", "read-only")
@@ -30,10 +31,10 @@ NUMBERS: Final = {
     "keepalives_count": 2,
     "tcp_user_timeout": 3000,
 }
-"""Parameters that are numbers, as they are if nobody says. A server that fell silent is noticed in
+"""Numeric parameters and their defaults. With these, a server that stops responding is noticed in
 three to four seconds."""
 OURS: Final = {"application_name", "fallback_application_name", "client_encoding"}
-"""Parameters that the service says itself."""
+"""Parameters that the service sets itself. Those of an address are ignored."""
 LACKING: Final[Mapping[str, set[str]]] = {
     "hostaddr": set(),
     "require_auth": set(),
@@ -58,7 +59,7 @@ LACKING: Final[Mapping[str, set[str]]] = {
     "oauth_client_secret": set(),
     "oauth_scope": set(),
 }
-"""Parameters of libpq that the driver lacks, and the values that ask for nothing."""
+"""Parameters of libpq that the driver does not support, and their values that change nothing."""
 ENVIRONMENT: Final = {
     "host": "PGHOST",
     "port": "PGPORT",
@@ -67,13 +68,13 @@ ENVIRONMENT: Final = {
     "target_session_attrs": "PGTARGETSESSIONATTRS",
     "connect_timeout": "PGCONNECT_TIMEOUT",
 }
-"""Variables that stand in for parameters; PGUSER, PGPASSWORD and others the driver reads itself."""
+"""Environment variables for missing parameters. The driver reads PGUSER, PGPASSWORD and others."""
 
 
 class Host(NamedTuple):
-    """A server: its name, its IP address or the folder of its Unix socket, and its port.
+    """A server: its name, IP address or folder of its Unix socket, and its port.
 
-    The name is empty for the driver's default: a Unix socket, or else this machine.
+    An empty name is the driver's default: a Unix socket, or else this machine.
     """
 
     name: str
@@ -81,35 +82,35 @@ class Host(NamedTuple):
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is reached by a Unix socket."""
+        """Whether the server is reached by a Unix socket."""
         return self.name.startswith("/")
 
     def __str__(self) -> str:
-        """As an address spells it, without a port that is the usual one."""
+        """Return the host as in an address, without the default port."""
         name = f"[{self.name}]" if ":" in self.name else self.name
         return name if self.port == PORT else f"{name}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What an address says; what it leaves out is the driver's, and PGUSER's and so on."""
+    """A parsed address. The driver reads missing parts from PGUSER and others, or has a default."""
 
     user: str
     password: str = field(repr=False)
     database: str
     hosts: Sequence[Host]
     role: str
-    """Which of the hosts is meant, as `target_session_attrs` has it."""
+    """The role that the host must have, a value of `target_session_attrs`."""
     numbers: Mapping[str, int]
-    """The parameters of NUMBERS."""
+    """The parameters in NUMBERS."""
     options: Mapping[str, str] = field(repr=False)
-    """The other parameters: the driver's, or settings of the server's."""
+    """The other parameters, for the driver or settings of the server."""
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Read an address, and what it leaves to the service file, PGHOST, PGPORT and others.
+        """Parse an address. Missing parts come from the service file, PGHOST, PGPORT and others.
 
-        Raises ValueError with a line that has nothing of the values, which may be half a password.
+        Raises ValueError. Its text shows no values, because they may be part of a password.
         """
         try:
             said = _read(text)
@@ -122,12 +123,12 @@ class Address:
         for name, harmless in LACKING.items():
             if said.pop(name, "") not in {*harmless, ""}:
                 raise ValueError(f"has {name}, which the database driver does not support")
-        if said.get("ssl") == "true":  # As JDBC spells it, and libpq knows.
+        if said.get("ssl") == "true":  # The spelling of JDBC, which libpq accepts too.
             said = {"sslmode": "require", **said}
             del said["ssl"]
         role = said.pop("target_session_attrs", "primary")
         if role not in ROLES:
-            raise ValueError(f"has target_session_attrs, which is one of {', '.join(ROLES)}")
+            raise ValueError(f"has target_session_attrs, which must be one of {', '.join(ROLES)}")
         return cls(
             user=said.pop("user", ""),
             password=said.pop("password", ""),
@@ -140,7 +141,7 @@ class Address:
 
     @property
     def dsn(self) -> str:
-        """All but the hosts and their role, spelt as the driver reads it."""
+        """The address for the driver, without the hosts and their role."""
         credentials = quote(self.user, safe="")
         if self.password:
             credentials += ":" + quote(self.password, safe="")
@@ -149,7 +150,7 @@ class Address:
         return f"postgresql://{credentials}@{database}{options and '?'}{options}"
 
     def __str__(self) -> str:
-        """What a message may show: neither the password nor most parameters."""
+        """Return the address for messages, without the password and most parameters."""
         before = quote(self.user, safe="") + (":***" if self.password else "")
         before += "@" if before else ""
         after = "/" + quote(self.database, safe="") if self.database else ""
@@ -164,21 +165,21 @@ class Address:
 
 
 def _read(text: str) -> dict[str, str]:
-    """Return what the text itself says, by the names of its parameters."""
+    """Return the parameters in the text, by name."""
     scheme = next((each for each in SCHEMES if text.startswith(each)), None)
     if scheme is None or "\0" in unquote(text):
         raise ValueError(MALFORMED)
     before, _, query = text.removeprefix(scheme).partition("?")
     authority, _, database = before.partition("/")
     credentials, at, hosts = authority.rpartition("@")
-    # An @ behind what should be the host belongs to a password that is not encoded.
+    # An @ after the host belongs to a password that is not encoded.
     if "@" in credentials or (not at and "@" in database):
         raise ValueError(MALFORMED)
     user, _, password = credentials.partition(":")
     said = {"user": user, "password": password, "dbname": database}
     said = {name: unquote(value, errors="strict") for name, value in said.items()}
     said |= _listed([_spec(each) for each in hosts.split(",")], unquoted=False)
-    # The query comes last, and has the last word.
+    # The query comes last, because it overrides the rest.
     return {name: value for name, value in [*said.items(), *_of_query(query).items()] if value}
 
 
@@ -191,22 +192,22 @@ def _of_query(query: str) -> dict[str, str]:
         name = {"database": "dbname"}.get(name, name)
         if name not in said:
             said[name] = value
-        elif name in {"host", "port"}:  # As SQLAlchemy spells several.
+        elif name in {"host", "port"}:  # SQLAlchemy repeats them for several hosts.
             said[name] += f",{value}"
         else:
-            raise ValueError("has a parameter twice that is neither host nor port")
+            raise ValueError("has a parameter twice. Only host and port may be repeated")
     return _listed([_spec_of_query(each) for each in said.pop("host", "").split(",")]) | said
 
 
 def _listed(specs: Sequence[tuple[str, str]], *, unquoted: bool = True) -> dict[str, str]:
-    """Return the two parameters that hosts and their ports make."""
+    """Return the parameters `host` and `port` of several hosts."""
     names, ports = (",".join(each) for each in zip(*specs, strict=True))
     said = {"host": names if unquoted else unquote(names, errors="strict")}
     return said | ({"port": ports} if ports.strip(",") else {})
 
 
 def _spec(text: str) -> tuple[str, str]:
-    """Return name and port of `host`, `host:port` or `[::1]:port`."""
+    """Return the name and port in `host`, `host:port` or `[::1]:port`."""
     match = HOST.fullmatch(text)
     if match is None:
         raise ValueError(MALFORMED)
@@ -214,7 +215,7 @@ def _spec(text: str) -> tuple[str, str]:
 
 
 def _spec_of_query(text: str) -> tuple[str, str]:
-    """Return the same; there it may be a folder, or an IPv6 address without brackets, too."""
+    """Do as `_spec`, and also accept a folder or an IPv6 address without brackets."""
     is_name = text.startswith("/") or (text.count(":") > 1 and not text.startswith("["))
     return (text, "") if is_name else _spec(text)
 
@@ -226,7 +227,7 @@ def _hosts(names: str, ports: str) -> tuple[Host, ...]:
     if len(each_name) != len(each_port):
         raise ValueError(f"names {len(each_name)} hosts and {len(each_port)} ports")
     if len(each_name) > 1 and not all(each_name):
-        raise ValueError("names several hosts, of which one is empty")
+        raise ValueError("names several hosts, and one of them is empty")
     if any(name.startswith("@") for name in each_name):
         raise ValueError("names an abstract socket, which the database driver does not support")
     return tuple(Host(name, _port(port)) for name, port in zip(each_name, each_port, strict=True))
@@ -249,7 +250,7 @@ def _number(name: str, text: str) -> int:
 
 
 def _of_service(said: Mapping[str, str]) -> dict[str, str]:
-    """Return what the service file says of the service that is named, if one is."""
+    """Return the parameters of the named service from the service file, or none."""
     name = said.get("service", "")
     if not name:
         return {}

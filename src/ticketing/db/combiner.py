@@ -1,6 +1,6 @@
-"""Flat combining: requests that arrive while a commit is under way ride the next one together.
+"""Flat combining: requests that arrive during a commit share the next commit.
 
-Generic and asyncio only. Hendler, Incze, Shavit and Tzafrir, "Flat combining and the
+It depends on asyncio only. Hendler, Incze, Shavit and Tzafrir, "Flat combining and the
 synchronization-parallelism tradeoff" (SPAA 2010), describe the idea for threads.
 """
 
@@ -32,20 +32,20 @@ QUEUE: Final = Gauge(
 
 
 class Retry:
-    """The outcome of a request whose commit was lost to somebody else: it rides the next one."""
+    """The outcome of a request that lost its commit to another worker. It joins the next commit."""
 
 
 RETRY: Final = Retry()
 
 WAVES: Final = 2
-"""How many times a batch lets others join, the second if anybody did."""
+"""How many times a batch lets requests join. The second time only if one joined at the first."""
 
 MAX_BATCH: Final = 512
 MAX_QUEUE: Final = 10_000
 MAX_WAIT: Final = 5.0
 """Seconds."""
 MAX_RIDES: Final = 100
-"""More than a request ever needs because of others: what is lost so often can't be written."""
+"""Commits that a request may lose. No healthy request loses so many because of others."""
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
@@ -57,17 +57,16 @@ class _Entry(Generic[RequestT, ResultT]):
     deadline: float
     answer: "asyncio.Future[ResultT]"
     rides: int = 0
-    """How many commits it has lost."""
+    """How many commits the request has lost."""
 
 
 class Combiner(Generic[RequestT, ResultT]):
-    """Hand requests to `commit` in batches, in order of arrival, one batch at a time.
+    """Pass requests to `commit` in batches, in order of arrival, one batch at a time.
 
-    `commit` returns one outcome per request: a result, an exception for that caller alone, or
-    RETRY. When it raises, the batch is split until the culprit stands alone; an Unavailable is
-    nobody's fault and goes to the whole batch. No batch waits for a timer: an idle combiner
-    commits a lone request after two turns of the event loop, and batches grow by themselves as
-    load grows.
+    `commit` returns one outcome per request: a result, an exception for only that caller, or RETRY.
+    If it raises, the batch is split until the failing request is alone. An Unavailable is raised
+    for the whole batch, because no request caused it. No batch waits for a timer: an idle combiner
+    commits a single request after two turns of the event loop, and batches grow with the load.
     """
 
     def __init__(
@@ -79,9 +78,9 @@ class Combiner(Generic[RequestT, ResultT]):
         max_queue: int = MAX_QUEUE,
         max_wait: float = MAX_WAIT,
     ) -> None:
-        """Bound a batch and the queue in requests, and the wait before a commit in seconds.
+        """Limit a batch and the queue in requests, and the wait before a commit in seconds.
 
-        `name` is the queue's in the metrics.
+        `name` is the name of the queue in the metrics.
         """
         self._commit = commit
         self._name = name
@@ -101,16 +100,15 @@ class Combiner(Generic[RequestT, ResultT]):
 
     @property
     def sample(self) -> Sample:
-        """What to sample: how many requests wait."""
+        """The metric to sample: how many requests wait."""
         return QUEUE.labels(self._name), lambda: len(self._queue)
 
     async def submit(self, request: RequestT) -> ResultT:
         """Return the request's own result, or raise its own error.
 
-        Raises Busy when the queue is full, when the request has waited too long to be committed or
-        has lost MAX_RIDES commits, or when the combiner is closed; nothing was changed then. A
-        caller that is cancelled while it waits is skipped; one that is cancelled during its commit
-        may find it done.
+        Raises Busy if the queue is full, the request waited too long or lost MAX_RIDES commits, or
+        the combiner is closed. Then nothing was changed. A caller that is cancelled while it waits
+        is skipped. If it is cancelled during its commit, the request may have been done.
         """
         if self._closed or len(self._queue) >= self._max_queue:
             raise Busy
@@ -121,12 +119,12 @@ class Combiner(Generic[RequestT, ResultT]):
         if self._alarm is None:
             self._alarm = loop.call_at(entry.deadline, self._expire)
         if self._leader is None:
-            # An empty context: a batch serves many requests and must not log under one's id.
+            # An empty context, because a batch has many requests and must not log the id of one.
             self._leader = loop.create_task(self._lead(), context=Context())
         return await answer
 
     async def close(self) -> None:
-        """Refuse what comes and finish what is queued."""
+        """Refuse new requests and finish the queued ones."""
         self._closed = True
         if self._leader is not None:
             await self._leader
@@ -134,14 +132,14 @@ class Combiner(Generic[RequestT, ResultT]):
             self._alarm.cancel()
 
     def _expire(self) -> None:
-        """Send away who has waited too long, also while a commit hangs."""
+        """Refuse requests that have waited too long, also while a commit hangs."""
         loop = asyncio.get_running_loop()
-        # Those of an earlier batch that ride again are at the head, and came before the others.
+        # The oldest are at the head: requests that retry are put back there.
         while self._queue and self._queue[0].deadline <= loop.time():
             answer = self._queue.popleft().answer
             if not answer.done():
                 answer.set_exception(Busy())
-        # One timer for the whole queue: most are answered long before it rings.
+        # One timer for the whole queue, because most requests end long before it fires.
         self._alarm = None
         if self._queue:
             self._alarm = loop.call_at(self._queue[0].deadline, self._expire)
@@ -155,13 +153,13 @@ class Combiner(Generic[RequestT, ResultT]):
                         self._sizes.observe(len(batch))
                     self._queue.extendleft(reversed(await self._attempt(batch)))
         finally:
-            # No await since the queue was seen empty, so nobody can have joined it unnoticed.
+            # No await since the queue was empty, so no request can have joined it meanwhile.
             self._leader = None
 
     async def _gather(self) -> None:
-        """Let those join who have arrived: a commit of ten costs little more than one of one.
+        """Let requests join that have arrived. A commit of ten costs little more than one of one.
 
-        From its socket to the queue a request takes two turns of the event loop.
+        A request takes two turns of the event loop from its socket to the queue.
         """
         for _ in range(WAVES):
             before = len(self._queue)
@@ -187,12 +185,12 @@ class Combiner(Generic[RequestT, ResultT]):
     async def _attempt(
         self, batch: list[_Entry[RequestT, ResultT]]
     ) -> list[_Entry[RequestT, ResultT]]:
-        """Commit a batch, tell everybody their outcome, and return those who ride again."""
+        """Commit a batch, set the outcome of each request, and return the requests to retry."""
         try:
             outcomes = await self._commit([entry.request for entry in batch])
             if len(outcomes) != len(batch):
                 raise RuntimeError("commit must return one outcome per request")  # noqa: TRY301
-        except Exception as error:  # noqa: BLE001 - every caller gets it, none is swallowed
+        except Exception as error:  # noqa: BLE001 - it is raised in every caller
             if len(batch) > 1 and not isinstance(error, Unavailable):
                 middle = len(batch) // 2
                 again = await self._attempt(batch[:middle])

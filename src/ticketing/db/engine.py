@@ -1,4 +1,4 @@
-"""Connections to the database, in pools."""
+"""Pools of connections to the database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,12 +15,13 @@ from ticketing.db.hosts import Link, Server
 
 COMMAND_TIMEOUT: Final = 10.0
 STATEMENT_TIMEOUT: Final = "15s"
-"""Longer than we wait ourselves: it ends what the server would go on with after we have gone."""
+"""Longer than COMMAND_TIMEOUT. It ends statements on the server that nobody waits for any more."""
 IDLE_TIMEOUT: Final = "10s"
-"""For a transaction of ours in which nothing comes: it may hold locks that others wait for."""
+"""For an idle transaction, because it may hold locks that others wait for."""
 POOL_TIMEOUT: Final = 2.0
 LOCK_TIMEOUT: Final = "250ms"
-"""Far longer than any commit of ours holds a row; who holds one longer must not stop a sale."""
+"""Far longer than a commit of the service holds a row. Another program that holds one longer must
+not stop a sale."""
 
 T = TypeVar("T")
 
@@ -28,17 +29,17 @@ T = TypeVar("T")
 def connect(
     to: str | Server, *, pool_size: int, command_timeout: float | None = COMMAND_TIMEOUT
 ) -> AsyncEngine:
-    """Make an engine; nothing is connected yet.
+    """Make an engine, without connecting yet.
 
-    `to` is an address in any spelling, or a server that several engines share. Timeouts in seconds;
-    without one for commands, as migrations need it, the server has none either.
+    `to` is an address in any spelling, or a server that several engines share. Timeouts are in
+    seconds. Without `command_timeout`, which migrations need, the server has no timeout either.
     """
     server = to if isinstance(to, Server) else Server(Address.parse(to))
     engine = create_async_engine(
         "postgresql+asyncpg://",
         pool_size=pool_size,
         max_overflow=0,
-        # The parameters of a statement that failed would be in its error, and so in the log.
+        # Otherwise the error of a failed statement, and so the log, would show its parameters.
         hide_parameters=True,
         pool_timeout=POOL_TIMEOUT,
         async_creator=partial(
@@ -49,8 +50,8 @@ def connect(
                 "timezone": "UTC",
                 # Compiling a query of a few milliseconds costs more than it saves.
                 "jit": "off",
-                # Every query has its index. A statement that was planned while a table was empty
-                # must not go on reading all of it when it is large.
+                # Every query has an index. A statement that was planned while a table was empty
+                # must not keep reading all of it when it is large.
                 "enable_seqscan": "off",
                 "lock_timeout": LOCK_TIMEOUT,
                 "statement_timeout": STATEMENT_TIMEOUT if command_timeout else "0",
@@ -63,18 +64,18 @@ def connect(
 
 
 def _refuse_suspects(connection: AdaptedConnection, record: ConnectionPoolEntry, _: object) -> None:
-    """Have the pool connect anew where a connection was lost, before a request finds out."""
+    """Make the pool replace a connection that is probably lost, before a request uses it."""
     link = cast("Link", connection.driver_connection)
-    # Not one that was made just now: the pool tries twice and then has no error that says why.
+    # Not a new one: the pool tries twice, and then raises an error without the cause.
     if record.info.get("was used") and link.is_suspect:
-        # Also so that the pool does not wait for its end.
+        # Also, the pool then does not wait for the connection to close.
         link.lose()
         raise DisconnectionError
     record.info["was used"] = True
 
 
 def run(url: str, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
-    """Do what needs one connection, from outside the service, and return its result."""
+    """Run `work` with one connection, outside the service, and return its result."""
 
     async def on_engine() -> T:
         engine = connect(url, pool_size=1)

@@ -1,11 +1,14 @@
-"""Facts: what was changed and who changed it, and the one INSERT that records it."""
+"""Trail records: the INSERT that records a change and who made it."""
 
 from typing import Final, NamedTuple
 from uuid import UUID
 
 
 class Origin(NamedTuple):
-    """Who makes a change, by which credential, and from where."""
+    """The person who makes a change, their credential, address and request.
+
+    All are None for the command line.
+    """
 
     actor: UUID | None = None
     credential: UUID | None = None
@@ -25,10 +28,10 @@ ORIGIN_TYPES: Final = {
 
 _BY_PARAMETERS: Final = tuple(f"CAST(:{name} AS {kind})" for name, kind in ORIGIN_TYPES.items())
 BY_COLUMNS: Final = tuple(ORIGIN_TYPES)
-"""The origin is in columns of the rows that are recorded."""
+"""For `recorded`: the rows that are recorded have the origin in columns."""
 
 
-def recorded(  # noqa: PLR0913 - a record has so many columns
+def recorded(  # noqa: PLR0913 - one argument per column
     action: str,
     *,
     of: str,
@@ -37,14 +40,14 @@ def recorded(  # noqa: PLR0913 - a record has so many columns
     details: str = "'{}'",
     by: tuple[str, ...] = _BY_PARAMETERS,
 ) -> str:
-    """Return the part of a statement that records each row of `of`, a part that changes something.
+    """Return a CTE that inserts a trail record for each row of `of`, a CTE that changes rows.
 
-    A change and its record are one statement, so no change is without its record. `action` is an
-    SQL expression, as the rest are, over the columns of `of`; nothing secret may be in them. Unless
-    `by` names columns, the statement takes the fields of an Origin as parameters.
+    A change and its record are one statement, so no change lacks its record. All arguments are SQL
+    expressions over the columns of `of`, and must not contain secrets. Unless `by` names columns,
+    the statement has the fields of an Origin as parameters.
 
-    With `event`, `of` must have the lock of that event's row (FOR NO KEY UPDATE, or its update). A
-    record draws its number while it has the lock, so an event's records become visible in the
+    With `event`, `of` must hold the lock of that event's row (FOR NO KEY UPDATE, or its update). A
+    record gets its number while the row is locked. So an event's records become visible in the
     order of their numbers, and a program that follows them by number misses none.
     """
     return f"""

@@ -1,4 +1,4 @@
-"""The hosts of a database: which of them answers, and when what is connected to it is lost."""
+"""The hosts of a database: connect to a usable one, and notice lost connections."""
 
 import asyncio
 import socket
@@ -16,20 +16,21 @@ else:
     Connection = asyncpg.Connection
 
 CONNECT_TIMEOUT: Final = 5.0
-"""Seconds for all hosts together, unless the address has `connect_timeout`, for each of them."""
+"""Seconds for all hosts together. If the address has `connect_timeout`, that is for each host."""
 HOST_TIMEOUT: Final = 1.5
-"""Seconds for each of several."""
+"""Seconds for each of several hosts."""
 
 NEXT: Final = (
     OSError,  # TimeoutError is one.
     asyncpg.TargetServerAttributeNotMatched,
     asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,  # It starts, or stops.
+    asyncpg.OperatorInterventionError,  # The server is starting or stopping.
 )
-"""After these another host is tried; a wrong password, for example, ends it, as with libpq."""
+"""After these errors the next host is tried. Others, such as a wrong password, end the search, as
+with libpq."""
 
 OPTIONS: Final = {
-    # macOS has the first by another name.
+    # macOS has another name for the first.
     "keepalives_idle": (
         getattr(socket, "TCP_KEEPIDLE", getattr(socket, "TCP_KEEPALIVE", None)),
         32_767,
@@ -38,40 +39,40 @@ OPTIONS: Final = {
     "keepalives_count": (getattr(socket, "TCP_KEEPCNT", None), 127),
     "tcp_user_timeout": (getattr(socket, "TCP_USER_TIMEOUT", None), 2**31 - 1),
 }
-"""The options of a socket, where the platform has them, and the most that it takes."""
+"""Socket options, None if the platform lacks them, and their largest values."""
 
 
 class NoHostError(OSError):
-    """None of several hosts can be used, and why each of them."""
+    """None of several hosts can be used. The text has a reason for each."""
 
 
 class Link(Connection):
-    """A connection, which knows whether another that was made no later was lost."""
+    """A connection. It knows whether one that was made at the same time or later was lost."""
 
     __slots__ = ("_server", "epoch", "socket")
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *rest: Any) -> None:  # noqa: ANN401 - the driver's own
-        """Be made by the driver."""
+        """Only the driver calls this."""
         super().__init__(protocol, transport, *rest)
         self.socket: socket.socket = transport.get_extra_info("socket")
         self._server: Server | None = None
         self.epoch = 0
-        """How often connections to its server had been lost when it was made."""
+        """The server's epoch when the connection was made."""
 
     def belong_to(self, server: "Server", epoch: int) -> None:
-        """Be one of the server's connections."""
+        """Join the connections of `server`."""
         self._server, self.epoch = server, epoch
         _watch(self.socket, server.address.numbers)
 
     @property
     def is_suspect(self) -> bool:
-        """Whether it is closed, or most likely lost."""
+        """Whether the connection is closed, or probably lost."""
         return self.is_closed() or (self._server is not None and self.epoch < self._server.epoch)
 
     def lose(self) -> None:
-        """Close it at once, and have all that were made no later replaced before they are used.
+        """Close the connection at once, and mark all that are not newer as suspect.
 
-        What took this one, a failover or a firewall, took them too.
+        The same cause, for example a failover or a firewall, probably broke them too.
         """
         self.terminate()
         if self._server is not None:
@@ -79,15 +80,15 @@ class Link(Connection):
 
 
 class Server:
-    """What an address leads to: one of its hosts, at a time."""
+    """The server behind an address: one of its hosts at a time."""
 
     def __init__(self, address: Address) -> None:
-        """Nothing is connected yet."""
+        """Connect to nothing yet."""
         self.address = address
         self.epoch = 0
-        """How often connections were lost."""
+        """A number that grows when a connection is lost."""
         self._hosts = list(address.hosts)
-        """The last one that was good is the first."""
+        """The host that worked last is the first."""
 
     async def connect(
         self,
@@ -96,10 +97,10 @@ class Server:
         server_settings: dict[str, str] | None = None,
         patience: float | None = None,
     ) -> Link:
-        """Connect to the first host that answers and has the role that is meant.
+        """Connect to the first host that responds and has the required role.
 
-        `patience` is how many seconds a host may take at most, where that is less than usual.
-        Raises NoHostError if none of several does; of a lone one its own error.
+        `patience` limits the seconds for each host, if it is less than the usual timeout. Raises
+        NoHostError if none of several hosts can be used. A single host raises its own error.
         """
         epoch = self.epoch
         each = float(self.address.numbers["connect_timeout"])
@@ -125,7 +126,7 @@ class Server:
                         )
                     except BaseException as error:
                         failed[host] = error
-                        # Also if nobody waits for it any more: the next to try it is not the first.
+                        # Also if this call was cancelled: the next call tries another host first.
                         self._put(host, len(self._hosts))
                         if not isinstance(error, NEXT):
                             raise
@@ -141,7 +142,7 @@ class Server:
         raise NoHostError("; ".join(f"{host} {self._why(failed[host])}" for host in failed))
 
     def _candidates(self) -> Iterator[tuple[Host, SessionAttribute]]:
-        """Yield each host, with the role that it must have to be taken."""
+        """Yield each host, with the role that it must have."""
         role = self.address.role
         for each in ("standby", "any") if role == "prefer-standby" else (role,):
             for host in tuple(self._hosts):
@@ -153,7 +154,7 @@ class Server:
 
     def _why(self, error: BaseException) -> str:
         if isinstance(error, (TimeoutError, asyncio.CancelledError)):
-            return "does not answer in time"
+            return "does not respond in time"
         if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
             return f"is not {self.address.role}"
         lines = str(error).splitlines() or [type(error).__name__]
@@ -161,7 +162,7 @@ class Server:
 
 
 def _watch(connected: socket.socket, numbers: Mapping[str, int]) -> None:
-    """Have the kernel notice that the other end is gone, as libpq's parameters say."""
+    """Let the kernel detect a dead peer, as libpq's parameters say."""
     if connected.family not in {socket.AF_INET, socket.AF_INET6} or numbers["keepalives"] == 0:
         return
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

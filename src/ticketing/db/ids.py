@@ -1,4 +1,4 @@
-"""How identifiers are made."""
+"""Make identifiers."""
 
 import os
 import time
@@ -7,9 +7,9 @@ from uuid import UUID
 
 
 def uuid7(at: datetime | None = None) -> UUID:
-    """Return a UUID in order of time (RFC 9562, section 5.7): inserts stay local in an index.
+    """Return a UUID that sorts by time, so that inserts stay local in an index.
 
-    The time is `at`, or that of this machine's clock.
+    RFC 9562, section 5.7. The time is `at`, or that of this machine's clock.
     """
     milliseconds = time.time_ns() // 1_000_000 if at is None else int(at.timestamp() * 1000)
     value = (milliseconds & (1 << 48) - 1) << 80 | int.from_bytes(os.urandom(10))

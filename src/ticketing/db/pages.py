@@ -11,7 +11,7 @@ ItemT = TypeVar("ItemT")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[ItemT]):
-    """Part of a list, and the key to go on after; None at the end."""
+    """Part of a list. `next_after` is the key of its last item, or None at the end of the list."""
 
     items: Sequence[ItemT]
     next_after: int | None
@@ -20,6 +20,6 @@ class Page(Generic[ItemT]):
 def page(
     rows: Sequence[asyncpg.Record], limit: int, item: Callable[[asyncpg.Record], ItemT]
 ) -> Page[ItemT]:
-    """Return the page that rows make, of which one more than `limit` was asked for, by `seq`."""
+    """Return a page of `limit` rows with a `seq`. One more row means that another page follows."""
     after = rows[limit - 1]["seq"] if len(rows) > limit else None
     return Page([item(row) for row in rows[:limit]], after)

@@ -1,4 +1,4 @@
-"""The pools of database connections that a worker has, all closed together."""
+"""A worker's pools of database connections."""
 
 from functools import partial
 from typing import Final
@@ -26,25 +26,25 @@ LIMIT: Final = Gauge(
 
 
 class Pools:
-    """Opens the pools of a worker."""
+    """Opens the pools of a worker, and closes them together."""
 
     def __init__(self, url: str, size: int) -> None:
-        """Make the pool that requests share; nothing is connected yet."""
+        """Make the pool that requests share, without connecting yet."""
         self._server = Server(Address.parse(url))
         self._pools: list[AsyncEngine] = []
         self.samples: list[Sample] = []
-        """What to sample of the pools."""
+        """The metrics of the pools to sample."""
         self.requests = self._open(size)
         self._show("requests", self.requests, size)
 
     def alone(self, name: str) -> AsyncEngine:
-        """Return a pool of one connection, for a borrower that must never wait for another."""
+        """Return a pool of one connection, for a user that must never wait for another."""
         pool = self._open(1)
         self._show(name, pool, 1)
         return pool
 
     def of_one_worker(self) -> AsyncEngine:
-        """Return a pool of one connection that only one worker of all uses: it is not shown."""
+        """Return a pool of one connection without metrics, because only one worker uses it."""
         return self._open(1)
 
     def _open(self, size: int) -> AsyncEngine:

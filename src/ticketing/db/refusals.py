@@ -1,4 +1,4 @@
-"""What the database refuses, as the service's own errors."""
+"""Turn errors of the database into the service's own errors."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,15 +24,15 @@ CONSTRAINTS: Final[dict[str, type[TicketingError]]] = {
     # The session ended while its token was being used.
     "fk_refresh_tokens_session_id": InvalidRefreshToken,
 }
-"""What it means to the caller that a constraint refused a write."""
+"""The error to raise if a constraint refuses a write."""
 
 UNAVAILABLE: Final = ("08", "53", "57P", "25006", "25P03")
-"""How SQLSTATEs begin that say: no connection, no resources, starting or shutting down, a replica
-that takes no writes, a transaction that idled for too long."""
+"""Beginnings of SQLSTATEs that mean: no connection, no resources, starting or shutting down, a
+replica that accepts no writes, a transaction that was idle for too long."""
 
 BUSY: Final = {"40001", "40P01", "55P03", "57014"}
-"""SQLSTATEs of a statement that was given up, with nothing changed: a conflict, a deadlock, a lock
-that did not come in time, a cancel."""
+"""SQLSTATEs of a statement that was aborted without a change: a conflict, a deadlock, a timeout of
+a lock, a cancelled statement."""
 
 
 def constraint_of(error: Exception) -> str | None:
@@ -47,11 +47,11 @@ NOT_CONNECTED: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSE
 
 @asynccontextmanager
 async def domain_errors() -> AsyncIterator[None]:
-    """Turn what the database raises inside into the error that the caller can act on.
+    """Turn errors of the database into errors that the caller can act on.
 
-    A violated constraint becomes its entry in CONSTRAINTS; a lost connection or a database that
-    does not answer becomes DatabaseUnavailable; an exhausted pool, or a statement that was given
-    up for another's sake, becomes Busy.
+    A violated constraint becomes its entry in CONSTRAINTS. A lost connection or a database that
+    does not respond becomes DatabaseUnavailable. An exhausted pool, or a statement that was
+    aborted because of another, becomes Busy.
     """
     try:
         yield
@@ -66,7 +66,7 @@ async def domain_errors() -> AsyncIterator[None]:
         OperationalError,
         InterfaceError,
         asyncpg.InterfaceError,
-        # The server has said that it ends the connection, which is not closed yet.
+        # The server has announced that it closes the connection, which is still open.
         asyncpg.InternalClientError,
         OSError,  # TimeoutError is one.
     ) as error:
@@ -77,7 +77,7 @@ async def domain_errors() -> AsyncIterator[None]:
         if state in BUSY:
             raise Busy from error
         was_lost = isinstance(error, DBAPIError) and (
-            # No connection came about, for example because no host is a primary.
+            # Connecting failed, for example because no host is a primary.
             error.connection_invalidated
             or isinstance(from_driver and from_driver.__cause__, NOT_CONNECTED)
         )

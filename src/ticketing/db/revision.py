@@ -1,7 +1,7 @@
-"""At which revision of the schema a database is, and which the code needs.
+"""The schema revision of a database, and the one that the code needs.
 
-Told without Alembic and SQLAlchemy, which take most of a second to load: a start finds its database
-migrated far more often than not.
+Does not import Alembic and SQLAlchemy, which take most of a second to load. Most starts find the
+database migrated and do not need them.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from ticketing.database_address import Address
 from ticketing.db.hosts import Server
 
 PATIENCE: Final = 1.0
-"""Seconds in which a database says where it is, or is asked again by who can say what is wrong."""
+"""Seconds to wait for the database. After that, `schema` asks again and reports what is wrong."""
 
 
 NOT_ASKED: Final = (
@@ -23,27 +23,27 @@ NOT_ASKED: Final = (
     *(asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError),
 )
 UTF8: Final = "UTF8"
-"""The one encoding in which a database keeps every name."""
+"""The only encoding that can store every name."""
 
 
 @cache
 def migrations() -> Path:
-    """Return the folder of Alembic's that has the migrations."""
+    """Return the folder of the migrations."""
     package = Path(__file__).parents[1]
-    # A wheel carries the migrations inside the package; a checkout has them at its top.
+    # A wheel has the migrations inside the package, a checkout at its top.
     inside = package / "alembic"
     return inside if inside.is_dir() else package.parents[1] / "alembic"
 
 
 @cache
 def known() -> tuple[str, ...]:
-    """Return every revision, the oldest first, as their files are named and sort."""
+    """Return every revision, oldest first, from the names of the files."""
     files = (migrations() / "versions").glob("*.py")
     return tuple(sorted(file.stem.partition("_")[0] for file in files))
 
 
 async def current(connection: "asyncpg.Connection[asyncpg.Record]") -> str | None:
-    """Return the revision of a database, or None of one that was never migrated."""
+    """Return the revision of a database, or None if it was never migrated."""
     try:
         found: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:
@@ -60,7 +60,7 @@ async def encoding(connection: "asyncpg.Connection[asyncpg.Record]") -> str:
 def is_newest(url: str) -> bool:
     """Whether the database is at the newest revision, and in UTF8.
 
-    False too if it could not be asked: whoever goes on to use it finds out why.
+    Also false if it can't be reached. `schema.check` finds out why.
     """
 
     async def ask() -> str | None:

@@ -1,4 +1,4 @@
-"""Whether a database can be used: reached, and at the revision that the code needs."""
+"""Check whether a database can be used: reachable, and at the revision that the code needs."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,25 +20,25 @@ from ticketing.errors import StartupError, TicketingError
 FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 """Parameters of an address that name a file."""
 READY_TIMEOUT: Final = 0.5
-"""Seconds: a prober that waits for one must have its answer."""
+"""Seconds. A health check that waits for one second must get its response."""
 START_TIMEOUT: Final = 5.0
-"""The same for a start, which may take its time."""
+"""Seconds. A start may take longer."""
 RIGHTS: Final = (
-    " (`ticketing migrate --role-sql` prints what gives a role the rights that the service needs;"
-    " TICKETING_MIGRATION_DATABASE_URL names another for `ticketing migrate`)"
+    " (`ticketing migrate --role-sql` prints SQL that grants a role the rights of the service;"
+    " TICKETING_MIGRATION_DATABASE_URL sets another role for `ticketing migrate`)"
 )
-"""What to do for a role that may not do something."""
+"""Help for a role that lacks a right."""
 
 
 async def is_usable(engine: AsyncEngine, patience: float = READY_TIMEOUT) -> bool:
-    """Whether the database takes writes, at the revision that the code needs or at a newer one.
+    """Whether the database accepts writes, at the revision that the code needs or a newer one.
 
-    A revision that this code does not know was made by a newer one, which is being rolled out:
-    migrations work while the previous version still serves.
+    An unknown revision comes from a newer version that is being rolled out. Migrations let the
+    previous version go on.
     """
     async with domain_errors(), asyncio.timeout(patience), driver(engine) as connection:
         if await connection.fetchval("SHOW transaction_read_only") == "on":
-            connection.lose()  # The next may reach a server that takes writes.
+            connection.lose()  # The next connection may reach a server that accepts writes.
             return False
         current = await revision.current(connection)
     return current is not None and current not in revision.known()[:-1]
@@ -64,11 +64,11 @@ def require_utf8(url: str) -> None:
     with naming_the_database(url, EncodingRefused):
         found = run(url, ask)
         if found != revision.UTF8:
-            raise EncodingRefused(f"its encoding is {found}: make it WITH ENCODING 'UTF8'")
+            raise EncodingRefused(f"its encoding is {found}: create it WITH ENCODING 'UTF8'")
 
 
 def _require_files(url: str) -> None:
-    """Raise StartupError for a file that the address names and that can't be read."""
+    """Raise StartupError if the address names a file that can't be read."""
     options = Address.parse(url).options
     for name in FILES:
         path = options.get(name)
@@ -88,14 +88,14 @@ def _require_files(url: str) -> None:
 
 
 class EncodingRefused(Exception):
-    """The database can't keep every name."""
+    """The database can't store every name."""
 
 
 @contextmanager
 def naming_the_database(url: str, *more: type[Exception]) -> Iterator[None]:
-    """Turn a failure to reach or use the database into a StartupError: which one, and why.
+    """Turn a failure to reach or use the database into a StartupError with its address and cause.
 
-    `more` are failures that only the caller knows.
+    `more` are further exceptions to turn.
     """
     known: tuple[type[Exception], ...] = (
         *(TicketingError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError),
@@ -105,10 +105,10 @@ def naming_the_database(url: str, *more: type[Exception]) -> Iterator[None]:
         yield
     except known as error:
         cause: BaseException = error
-        # What is behind a timeout is only how the wait for it was ended.
+        # The cause of a timeout only shows how the wait was ended.
         while cause.__cause__ is not None and not isinstance(cause, TimeoutError):
             cause = cause.__cause__
-        silent = "no answer in time" if isinstance(cause, TimeoutError) else type(cause).__name__
+        silent = "no response in time" if isinstance(cause, TimeoutError) else type(cause).__name__
         reason = str(cause).splitlines()[0] if str(cause) else silent
         if isinstance(cause, asyncpg.InsufficientPrivilegeError):
             reason += RIGHTS

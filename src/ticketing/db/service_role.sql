@@ -1,8 +1,8 @@
--- The role that the service works as: it reads and writes rows, and can't change the schema.
+-- Makes the role of the service. It reads and writes rows, and can't change the schema.
 --
--- Run by psql as a superuser, in the database of the service, before or after the first migration;
--- again, it does no harm. `-v owner=ROLE` names the role that runs the migrations, unless that is
--- who runs this. The password comes from the variable SERVICE_PASSWORD of the environment.
+-- Run this with psql as a superuser, in the database of the service, before or after the first
+-- migration. Running it again is safe. `-v owner=ROLE` names the role that runs the migrations, if
+-- it is another one. Set the password in the environment variable SERVICE_PASSWORD.
 
 \set ON_ERROR_STOP on
 \getenv password SERVICE_PASSWORD
@@ -23,7 +23,7 @@ SELECT format('GRANT CONNECT ON DATABASE %I TO ticketing_service', current_datab
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO ticketing_service;
 
--- What is there, and what later migrations make.
+-- The existing tables and sequences, and those that later migrations create.
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO ticketing_service;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO ticketing_service;
 ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA public

@@ -1,4 +1,4 @@
-"""Statements as the driver sends them, and the connections that they are sent on."""
+"""SQL statements, and the connections of the driver that run them."""
 
 import asyncio
 import re
@@ -17,19 +17,19 @@ NAME: Final = re.compile(r"(?<!:):(\w+)")
 Driver: TypeAlias = Link
 LOST: Final = (
     TimeoutError,
-    # The server has said that it ends the connection, which is not closed yet.
+    # The server has announced that it closes the connection, which is still open.
     asyncpg.InternalClientError,
-    # A server that takes no writes any more is not the one to be connected to.
+    # The server accepts no writes any more, so another one is the primary.
     asyncpg.ReadOnlySQLTransactionError,
 )
-"""After these a connection is as good as closed."""
+"""After these errors a connection counts as lost."""
 
 
 class Statement:
-    """SQL with `:names`, sent by the driver itself, prepared once per connection.
+    """SQL with `:names`, run by the driver and prepared once per connection.
 
-    For the statements of a sale: SQLAlchemy's own work per execution costs as much as the rest of
-    a small batch. Outside a transaction, as here, a statement is a transaction of its own.
+    It bypasses SQLAlchemy, whose work per execution costs as much as the rest of a small batch.
+    Outside a transaction, a statement is a transaction of its own.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class Statement:
         plan_anew: bool = False,
         reads_tables: str = "",
     ) -> None:
-        """Number the names, for that is what PostgreSQL knows.
+        """Replace the names by numbers, as PostgreSQL needs them.
 
-        It may take `timeout` seconds, else as long as any command of its connection. With
-        `plan_anew` it is planned for its parameters each time: a plan that is kept would be for
-        any. `reads_tables` says why it reads whole tables, as no other statement may.
+        `timeout` is in seconds, and by default that of the connection. With `plan_anew` each run is
+        planned for its parameters, because a kept plan is for any. `reads_tables` says why the
+        statement reads whole tables. Without it, that is not allowed.
         """
         self._timeout = timeout
         self.plans_anew = plan_anew
@@ -53,7 +53,7 @@ class Statement:
         self.sql = NAME.sub(lambda match: f"${self.names.index(match[1]) + 1}", sql)
 
     async def fetch(self, connection: Driver, **parameters: object) -> list[asyncpg.Record]:
-        """Return the rows. Raises KeyError for a parameter that is not given."""
+        """Run the statement and return the rows. Raises KeyError if a parameter is missing."""
         given = [parameters[name] for name in self.names]
         if self.plans_anew:
             prepared = await connection.prepare(self.sql, timeout=self._timeout)
@@ -64,17 +64,17 @@ class Statement:
 
 @asynccontextmanager
 async def driver(engine: AsyncEngine) -> AsyncIterator[Driver]:
-    """Lend a pooled connection as the driver knows it, outside a transaction.
+    """Lend the driver's connection from the pool, outside a transaction.
 
-    Raises domain errors, as `domain_errors` does.
+    Raises the same errors as `domain_errors`.
     """
     async with domain_errors(), engine.connect() as connection:
         link = cast("Link", (await connection.get_raw_connection()).driver_connection)
         try:
             yield link
         except BaseException as error:
-            # Whatever it was, a connection in an unknown state goes to nobody else: what timed out
-            # would be waited for by the next.
+            # Never reuse a connection in an unknown state: its next user would wait for the
+            # statement that timed out.
             if link.is_closed() or isinstance(error, LOST):
                 link.lose()
             elif isinstance(error, asyncio.CancelledError):
@@ -85,20 +85,20 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[Driver]:
 
 
 class Held:
-    """A connection that is held between uses, by who has one use at a time.
+    """A connection that is kept between uses. Only one use at a time is allowed.
 
     Borrowing one from the pool takes about as long as a small commit.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
-        """Take it from `engine` when it is first wanted, and anew after anything went wrong."""
+        """Borrow it from `engine` at the first use, and again after an error."""
         self._engine = engine
         self._borrowed = AsyncExitStack()
         self._connection: Driver | None = None
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[Driver]:
-        """Lend it as `driver` does. Raises domain errors."""
+        """Lend the connection. Raises the same errors as `driver`."""
         if self._connection is None or self._connection.is_suspect:
             if self._connection is not None:
                 self._connection.lose()
@@ -107,12 +107,12 @@ class Held:
         try:
             yield self._connection
         except BaseException as error:
-            # `driver` knows what it means, to the caller and for the connection.
+            # `driver` turns the error, and closes the connection if needed.
             self._connection = None
             await self._borrowed.__aexit__(type(error), error, error.__traceback__)
             raise
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Return the connection to the pool."""
         self._connection = None
         await self._borrowed.aclose()

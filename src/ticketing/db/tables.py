@@ -24,7 +24,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
-    """What all tables share."""
+    """The base class of all tables."""
 
     metadata = MetaData(
         naming_convention={
@@ -49,8 +49,8 @@ class Base(DeclarativeBase):
 class User(Base):
     """A person who can log in.
 
-    Of a deleted account the row stays, for its bookings count: without a password, and under a
-    name that nobody can register.
+    The row of a deleted account stays, because its bookings count. It has no password, and a name
+    that nobody can register.
     """
 
     __tablename__ = "users"
@@ -65,7 +65,7 @@ class User(Base):
 class Admin(Base):
     """A person who may do what any event's owner may.
 
-    A table of its own: every worker reads all of it every second.
+    Kept outside `users`, because every worker reads the whole table every second.
     """
 
     __tablename__ = "admins"
@@ -75,9 +75,9 @@ class Admin(Base):
 
 
 class Organiser(Base):
-    """A person who may create events where not everybody may.
+    """A person who may create events if not everybody may.
 
-    A table of its own, for the same reason as `admins`.
+    Kept outside `users` for the same reason as `admins`.
     """
 
     __tablename__ = "organisers"
@@ -87,9 +87,9 @@ class Organiser(Base):
 
 
 class PasswordToken(Base):
-    """What sets a new password, once, without the old one; kept as a SHA-256 hash.
+    """A token that sets a new password once, without the old one. Stored as a SHA-256 hash.
 
-    A person has one at most: a newer token replaces it.
+    A person has at most one. A newer token replaces it.
     """
 
     __tablename__ = "password_tokens"
@@ -105,9 +105,9 @@ class PasswordToken(Base):
 
 
 class Session(Base):
-    """A login on one device: a family of refresh tokens (RFC 9700, section 4.14.2).
+    """A login on one device, with its refresh tokens (RFC 9700, section 4.14.2).
 
-    A session that ends is deleted with its tokens, and its id joins `revocations`.
+    A session that ends is deleted with its tokens, and its id is added to `revocations`.
     """
 
     __tablename__ = "sessions"
@@ -123,7 +123,10 @@ class Session(Base):
 
 
 class RefreshToken(Base):
-    """What continues a session, once; kept as a SHA-256 hash. Used ones stay, to be recognised."""
+    """A token that continues a session once. Stored as a SHA-256 hash.
+
+    Used ones stay, so that a second use is noticed.
+    """
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (Index("ix_refresh_tokens_session_id", "session_id"),)
@@ -134,7 +137,7 @@ class RefreshToken(Base):
 
 
 class ApiKey(Base):
-    """A credential of a person's program, for some scopes; kept as a SHA-256 hash."""
+    """A credential of a person's program, for some scopes. Stored as a SHA-256 hash."""
 
     __tablename__ = "api_keys"
     __table_args__ = (
@@ -155,9 +158,9 @@ class ApiKey(Base):
 
 
 class Revocation(Base):
-    """A session or API key that ended, until nothing of it can be remembered anywhere.
+    """A session or API key that ended. Kept until no process can remember its credential.
 
-    `xact` is the transaction that wrote the row: see `repositories.access`.
+    `xact` is the transaction that wrote the row: see `identity.repositories.access`.
     """
 
     __tablename__ = "revocations"
@@ -172,9 +175,9 @@ class Revocation(Base):
 
 
 class Rate(Base):
-    """A count that all machines share: see `rates`. `until` is in nanoseconds since the epoch.
+    """A count of a rate limit that all machines share. `until` is in nanoseconds since the epoch.
 
-    Not logged: after a crash of the database, all counts begin anew.
+    The table is unlogged: after a crash of the database, all counts start at zero.
     """
 
     __tablename__ = "rates"
@@ -185,9 +188,9 @@ class Rate(Base):
 
 
 class Departure(Base):
-    """An account that was deleted, until its person has left every waiting list.
+    """A deleted account. Kept until the person has left every waiting list.
 
-    `waiting` are the bookings that waited when it was deleted.
+    `waiting` has the bookings that were on waiting lists when the account was deleted.
     """
 
     __tablename__ = "departures"
@@ -200,9 +203,9 @@ class Departure(Base):
 class Event(Base):
     """An event and its inventory.
 
-    `version`, `available_tickets` and `waiting_list_count` have one writer: the bookings
-    repository. Room is left in each page, so that its updates stay in the page and out of the
-    indexes (heap-only tuples).
+    Only the bookings repository writes `version`, `available_tickets` and `waiting_list_count`. The
+    fill factor leaves room in each page, so that updates stay in the page and out of the indexes
+    (heap-only tuples).
     """
 
     __tablename__ = "events"
@@ -210,7 +213,7 @@ class Event(Base):
         CheckConstraint("total_tickets between 1 and 1000000", name="total"),
         CheckConstraint("available_tickets between 0 and total_tickets", name="available"),
         CheckConstraint("waiting_list_count >= 0", name="waiting"),
-        # A place that is free while people wait must never be seen, let alone sold to a newcomer.
+        # No place may be free while people wait, so that none is sold to a newcomer.
         CheckConstraint("available_tickets = 0 or waiting_list_count = 0", name="line_served"),
         Index(
             "ix_events_name_folded",
@@ -225,7 +228,7 @@ class Event(Base):
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     name: Mapped[str]
     name_folded: Mapped[str | None]
-    """As `sale.folding` has it; null until the service has seen to it."""
+    """The name as `sale.folding` folds it. Null until the service has filled it in."""
     organiser_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
     total_tickets: Mapped[int] = mapped_column()
     available_tickets: Mapped[int] = mapped_column()
@@ -235,7 +238,7 @@ class Event(Base):
 
 
 class EventRole(Base):
-    """What a person may do at an event, besides its owner and the site's admins."""
+    """A person's role at an event that they do not own."""
 
     __tablename__ = "event_roles"
     __table_args__ = (
@@ -252,10 +255,10 @@ class EventRole(Base):
 
 
 class TrailRecord(Base):
-    """A change, with who made it and from where; all of that is null for the command line.
+    """A change, its author and origin. Author and origin are null for the command line.
 
-    Append-only: the migration that makes this table has the trigger that sees to it. What it
-    names it does not refer to, so that it holds up nobody and outlives everything.
+    Append-only: a trigger, made by this table's migration, refuses other changes. There are no
+    foreign keys, so a record takes no locks on other rows and outlives them.
     """
 
     __tablename__ = "audit_records"
@@ -281,13 +284,13 @@ class TrailRecord(Base):
 
 
 class Booking(Base):
-    """A person's place, or place in the line, at an event.
+    """A person's place at an event, or position on its waiting list.
 
-    `seq` is drawn while the event's row is locked by the swap, so within one event it follows
-    the order of commits: it is the order of the waiting list and of the organiser's list.
+    `seq` is assigned while the event's row is locked, so within one event it follows the order of
+    commits. It is the order of the waiting list and of the organiser's list.
 
-    `event_id` and `user_id` refer to rows that exist: the migration that makes this table has the
-    triggers that see to it, once per statement.
+    `event_id` and `user_id` refer to existing rows. Triggers, made by this table's migration, check
+    that once per statement.
     """
 
     __tablename__ = "bookings"
@@ -319,7 +322,7 @@ class Booking(Base):
 
 
 class IdempotencyKey(Base):
-    """What was answered to an intention, by who had it and the key they gave it."""
+    """A stored response, by the request's owner and Idempotency-Key."""
 
     __tablename__ = "idempotency_keys"
 
@@ -333,10 +336,11 @@ class IdempotencyKey(Base):
 
 
 class Commit(Base):
-    """A commit of many bookings, for whoever lost the connection before it was confirmed.
+    """A commit of many bookings.
 
-    `events` are those whose swap was won. Without them, the commit was given up before it was
-    written, and never will be: its own row would be a second one.
+    A worker that lost its connection reads here whether its commit was done. `events` are the
+    events that the commit changed. Null means that the worker gave up the commit before it was
+    written. Then it can never be written, because the id would exist twice.
     """
 
     __tablename__ = "commits"

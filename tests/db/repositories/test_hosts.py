@@ -100,7 +100,7 @@ async def test_the_error_says_of_each_host_why_it_is_not_taken(
     with pytest.raises(NoHostError) as error:
         await Server(Address.parse(url)).connect()
     silent, away, other = str(error.value).split("; ")
-    assert silent == f"{deaf.spec} does not answer in time"
+    assert silent == f"{deaf.spec} does not respond in time"
     assert away.startswith(f"{refused} can't be used (")
     assert other.endswith(" is not standby")
     with pytest.raises(StartupError, match=r"can't be reached: .* in time; .*; .* is not standby$"):

@@ -145,7 +145,7 @@ async def test_a_way_back_that_loses_data_is_taken_only_if_that_is_accepted(
 
 
 async def test_a_revision_that_is_not_known_is_named(database_url: str) -> None:
-    with pytest.raises(StartupError, match=r"there is no revision 0xyz: there are 0001 to \d{4}$"):
+    with pytest.raises(StartupError, match=r"there is no revision 0xyz: use one of 0001 to \d{4}$"):
         await asyncio.to_thread(migrations.move, database_url, "0xyz")
     await execute(database_url, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StartupError, match="at revision 9999, which this version does not know"):
@@ -266,7 +266,7 @@ def test_a_database_that_does_not_answer_is_named(
         url = f"postgresql://127.0.0.1:{deaf.getsockname()[1]}/tickets"
         with pytest.raises(StartupError) as refused:
             use(url)
-    assert str(refused.value) == f"the database {url} can't be reached: no answer in time"
+    assert str(refused.value) == f"the database {url} can't be reached: no response in time"
 
 
 @pytest.mark.parametrize("query", ["", "&sslmode=disable", "&application_name=tests"])
@@ -302,7 +302,7 @@ async def other_url(server_url: str, request: pytest.FixtureRequest) -> AsyncIte
 async def test_a_database_in_another_encoding_is_refused(
     other_url: str, use: Callable[[str], None]
 ) -> None:
-    with pytest.raises(StartupError, match=r"its encoding is \w+: make it WITH ENCODING 'UTF8'"):
+    with pytest.raises(StartupError, match=r"its encoding is \w+: create it WITH ENCODING 'UTF8'"):
         await asyncio.to_thread(use, other_url)
     assert await schema(other_url) == set()
 
