@@ -1,6 +1,6 @@
-"""Run migrations one process at a time, without holding up the running service for long.
+"""Run migrations one process at a time, without blocking the running service for long.
 
-Or print their SQL (Alembic's offline mode).
+Alembic's offline mode prints their SQL instead.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ LOCK_TIMEOUT: Final = "5s"
 
 
 def run(connection: Connection) -> None:
-    """Migrate on `connection`, behind a lock that all replicas share."""
-    # Taken for the session and before the transaction: whoever waits for it then sees what the
-    # one before it has done. Waiting for it holds up nobody, and takes as long as it takes.
+    """Migrate on `connection`, while holding a lock that all replicas share."""
+    # The session takes the lock before the transaction begins. So a process that waited for it sees
+    # what the previous one did. Waiting for it blocks nobody, so it has no timeout.
     connection.execute(text("SET lock_timeout = 0"))
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
@@ -48,10 +48,10 @@ def _tell(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> 
 
 
 def write() -> None:
-    """Write the SQL. It takes the same locks, and waits for them as long, as `run` does."""
+    """Print the SQL. It takes the same locks as `run`, with the same timeouts."""
     context.configure(
         dialect_name="postgresql",
-        dialect_opts={"paramstyle": "named"},  # Others double each percent sign.
+        dialect_opts={"paramstyle": "named"},  # Other styles double each percent sign.
         literal_binds=True,
         transaction_per_migration=True,
     )

@@ -15,10 +15,10 @@ depends_on = ${repr(depends_on)}
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Migrate."""
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Migrate back."""
     ${downgrades if downgrades else "pass"}

@@ -1,4 +1,4 @@
-"""Make users, events and bookings.
+"""Create users, events and bookings.
 
 Revision ID: 0001
 Revises:
@@ -14,11 +14,11 @@ branch_labels = None
 depends_on = None
 loses = "every account, event and booking"
 
-# What foreign keys from bookings to events and users would do, but once per statement: a foreign
-# key looks up and locks row by row, which took half of the time of a commit of many bookings.
+# These triggers do the work of foreign keys from bookings to events and users, once per statement.
+# A foreign key looks up and locks row by row, which took half of the time of a large commit.
 #
-# Who removes an event or a user locks bookings first, and so waits for every commit under way
-# and holds up those that come: none of them can refer to what is being removed.
+# A statement that deletes an event or a user locks the table of bookings. It waits for running
+# commits, and new ones wait for it. So no commit can refer to a row that is being deleted.
 REFERENCES = (
     """
     CREATE FUNCTION require_booked() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -91,8 +91,8 @@ REFERENCES = (
 
 
 def upgrade() -> None:
-    """Apply."""
-    # A trusted extension: the owner of the database may make it.
+    """Migrate."""
+    # A trusted extension, which the owner of the database may create.
     op.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     op.create_table(
         "users",
@@ -165,7 +165,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back. The extension stays: it may have been there before."""
+    """Migrate back. The extension stays, because it may be older than the service."""
     op.drop_table("bookings")
     op.drop_table("events")
     op.drop_table("users")

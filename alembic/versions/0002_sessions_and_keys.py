@@ -1,4 +1,4 @@
-"""Make sessions, refresh tokens, API keys, revocations and admins; let accounts be deleted.
+"""Create sessions, refresh tokens, API keys, revocations and admins. Let accounts be deleted.
 
 Revision ID: 0002
 Revises: 0001
@@ -14,12 +14,12 @@ branch_labels = None
 depends_on = None
 loses = "sessions, API keys, admins (deleted accounts stay closed)"
 
-# The form of a hash, of nothing that is known: whoever lost their password can't log in.
+# The form of a hash, but of no known password: a deleted account can't log in.
 NO_PASSWORD = "$2b$12$" + "." * 53
 
 
 def upgrade() -> None:
-    """Apply. The previous version refuses a login without a hash, as it should."""
+    """Migrate. The previous version refuses a login without a hash, as it should."""
     op.alter_column("users", "password_hash", existing_type=sa.Text(), nullable=True)
     op.create_table(
         "admins",
@@ -82,7 +82,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back. Deleted accounts stay closed."""
+    """Migrate back. Deleted accounts stay closed."""
     for table in ("revocations", "api_keys", "refresh_tokens", "sessions", "admins"):
         op.drop_table(table)
     users = sa.table("users", sa.column("password_hash", sa.Text()))

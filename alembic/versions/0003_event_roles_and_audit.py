@@ -1,4 +1,4 @@
-"""Make event roles, and the append-only record of changes.
+"""Create event roles, and the append-only audit trail.
 
 Revision ID: 0003
 Revises: 0002
@@ -14,8 +14,8 @@ branch_labels = None
 depends_on = None
 loses = "managers and staff of events, and the audit trail"
 
-# Statement by statement, so that TRUNCATE is refused too. Whoever owns the table can take the
-# trigger away: the service's own role is not the owner (docs/operate.md).
+# A statement trigger, so that TRUNCATE is refused too. The owner of the table can remove the
+# trigger. The service's own role is not the owner (docs/operate.md).
 APPEND_ONLY = (
     """
     CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -32,7 +32,7 @@ APPEND_ONLY = (
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Migrate."""
     op.create_table(
         "event_roles",
         sa.Column("event_id", sa.BigInteger(), nullable=False),
@@ -72,7 +72,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back, with all records."""
+    """Migrate back. All records are lost."""
     op.drop_table("audit_records")
     op.execute("DROP FUNCTION refuse_change")
     op.drop_table("event_roles")

@@ -1,4 +1,4 @@
-"""Make what is kept to carry out every intention once: answers by key, and commits.
+"""Create stored responses by Idempotency-Key, and commits, so that each request is done once.
 
 Revision ID: 0004
 Revises: 0003
@@ -16,7 +16,7 @@ loses = "stored responses of Idempotency-Key: a request that a client repeats is
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Migrate."""
     op.create_table(
         "idempotency_keys",
         sa.Column("owner", sa.Uuid(), nullable=False),
@@ -43,6 +43,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Migrate back."""
     op.drop_table("commits")
     op.drop_table("idempotency_keys")

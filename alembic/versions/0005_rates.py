@@ -1,4 +1,4 @@
-"""Make the counts of rate limits.
+"""Create the counts of rate limits.
 
 Revision ID: 0005
 Revises: 0004
@@ -15,18 +15,18 @@ loses = ""
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Migrate."""
     op.create_table(
         "rates",
         sa.Column("key", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("until", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_rates"),
-        # Written to no log: after a crash of the database, all begin anew.
+        # Unlogged: after a crash of the database, all counts start at zero.
         prefixes=["UNLOGGED"],
     )
     op.create_index("ix_rates_until", "rates", ["until"])
 
 
 def downgrade() -> None:
-    """Undo."""
+    """Migrate back."""
     op.drop_table("rates")

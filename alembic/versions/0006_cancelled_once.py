@@ -1,4 +1,4 @@
-"""Refuse to cancel twice: then who cancels need not be alone at the event.
+"""Refuse to cancel a booking twice, so that cancels of an event can be decided at the same time.
 
 Revision ID: 0006
 Revises: 0005
@@ -12,8 +12,8 @@ branch_labels = None
 depends_on = None
 loses = ""
 
-# Of two commits that cancel one booking, both having read it before, the second finds it
-# cancelled once it has the event's lock.
+# Two commits may both have read a booking and cancel it. The second finds it cancelled when it gets
+# the event's lock, and this trigger refuses it.
 CANCELLED_STAYS = (
     """
     CREATE FUNCTION keep_cancelled() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -30,12 +30,12 @@ CANCELLED_STAYS = (
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Migrate."""
     for statement in CANCELLED_STAYS:
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Migrate back."""
     op.execute("DROP TRIGGER cancelled_stays ON bookings")
     op.execute("DROP FUNCTION keep_cancelled")

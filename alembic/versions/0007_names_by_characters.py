@@ -1,4 +1,4 @@
-"""Let names have as many code points as their characters take: the service counts characters.
+"""Remove the limit of code points from names, because the service counts characters.
 
 Revision ID: 0007
 Revises: 0006
@@ -17,13 +17,13 @@ NAMES = ("events", "api_keys")
 
 
 def upgrade() -> None:
-    """Apply. No row is written anew."""
+    """Migrate. No row is rewritten."""
     for table in NAMES:
         op.alter_column(table, "name", type_=sa.Text())
 
 
 def downgrade() -> None:
-    """Take back: what is longer in code points than the version before can keep is cut."""
+    """Migrate back. Names are cut to 100 code points, the limit of the previous version."""
     for table in NAMES:
         op.execute(f"UPDATE {table} SET name = left(name, 100) WHERE char_length(name) > 100")  # noqa: S608
         op.alter_column(table, "name", type_=sa.String(100))

@@ -1,4 +1,4 @@
-"""Refuse bookings of deleted accounts, and remember whose waiting is to be ended.
+"""Refuse bookings of deleted accounts, and list those that have to leave waiting lists.
 
 Revision ID: 0008
 Revises: 0007
@@ -14,7 +14,7 @@ branch_labels = None
 depends_on = None
 loses = "the list of deleted accounts whose waiting positions are still to be ended"
 
-# As 0001 has it, but for what an account must have.
+# As in 0001, with one more condition on the account.
 REQUIRE = """
     CREATE OR REPLACE FUNCTION require_booked() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -40,7 +40,7 @@ REQUIRE = """
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Migrate."""
     op.create_table(
         "departures",
         sa.Column("user_id", sa.Uuid(), nullable=False),
@@ -55,6 +55,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Migrate back."""
     op.execute(REQUIRE.format(living=""))
     op.drop_table("departures")

@@ -1,7 +1,7 @@
-"""Search names in a form that has neither case nor accents, whatever the database's locale.
+"""Search names without case and accents, independently of the database's locale.
 
-The service fills the column, also for events that the version before makes meanwhile. Until it has,
-there is next to nothing to index: no event is locked for long.
+The service fills the column, also for events that the previous version creates meanwhile. The index
+is created while the column is empty, so no event is locked for long.
 
 Revision ID: 0009
 Revises: 0008
@@ -18,7 +18,7 @@ loses = ""
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Migrate."""
     op.add_column("events", sa.Column("name_folded", sa.Text(), nullable=True))
     op.create_index(
         "ix_events_name_folded",
@@ -37,7 +37,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back. Events can't be written while all of their names are indexed."""
+    """Migrate back. Events can't be written while their names are indexed."""
     op.create_index(
         "ix_events_name_trigrams",
         "events",

@@ -1,4 +1,4 @@
-"""Make the people who may create events, and the tokens that set a password.
+"""Create the list of people who may create events, and tokens that set a password.
 
 Revision ID: 0010
 Revises: 0009
@@ -16,7 +16,7 @@ loses = "which people may create events, and the tokens that set a password"
 
 
 def upgrade() -> None:
-    """Apply. The previous version lets everybody create events, and knows no such token."""
+    """Migrate. The previous version lets everybody create events, and does not know the tokens."""
     op.create_table(
         "organisers",
         sa.Column("user_id", sa.Uuid(), nullable=False),
@@ -38,7 +38,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back. Who may create events is forgotten."""
+    """Migrate back. The list of people who may create events is lost."""
     op.drop_table("password_tokens")
     op.drop_table("organisers")
 
