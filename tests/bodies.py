@@ -1,4 +1,4 @@
-"""The routes that read a body, and for each of them a body that it accepts."""
+"""The routes that read a body, and a valid body for each."""
 
 from typing import Any
 
@@ -25,11 +25,11 @@ METHODS = {
     "/api/events/1": "PATCH",
     BODIED[-1]: "PUT",
 }
-"""Of those that have a body and no POST."""
+"""The methods of routes that have a body and are not POST."""
 
 
 def body_of(person: Person, path: str) -> dict[str, Any]:
-    """What the route would accept."""
+    """Return a body that the route accepts."""
     bodies: dict[str, dict[str, Any]] = {
         "/api/users/register": {"username": "newcomer", "password": "correct horse"},
         "/api/users/login": {"username": "newcomer", "password": "correct horse"},

@@ -1,4 +1,4 @@
-"""A call of every route that does something, whoever makes it."""
+"""A call of every route that changes or returns something, for any caller."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from ticketing.identity.repositories.access import AccessRepository
 
 @dataclass(frozen=True)
 class Scene:
-    """Somebody who calls, an event, and the person whom the call is about."""
+    """A caller, an event, and the person the call is about."""
 
     caller: Person
     event: int
@@ -24,7 +24,7 @@ class Scene:
     key: str
     session: str
     password_token: str
-    """Of the person whom the call is about."""
+    """A credential of the person the call is about."""
 
     @property
     def subject(self) -> dict[str, object]:
@@ -130,7 +130,7 @@ PREPARED = {
     Action.REVOKE_ROLE: Action.GRANT_ROLE,
     Action.REVOKE_ORGANISER: Action.GRANT_ORGANISER,
 }
-"""What an admin does first, so that there is something to do."""
+"""Calls that an admin makes first, so that the call itself has something to change."""
 
 
 async def promote(app: FastAPI, engine: AsyncEngine, person: Person) -> None:
@@ -140,7 +140,7 @@ async def promote(app: FastAPI, engine: AsyncEngine, person: Person) -> None:
 
 
 async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role) -> Scene:
-    """Make a person who is this to a fresh event, and to a person."""
+    """Make a caller who has this role at a new event, or for a person."""
     owner = await visitor.register()
     event = await owner.organise()
     caller = owner if role is Role.OWNER else await visitor.register()

@@ -38,17 +38,17 @@ def _no_settings_from_outside() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _as_many_files_as_may_be() -> None:
-    """Some tests are a crowd of a thousand connections."""
+    """Some tests open a thousand connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """All runs at full speed, in processes that are started too: others measure the same code."""
+    """Run without coverage, also in started processes. Other tests measure the same code."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     paused = []
-    # There are two in a worker of pytest-xdist: it is a process that was started too.
+    # A worker of pytest-xdist has two, because it is a started process too.
     while (measuring := Coverage.current()) is not None:
         measuring.stop()
         paused.append(measuring)
@@ -59,7 +59,7 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def open_dir() -> Iterator[Path]:
-    """Such a folder, for one test."""
+    """A folder like that, for one test."""
     with folder_open_to_all() as path:
         yield path
 
@@ -75,9 +75,9 @@ def kept_data() -> Iterator[Path]:
 
 @pytest.fixture
 def kept_dir(open_dir: Path, kept_data: Path) -> Path:
-    """A folder in which the service ran before: it starts in it without making a database first.
+    """A folder in which the service ran before, so that it starts without making a database.
 
-    `test_serve` and others start in an empty one.
+    `test_serve` and others start in an empty folder.
     """
     put(kept_data, open_dir)
     return open_dir
@@ -103,7 +103,7 @@ def _databases(server_url: str) -> Databases:
 
 @pytest.fixture
 def database_url(_databases: Databases) -> Iterator[str]:
-    """The address of a database of the test's own, migrated and empty."""
+    """The address of an empty migrated database for this test alone."""
     url = asyncio.run(_databases.take())
     yield url
     asyncio.run(_databases.give_back(url))
@@ -137,12 +137,12 @@ async def app(settings: Settings) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application, every answer to which must be documented."""
+    """A client of the application. Every response must be documented."""
 
     async def documented(response: httpx.Response) -> None:
         await response.aread()
         assert_documented(app, response)
-        await asyncio.sleep(0)  # The log's lines are written at the end of this turn.
+        await asyncio.sleep(0)  # Log lines are written at the end of this turn.
 
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
@@ -152,5 +152,5 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def visitor(client: httpx.AsyncClient) -> Visitor:
-    """Somebody who has no account."""
+    """A client without an account."""
     return Visitor(client)

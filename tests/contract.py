@@ -1,4 +1,4 @@
-"""What every answer is held to: the OpenAPI document, and the shape of a problem."""
+"""Checks of every response: the OpenAPI document, and the form of a problem."""
 
 import re
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ MEMBERS: Final = {"type", "title", "status", "detail", "instance", "code", "requ
 REPLAYED: Final = "idempotency-replayed"
 MAY_BE_ABSENT: Final = {REPLAYED, "ratelimit", "ratelimit-policy"}
 
-# They answer to addresses that the document doesn't list.
+# They are returned for addresses that the document does not list.
 OF_NO_ROUTE: Final = {RouteNotFound.code, MethodNotAllowed.code, OriginRefused.code}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One route as it is documented."""
+    """The document of one route."""
 
     method: str
     path: str
@@ -40,7 +40,7 @@ class Operation:
 
     @property
     def responses(self) -> dict[str, dict[str, Any]]:
-        """Each by its status, and whole: those that routes share too."""
+        """The responses by status, with the shared ones resolved."""
         return {
             status: self.components["responses"][answer["$ref"].rpartition("/")[2]]
             if "$ref" in answer
@@ -50,7 +50,7 @@ class Operation:
 
     @property
     def codes(self) -> dict[str, int]:
-        """Every error that the route may answer with, and its status."""
+        """Every error that the route may return, with its status."""
         return {
             code: int(status)
             for status, answer in self.responses.items()
@@ -62,7 +62,7 @@ _operations: list[Operation] = []
 
 
 def operations(app: FastAPI) -> list[Operation]:
-    """Every documented route: the same ones of every application, for no setting changes them."""
+    """Every documented route. All applications have the same ones, whatever their settings."""
     if not _operations:
         _operations.extend(
             Operation(method.upper(), path, document, app.openapi()["components"])
@@ -73,13 +73,13 @@ def operations(app: FastAPI) -> list[Operation]:
 
 
 def operation_of(app: FastAPI, request: httpx.Request) -> Operation | None:
-    """The documented route that answers the request, if one does."""
+    """Return the documented route of the request, or None."""
     at_path = [
         operation
         for operation in operations(app)
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", operation.path), request.url.path)
     ]
-    # A path that is written out is no parameter of another.
+    # A literal path does not match the parameter of another.
     written_out = [operation for operation in at_path if "{" not in operation.path]
     return next(
         (each for each in written_out or at_path if each.method == request.method),
@@ -88,7 +88,7 @@ def operation_of(app: FastAPI, request: httpx.Request) -> Operation | None:
 
 
 def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """Hold an answer to RFC 9457 and return the members that only this code has."""
+    """Check a problem against RFC 9457 and return the members that only this code has."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == PROBLEM_JSON
     document: dict[str, Any] = response.json()
@@ -105,7 +105,7 @@ def assert_problem(response: httpx.Response, status: int, code: str) -> dict[str
 
 
 def assert_documented(app: FastAPI, response: httpx.Response) -> None:
-    """Hold an answer to what the document says of its route."""
+    """Check a response against the document of its route."""
     operation = operation_of(app, response.request)
     kind = response.headers.get("content-type", "").partition(";")[0]
     if response.is_error and response.request.method != "HEAD":

@@ -1,4 +1,4 @@
-"""Databases on one server, each for one test at a time, each as if it had been made for it."""
+"""Databases on one server. Each serves one test at a time, and is like new for each."""
 
 import itertools
 from typing import Final
@@ -8,7 +8,7 @@ from sqlalchemy import make_url
 
 TEMPLATE: Final = "ticketing_template"
 MORE: Final = 4 << 20
-"""Bytes by which a database may have grown and still be used again."""
+"""Bytes by which a database may grow and still be used again."""
 
 CATALOGS: Final = (
     *("pg_attribute", "pg_class", "pg_constraint", "pg_db_role_setting", "pg_index", "pg_proc"),
@@ -16,7 +16,7 @@ CATALOGS: Final = (
 )
 
 
-# Each change of the schema or of the planner's statistics writes a row in one of them.
+# Each change of the schema or of the planner's statistics writes a row in one of these.
 STATE: Final = "SELECT (SELECT sum(reltuples) FROM pg_class), " + ", ".join(
     f"(SELECT format('%s %s', count(*), max(xmin::text::bigint)) FROM {name})" for name in CATALOGS
 )
@@ -28,13 +28,13 @@ TABLES: Final = """
 
 
 class Databases:
-    """Makes databases from the template, and those that tests leave as it is serve again.
+    """Makes databases from the template, and reuses those that tests left clean.
 
-    To make one takes ten times as long as to empty one.
+    Making one takes ten times as long as emptying one.
     """
 
     def __init__(self, server_url: str) -> None:
-        """Of this server, on which the template has been migrated."""
+        """Use this server. Its template is migrated."""
         self._server_url = server_url
         self._numbers = itertools.count(1)
         self._free: list[str] = []
@@ -43,7 +43,7 @@ class Databases:
         self._size = 0
 
     async def take(self) -> str:
-        """Return the address of a database that is migrated and empty."""
+        """Return the address of an empty migrated database."""
         if self._free:
             return self._free.pop()
         name = f"test_{next(self._numbers)}"
@@ -51,7 +51,7 @@ class Databases:
         return with_database(self._server_url, name)
 
     async def give_back(self, url: str) -> None:
-        """Empty the database, or drop it if it is not what it was."""
+        """Empty the database, or drop it if a test changed its schema."""
         if await self._is_as_new(url):
             self._free.append(url)
         else:
@@ -75,7 +75,7 @@ class Databases:
                 return False
             if await connection.fetchval(REVISION) != self._revision:
                 return False
-            # Neither foreign keys nor what keeps the audit's records from being deleted.
+            # Without foreign keys, and without the trigger that keeps trail records.
             await connection.execute("SET session_replication_role = replica")
             tables = [row[0] for row in await connection.fetch(TABLES)]
             await connection.execute("; ".join(f"DELETE FROM {table}" for table in tables))

@@ -1,4 +1,4 @@
-"""Routes that only tests mount: what any part may declare."""
+"""Routes that only tests mount. They use what any part may declare."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,12 +33,12 @@ BEAT = b"beat"
 
 @dataclass
 class Examples:
-    """What the examples work with."""
+    """The objects that the examples work with."""
 
     shared: Shared
     streams: Streams
     done: list[str] = field(default_factory=list)
-    """What was carried out."""
+    """The requests that were done."""
 
 
 class Confirm(In):
@@ -48,14 +48,14 @@ class Confirm(In):
 
 
 class Confirmed(BaseModel):
-    """All that a request to confirm says."""
+    """A request to confirm."""
 
     example_id: int
     reference: str
 
 
 class Split(BaseModel):
-    """All that a request to split says."""
+    """A request to split."""
 
     example_id: int
     part_id: int
@@ -73,7 +73,7 @@ async def confirm(
     request: Request,
     key: IdempotencyKey = None,
 ) -> Rendered:
-    """Carry out once, on a direct route with a parameter amid its path."""
+    """Do once, on a direct route with a parameter in the middle of its path."""
     said = Confirmed(example_id=exampleId, reference=asked.reference)
     return await _once(request, caller.id, key, said, f"confirmed {exampleId} {asked.reference}")
 
@@ -87,20 +87,20 @@ async def split(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     limit: PageSize = 20,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Carry out once, on a route of the framework with a query and no body."""
+    """Do once, on a route of the framework with a query and no body."""
     said = Split(example_id=exampleId, part_id=partId, limit=limit)
     return as_response(await _once(request, caller.id, key, said, f"split {exampleId} {partId}"))
 
 
 @routes.get("/stream", Action.GET_ME, counted=None, streams=True)
 async def stream(request: Request) -> StreamingResponse:
-    """Send something every moment, for ever."""
+    """Send something at short intervals, for ever."""
     return StreamingResponse(_until_drained(of(request, Examples).streams))
 
 
 @routes.post("/rush", Action.GET_ME, counted=None, overload=Overload.SHED)
 async def rush() -> Rendered:
-    """Be shed first under overload."""
+    """Return something. This route is shed first under overload."""
     return Rendered(204, b"")
 
 

@@ -1,4 +1,4 @@
-"""People and events, made by the repositories from the few facts that a test cares about."""
+"""People and events, made by the repositories. A test gives only the values that matter to it."""
 
 from uuid import UUID
 

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOM = 4 << 30
-"""Bytes: more than all databases of a run take."""
+"""Bytes. More than all databases of a run take."""
 
 
 def _in_memory() -> Path | None:
-    """A file system in memory, if there is one with room: a database has a thousand files."""
+    """A file system in memory, if there is one with space. A database has a thousand files."""
     path = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the name
     is_usable = path.is_dir() and os.access(path, os.W_OK | os.X_OK)
     return path if is_usable and shutil.disk_usage(path).free >= ROOM else None
@@ -31,6 +31,6 @@ def folder_open_to_all() -> Iterator[Path]:
 
 
 def put(data: Path, folder: Path) -> None:
-    """Make `folder` one in which the service ran before."""
-    # By cp, for it keeps who owns what.
+    """Make `folder` like one in which the service ran before."""
+    # With cp, because it keeps the owners.
     subprocess.run(["/bin/cp", "-a", data, folder / "data"], check=True)

@@ -1,4 +1,4 @@
-"""nginx and HAProxy, started with the files of `deploy/` before a service."""
+"""nginx and HAProxy, started with the files of `deploy/` in front of a service."""
 
 import os
 import re
@@ -23,11 +23,11 @@ from cryptography.x509.oid import NameOID
 DEPLOY = Path(__file__).parents[1] / "deploy"
 PROXIES = ("nginx", "haproxy")
 PREFIX = "/tickets"
-"""Where the examples show the service."""
+"""The service's address in the examples."""
 PATIENCE = 20.0
-"""Seconds in which it must start."""
+"""Seconds in which a proxy must start."""
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
-"""Debian has both in a folder that is in the path of root alone."""
+"""Debian has both in a folder that only root has in its path."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where clients find the service."""
+        """The URL for clients."""
         return f"https://{self.host}:{self.port}{PREFIX}"
 
 
@@ -58,12 +58,12 @@ def needed(name: str) -> str:
 
 
 def example(name: str) -> str:
-    """The file of `deploy/`."""
+    """Return the proxy's file of `deploy/`."""
     return (DEPLOY / {"nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[name]).read_text()
 
 
 def settings_of(name: str) -> dict[str, str]:
-    """The settings with which the file says that the service is to be started."""
+    """Return the settings that the file says the service needs."""
     return dict(re.findall(r"(TICKETING_\w+)=(\S+)", example(name)))
 
 
@@ -71,10 +71,10 @@ def settings_of(name: str) -> dict[str, str]:
 def proxied(
     name: str, folder: Path, service: str, changes: Mapping[str, str] | None = None
 ) -> Iterator[Proxy]:
-    """Start a proxy with its file of `deploy/`, before the service at `service` (host:port).
+    """Start a proxy with its file of `deploy/`, in front of the service at `service` (host:port).
 
-    Replaced is what is of a site, and each of `changes`, which must be there once. It accepts when
-    this yields, and has gone when this returns.
+    Replaces the site's own values, and each of `changes`, which must occur once. It accepts when
+    this yields, and has ended when this returns.
     """
     program = needed(name)
     certificate = _certificate(folder)

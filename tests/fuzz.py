@@ -1,4 +1,4 @@
-"""`make fuzz`: what Schemathesis makes up, sent to a running service as everybody.
+"""`make fuzz`: send requests that Schemathesis generates to a running service, in every role.
 
 For each role, and for API keys of each scope, a fresh set of people and events is made, the whole
 document is called with every check on, and then the rows are compared: what the table of
@@ -39,38 +39,38 @@ from ticketing.identity.tokens import Tokens
 from ticketing.sale.repositories.recount import RecountRepository
 
 ENOUGH = 10_000
-"""Cases, at least."""
+"""The minimum number of cases."""
 SLOW = 1000.0
-"""Milliseconds that no answer may take, as the service itself measures it."""
+"""Milliseconds that no response may take, as the service measures it."""
 ROUNDS = 4
 """The cheapest hash of a password."""
 EXAMPLES = 30
 SCENARIOS = 60
 
-ROLES = [role for role in Role if role is not Role.SELF]  # Everybody is, to themself.
+ROLES = [role for role in Role if role is not Role.SELF]  # Everybody has it for themself.
 # They end sessions, so each is called by somebody of its own.
 LEAVING = (Action.LOGOUT, Action.CHANGE_PASSWORD, Action.DELETE_ME)
-# As the document's own examples have it, so that those work. Everybody knows the password.
+# As in the document's examples, so that those work. Everybody knows the password.
 ADA = {"username": "ada", "password": "correct horse battery"}
 
 
 @dataclass(frozen=True)
 class Cast:
-    """Who calls, as what, and whose rows are whose."""
+    """The caller, its role, and the owners of the rows."""
 
     caller: Role | Scope
     world: World
     me: str | None
-    """Who the caller is, or whose API key it is."""
+    """The caller, or the owner of its API key."""
     others: list[str]
-    """All who lent nobody a credential."""
+    """All people whose credentials nobody else has."""
     mine: list[int]
     """Events at which the caller has the role."""
     not_mine: list[int]
-    """Events of somebody else."""
+    """Events of another person."""
 
     def may(self, action: Action) -> bool:
-        """Whether the table lets this caller in, where the role counts."""
+        """Whether the table allows this caller the action, if the role matters."""
         rule = RULES[action]
         if isinstance(self.caller, Scope):
             return self.caller in rule.scopes or Role.NOBODY in rule.roles
@@ -78,14 +78,14 @@ class Cast:
 
     @property
     def books_for_itself(self) -> bool:
-        """Whether it may book and cancel for who it is."""
+        """Whether the caller may book and cancel for itself."""
         if isinstance(self.caller, Scope):
             return self.may(Action.BOOK_TICKET)
         return self.caller is not Role.NOBODY
 
     @property
     def expected(self) -> set[str]:
-        """The operations that must have succeeded at least once, or else little was tried."""
+        """Operations that must succeed at least once. Otherwise the run tried too little."""
         named = {action.value for action in Action if self.may(action)}
         if self.books_for_itself:
             named |= {Action.BOOK_TICKET.value, Action.CANCEL_TICKET.value}
@@ -93,14 +93,14 @@ class Cast:
 
     @property
     def allowed(self) -> set[str]:
-        """The operations that may have succeeded: who is logged in may own events of their own."""
+        """Operations that may succeed. A caller who is logged in may own events."""
         if self.caller in ROLES and self.caller is not Role.NOBODY:
             return {action.value for action in Action}
         return self.expected
 
 
 async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | Scope) -> Cast:
-    """Make an owner with events, a stranger with others, people who hold places, and the caller."""
+    """Make an owner with events, a stranger with events, people with places, and the caller."""
     visitor = Visitor(client)
     await client.post("/api/users/register", json=ADA)
     opened = [(await client.post("/api/users/login", json=ADA)).json() for _ in range(5)]
@@ -144,7 +144,7 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
             keys=[key for each in (me or owner, stranger) for key in await _keys(each)],
         ),
         me.id if me is not None else None,
-        # A key may not touch what is its owner's either.
+        # A key may not change rows of its owner either.
         [each.id for each in others if each is not me or acting is not me],
         mine,
         not_mine,
@@ -152,7 +152,7 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
 
 
 async def _who_calls(caller: Role | Scope, owner: Person, events: Sequence[int]) -> Person | None:
-    """Return a person of this role, or whose key it will be."""
+    """Return a person of this role, or the owner of the key."""
     if caller is Role.NOBODY:
         return None
     if isinstance(caller, Scope) or caller is Role.OWNER:
@@ -167,9 +167,9 @@ async def _who_calls(caller: Role | Scope, owner: Person, events: Sequence[int])
 async def _leaving(
     client: httpx.AsyncClient, caller: Role | Scope
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
-    """Return, for what ends a session, the headers of somebody who may lose it.
+    """Return, for operations that end a session, the headers of a person whose session may end.
 
-    And of who calls by the document's own password, sessions to end.
+    Also return sessions to end, of the person with the document's password.
     """
     tokens = Tokens(SECRET, 3600)
     headers = {}
@@ -177,7 +177,7 @@ async def _leaving(
         account = {"username": f"{action}-as-{caller}", "password": ADA["password"]}
         made = await client.post("/api/users/register", json=account)
         token = tokens.issue(UUID(made.json()["id"]), uuid4())
-        if action is Action.LOGOUT:  # It ends what there is, and then is refused.
+        if action is Action.LOGOUT:  # It ends the sessions, and is then refused.
             token = (await client.post("/api/users/login", json=account)).json()["token"]
         headers[action.value] = {"Authorization": f"Bearer {token}"}
     account = {"username": f"sessions-as-{caller}", "password": ADA["password"]}
@@ -195,7 +195,7 @@ async def _sessions(person: Person) -> list[str]:
 
 
 async def _keys(person: Person) -> list[str]:
-    """Have the person make some API keys, and return their ids."""
+    """Make some API keys of the person, and return their ids."""
     for _ in range(10):
         await person.make_key(Scope.BOOKINGS_READ)
     return [key["id"] for key in (await person.get("/api/users/me/keys")).json()["items"]]
@@ -209,7 +209,7 @@ GIVEN = (
     "WITH given AS (SELECT $1::uuid[] AS people, $2::bigint[] AS events, $3::uuid AS me,"
     " $4::bigint AS last, $5::text AS caller) "
 )
-# Rows that nobody but who owns them may change, whoever calls.
+# Rows that only their owner may change.
 ALWAYS = {
     "accounts": "SELECT id, username, password_hash FROM users, given WHERE id = ANY(people)",
     "admins": "SELECT user_id FROM admins",
@@ -228,14 +228,14 @@ ALWAYS = {
     "records in another's name": "SELECT r FROM audit_records AS r, given"
     " WHERE seq > last AND actor = ANY(people) AND actor IS DISTINCT FROM me",
 }
-# Rows that a caller may change at an event if the table says so.
+# Rows at an event that a caller may change if the table allows it.
 UNLESS = {
     Action.RENAME_EVENT: "SELECT id, name FROM events, given WHERE id = ANY(given.events)",
-    # One's own role one may give up, and not exchange.
+    # Everybody may give up their own role, but not change it.
     Action.GRANT_ROLE: "SELECT event_id, user_id, role FROM event_roles, given"
     " WHERE event_id = ANY(given.events) AND (user_id IS DISTINCT FROM me OR role <> caller)",
     Action.GRANT_ORGANISER: "SELECT user_id FROM organisers",
-    # That a place which was freed goes to who waits is as it should be.
+    # A freed place may go to a person who waits.
     Action.BOOK_TICKET: "SELECT id, event_id, user_id, status <> 'cancelled' FROM bookings, given"
     " WHERE event_id = ANY(given.events) AND user_id = ANY(people)"
     " AND user_id IS DISTINCT FROM me",
@@ -245,7 +245,7 @@ Rows = dict[str, set[str]]
 
 
 async def guarded(connection: asyncpg.Connection, cast: Cast, last: int) -> Rows:
-    """Return the rows that the caller may not change; records up to `last` were there before."""
+    """Return the rows that the caller may not change. Records up to `last` existed before."""
 
     async def rows(query: str, events: list[int], me: str | None) -> set[str]:
         given = (cast.others, events, me, last, str(cast.caller))
@@ -267,7 +267,7 @@ async def guarded(connection: asyncpg.Connection, cast: Cast, last: int) -> Rows
 
 
 def differences(before: Rows, after: Rows) -> list[str]:
-    """Tell what is not as it was."""
+    """Return the differences between the rows before and after."""
     return [
         f"{what}: {sorted(rows ^ after[what])}"
         for what, rows in before.items()
@@ -276,10 +276,10 @@ def differences(before: Rows, after: Rows) -> list[str]:
 
 
 class Fuzz:
-    """A running service and its database, and what was found so far."""
+    """A running service, its database, and the faults found so far."""
 
     def __init__(self, service: Service, database_url: str) -> None:
-        """Find nothing yet."""
+        """Start without faults."""
         self._service = service
         self._url = database_url
         self.cases = 0
@@ -287,7 +287,7 @@ class Fuzz:
         self.faults: list[str] = []
 
     async def prepare(self, caller: Role | Scope) -> tuple[Cast, int, Rows]:
-        """Make whom the caller meets, and note what it may not change."""
+        """Make people and events, and remember the rows that the caller may not change."""
         engine = connect(self._url, pool_size=2)
         try:
             async with httpx.AsyncClient(base_url=self._service.url) as client:
@@ -302,7 +302,7 @@ class Fuzz:
             await connection.close()
 
     async def compare(self, cast: Cast, last: int, before: Rows) -> list[str]:
-        """Return what has changed that should not have."""
+        """Return the rows that changed and should not have."""
         connection = await asyncpg.connect(self._url)
         try:
             return differences(before, await guarded(connection, cast, last))
@@ -310,7 +310,7 @@ class Fuzz:
             await connection.close()
 
     async def audit(self) -> list[str]:
-        """Recount the books."""
+        """Compare the counters with the rows."""
         engine = connect(self._url, pool_size=2)
         try:
             audit = await RecountRepository(engine).recount()
@@ -320,7 +320,7 @@ class Fuzz:
         return [f"books: {each.document()}" for each in audit.differences]
 
     def run(self, caller: Role | Scope, examples: int, scenarios: int) -> None:
-        """Call everything as this caller."""
+        """Call all operations as this caller."""
         started = time.monotonic()
         cast, last, before = asyncio.run(self.prepare(caller))
         document = httpx.get(f"{self._service.url}/openapi.json").json()
@@ -344,7 +344,7 @@ class Fuzz:
 
 
 def read_log(folder: Path) -> tuple[Counter[int], float, list[str]]:
-    """Return the answers by status, the milliseconds of the slowest, and what was wrong."""
+    """Return the responses by status, the milliseconds of the slowest, and the faults."""
     statuses: Counter[int] = Counter()
     slowest = 0.0
     faults = []
@@ -364,7 +364,7 @@ def read_log(folder: Path) -> tuple[Counter[int], float, list[str]]:
 
 @contextmanager
 def fuzzed() -> Iterator[tuple[Fuzz, Path]]:
-    """Serve with two workers and a PostgreSQL of our own, in a folder that goes away."""
+    """Serve with two workers and a separate PostgreSQL, in a temporary folder."""
     with (
         folder_open_to_all() as data,
         embedded(data, max_connections="200") as running,
@@ -382,7 +382,7 @@ def fuzzed() -> Iterator[tuple[Fuzz, Path]]:
 
 
 def main() -> None:
-    """Call everything as everybody, and tell what was found."""
+    """Call all operations as every caller, and print the faults."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--examples", type=int, default=EXAMPLES, help="of each operation")
     parser.add_argument("--scenarios", type=int, default=SCENARIOS, help="of calls in sequence")

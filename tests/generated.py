@@ -1,4 +1,4 @@
-"""What Schemathesis is told of the service, so that what it makes up is about what exists."""
+"""Help Schemathesis to generate requests about things that exist."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 SEED = 20261101
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
-# What no schema says: which passwords are common, and what time it is.
+# No schema says which passwords are common, and what time it is.
 UNTOLD = {"register", "changePassword", "setPassword", "makeKey"}
 KEY = "#/components/parameters/Idempotency-Key"
 ACCEPTED = ["2xx", "401", "403", "404", "409", "422"]
@@ -19,11 +19,11 @@ ACCEPTED = ["2xx", "401", "403", "404", "409", "422"]
 
 @dataclass(frozen=True)
 class World:
-    """Who calls, and names of what is there."""
+    """The caller, and names of existing things."""
 
     headers: Mapping[str, str]
     leaving: Mapping[str, Mapping[str, str]]
-    """The headers of others, for operations that end the caller's session or need an admin."""
+    """Headers of other people, for operations that end a session or need an admin."""
     events: Sequence[int]
     people: Sequence[str]
     account: Mapping[str, str]
@@ -40,9 +40,9 @@ class World:
     def configuration(
         self, document: Mapping[str, Any], *, examples: int, scenarios: int
     ) -> SchemathesisConfig:
-        """Have `examples` of each operation, and sequences of calls.
+        """Generate `examples` of each operation, and sequences of calls.
 
-        Names out of the blue name nothing: half of them name what exists.
+        Random names match nothing, so half of them are names of existing things.
         """
         known = {
             "events": self.events,
@@ -98,7 +98,7 @@ class World:
 
 
 def _keyed(document: Mapping[str, Any]) -> set[str]:
-    """Return the operations that a key may stand in the way of, which stood for another before."""
+    """Return the operations that may fail because their key was used for another before."""
     return {
         operation["operationId"]
         for item in document["paths"].values()
@@ -109,17 +109,17 @@ def _keyed(document: Mapping[str, Any]) -> set[str]:
 
 @dataclass
 class Findings:
-    """What a run called, what it checked, and what was wrong."""
+    """The calls, checks and faults of a run."""
 
     cases: int = 0
-    """That were answered."""
+    """Calls that got a response."""
     successes: set[str] = field(default_factory=set)
     checks: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
 
 def run(document: OpenApiSchema, *phases: str) -> Findings:
-    """Send what Schemathesis makes of the document in these phases, with every check on."""
+    """Send what Schemathesis generates from the document in these phases, with every check on."""
     for name in PHASES:
         document.config.phases.get_by_name(name=name).enabled = name in phases
     findings = Findings()

@@ -1,6 +1,6 @@
-"""Clients that book and cancel, over and over, and count what becomes of each request.
+"""Clients that book and cancel repeatedly, and count the outcome of each request.
 
-On bare sockets: an HTTP client would send again what was not answered, and hide it.
+They use sockets, because an HTTP client would hide a missing response by resending.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ PAUSE = 0.2
 
 @dataclass
 class Load:
-    """What was seen so far."""
+    """The outcomes so far."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     unanswered: int = 0
-    """Requests that were sent on a connection that was then closed without an answer."""
+    """Requests on a connection that was closed without a response."""
     refused: int = 0
     """Connections that were not accepted."""
     connections: int = 0
     held: dict[str, bool] = field(default_factory=dict)
-    """Whether a person has a booking, by the last answer; without those who got none."""
+    """Whether a person has a booking, from the last response. Unknown people are left out."""
 
     @property
     def answered(self) -> int:
@@ -40,7 +40,7 @@ class Load:
 async def load(
     url: str, people: Sequence[Person], event_id: int, *, keep_alive: bool = True
 ) -> AsyncIterator[Load]:
-    """Have each of the people book and cancel, over and over, until the body is done."""
+    """Let each person book and cancel repeatedly, until the body ends."""
     found = Load()
     enough = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -79,7 +79,7 @@ async def _client(
         except (OSError, EOFError):
             found.unanswered += 1
             writer.close()
-            return  # What became of it is not known, and so not what to do next.
+            return  # The outcome is unknown, so the person stops.
         found.statuses[status] += 1
         if status < 300:
             holds = what == "book"
@@ -106,7 +106,7 @@ def _request(what: str, person: Person, event_id: int, *, keep_alive: bool) -> b
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
-    """Read an answer: its status, and whether the connection ends with it."""
+    """Read a response, and return its status and whether the connection ends."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
     headers = dict(line.split(": ", 1) for line in head[1:] if line)
     await reader.readexactly(int(headers["content-length"]))

@@ -1,4 +1,4 @@
-"""What concurrent calls return, and what the event's rows and counters are after them."""
+"""The results of concurrent calls, and the event's rows and counters after them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -21,7 +21,7 @@ def kinds(outcomes: Sequence[object]) -> list[type]:
 
 
 async def rows(engine: AsyncEngine, event_id: int) -> list[tuple[UUID, str]]:
-    """Return the event's bookings in the order they were made."""
+    """Return the event's bookings in the order in which they were made."""
     query = text("SELECT user_id, status FROM bookings WHERE event_id = :id ORDER BY seq")
     async with engine.connect() as connection:
         found = await connection.execute(query, {"id": event_id})

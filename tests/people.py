@@ -13,12 +13,12 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Visitor:
-    """Somebody without an account."""
+    """A client without an account."""
 
     client: httpx.AsyncClient
 
     async def register(self, username: str | None = None) -> "Person":
-        """Register, log in, and return who that is."""
+        """Register, log in, and return the person."""
         credentials = {"username": username or f"person-{next(_numbers)}", "password": PASSWORD}
         made = await self.client.post("/api/users/register", json=credentials)
         assert made.status_code == 201, made.text
@@ -32,14 +32,14 @@ class Visitor:
         )
 
     async def event(self, event_id: int) -> dict[str, Any]:
-        """Look at an event."""
+        """Return the event."""
         answer: dict[str, Any] = (await self.client.get(f"/api/events/{event_id}")).json()
         return answer
 
 
 @dataclass
 class Person(Visitor):
-    """Somebody who is logged in."""
+    """A person who is logged in."""
 
     username: str
     id: str
@@ -67,7 +67,7 @@ class Person(Visitor):
         return await self.client.request("DELETE", path, headers=self.headers, json=body)
 
     async def again(self) -> "Person":
-        """Log in anew, as from another device."""
+        """Log in again, as from another device."""
         answer = await self.client.post(
             "/api/users/login", json={"username": self.username, "password": PASSWORD}
         )
@@ -89,7 +89,7 @@ class Person(Visitor):
         return int(made.json()["id"])
 
     async def appoint(self, event_id: int, whom: "Person", role: str) -> None:
-        """Give somebody a role at an event of one's own."""
+        """Grant a role at an event of this person."""
         given = await self.put(f"/api/events/{event_id}/team/{whom.id}", {"role": role})
         assert given.status_code == 204, given.text
 
@@ -107,7 +107,7 @@ class Person(Visitor):
 
 
 async def bookings_of(person: Person, visitor: Visitor) -> list[dict[str, object]]:
-    """What the person's old token still shows."""
+    """Return the event as the person's old token still shows it."""
     answer = await Person(visitor.client, person.username, person.id, person.token).get(
         "/api/users/me/bookings"
     )

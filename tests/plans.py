@@ -1,4 +1,4 @@
-"""All statements, the plan that PostgreSQL keeps for each, and the scans in it."""
+"""All statements, their plans in PostgreSQL, and the scans of the plans."""
 
 import json
 import pkgutil
@@ -15,7 +15,7 @@ from ticketing.sale.commit.write import statement
 
 
 def statements() -> dict[str, Statement]:
-    """Every statement of the service, wherever it is, and a commit of every shape."""
+    """Every statement of the service, and a commit of every shape."""
     found = {f"commit {shape}": statement(shape) for shape in shapes()}
     for module in pkgutil.walk_packages(ticketing.__path__, "ticketing."):
         if module.name != "ticketing.__main__":
@@ -26,7 +26,7 @@ def statements() -> dict[str, Statement]:
 
 
 async def plan(connection: AsyncConnection, query: Statement) -> dict[str, Any]:
-    """Return the plan that a prepared statement keeps whatever its parameters."""
+    """Return the generic plan of a prepared statement."""
     nulls = f"({', '.join(['NULL'] * len(query.names))})" if query.names else ""
     await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
     await connection.exec_driver_sql(f"PREPARE asked AS {query.sql}")
@@ -45,7 +45,7 @@ def nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def without_index_condition(top: dict[str, Any]) -> list[str]:
-    """Return the scans that read a table other than where an index condition points."""
+    """Return the scans of a table without an index condition."""
     return [
         f"{node['Node Type']} of {node.get('Relation Name') or node.get('Index Name')}"
         for node in nodes(top)

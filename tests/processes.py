@@ -1,4 +1,4 @@
-"""Find and kill the processes of a running service and of its database, and see them end."""
+"""Find and kill the processes of a running service and of its database, and wait for their end."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from tests.serving import PATIENCE, Service
 
 
 def processes() -> dict[int, tuple[int, str]]:
-    """The parent and the command line of every process that lives."""
+    """Return the parent and the command line of every running process."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -26,7 +26,7 @@ def processes() -> dict[int, tuple[int, str]]:
 
 
 def family(pid: int) -> dict[int, str]:
-    """The command line of the process, if it lives, and of all that descend from it."""
+    """Return the command lines of the process and its descendants, as far as they run."""
     every = processes()
     found = {pid: every[pid][1]} if pid in every else {}
     while more := {
@@ -47,7 +47,7 @@ def wait_until_gone(pids: Iterable[int]) -> None:
 
 
 def wait_until_it_takes(number: signal.Signals, pid: int) -> None:
-    """Wait until a process has set up what it does about a signal."""
+    """Wait until a process has set a handler for a signal."""
     deadline = time.monotonic() + PATIENCE
     status = Path(f"/proc/{pid}/status")
     while not int(re.findall(r"SigCgt:\s*(\w+)", status.read_text())[0], 16) >> (number - 1) & 1:
@@ -57,7 +57,7 @@ def wait_until_it_takes(number: signal.Signals, pid: int) -> None:
 
 def kill(pids: Iterable[int]) -> None:
     for pid in pids:
-        with suppress(ProcessLookupError):  # it goes with its parent
+        with suppress(ProcessLookupError):  # it ends with its parent
             os.kill(pid, signal.SIGKILL)
 
 

@@ -1,4 +1,4 @@
-"""Ways to a database, on which what is connected falls silent while new connections work."""
+"""Proxies to a database that silence open connections while new ones work."""
 
 import asyncio
 import ctypes
@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 
 SO_ATTACH_FILTER = 26
 DROP = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
-"""A filter of Linux's that takes in no packet: `BPF_RET | BPF_K`, of 0 bytes."""
+"""A Linux socket filter that accepts no packet: `BPF_RET | BPF_K`, of 0 bytes."""
 
 
 class Way:
@@ -27,16 +27,16 @@ class Way:
 
     @property
     def url(self) -> str:
-        """The database by this way."""
+        """The address of the database through this proxy."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{self._database}?sslmode=disable"
 
     def hold(self) -> None:
-        """Hand on nothing more of what is connected; all that is sent is still taken in."""
+        """Pass on nothing more of open connections. Data is still received."""
         for flow in self._flows:
             self._held.update(flow)
 
     def drop(self) -> None:
-        """Have every packet of what is connected be lost, as a firewall does that forgot it."""
+        """Drop every packet of open connections, like a firewall that forgot them."""
         self.hold()
         for ours, _ in self._flows:
             connected: socket.socket = ours.get_extra_info("socket")
@@ -65,7 +65,7 @@ class Way:
 
 @asynccontextmanager
 async def way_to(database_url: str) -> AsyncIterator[Way]:
-    """Open such a way."""
+    """Open such a proxy."""
     way = Way(database_url)
     server = await asyncio.start_server(way.accept, "127.0.0.1", 0)
     way.port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""`ticketing serve` as a process of its own, as an operator runs it."""
+"""`ticketing serve` as a separate process, as an operator runs it."""
 
 import asyncio
 import json
@@ -20,14 +20,14 @@ from tests.people import Visitor
 
 LISTENING = "  listening  "
 UP = "Application startup complete."
-"""What each worker says."""
+"""The line that each worker prints."""
 TICKETING = (sys.executable, "-m", "ticketing")
-# A run of tests that is killed takes its services with it, where Linux's setpriv is.
+# If the tests are killed, their services are too, if the machine has Linux's setpriv.
 TOGETHER = ("setpriv", "--pdeathsig", "INT") if shutil.which("setpriv") else ()
 PATIENCE = 60.0
-"""Seconds in which it must start, and stop."""
+"""Seconds in which the service must start, and stop."""
 
-# To make one takes longer than to ask.
+# Making one takes longer than a request.
 _client = httpx.Client(timeout=PATIENCE, limits=httpx.Limits(max_keepalive_connections=0))
 
 
@@ -38,10 +38,10 @@ class Service:
     url: str
     process: subprocess.Popen[str]
     console: Path
-    """What it wrote to its standard error so far."""
+    """The standard error so far."""
 
     def stop(self) -> int:
-        """Interrupt it as Ctrl-C does, and return its exit status."""
+        """Interrupt the service as Ctrl-C does, and return its exit status."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(PATIENCE)
 
@@ -52,8 +52,8 @@ def serving(
 ) -> Iterator[Service]:
     """Run `ticketing serve` in `cwd`, on a free port unless `arguments` name one.
 
-    It answers when this yields, and has gone, with all its workers, when this returns. The body
-    may stop or kill it earlier. Raises AssertionError with its last words if it does not start.
+    It responds when this yields, and has ended, with all its workers, when this returns. The body
+    may stop or kill it earlier. Raises AssertionError with its output if it does not start.
     """
     console = cwd / "console.txt"
     with (
@@ -77,27 +77,27 @@ def serving(
     ):
         try:
             service = Service(_address(process, console), process, console)
-            # The socket listens before the worker is up: the answer comes when it is.
+            # The socket listens before the worker is ready. The response comes when it is.
             _client.get(service.url + "/livez").raise_for_status()
             yield service
             if process.poll() is None:
                 service.stop()
         finally:
-            # The whole session: nothing outlives this, also if the body killed the parent.
+            # The whole session, so that no process remains, also if the body killed the parent.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 
 
 def logged(folder: Path, event: str) -> list[dict[str, Any]]:
-    """Return what the service that was run in `folder` has logged of one kind."""
-    # Whoever reads while it is written may see the half of a line.
+    """Return the events of one kind that the service in `folder` has logged."""
+    # The last line may be incomplete while the service writes.
     whole, _, _ = (folder / "logs" / "combined.log").read_text().rpartition("\n")
     lines = (json.loads(line) for line in whole.splitlines() if event in line)
     return [line for line in lines if line["event"] == event]
 
 
 def said(service: Service, what: str, *, times: int = 1) -> None:
-    """Wait until it is on the console."""
+    """Wait until the text is on the console."""
     deadline = time.monotonic() + PATIENCE
     while service.console.read_text().count(what) < times:
         assert time.monotonic() < deadline, f"it never said {what}"
@@ -106,14 +106,14 @@ def said(service: Service, what: str, *, times: int = 1) -> None:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what another process does. Raises TimeoutError."""
+    """Wait until a condition is true. Raises TimeoutError."""
     async with asyncio.timeout(PATIENCE):
         while not await condition():  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.05)
 
 
 def refusal(cwd: Path, *arguments: str, **environment: str) -> str:
-    """The one line with which `ticketing serve` refuses to start."""
+    """Return the line with which `ticketing serve` refuses to start."""
     done = subprocess.run(
         [*TICKETING, "serve", "--port", "0", *arguments],
         cwd=cwd,

@@ -1,3 +1,3 @@
-"""The signing secret that the tests give to the services they run."""
+"""The signing secret of the services that tests run."""
 
 SECRET = "a secret of the tests, long enough for HS256"

@@ -1,6 +1,6 @@
-"""An account of the operating system that is not the one of the tests."""
+"""An account of the operating system that is not the tests' own."""
 
 from ticketing.embedded.account import Account
 
 STRANGER = Account(54321, 54321, {"user": 54321})
-"""Another account: it owns nothing here, and may enter what is open to all."""
+"""Another account. It owns nothing here, and may enter folders that are open to all."""

@@ -18,7 +18,7 @@ def at_terminal(
     watch: Callable[[str], None] = lambda _: None,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Run it, and return what the terminal was sent; `watch` is given what was sent so far.
+    """Run the command, and return the terminal's output. `watch` gets the output so far.
 
     Standard output may be `redirected`.
     """
@@ -41,7 +41,7 @@ def at_terminal(
             while piece := terminal.read(4096):
                 sent += piece
                 watch(sent.decode(errors="replace"))
-        except OSError:  # On Linux, the end.
+        except OSError:  # On Linux, this is the end.
             pass
         process.wait(PATIENCE)
     return sent.decode()

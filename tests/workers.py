@@ -19,7 +19,7 @@ DRAIN = 1.0
 
 @dataclass
 class Worker:
-    """What serves, in this process."""
+    """The server in this process."""
 
     server: Server
     admission: Admission
@@ -27,7 +27,7 @@ class Worker:
     port: int
 
     async def ask(self, request: bytes) -> tuple[asyncio.StreamReader, bytes]:
-        """Send a request on a connection of its own, and return what comes first."""
+        """Send a request on a new connection, and return the first bytes of the response."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(request)
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)

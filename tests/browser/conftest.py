@@ -22,7 +22,7 @@ FLAGS = (
     "--no-first-run",
 )
 PATIENCE = 20_000
-"""Milliseconds that the page may take for any one thing."""
+"""Milliseconds that one action on a page may take."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,7 +48,7 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def page(browser: Browser) -> AsyncIterator[Page]:
-    """A page in a profile of its own."""
+    """A page in a new profile."""
     async with await browser.new_context() as context:
         context.set_default_timeout(PATIENCE)
         yield await context.new_page()
@@ -56,7 +56,7 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
 
 @pytest.fixture(scope="module")
 def service(kept_data: Path) -> Iterator[Service]:
-    """One for all."""
+    """One service for all tests."""
     with folder_open_to_all() as folder:
         put(kept_data, folder)
         with serving(folder) as running:

@@ -1,4 +1,4 @@
-"""The documentation pages, as somebody sees them in a browser."""
+"""The documentation pages in a browser."""
 
 import json
 from typing import Any
@@ -72,7 +72,7 @@ async def test_somebody_registers_logs_in_and_books_on_the_docs_page(
         assert (await client.get(f"/api/events/{made['id']}")).json()["availableTickets"] == 0
 
 
-async def test_somebody_who_has_an_api_key_pastes_it(page: Page, service: Service) -> None:
+async def test_an_api_key_can_be_pasted(page: Page, service: Service) -> None:
     bob = {"username": "bob", "password": "correct horse battery"}
     async with httpx.AsyncClient(base_url=service.url) as client:
         await client.post("/api/users/register", json=bob)

@@ -1,4 +1,4 @@
-"""Whether everybody can read the pages: in the dark, on a phone, by keyboard."""
+"""The pages are readable in dark mode, on a phone and by keyboard."""
 
 from collections.abc import AsyncIterator
 from typing import Any, Literal
@@ -39,7 +39,7 @@ async def page(browser: Browser, scheme: Scheme) -> AsyncIterator[Page]:
 
 
 async def violations(page: Page, rules: list[str]) -> dict[str, list[Any]]:
-    """Return what breaks the rules (of WCAG, as axe-core has them), by rule."""
+    """Return violations of WCAG that axe-core finds, by rule."""
     options = {"resultTypes": ["violations"], "runOnly": rules}
     found = (await Axe().run(page, options=options)).response["violations"]
     return {each["id"]: [node["target"] for node in each["nodes"]] for each in found}
@@ -51,7 +51,7 @@ async def width(page: Page) -> int:
 
 
 async def lightness(page: Page) -> float:
-    """How light the page is behind its text, from 0 to 255."""
+    """The lightness of the page's background, from 0 to 255."""
     light: float = await page.evaluate(
         """() => {
             const of = (part) =>

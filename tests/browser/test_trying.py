@@ -1,4 +1,4 @@
-"""What the docs page does for somebody who tries the API."""
+"""The docs page helps a person who tries the API."""
 
 import json
 import re
@@ -15,11 +15,11 @@ from tests.serving import Service
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
 EXAMPLE = "019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa"
-"""The user id that the document has for an example."""
+"""The user id in the document's examples."""
 
 
 class Newcomer:
-    """Somebody who has an account and the docs page before them."""
+    """A person with an account who has the docs page open."""
 
     def __init__(self, page: Page, service: Service) -> None:
         self.page = page
@@ -32,7 +32,7 @@ class Newcomer:
         self._headers = {"Authorization": f"Bearer {login['token']}"}
 
     def organise(self) -> int:
-        """Make an event elsewhere."""
+        """Create an event outside of the page."""
         wanted = {"name": "An evening of chamber music", "totalTickets": 5}
         address = f"{self.url}/api/events/initialize"
         made = httpx.post(address, json=wanted, headers=self._headers)
@@ -45,7 +45,7 @@ class Newcomer:
         return block
 
     async def authorize(self, password: str = PASSWORD) -> Locator:
-        """Give the credentials, and return the dialog."""
+        """Enter the credentials, and return the dialog."""
         await self.page.locator(".auth-wrapper > .authorize").click()
         dialog = self.page.locator(".dialog-ux")
         await dialog.get_by_label("username").fill(self.username)
@@ -59,7 +59,7 @@ class Newcomer:
         await dialog.get_by_role("button", name="Close").first.click()
 
     def subject(self, event: int) -> str:
-        """The body of a request about them and an event, as the page writes it."""
+        """The body of a request about the person and an event, as the page writes it."""
         return json.dumps({"eventId": event, "userId": self.id}, indent=2)
 
 
@@ -71,7 +71,7 @@ async def newcomer(page: Page, service: Service) -> Newcomer:
 
 
 async def execute(block: Locator) -> tuple[int, dict[str, Any]]:
-    """Send a request as it stands, and return the status and the body that are shown."""
+    """Send a request unchanged, and return the status and body that the page shows."""
     await block.get_by_role("button", name="Execute").click()
     shown = block.locator(".live-responses-table .response")
     status = await shown.locator(".response-col_status").inner_text()
@@ -109,7 +109,7 @@ async def test_requests_that_are_open_are_filled_when_somebody_logs_in_and_makes
     assert (status, booked["userId"]) == (201, newcomer.id)
 
 
-async def test_the_own_event_is_filled_in_before_a_newer_one_of_others(
+async def test_the_persons_own_event_is_filled_in_rather_than_a_newer_one_of_others(
     newcomer: Newcomer, service: Service
 ) -> None:
     event = newcomer.organise()
@@ -119,7 +119,7 @@ async def test_the_own_event_is_filled_in_before_a_newer_one_of_others(
     await expect(book.locator("textarea")).to_have_value(newcomer.subject(event))
 
 
-async def test_who_has_no_event_is_given_the_newest_of_any(
+async def test_without_an_own_event_the_newest_event_is_filled_in(
     newcomer: Newcomer, service: Service
 ) -> None:
     event = Newcomer(newcomer.page, service).organise()
@@ -130,7 +130,7 @@ async def test_who_has_no_event_is_given_the_newest_of_any(
     assert status == 201
 
 
-async def test_who_is_logged_in_already_finds_requests_filled_after_a_reload(
+async def test_requests_are_filled_after_a_reload_if_the_person_is_logged_in(
     newcomer: Newcomer,
 ) -> None:
     event = newcomer.organise()
@@ -141,13 +141,13 @@ async def test_who_is_logged_in_already_finds_requests_filled_after_a_reload(
     await expect(book.locator("textarea")).to_have_value(newcomer.subject(event))
 
 
-async def test_what_somebody_wrote_is_left_as_it_is(newcomer: Newcomer) -> None:
+async def test_text_that_the_person_wrote_is_kept(newcomer: Newcomer) -> None:
     newcomer.organise()
     book = await newcomer.open("bookTicket")
     own = '{"eventId": 7, "userId": "mine"}'
     await book.locator("textarea").fill(own)
     await newcomer.log_in()
-    # A request that is opened afterwards tells that the filling is over.
+    # A request that is opened afterwards shows that the filling is over.
     cancel = await newcomer.open("cancelTicket")
     await expect(cancel.locator("textarea")).to_have_value(re.compile(newcomer.id))
     await expect(book.locator("textarea")).to_have_value(own)
@@ -157,7 +157,7 @@ async def test_the_dialog_says_in_words_that_a_password_is_wrong(newcomer: Newco
     dialog = await newcomer.authorize("a wrong one")
     told = dialog.get_by_role("alert")
     await expect(told).to_have_text("The username or the password is wrong.")
-    # Nowhere else: it would stay there.
+    # Only there, because elsewhere it would stay.
     assert await newcomer.page.locator(".errors-wrapper").count() == 0
     await dialog.get_by_label("password").fill(PASSWORD)
     await dialog.get_by_role("button", name="Apply given OAuth2 credentials").click()
@@ -165,7 +165,7 @@ async def test_the_dialog_says_in_words_that_a_password_is_wrong(newcomer: Newco
     assert await told.count() == 0
 
 
-async def test_the_dialog_says_in_words_that_the_service_is_away(newcomer: Newcomer) -> None:
+async def test_the_dialog_says_in_words_that_the_service_is_unreachable(newcomer: Newcomer) -> None:
     await newcomer.page.context.set_offline(offline=True)
     dialog = await newcomer.authorize()
     told = dialog.get_by_role("alert")

@@ -1,14 +1,14 @@
-"""What a page asks for, and what it complains of."""
+"""The requests and the errors of a page."""
 
 from playwright.async_api import Page
 
 
 class Traffic:
-    """What a page asks for and how that ends, and what it complains of."""
+    """The requests of a page with their results, and its errors."""
 
     def __init__(self, page: Page) -> None:
         self.outcomes: dict[str, int | str | None] = {}
-        """The status, or why there is none, of every address."""
+        """The status of every address, or the reason why there is none."""
         self.complaints: list[str] = []
         page.on("request", lambda request: self.outcomes.setdefault(request.url, None))
         page.on("response", lambda answer: self.outcomes.update({answer.url: answer.status}))
@@ -21,7 +21,7 @@ class Traffic:
             self.complaints.append(text)
 
     def besides(self, url: str) -> dict[str, int | str | None]:
-        """Everything but what the service at `url`, or the page itself, gave as it should."""
+        """Return all that was not served well by the service at `url` or the page itself."""
         own = (f"{url}/", f"blob:{url}/", "data:")
         return {
             address: outcome

@@ -13,9 +13,9 @@ from ticketing.settings import PREFIX, Settings
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "deploy" / "kubernetes"
 VERSIONS: Final = ("1.30", "1.37")
-"""The oldest and the newest that the manifests are for."""
+"""The oldest and the newest version that the manifests are for."""
 STOPPING: Final = 50
-"""Seconds that a stop may take beside the drain."""
+"""Seconds that a stop may take besides the drain."""
 
 
 def documents() -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def named(kind: str, name: str = "ticketing") -> dict[str, Any]:
 
 
 def pods() -> list[dict[str, Any]]:
-    """The specs of the pods that serve, and of those that migrate."""
+    """Return the specs of the pods that serve, and of those that migrate."""
     makers = (named("Deployment"), named("Job", "ticketing-migrate"))
     return [maker["spec"]["template"]["spec"] for maker in makers]
 
@@ -58,8 +58,8 @@ def test_the_check_sees_what_is_wrong() -> None:
         kubernetes_validate.validate(wrong, VERSIONS[-1], strict=True)
 
 
-def test_what_an_example_holds_is_not_applied_with_the_folder() -> None:
-    # `kubectl apply -f FOLDER` takes files by these endings.
+def test_examples_are_not_applied_with_the_folder() -> None:
+    # `kubectl apply -f FOLDER` reads files with these endings.
     kinds = {
         document["kind"]
         for path in FOLDER.iterdir()
@@ -69,7 +69,7 @@ def test_what_an_example_holds_is_not_applied_with_the_folder() -> None:
     assert kinds == {"ConfigMap", "Service", "PodDisruptionBudget", "Deployment", "Job"}
 
 
-def test_the_probes_are_those_of_the_page() -> None:
+def test_the_probes_use_the_documented_routes() -> None:
     page = " ".join((ROOT / "docs" / "operate.md").read_text().split())
     for path, name in (("/readyz", "readinessProbe"), ("/livez", "livenessProbe")):
         probe = container()[name]
@@ -84,7 +84,7 @@ def test_the_probes_are_those_of_the_page() -> None:
         assert [probe[each] for each in fields] == list(map(int, told.groups()))
 
 
-def test_a_pod_has_the_time_that_a_stop_takes() -> None:
+def test_a_pod_has_enough_time_to_stop() -> None:
     drain = int(named("ConfigMap")["data"]["TICKETING_DRAIN"])
     sleep = container()["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pods()[0]["terminationGracePeriodSeconds"] >= sleep + drain + STOPPING
@@ -107,16 +107,16 @@ def test_pods_run_as_nobody_in_particular_and_write_where_they_may() -> None:
                 "capabilities": {"drop": ["ALL"]},
             }
             assert "/tmp" in {mount["mountPath"] for mount in each["volumeMounts"]}  # noqa: S108
-    # Nothing more is written to: the image has no log file.
+    # Other folders are not written to: the image has no log file.
     assert "TICKETING_LOG_FILE=off" in (ROOT / "Dockerfile").read_text()
 
 
-def test_kubernetes_sets_no_variable_that_the_service_takes_for_a_setting() -> None:
+def test_kubernetes_sets_no_variable_that_looks_like_a_setting() -> None:
     # For a Service named `ticketing` it would set TICKETING_PORT=tcp://...
     assert [pod["enableServiceLinks"] for pod in pods()] == [False, False]
 
 
-def test_what_pods_are_given_are_settings_and_each_is_there() -> None:
+def test_every_variable_of_a_pod_is_a_setting_and_has_its_source() -> None:
     given = {
         (each["kind"], each["metadata"]["name"]): each.get("data") or each["stringData"]
         for each in documents()
@@ -144,7 +144,7 @@ def test_the_settings_of_the_pods_are_valid(monkeypatch: pytest.MonkeyPatch) -> 
     assert Settings.load().workers == 2
 
 
-def test_what_selects_pods_selects_those_that_serve() -> None:
+def test_selectors_match_the_pods_that_serve() -> None:
     deployment = named("Deployment")["spec"]
     labels = deployment["template"]["metadata"]["labels"]
     assert deployment["selector"]["matchLabels"] == labels

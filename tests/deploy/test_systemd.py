@@ -15,7 +15,7 @@ from ticketing.settings import Settings
 UNIT: Final = Path(__file__).parents[2] / "deploy" / "ticketing.service"
 COMMAND: Final = "/opt/ticketing/bin/ticketing"
 STOPPING: Final = 50
-"""Seconds that a stop may take beside the drain."""
+"""Seconds that a stop may take besides the drain."""
 EXPOSURE: Final = 20
 """Tenths of what `systemd-analyze security` calls exposure; a service without limits has 96."""
 
@@ -40,7 +40,7 @@ def installed(folder: Path, text: str) -> Path:
     return unit
 
 
-def test_systemd_takes_the_unit_without_a_word(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit_without_a_warning(tmp_path: Path) -> None:
     done = analyze("verify", "--man=no", installed(tmp_path, UNIT.read_text()))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -57,7 +57,7 @@ def test_the_unit_leaves_little_open(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_the_unit_gives_a_stop_its_time_and_reloads_by_the_signal_of_a_restart() -> None:
+def test_the_unit_has_enough_time_to_stop_and_reloads_by_the_signal_of_a_restart() -> None:
     unit = RawConfigParser(strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(UNIT.read_text())
@@ -69,7 +69,7 @@ def test_the_unit_gives_a_stop_its_time_and_reloads_by_the_signal_of_a_restart()
     program, signal, whom = service["ExecReload"].split()
     assert (signal, whom) == ("-HUP", "$MAINPID")
     assert os.access(program, os.X_OK)
-    # Where the service writes, systemd lets it.
+    # The service may write where it needs to.
     (log_dir,) = re.findall(r"^TICKETING_LOG_DIR=(.*)", service["Environment"])
     assert log_dir == f"/var/log/{service['LogsDirectory']}"
     assert service["WorkingDirectory"] == f"/var/lib/{service['StateDirectory']}"

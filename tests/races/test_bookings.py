@@ -1,4 +1,4 @@
-"""Everybody at once, through real servers: two service processes on one database."""
+"""Many people book at once, through two real services on one database."""
 
 import asyncio
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ async def test_200_people_and_50_places_through_two_services(two_services: list[
         assert sorted(positions.values()) == list(range(1, 151))
         line = sorted(positions, key=lambda person: positions[person])
 
-        # 60 leave: first 20 from the line, then 40 with a place, each through both services.
+        # 60 leave: first 20 from the waiting list, then 40 with a place, through both services.
         leavers = [*waiting[::7][:20], *booked[:40]]
         gone = {person.id for person in leavers}
         left = await asyncio.gather(*(person.cancel(event) for person in leavers[:20]))
@@ -89,7 +89,7 @@ async def test_200_people_and_50_places_through_two_services(two_services: list[
         now = {item["userId"]: item for item in items if item["status"] != "cancelled"}
         assert sum(item["status"] == "booked" for item in now.values()) == PLACES
         still = [item["userId"] for item in items if item["status"] == "waiting"]
-        # Nobody overtook: those who wait are the end of the line as it was, in its order.
+        # Nobody overtook: those who wait are the end of the old waiting list, in its order.
         assert still == [person for person in line if person not in gone][-90:]
         assert [now[user]["position"] for user in still] == list(range(1, 91))
         assert {item["userId"] for item in items if item["status"] == "cancelled"} == gone

@@ -1,4 +1,4 @@
-"""The fault harness in short: `make chaos` is the long form."""
+"""A short run of the fault harness. `make chaos` is the long form."""
 
 from math import inf
 from pathlib import Path
@@ -26,7 +26,7 @@ async def play(results: Path, *faults: str) -> list[Round]:
         forgetful=False,
         results=results,
         played=played,
-        # How soon it is well again is for the long form, on a machine that runs nothing else.
+        # The long form, on a machine that runs nothing else, measures the time of recovery.
         due=inf,
     )
     return played
@@ -46,7 +46,7 @@ async def play(results: Path, *faults: str) -> list[Round]:
     ],
     ids="+".join,
 )
-async def test_the_books_are_right_whatever_is_killed_cut_frozen_or_upgraded(
+async def test_counters_match_rows_whatever_is_killed_cut_frozen_or_upgraded(
     tmp_path: Path, faults: tuple[str, ...]
 ) -> None:
     rounds = await play(tmp_path, *faults)

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL dies while the service lives, and is there again."""
+"""The embedded PostgreSQL dies while the service runs, and is restarted."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ VICTIMS: dict[str, Callable[[Path], list[int]]] = {
 
 
 async def is_healthy_again(person: Person, client: httpx.AsyncClient) -> float:
-    """Wait until the service is ready and books; return how long that took."""
+    """Wait until the service is ready and books. Return how long that took."""
 
     async def is_ready() -> bool:
         return (await client.get("/readyz")).status_code == 200
@@ -48,14 +48,14 @@ EVENT = {"name": "A concert", "totalTickets": 1}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_whatever_of_the_database_is_killed_it_is_there_again_with_all_acknowledged(
+async def test_whichever_process_of_the_database_is_killed_all_acknowledged_bookings_return(
     kept_dir: Path, workers: str
 ) -> None:
     with serving(kept_dir, "--workers", workers) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
             person = await Visitor(client).register()
             for number, (who, victims) in enumerate(VICTIMS.items(), start=1):
-                # Connections of a whole pool, all of which are dead soon.
+                # Connections of a whole pool. All will be lost.
                 await asyncio.gather(*[client.get("/readyz") for _ in range(20)])
                 assert (await person.book(await person.organise())).status_code == 201
                 kill(victims(kept_dir))
@@ -65,14 +65,16 @@ async def test_whatever_of_the_database_is_killed_it_is_there_again_with_all_ack
                 assert {answer.status_code for answer in answers} == {200}, who
                 mine = await person.get("/api/users/me/bookings")
                 assert len(mine.json()["items"]) == number, who
-        assert len(logged(kept_dir, "database.restarted")) == 4  # it sees to its backends itself
+        assert len(logged(kept_dir, "database.restarted")) == 4  # it restarts its backends itself
         assert logged(kept_dir, "worker.died") == []
         relatives = family(service.process.pid)
         assert service.stop() == 0
         wait_until_gone(relatives)
 
 
-async def test_a_backend_that_is_deaf_does_not_keep_the_database_down(kept_dir: Path) -> None:
+async def test_a_backend_that_ignores_signals_does_not_keep_the_database_down(
+    kept_dir: Path,
+) -> None:
     with serving(kept_dir) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
             person = await Visitor(client).register()
@@ -114,7 +116,7 @@ SPARED = (
 
 
 @pytest.mark.parametrize("spared", SPARED)
-def test_nothing_is_left_when_several_are_killed_at_once(kept_dir: Path, spared: str) -> None:
+def test_no_process_is_left_when_several_are_killed_at_once(kept_dir: Path, spared: str) -> None:
     with serving(kept_dir, "--workers", "2") as service:
         relatives = family(service.process.pid)
         guards = [pid for pid, command in relatives.items() if "/bin/sh" in command]
@@ -133,9 +135,7 @@ def test_nothing_is_left_when_several_are_killed_at_once(kept_dir: Path, spared:
 
 
 @pytest.mark.parametrize("left", ["", "what a disk made of it"])
-def test_a_pid_file_that_was_cut_short_does_not_keep_the_database_down(
-    kept_dir: Path, left: str
-) -> None:
+def test_a_truncated_pid_file_does_not_keep_the_database_down(kept_dir: Path, left: str) -> None:
     with serving(kept_dir) as service:
         relatives = family(service.process.pid)
         kill(relatives)

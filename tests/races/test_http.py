@@ -1,4 +1,4 @@
-"""What HTTP/1.1 has a server refuse, on a real connection (RFC 9110 and 9112)."""
+"""Requests that a server must refuse in HTTP/1.1, on a real connection (RFC 9110 and 9112)."""
 
 import socket
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def service(kept_data: Path) -> Iterator[Service]:
 
 
 def ask(service: Service, *parts: bytes) -> bytes:
-    """Send parts, each after the answer to the one before, and return all that is answered."""
+    """Send parts, each after the response to the previous one, and return all responses."""
     host, port = service.url.removeprefix("http://").split(":")
     said = b""
     with socket.create_connection((host, int(port)), timeout=10) as connection:
@@ -48,19 +48,19 @@ NO_HOSTS = [b"", b" ", b"a b", b"a/b", b"a@b", b"a:b", b"a:123456", b"[::1", b":
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_host_is_taken(service: Service, host: bytes) -> None:
+def test_a_valid_host_is_accepted(service: Service, host: bytes) -> None:
     assert ask(service, get(b"GET /livez HTTP/1.1", b"Host: " + host)).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize("line", [b"GET /livez HTTP/1.1", b"GET /livez HTTP/1.0"])
 @pytest.mark.parametrize("host", NO_HOSTS)
-def test_what_is_no_host_is_refused(service: Service, line: bytes, host: bytes) -> None:
+def test_an_invalid_host_is_refused(service: Service, line: bytes, host: bytes) -> None:
     said = ask(service, get(line, b"Host: " + host))
     assert said.startswith(b"HTTP/1.1 400 ")
     assert b'"code":"malformed_request"' in said
 
 
-def test_a_request_without_a_host_is_refused_in_1_1_and_taken_in_1_0(service: Service) -> None:
+def test_a_request_without_a_host_is_refused_in_1_1_and_accepted_in_1_0(service: Service) -> None:
     assert ask(service, get()).startswith(b"HTTP/1.1 400 ")
     assert ask(service, get(b"GET /livez HTTP/1.0")).startswith(b"HTTP/1.1 200 ")
 
@@ -74,7 +74,7 @@ def test_another_version_is_refused_by_its_name(service: Service, version: bytes
 
 
 @pytest.mark.parametrize("line", [b"GET /livez HTTP/1.2", b"GET /livez HTTP/3.0"])
-def test_what_is_no_version_that_the_parser_knows_is_refused(service: Service, line: bytes) -> None:
+def test_an_unknown_version_is_refused(service: Service, line: bytes) -> None:
     said = ask(service, get(line, b"Host: a"))
     assert said.startswith(b"HTTP/1.1 400 ")
 
@@ -91,15 +91,13 @@ def test_what_is_no_version_that_the_parser_knows_is_refused(service: Service, l
         (b"identity", 501),
     ],
 )
-def test_a_body_is_not_taken_for_what_it_is_not(
-    service: Service, coding: bytes, status: int
-) -> None:
+def test_an_ambiguous_body_is_refused(service: Service, coding: bytes, status: int) -> None:
     head = [b"POST /api/users/login HTTP/1.1", b"Host: a", TYPE[:-2]]
     said = ask(service, b"\r\n".join([*head, b"Transfer-Encoding: " + coding, b"", CHUNKED]))
     assert said.startswith(b"HTTP/1.1 %d " % status), said[:60]
 
 
-def test_chunks_are_not_of_http_1_0(service: Service) -> None:
+def test_chunks_are_refused_in_http_1_0(service: Service) -> None:
     head = [b"POST /api/users/login HTTP/1.0", b"Host: a", TYPE[:-2]]
     said = ask(service, b"\r\n".join([*head, b"Transfer-Encoding: chunked", b"", CHUNKED]))
     assert said.startswith(b"HTTP/1.1 400 ")
@@ -112,13 +110,13 @@ def expecting(line: bytes, expected: bytes, length: bytes = LENGTH) -> bytes:
 POST = b"POST /api/users/login HTTP/1.1"
 
 
-def test_a_client_that_asks_whether_to_go_on_is_told(service: Service) -> None:
+def test_a_client_that_expects_100_continue_gets_it(service: Service) -> None:
     said = ask(service, expecting(POST, b"100-continue"), LOGIN)
     assert said.startswith(b"HTTP/1.1 100 ")
     assert b"HTTP/1.1 401 " in said
 
 
-def test_a_client_of_1_0_is_never_told_to_go_on(service: Service) -> None:
+def test_a_client_of_1_0_never_gets_100_continue(service: Service) -> None:
     said = ask(service, expecting(POST[:-1] + b"0", b"100-continue") + LOGIN)
     assert said.startswith(b"HTTP/1.1 401 ")
 
@@ -130,7 +128,7 @@ def test_another_expectation_is_refused(service: Service) -> None:
 
 
 @pytest.mark.parametrize("length", [b"65537", b"70000", b"99999999999"])
-def test_a_body_that_is_too_large_is_not_asked_for(service: Service, length: bytes) -> None:
+def test_a_body_that_is_too_large_gets_no_100_continue(service: Service, length: bytes) -> None:
     declared = b"Content-Length: " + length + b"\r\n"
     said = ask(service, expecting(POST, b"100-continue", declared))
     assert said.startswith(b"HTTP/1.1 413 ")

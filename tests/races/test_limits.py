@@ -1,4 +1,4 @@
-"""What a connection may send, and how slowly, spoken over raw sockets."""
+"""Limits of size and time of a connection, over plain sockets."""
 
 import json
 import re
@@ -24,7 +24,7 @@ ALIVE = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
 
 @pytest.fixture(scope="module")
 def service(kept_data: Path) -> Iterator[Service]:
-    """One for all: none of them changes anything."""
+    """One service for all tests, because none changes anything."""
     with folder_open_to_all() as folder:
         put(kept_data, folder)
         with serving(folder, TICKETING_HEADER_TIMEOUT="1", TICKETING_BODY_TIMEOUT="2") as running:
@@ -38,7 +38,7 @@ def connect(service: Service) -> socket.socket:
 
 
 def deaf(service: Service) -> socket.socket:
-    """A connection that takes in next to nothing unless it is read."""
+    """A connection that buffers almost nothing."""
     url = httpx.URL(service.url)
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -55,7 +55,7 @@ def until_closed(connection: socket.socket) -> bytes:
 
 
 def say(service: Service, *parts: bytes, pause: float = 0.0, is_all: bool = False) -> bytes:
-    """What is answered until the service closes the connection, having been told if it `is_all`."""
+    """Return all responses until the service closes. With `is_all`, first close for writing."""
     with connect(service) as connection:
         with suppress(BrokenPipeError, ConnectionResetError):
             for part in parts:
@@ -110,7 +110,7 @@ LOGIN = POST + LENGTH + b"\r\n" + CREDENTIALS
         ([LOGIN, ALIVE, LOGIN[:-1]], [401, 200, 400]),
     ],
 )
-def test_who_says_that_this_was_all_is_answered(
+def test_a_client_that_has_closed_for_writing_gets_its_responses(
     service: Service, asked: list[bytes], told: list[int], pause: float
 ) -> None:
     for _ in range(5):
@@ -145,7 +145,7 @@ def test_no_request_passes_a_limit(service: Service) -> None:
     assert httpx.get(service.url + "/livez").status_code == 200
 
 
-def test_what_is_no_request_is_told_so(service: Service) -> None:
+def test_bytes_that_are_no_request_get_an_error(service: Service) -> None:
     for said in (
         *(b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nbad header\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n"),
         *(
@@ -173,13 +173,13 @@ def test_what_is_no_request_is_told_so(service: Service) -> None:
     assert statuses(answered_first) == [200, 200, 400]
 
 
-def test_an_address_with_a_host_is_served_by_its_path(service: Service) -> None:
+def test_a_url_with_a_host_is_served_by_its_path(service: Service) -> None:
     said = say(service, b"GET http://evil.example/livez HTTP/1.1\r\n" + HOST + CLOSE)
     assert statuses(said) == [200]
     assert b"evil" not in said
 
 
-def test_who_is_slow_is_dropped(service: Service) -> None:
+def test_a_slow_client_is_disconnected(service: Service) -> None:
     began = time.monotonic()
     assert say(service) == b""
     assert say(service, *[b"\r\n"] * 4, pause=0.4) == b""
@@ -190,12 +190,12 @@ def test_who_is_slow_is_dropped(service: Service) -> None:
     assert document["instance"] == "/api/users/login"
     second = say(service, ALIVE, b"GET /li", pause=0.3)
     assert statuses(second) == [200, 408]
-    # Answered already: there is nothing more to say.
+    # The response is sent already, so there is no other.
     early = b"GET /livez HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\n"
     assert statuses(say(service, early)) == [200]
 
 
-def test_whoever_keeps_to_the_limits_is_served_as_ever(service: Service) -> None:
+def test_a_client_within_the_limits_is_served(service: Service) -> None:
     post = POST + LENGTH + b"\r\n" + CREDENTIALS
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in CREDENTIALS) + b"0\r\n\r\n"
     chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
@@ -207,13 +207,13 @@ def test_whoever_keeps_to_the_limits_is_served_as_ever(service: Service) -> None
     assert statuses(say(service, ALIVE * 2_000 + last)) == [200] * 2_001
     expecting = POST + LENGTH + b"Expect: 100-continue\r\n\r\n"
     assert statuses(say(service, expecting, CREDENTIALS + last, pause=0.2)) == [100, 401, 200]
-    # Trailers are no header.
+    # Trailers are not headers.
     late = chunked[:-2] + b"Authorization: Bearer x\r\n\r\n"
     assert statuses(say(service, late + last)) == [401, 200]
 
 
 @pytest.mark.parametrize("protocol", [b"h2c", b"websocket", b"TLS/1.0"])
-def test_the_wish_for_another_protocol_is_ignored(service: Service, protocol: bytes) -> None:
+def test_an_upgrade_to_another_protocol_is_ignored(service: Service, protocol: bytes) -> None:
     wish = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: %b\r\nHTTP2-Settings: x\r\n" % protocol
     post = POST + wish + LENGTH + b"\r\n" + CREDENTIALS
     said = say(service, post + post[:-1], post[-1:] + b"GET / HTTP/1.1\r\n" + HOST + CLOSE)
@@ -221,7 +221,7 @@ def test_the_wish_for_another_protocol_is_ignored(service: Service, protocol: by
     assert b"invalid_credentials" in said
 
 
-def test_one_connection_too_many_is_asked_to_come_back(kept_dir: Path) -> None:
+def test_one_connection_too_many_gets_a_503(kept_dir: Path) -> None:
     with serving(kept_dir, TICKETING_MAX_CONNECTIONS="3") as service, ExitStack() as stack:
         held = [stack.enter_context(connect(service)) for _ in range(3)]
         for connection in held:
@@ -242,7 +242,7 @@ BUNDLE = b"GET /static/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST
 
 
 @pytest.mark.parametrize("asked", [BUNDLE + b"\r\n", (BUNDLE + b"\r\n") * 10, ALIVE * 100_000])
-def test_who_does_not_read_is_dropped(kept_dir: Path, asked: bytes) -> None:
+def test_a_client_that_does_not_read_is_disconnected(kept_dir: Path, asked: bytes) -> None:
     limits = {"TICKETING_MAX_CONNECTIONS": "1", "TICKETING_BODY_TIMEOUT": "2"}
     with serving(kept_dir, **limits) as service, deaf(service) as connection:
         connection.settimeout(0.5)
@@ -256,7 +256,7 @@ def test_who_does_not_read_is_dropped(kept_dir: Path, asked: bytes) -> None:
         assert "Traceback" not in service.console.read_text()
 
 
-def test_who_reads_slowly_gets_all_of_it(kept_dir: Path) -> None:
+def test_a_client_that_reads_slowly_gets_the_whole_response(kept_dir: Path) -> None:
     with (
         serving(kept_dir, TICKETING_BODY_TIMEOUT="1") as service,
         deaf(service) as connection,
@@ -275,11 +275,11 @@ def test_who_reads_slowly_gets_all_of_it(kept_dir: Path) -> None:
 
 
 STEADY = 4096
-"""Bytes that a client reads every quarter of a second."""
+"""Bytes that a client reads in each quarter of a second."""
 
 
 def steadily(connection: socket.socket, times: int) -> int:
-    """Read a little now and then, and return how much it was in all."""
+    """Read a little at intervals, and return the total size."""
     said = 0
     for _ in range(times):
         said += len(connection.recv(STEADY))
@@ -288,7 +288,9 @@ def steadily(connection: socket.socket, times: int) -> int:
 
 
 @pytest.mark.parametrize("times", [1, 2], ids=["in the kernel", "more than the kernel takes over"])
-def test_who_reads_next_to_nothing_but_steadily_is_not_dropped(kept_dir: Path, times: int) -> None:
+def test_a_client_that_reads_little_but_steadily_is_not_disconnected(
+    kept_dir: Path, times: int
+) -> None:
     with serving(kept_dir, TICKETING_BODY_TIMEOUT="2") as service, deaf(service) as connection:
         connection.settimeout(10)
         connection.sendall((BUNDLE + b"\r\n") * (times - 1) + BUNDLE + CLOSE)
@@ -298,7 +300,7 @@ def test_who_reads_next_to_nothing_but_steadily_is_not_dropped(kept_dir: Path, t
         assert said > times * 1_700_000
 
 
-def test_who_reads_steadily_does_not_hold_a_connection_for_ever(kept_dir: Path) -> None:
+def test_a_client_that_reads_steadily_does_not_hold_a_connection_for_ever(kept_dir: Path) -> None:
     with serving(kept_dir, TICKETING_BODY_TIMEOUT="1") as service, deaf(service) as connection:
         connection.settimeout(10)
         connection.sendall((BUNDLE + b"\r\n") * 10)
@@ -307,16 +309,16 @@ def test_who_reads_steadily_does_not_hold_a_connection_for_ever(kept_dir: Path) 
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_who_does_not_read_does_not_hold_up_the_end(kept_dir: Path) -> None:
+def test_a_client_that_does_not_read_does_not_delay_the_stop(kept_dir: Path) -> None:
     with serving(kept_dir) as service, deaf(service) as connection:
-        connection.sendall((BUNDLE + b"\r\n") * 10)  # More than the kernel takes in.
+        connection.sendall((BUNDLE + b"\r\n") * 10)  # More than the kernel buffers.
         time.sleep(0.5)
         began = time.monotonic()
         assert service.stop() == 0
         assert time.monotonic() - began < 15  # The grace is 30.
 
 
-def test_half_a_request_does_not_hold_up_the_end(kept_dir: Path) -> None:
+def test_half_a_request_does_not_delay_the_stop(kept_dir: Path) -> None:
     with serving(kept_dir) as service, ExitStack() as stack:
         for begun in (b"", b"GET /li", POST + LENGTH + b"\r\n{", ALIVE + b"GET /li"):
             stack.enter_context(connect(service)).sendall(begun)
@@ -326,15 +328,15 @@ def test_half_a_request_does_not_hold_up_the_end(kept_dir: Path) -> None:
         assert time.monotonic() - began < 15  # The grace is 30.
 
 
-def test_a_connection_without_requests_is_closed_after_the_time_that_is_set(kept_dir: Path) -> None:
+def test_an_idle_connection_is_closed_after_the_time_that_is_set(kept_dir: Path) -> None:
     with serving(kept_dir, TICKETING_KEEP_ALIVE="1") as service, connect(service) as connection:
-        for _ in range(2):  # A request begins the time anew.
+        for _ in range(2):  # A request restarts the time.
             connection.sendall(ALIVE)
             assert statuses(connection.recv(65536)) == [200]
         assert connection.recv(65536) == b""
 
 
-def test_the_health_checks_are_always_answered_below_a_prefix_too(kept_dir: Path) -> None:
+def test_the_health_checks_always_respond_below_a_prefix_too(kept_dir: Path) -> None:
     known = {"TICKETING_MAX_CONNECTIONS": "1", "TICKETING_ROOT_PATH": "/tickets"}
     with serving(kept_dir, **known) as service, connect(service) as held:
         held.sendall(ALIVE)

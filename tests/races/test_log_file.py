@@ -22,7 +22,7 @@ RULES = Path(__file__).parents[2] / "deploy" / "logrotate.conf"
 WRITERS = 4
 ROTATIONS = 5
 
-# Writes numbered lines of all lengths until its input ends, then says how many.
+# Writes numbered lines of all lengths until its input ends, then prints how many.
 WRITER = """
 import select, sys
 from pathlib import Path
@@ -60,7 +60,7 @@ def writers(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
 
 @pytest.fixture
 def logrotate(tmp_path: Path) -> Callable[[], None]:
-    """Rotates the log by the file in `deploy/`."""
+    """Rotates the log with the file in `deploy/`."""
     program = shutil.which("logrotate", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         message = "this test needs logrotate: apt-get install logrotate"
@@ -102,7 +102,7 @@ def test_four_processes_lose_no_line_and_tear_none_while_the_file_is_rotated(
 
 
 def await_everybody(log: Path, writers: list[subprocess.Popen[str]]) -> None:
-    """Wait until each of them has found the file, before it goes the way of the last."""
+    """Wait until each process uses the new file, before it is rotated too."""
     deadline = time.monotonic() + PATIENCE
     everybody = {str(writer) for writer in range(WRITERS)}
     while not log.exists() or not everybody <= {line["writer"] for line in parsed(log)}:
@@ -112,7 +112,7 @@ def await_everybody(log: Path, writers: list[subprocess.Popen[str]]) -> None:
 
 
 def lose_no_line(folder: Path, writers: list[subprocess.Popen[str]]) -> None:
-    """Stop them, and look for every line that they have written."""
+    """Stop the processes, and check every line that they have written."""
     counts = [int(writer.communicate()[0]) for writer in writers]
     found = Counter(
         (line["writer"], line["number"])
@@ -127,7 +127,7 @@ def lose_no_line(folder: Path, writers: list[subprocess.Popen[str]]) -> None:
 
 def parsed(file: Path) -> list[dict[str, object]]:
     content = file.read_bytes()
-    # The last line may be under way; any other must be whole.
+    # The last line may be incomplete, no other.
     *whole, rest = (gzip.decompress(content) if file.suffix == ".gz" else content).split(b"\n")
     assert rest == b"" or file.name == "combined.log"
     return [json.loads(line) for line in whole]

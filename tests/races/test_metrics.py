@@ -1,4 +1,4 @@
-"""The metrics of a running service, as Prometheus reads them, and what OpenTelemetry is told."""
+"""The metrics of a running service as Prometheus reads them, and data for OpenTelemetry."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 
 class Metrics:
-    """What a service shows."""
+    """The metrics of a service."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}/metrics"
@@ -50,7 +50,7 @@ class Metrics:
                 yield sample.name, sample.labels, sample.value
 
     def total(self, name: str, **labels: str) -> float:
-        """Return the sum of the samples of a name that have these labels."""
+        """Return the sum of a metric's samples that have these labels."""
         every = self.samples()
         return sum(value for n, of, value in every if n == name and labels.items() <= of.items())
 
@@ -114,7 +114,7 @@ async def test_metrics_are_right_across_workers_that_come_and_go(kept_dir: Path,
 
 
 async def sell_out(service: Service) -> None:
-    """Have somebody book, another wait and, when the first cancels, be promoted."""
+    """Let one person book, another wait, and be promoted when the first cancels."""
     async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
         ada, eve = [await Visitor(client).register() for _ in range(2)]
         event = await ada.organise(total=1)
@@ -133,7 +133,7 @@ def refused_at(service: Service) -> None:
 
 def shown_is_what_is_asked_for(metrics: Metrics) -> None:
     shown = {name for name, _, _ in metrics.samples()}
-    # Nothing has been shed, and so nothing is told apart by reason.
+    # Nothing has been shed, so there is no reason.
     shown.add("ticketing_shed_total")
     for file in ("grafana-dashboard.json", "alerts.yml"):
         asked = set(METRIC.findall((DEPLOY / file).read_text()))
@@ -141,7 +141,7 @@ def shown_is_what_is_asked_for(metrics: Metrics) -> None:
         assert asked <= shown, file
 
 
-def test_the_dashboard_is_json_whose_every_panel_asks_for_something() -> None:
+def test_every_panel_of_the_dashboard_has_a_query() -> None:
     dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
     for panel in dashboard["panels"]:
         assert panel["targets"], panel["title"]
@@ -173,7 +173,7 @@ def test_one_connection_too_many_is_counted(kept_dir: Path, port: int) -> None:
 
 @contextmanager
 def collector() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Be what OpenTelemetry's exporters talk to; give its address and what each path got."""
+    """Run a server for OpenTelemetry's exporters. Yield its address and the data of each path."""
     got: dict[str, bytes] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -223,7 +223,9 @@ def test_opentelemetry_that_is_not_installed_is_named(
         serve(host=None, port=0, workers=None, data_dir=None)
 
 
-def test_metrics_of_whoever_starts_it_are_left_alone(kept_dir: Path, port: int) -> None:
+def test_the_metrics_folder_of_the_starting_process_is_left_alone(
+    kept_dir: Path, port: int
+) -> None:
     theirs = kept_dir / "theirs"
     theirs.mkdir()
     for folder in (theirs, kept_dir / "nowhere"):

@@ -1,4 +1,4 @@
-"""More comes than can be done: who is admitted is served, the others are told at once."""
+"""Too many requests arrive: admitted ones are served, others are refused at once."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 MORE = 100
 
 
-async def test_while_the_database_hangs_those_above_the_bound_are_told_at_once(
+async def test_while_the_database_hangs_requests_above_the_limit_are_refused_at_once(
     kept_dir: Path,
 ) -> None:
     with serving(kept_dir) as service, ExitStack() as stack:
@@ -37,10 +37,10 @@ async def test_while_the_database_hangs_those_above_the_bound_are_told_at_once(
         async def ask(one: Client, path: str = f"/api/events/{event}") -> Response:
             return await one.request("GET", path)
 
-        # Everybody is connected before anything hangs.
+        # All clients connect before the database hangs.
         for start in range(0, len(clients), 100):
             await asyncio.gather(*(ask(one, "/livez") for one in clients[start : start + 100]))
-        await asyncio.sleep(0.5)  # A request counts as under way until a moment after its answer.
+        await asyncio.sleep(0.5)  # A request counts as running until shortly after its response.
         frozen = [postmaster(kept_dir), *backends(kept_dir)]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
@@ -51,7 +51,7 @@ async def test_while_the_database_hangs_those_above_the_bound_are_told_at_once(
             assert early == []
             started = time.monotonic()
             shed = await asyncio.gather(*(book(one, person, event) for one in clients[FIRST:]))
-            # The connection is kept, whatever is asked, and health can be asked.
+            # The connection is kept for any request, and health checks respond.
             others = [await ask(clients[-1]), await ask(clients[-1]), await ask(clients[-2])]
             alive = await ask(clients[-1], "/livez")
             assert time.monotonic() - started < 1.5
@@ -76,7 +76,7 @@ async def test_while_the_database_hangs_those_above_the_bound_are_told_at_once(
 
 
 @pytest.mark.parametrize(("soft", "hard", "served"), [(128, 4096, 400), (128, 300, 200)])
-async def test_a_worker_takes_as_many_connections_as_it_may_open_files(
+async def test_a_worker_accepts_as_many_connections_as_it_may_open_files(
     kept_dir: Path, soft: int, hard: int, served: int
 ) -> None:
     limited = f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"'
@@ -89,7 +89,7 @@ async def test_a_worker_takes_as_many_connections_as_it_may_open_files(
         answers = [await one.request("GET", "/api/events") for one in clients]
         assert [answer.status for answer in answers[:served]] == [200] * served
         assert {answer.status for answer in answers[served:]} <= {503}
-        # Those above it are answered like anybody whom a busy service sends away.
+        # Those above the limit get the 503 of a busy service.
         assert {answer.code for answer in answers[served:]} <= {"busy"}
 
 

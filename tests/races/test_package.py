@@ -1,4 +1,4 @@
-"""The wheel, installed and run where there is no checkout."""
+"""The wheel, installed and run without a checkout."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment of its own, with the wheel in it and sight of the dependencies."""
+    """A virtual environment with the wheel, which also finds the installed dependencies."""
     folder = tmp_path_factory.mktemp("installed")
     wheels, environment = folder / "wheels", folder / "50% off"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -34,7 +34,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = environment / "bin" / "python"
     subprocess.run([*pip, "--python", python, "install", "--no-deps", wheel], check=True)
     (site,) = environment.glob("lib/python*/site-packages")
-    # The folder as such: the checkout, which is there by a .pth file, is out of sight.
+    # Only the folder: it does not read the .pth file that leads to the checkout.
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     return environment / "bin" / "ticketing"
 
@@ -87,7 +87,7 @@ def test_the_wheel_has_the_script_of_the_services_role(installed: Path) -> None:
     assert run(installed, "--role-sql") == script.read_text()
 
 
-def test_what_is_run_is_the_wheel(installed: Path) -> None:
+def test_the_tests_run_the_wheel(installed: Path) -> None:
     program = "import ticketing; print(ticketing.__file__)"
     python = installed.with_name("python")
     done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The service behind nginx and HAProxy, as the files of `deploy/` have it."""
+"""The service behind nginx and HAProxy, with the files of `deploy/`."""
 
 import asyncio
 import re
@@ -31,7 +31,7 @@ RATES = {"TICKETING_RATE_LIMITS": "on", "TICKETING_LIMIT_ADDRESS_BOOKINGS": f"{L
 
 @pytest.fixture(scope="module", params=PROXIES)
 def proxy(request: pytest.FixtureRequest, kept_data: Path) -> Iterator[Proxy]:
-    """Each of the two, before a service with the settings that its file names."""
+    """Each proxy, in front of a service with the settings that its file names."""
     with folder_open_to_all() as folder:
         put(kept_data, folder)
         given = {**settings_of(request.param), **RATES, "TICKETING_DRAIN": "0"}
@@ -59,7 +59,7 @@ async def client(proxy: Proxy) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_what_is_made_is_found_where_the_location_says(
+async def test_a_new_event_is_found_at_its_location(
     proxy: Proxy, client: httpx.AsyncClient
 ) -> None:
     ada = await Visitor(client).register()
@@ -70,7 +70,7 @@ async def test_what_is_made_is_found_where_the_location_says(
 
 
 @pytest.mark.parametrize("page", ["docs", "redoc"])
-async def test_a_page_and_all_that_it_loads_are_found(
+async def test_a_page_and_its_files_are_found(
     proxy: Proxy, client: httpx.AsyncClient, page: str
 ) -> None:
     shown = await client.get(f"/{page}")
@@ -90,7 +90,7 @@ async def test_the_service_is_found_at_the_prefix_itself(client: httpx.AsyncClie
     assert (welcome["name"], welcome["docs"]) == ("ticketing", f"{PREFIX}/docs")
 
 
-async def test_what_a_client_says_of_the_prefix_counts_for_nothing(
+async def test_a_prefix_that_a_client_sends_is_ignored(
     client: httpx.AsyncClient,
 ) -> None:
     headers = {"X-Forwarded-Prefix": "/evil"}
@@ -100,7 +100,7 @@ async def test_what_a_client_says_of_the_prefix_counts_for_nothing(
 async def test_each_client_has_a_rate_limit_of_its_own(proxy: Proxy) -> None:
     for address in ("127.0.0.2", "127.0.0.3"):
         async with asking(proxy, address) as client:
-            # It can't get another by naming another address.
+            # A client can't get another limit by sending another address.
             answers = [
                 await client.post(
                     "/api/events/book", json={}, headers={"X-Forwarded-For": f"10.0.0.{number}"}
@@ -111,7 +111,7 @@ async def test_each_client_has_a_rate_limit_of_its_own(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("size", [MAX_BODY + 1, 10 * MAX_BODY])
-async def test_a_body_that_is_too_large_is_told_so_by_the_service(
+async def test_a_body_that_is_too_large_is_refused_by_the_service(
     client: httpx.AsyncClient, size: int
 ) -> None:
     json = {"Content-Type": "application/json"}
@@ -125,7 +125,7 @@ IDLE = {
     "nginx": {"keepalive_timeout 60s": "keepalive_timeout 1s"},
     "haproxy": {"pool-purge-delay 5s": "pool-purge-delay 500ms"},
 }
-"""What is changed to see an idle connection end soon."""
+"""Changes that end an idle connection soon."""
 KEEP_ALIVE = 4
 """Seconds that the service keeps a connection, in these tests."""
 CLIENTS = 40
@@ -148,10 +148,12 @@ async def test_no_request_is_lost_on_a_connection_that_is_being_closed(
             seen: Counter[int] = Counter()
 
             async def ask() -> None:
-                # A POST: no proxy may send it again.
+                # A POST, because no proxy may resend it.
                 seen[(await client.post("/api/users/login", json={})).status_code] += 1
 
-            async with asyncio.TaskGroup() as group:  # All of them at once: many connections.
+            async with (
+                asyncio.TaskGroup() as group
+            ):  # All at once, so that there are many connections.
                 for _ in range(CLIENTS):
                     group.create_task(ask())
             for around in (1, 2, KEEP_ALIVE):
@@ -174,8 +176,8 @@ def name(request: pytest.FixtureRequest) -> str:
 async def before(
     worker: Worker, name: str, folder: Path, changes: Mapping[str, str] | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a proxy before a service that runs in this process, and must not be held up."""
-    # Checks of health that ask no database: the loop that it needs is this test's.
+    """A client of a proxy in front of a service in this process, which must not be blocked."""
+    # Health checks without the database, because its loop is that of this test.
     checks = {"httpchk GET /readyz": "httpchk GET /livez"} if name == "haproxy" else {}
     context = proxied(name, folder, f"127.0.0.1:{worker.port}", {**checks, **(changes or {})})
     proxy = await asyncio.to_thread(context.__enter__)
@@ -228,7 +230,7 @@ async def test_an_idle_connection_is_ended_by_the_proxy_and_not_by_the_service(
     assert ended == []
 
 
-async def test_what_is_streamed_arrives_piece_by_piece(
+async def test_a_stream_arrives_piece_by_piece(
     settings: Settings, open_dir: Path, name: str
 ) -> None:
     known = {"root_path": PREFIX}
@@ -241,6 +243,6 @@ async def test_what_is_streamed_arrives_piece_by_piece(
         assert response.status_code == 200
         pieces = response.aiter_raw()
         first = [await anext(pieces) for _ in range(5)]
-        # A proxy that buffers sends some thousands of bytes at a time.
+        # A proxy that buffers sends several thousand bytes at a time.
         assert max(map(len, first)) < 100
         assert set(b"".join(first).split(b"tick")) == {b""}

@@ -1,4 +1,4 @@
-"""Limits among processes: those of one service, and services that share a database."""
+"""Limits across processes of one service, and across services on one database."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ WRONG = {"username": "ada", "password": "wrong"}
 
 
 def calling(service: Service, at_once: int = 16) -> httpx.AsyncClient:
-    """Who takes a new connection for each call, so that the processes share them."""
+    """A person whose calls each use a new connection, so that all processes serve them."""
     limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=0)
     return httpx.AsyncClient(base_url=service.url, limits=limits, timeout=30)
 
@@ -40,7 +40,7 @@ async def test_the_processes_of_a_service_share_each_limit_and_new_ones_know_it(
         async with calling(service) as client:
             said(service, UP, times=2)
             given = await answers(client, 300)
-            # Two that count within the same microsecond may be taken for one.
+            # Two counts within the same microsecond may count as one.
             assert given[404] + given[429] == 300
             assert 100 <= given[404] <= 103
             os.kill(workers_of(service)[0], signal.SIGKILL)

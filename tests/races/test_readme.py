@@ -1,4 +1,4 @@
-"""The walks of README and tutorial, run as written in a shell, print what they show."""
+"""The commands of README and tutorial, run in a shell, print the output that the pages show."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ CHANGES = {
     r'"tkt_[0-9a-f]{64}_[0-9a-f]{8}"': '"a key"',
     r'"[0-9a-f]{32}"': '"a request id"',
 }
-"""What differs from run to run."""
+"""Patterns of values that differ between runs."""
 
 
 def section_of_readme() -> str:
@@ -30,7 +30,7 @@ def tutorial() -> str:
 
 
 def walk(text: str) -> list[tuple[str, str]]:
-    """Return the commands of a text in steps, each with what it is to print."""
+    """Return the commands of a text in steps, each with its expected output."""
     steps: list[tuple[str, str]] = []
     commands = ""
     for kind, block in re.findall(r"```(sh|json|text)\n(.*?)```", text, re.DOTALL):
@@ -63,7 +63,7 @@ def printed_by(service: Service, steps: list[tuple[str, str]], cwd: Path) -> lis
     return [settled(part) for part in done.stdout.split("----\n")]
 
 
-def test_the_walks_print_what_they_show_one_after_the_other(open_dir: Path) -> None:
+def test_the_commands_print_what_the_pages_show_one_after_the_other(open_dir: Path) -> None:
     first, second = walk(section_of_readme()), walk(tutorial())
     assert (len(first), len(second)) == (3, 10)
     with serving(open_dir) as service:

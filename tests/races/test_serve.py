@@ -1,4 +1,4 @@
-"""`ticketing serve` as an operator meets it: started, stopped, killed, set wrongly."""
+"""`ticketing serve` for an operator: start, stop, kill and wrong settings."""
 
 import json
 import os
@@ -75,7 +75,7 @@ async def test_a_service_that_was_killed_starts_again_with_all_it_acknowledged(
     port = "0"
     with ExitStack() as stack:
         for spared in ("all but the parent", "bin/sh", "postgres"):
-            # On the same port and data, while what is left of the one before is still ending.
+            # On the same port and data, while the rest of the killed service is still ending.
             service = stack.enter_context(serving(kept_dir, "--port", port))
             port = service.url.rpartition(":")[2]
             relatives = family(service.process.pid)
@@ -126,7 +126,7 @@ def test_a_worker_that_dies_is_replaced_and_one_that_cannot_start_ends_the_servi
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_for_a_container_all_of_its_console_is_json_and_there_is_no_file(kept_dir: Path) -> None:
+def test_in_a_container_the_whole_console_is_json_and_there_is_no_log_file(kept_dir: Path) -> None:
     settings = {"TICKETING_LOG_FORMAT": "json", "TICKETING_LOG_FILE": "off"}
     with subprocess.Popen(
         [*TICKETING, "serve", "--port", "0"],
@@ -194,7 +194,7 @@ def test_one_worker_that_cannot_start_does_not_end_those_that_serve(kept_dir: Pa
     ("number", "tenths"),
     [(signal.SIGINT, (0, 3, 5, 7, 9)), (signal.SIGTERM, (1, 4, 6, 8, 10))],
 )
-def test_who_thinks_better_of_it_while_it_starts_gets_no_traceback(
+def test_an_interrupt_during_the_start_shows_no_traceback(
     open_dir: Path, number: signal.Signals, tenths: tuple[int, ...]
 ) -> None:
     for tenth in tenths:
@@ -221,7 +221,7 @@ def test_who_thinks_better_of_it_while_it_starts_gets_no_traceback(
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_hangup_while_it_starts_does_not_end_it(open_dir: Path) -> None:
+def test_a_hangup_during_the_start_does_not_end_it(open_dir: Path) -> None:
     with subprocess.Popen(
         [*TICKETING, "serve", "--port", "0"],
         cwd=open_dir,
@@ -263,7 +263,7 @@ def test_a_wrong_setting_stops_the_start(open_dir: Path, workers: str) -> None:
     assert list(open_dir.iterdir()) == []
 
 
-def test_a_database_of_ones_own_wants_a_secret_of_ones_own(open_dir: Path) -> None:
+def test_an_external_database_needs_a_secret_setting(open_dir: Path) -> None:
     line = refusal(open_dir, TICKETING_DATABASE_URL="postgresql://127.0.0.1:1/tickets")
     assert line == "TICKETING_JWT_SECRET: is required with TICKETING_DATABASE_URL"
 
@@ -288,7 +288,7 @@ async def test_a_database_that_is_not_migrated_is_refused(open_dir: Path, server
     assert line == "the database is not migrated: run `ticketing migrate` first"
 
 
-def test_data_of_another_postgresql_is_left_alone(open_dir: Path) -> None:
+def test_data_of_another_postgresql_version_is_left_alone(open_dir: Path) -> None:
     cluster = open_dir / "data" / "postgres"
     cluster.mkdir(parents=True)
     (cluster / "PG_VERSION").write_text("9\n")
@@ -304,14 +304,14 @@ def test_a_folder_that_cannot_be_used_is_named(open_dir: Path) -> None:
     assert line.startswith("TICKETING_LOG_DIR: file can't be used: ")
 
 
-def test_a_host_that_is_not_there_is_named(open_dir: Path) -> None:
+def test_an_unknown_host_is_named(open_dir: Path) -> None:
     assert refusal(open_dir, "--host", "a..b").startswith("can't listen on a..b port 0: ")
     assert not (open_dir / "data").exists()
 
 
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
-def test_one_interrupt_is_enough_while_the_workers_start(open_dir: Path) -> None:
+def test_one_interrupt_is_enough_during_the_start_of_the_workers(open_dir: Path) -> None:
     with subprocess.Popen(
         [*TICKETING, "serve", "--port", "0", "--host", "::1", "--workers", "2"],
         cwd=open_dir,
@@ -325,7 +325,7 @@ def test_one_interrupt_is_enough_while_the_workers_start(open_dir: Path) -> None
         listening = next(line for line in process.stdout if line.startswith(LISTENING))
         assert listening.startswith(f"{LISTENING}http://[::1]:")
         relatives = family(process.pid)
-        os.killpg(process.pid, signal.SIGINT)  # to all of them, as a terminal does
+        os.killpg(process.pid, signal.SIGINT)  # to all processes, as a terminal does
         _, said = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0
         assert "Traceback" not in said

@@ -1,4 +1,4 @@
-"""A sale goes on while hundreds of clients send next to nothing."""
+"""A sale goes on while hundreds of clients send almost nothing."""
 
 import asyncio
 from contextlib import suppress
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 async def dripping(url: httpx.URL, begun: bytes, all_there: asyncio.Barrier) -> bytes:
-    """Send the beginning of a request, then a byte now and then; return what is answered."""
+    """Send the start of a request, then a byte at intervals. Return the response."""
     reader, writer = await asyncio.open_connection(url.host, url.port)
     answer = asyncio.create_task(reader.read())
     with suppress(ConnectionError):

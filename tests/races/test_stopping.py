@@ -1,4 +1,4 @@
-"""A service that is stopped or restarted under load answers everybody it has accepted."""
+"""A service that is stopped or restarted under load responds to all accepted requests."""
 
 import asyncio
 import signal
@@ -16,7 +16,7 @@ SALE = {"/api/events/book", "/api/events/cancel"}
 
 
 async def crowd(service: Service) -> tuple[list[Person], int]:
-    """People, and an event that has a place for each of them."""
+    """Return people, and an event with a place for each of them."""
     async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
         people = [await Visitor(client).register() for _ in range(CROWD)]
         return people, await people[0].organise(CROWD)
@@ -30,7 +30,7 @@ async def restarted(folder: Path, times: int) -> None:
 
 
 async def check_the_books(service: Service, found: Load, people: list[Person], event: int) -> None:
-    """Whoever was told that they have a place has it, and whoever gave it back has not."""
+    """Check that people have the bookings that their responses show."""
     async with httpx.AsyncClient(base_url=service.url, timeout=PATIENCE) as client:
         organiser = Person(client, people[0].username, people[0].id, people[0].token)
         answer = await organiser.get(f"/api/events/{event}/bookings", status="booked", limit=100)
@@ -64,7 +64,7 @@ async def test_a_rolling_restart_fails_no_request(
     ("workers", "number", "keep_alive"),
     [("1", signal.SIGINT, True), ("2", signal.SIGTERM, False)],
 )
-async def test_a_stop_answers_whom_it_accepted_and_loses_nothing_that_it_acknowledged(
+async def test_a_stop_responds_to_all_accepted_requests_and_loses_no_acknowledged_booking(
     kept_dir: Path, workers: str, number: signal.Signals, *, keep_alive: bool
 ) -> None:
     with serving(kept_dir, "--workers", workers) as service:
@@ -78,7 +78,7 @@ async def test_a_stop_answers_whom_it_accepted_and_loses_nothing_that_it_acknowl
         assert set(found.statuses) == {200, 201}
         lines = logged(kept_dir, "request.completed")
         assert sum(line["path"] in SALE for line in lines) == found.answered
-        # The kernel may take in one more between the last look at the queue and its end.
+        # The kernel may accept one more between the last look at the queue and its end.
         assert found.unanswered <= 1
         assert logged(kept_dir, "worker.killed") == []
         assert len(logged(kept_dir, "Application shutdown complete.")) == int(workers)
@@ -87,7 +87,7 @@ async def test_a_stop_answers_whom_it_accepted_and_loses_nothing_that_it_acknowl
         await check_the_books(service, found, people, event_id)
 
 
-async def test_it_is_not_ready_before_it_stops_accepting(kept_dir: Path) -> None:
+async def test_readiness_fails_before_the_service_stops_accepting(kept_dir: Path) -> None:
     with serving(kept_dir, TICKETING_DRAIN="1.5") as service:
         async with httpx.AsyncClient(base_url=service.url) as kept:
 
@@ -98,7 +98,7 @@ async def test_it_is_not_ready_before_it_stops_accepting(kept_dir: Path) -> None
             service.process.send_signal(signal.SIGTERM)
             await until(is_not_ready)
             assert (await kept.get("/readyz")).json()["code"] == "not_ready"
-            # It still takes in whoever comes, and tells each to come elsewhere next time.
+            # It still accepts connections, and closes each after its response.
             async with httpx.AsyncClient(base_url=service.url) as fresh:
 
                 async def says_so() -> bool:

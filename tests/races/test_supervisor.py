@@ -1,4 +1,4 @@
-"""The supervisor and workers that do not do as they are told."""
+"""The supervisor, with workers that misbehave."""
 
 import signal
 import subprocess
@@ -28,7 +28,7 @@ def wait_until(condition: Callable[[], bool], otherwise: str) -> None:
 def supervised(
     cwd: Path, work: str, patience: float = 1.0
 ) -> Iterator[tuple[subprocess.Popen[str], Callable[..., None]]]:
-    """Yield the process, and what waits until it has said something, so many times in all.
+    """Yield the process, and a function that waits until it has printed a text a number of times.
 
     `patience` is the supervisor's: in less than it a worker that is to get ready must do so, also
     on a machine that is busy.
@@ -91,14 +91,12 @@ def test_a_new_worker_that_is_never_ready_does_not_replace_the_old(tmp_path: Pat
 
 
 @pytest.mark.parametrize("work", ["slow", "stubborn"])
-def test_a_stop_in_the_midst_of_a_restart_ends_the_old_and_the_new(
-    tmp_path: Path, work: str
-) -> None:
+def test_a_stop_during_a_restart_ends_the_old_and_the_new_worker(tmp_path: Path, work: str) -> None:
     with supervised(tmp_path, work, 4.0) as (process, said):
         if work == "stubborn":
             (tmp_path / SERVING).unlink()
         process.send_signal(signal.SIGHUP)
-        # The parent, its resource tracker, the old and the new; which serves, if it ever does.
+        # The parent, its resource tracker, the old worker and the new one.
         wait_until(lambda: len(family(process.pid)) == 4, "no new worker was started")
         if work == "stubborn":
             wait_until((tmp_path / SERVING).exists, "the new worker does not serve")
@@ -109,7 +107,7 @@ def test_a_stop_in_the_midst_of_a_restart_ends_the_old_and_the_new(
         wait_until_gone(relatives)
 
 
-def test_a_worker_that_leaves_unasked_is_replaced(tmp_path: Path) -> None:
+def test_a_worker_that_ends_by_itself_is_replaced(tmp_path: Path) -> None:
     with supervised(tmp_path, "leaving") as (process, said):
         said("worker.died", times=2)
         process.send_signal(signal.SIGTERM)

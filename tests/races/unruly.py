@@ -1,4 +1,4 @@
-"""Workers that do not do as they are told, in a module that loads little: each is a process."""
+"""Workers that misbehave. The module imports little, because each worker is a process."""
 
 import signal
 import sys
@@ -17,7 +17,7 @@ FOREVER = 600.0
 
 
 def stubborn(_number: int, ready: Connection) -> None:
-    """Serve, and hear nothing."""
+    """Serve, and ignore signals."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(RETIRE, signal.SIG_IGN)
     ready.send("ready")
@@ -26,7 +26,7 @@ def stubborn(_number: int, ready: Connection) -> None:
 
 
 def slow(_number: int, ready: Connection) -> None:
-    """Serve if it is the first; else never get to it."""
+    """Serve if it is the first worker. Otherwise never get ready."""
     if not SERVING.exists():
         ready.send("ready")
         SERVING.touch()
@@ -34,14 +34,14 @@ def slow(_number: int, ready: Connection) -> None:
 
 
 def leaving(_number: int, ready: Connection) -> None:
-    """Serve for a moment, and go without being asked."""
+    """Serve for a moment, and end without a signal."""
     ready.send("ready")
     SERVING.touch()
     time.sleep(0.2)
 
 
 def supervise(work: Callable[[int, Connection], None], patience: float) -> None:
-    """Run in a process of its own, for it takes signals."""
+    """Run in a separate process, because it handles signals."""
     try:
         supervisor = Supervisor(
             work, 1, watch=lambda: None, forget=lambda _: None, patience=patience

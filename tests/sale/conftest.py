@@ -18,7 +18,7 @@ async def bookings(engine: AsyncEngine) -> AsyncIterator[BookingRepository]:
 
 @pytest.fixture
 async def elsewhere(database_url: str) -> AsyncIterator[BookingRepository]:
-    """The same repository in what might be another process: nothing is shared but the rows."""
+    """The same repository as in another process: only the rows are shared."""
     engine = connect(database_url, pool_size=4)
     repository = BookingRepository(engine)
     yield repository

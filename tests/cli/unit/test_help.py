@@ -1,4 +1,4 @@
-"""What `ticketing -h` says, and how."""
+"""The text and the form of `ticketing -h`."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from ticketing.settings import PREFIX, Settings
 
 
 def commands() -> Iterator[tuple[str, ...]]:
-    """Each command, as it is typed."""
+    """Each command as the operator types it."""
     waiting: list[tuple[tuple[str, ...], object]] = [((), typer.main.get_command(cli))]
     for typed, command in waiting:
         yield typed
@@ -50,7 +50,7 @@ def test_the_help_of_serve_has_every_setting(field: str) -> None:
     assert f"`{field}`" not in shown
 
 
-def test_the_help_of_serve_has_what_may_be_chosen_and_what_holds_by_default() -> None:
+def test_the_help_of_serve_has_the_choices_and_the_defaults() -> None:
     shown = " ".join(said("serve", "-h").split())
     assert "[text | json] [default: text] TICKETING_" in shown
     assert "[default: 60/60s] TICKETING_" in shown

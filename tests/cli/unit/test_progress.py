@@ -1,4 +1,4 @@
-"""What takes long is shown at a terminal, and nowhere else."""
+"""Long work shows its progress at a terminal, and nowhere else."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from ticketing.embedded.server import embedded
 
 CLEARED = "\r\x1b[2K"
 
-# As the command, but for how soon it shows what it does.
+# Like the command, but it shows its progress sooner.
 AT_ONCE = """
 import sys
 from ticketing.cli import main
@@ -33,7 +33,7 @@ SOON = (TICKETING[0], "-c", AT_ONCE)
 
 @contextmanager
 def held(url: str, statement: str) -> Iterator[Callable[[], None]]:
-    """Hold a lock of the database until what is yielded is called."""
+    """Hold a lock of the database until the yielded function is called."""
     holding, letting_go = threading.Event(), threading.Event()
 
     async def hold() -> None:
@@ -59,7 +59,7 @@ def test_a_command_that_takes_long_says_at_a_terminal_what_it_does(
 ) -> None:
     migrations.downgrade(database_url, revision.known()[-2])
     settings = {"TICKETING_DATABASE_URL": database_url, "TICKETING_JWT_SECRET": SECRET}
-    # What replicas that migrate share: see `alembic/env.py`.
+    # The lock that migrating replicas share: see `alembic/env.py`.
     with held(database_url, "SELECT pg_advisory_xact_lock(1953063787)") as let_go:
         sent = at_terminal(
             tmp_path,
@@ -74,7 +74,7 @@ def test_a_command_that_takes_long_says_at_a_terminal_what_it_does(
     assert f"{CLEARED}Events: 0, bookings: 0, differences: 0.\r\n" in sent
 
 
-def test_nothing_of_that_is_written_to_a_pipe(database_url: str, tmp_path: Path) -> None:
+def test_no_progress_is_written_to_a_pipe(database_url: str, tmp_path: Path) -> None:
     migrations.downgrade(database_url, revision.known()[-2])
     settings = {"TICKETING_DATABASE_URL": database_url, "TICKETING_JWT_SECRET": SECRET}
     for command, said in (("migrate", "The database is up to date."), ("audit", "Events: 0,")):

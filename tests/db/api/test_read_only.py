@@ -1,4 +1,4 @@
-"""A database that takes no writes, for a while or at all."""
+"""A database that accepts no writes, for a while or for ever."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from ticketing.settings import Settings
 
 
 async def let_write(server_url: str, *, may: bool) -> None:
-    """Have all connections of the server read only, the open ones too, or no more."""
+    """Make all connections of the server read-only, also open ones, or writable again."""
     connection = await asyncpg.connect(server_url)
     await connection.execute(
         "ALTER SYSTEM RESET default_transaction_read_only"
@@ -40,14 +40,14 @@ async def let_write(server_url: str, *, may: bool) -> None:
 
 @pytest.fixture
 async def read_only(server_url: str, database_url: str) -> AsyncIterator[None]:
-    """The server takes writes again before the test's database is emptied."""
+    """Let the server accept writes again before the test's database is emptied."""
     assert database_url
     yield
     await let_write(server_url, may=True)
 
 
 @pytest.mark.usefixtures("read_only")
-async def test_writes_go_on_as_soon_as_the_database_takes_them(
+async def test_writes_go_on_as_soon_as_the_database_accepts_them(
     visitor: Visitor, client: httpx.AsyncClient, server_url: str
 ) -> None:
     ada = await visitor.register()
@@ -64,7 +64,7 @@ async def test_writes_go_on_as_soon_as_the_database_takes_them(
 
 
 @pytest.mark.usefixtures("read_only")
-async def test_a_connection_that_takes_no_writes_is_given_up(
+async def test_a_connection_that_accepts_no_writes_is_replaced(
     engine: AsyncEngine, server_url: str
 ) -> None:
     async def backend() -> int:

@@ -1,4 +1,4 @@
-"""The role that the service works as does all that is asked of it, and can't change the schema."""
+"""The service's database role is enough for every route, and can't change the schema."""
 
 import asyncio
 import os
@@ -57,7 +57,7 @@ def as_role(url: str, role: str) -> str:
 
 
 def psql(url: str, *arguments: str | Path) -> None:
-    """Run it as a superuser, as an operator does."""
+    """Run the script as a superuser, as an operator does."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SERVICE_PASSWORD", 'it\'s a \\ "secret"')
         run_client("psql", "--quiet", "--no-psqlrc", f"--dbname={url}", *arguments)
@@ -65,7 +65,7 @@ def psql(url: str, *arguments: str | Path) -> None:
 
 @pytest.fixture(params=["before the first migration", "after it"])
 def database_url(server_url: str, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address, for the service, of a database that another role owns and has migrated."""
+    """The service's address of a database that another role owns and has migrated."""
     url = with_database(server_url, "of_two_roles")
     psql(server_url, f"--command=CREATE ROLE {OWNER} LOGIN")
     psql(server_url, f"--command=CREATE DATABASE of_two_roles OWNER {OWNER}")
@@ -73,7 +73,7 @@ def database_url(server_url: str, request: pytest.FixtureRequest) -> Iterator[st
     if request.param == "after it":
         migrate(url)
     psql(url, *grant)
-    psql(url, *grant)  # again, it does no harm
+    psql(url, *grant)  # running it again is safe
     if request.param != "after it":
         migrate(url)
     yield as_role(url, "ticketing_service")
@@ -82,7 +82,7 @@ def database_url(server_url: str, request: pytest.FixtureRequest) -> Iterator[st
 
 
 def migrate(url: str) -> None:
-    """Run `ticketing migrate`, to which the service's own address is of no use."""
+    """Run `ticketing migrate`, which must not use the service's own address."""
     environment = {
         "TICKETING_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
         "TICKETING_MIGRATION_DATABASE_URL": as_role(url, OWNER),
@@ -106,7 +106,7 @@ async def test_the_services_role_serves_every_route(
     await known.clean()
 
 
-async def test_a_role_without_rights_is_told_where_they_come_from(
+async def test_the_error_of_a_role_without_rights_says_how_to_grant_them(
     server_url: str, database_url: str
 ) -> None:
     revoke = "REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ticketing_service"

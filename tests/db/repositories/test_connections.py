@@ -1,4 +1,4 @@
-"""What a connection is made with: its timeouts, and TLS where the address asks for it."""
+"""Connections have their timeouts, and TLS if the address asks for it."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ async def test_the_server_ends_what_takes_too_long_except_a_migration(
     await migrating.dispose()
 
 
-async def test_a_statement_that_takes_too_long_is_given_up(engine: AsyncEngine) -> None:
+async def test_a_statement_that_takes_too_long_is_aborted(engine: AsyncEngine) -> None:
     async def sleep() -> None:
         async with driver(engine) as connection, connection.transaction():
             await connection.execute("SET LOCAL statement_timeout = '50ms'")
@@ -52,7 +52,9 @@ async def test_a_statement_that_takes_too_long_is_given_up(engine: AsyncEngine) 
     assert await shown(engine, "statement_timeout") == STATEMENT_TIMEOUT
 
 
-async def test_what_timed_out_is_waited_for_by_nobody_else(database_url: str) -> None:
+async def test_a_statement_that_timed_out_does_not_delay_the_next_user_of_the_pool(
+    database_url: str,
+) -> None:
     hasty = connect(database_url, pool_size=1, command_timeout=0.2)
     async with driver(hasty) as connection:
         frozen = connection.get_server_pid()
@@ -90,7 +92,7 @@ async def test_a_transaction_that_idles_loses_its_locks_and_its_connection(
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """A certificate of `localhost`, signed by itself, and its key beside it."""
+    """A self-signed certificate of `localhost`, with its key in the same folder."""
     made = tmp_path / "certificate.pem"
     subprocess.run(
         [
@@ -106,14 +108,14 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def behind_tls(database_url: str, certificate: Path) -> AsyncIterator[str]:
-    """The address of the test's database over TCP and TLS, which the embedded one can't do."""
+    """The address of the test's database over TCP and TLS. The embedded one has neither."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
     url = make_url(database_url)
     socket = f"{url.query['host']}/.s.PGSQL.5432"
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Whoever refuses the certificate leaves amid the handshake.
+        # A client that refuses the certificate disconnects during the handshake.
         with suppress(OSError, asyncio.IncompleteReadError):
             assert await reader.readexactly(len(SSL_REQUEST)) == SSL_REQUEST
             writer.write(b"S")
@@ -136,7 +138,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     writer.close()
 
 
-async def test_verify_full_takes_the_server_that_its_certificate_names_and_no_other(
+async def test_verify_full_accepts_only_the_server_that_the_certificate_names(
     behind_tls: str, certificate: Path
 ) -> None:
     verified = f"{behind_tls}?sslmode=verify-full&sslrootcert={certificate}"
@@ -155,11 +157,11 @@ async def test_verify_full_takes_the_server_that_its_certificate_names_and_no_ot
         await engine.dispose()
 
 
-async def test_verify_full_does_without_no_tls() -> None:
+async def test_verify_full_refuses_a_server_without_tls() -> None:
     async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert await reader.readexactly(len(SSL_REQUEST)) == SSL_REQUEST
         writer.write(b"N")
-        assert await reader.read() == b""  # Not a byte in the clear, let alone a password.
+        assert await reader.read() == b""  # Nothing is sent unencrypted, least of all a password.
         writer.close()
 
     server = await asyncio.start_server(plain, "127.0.0.1", 0)

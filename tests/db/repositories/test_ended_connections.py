@@ -1,4 +1,4 @@
-"""What becomes of a connection that the server ends."""
+"""A connection that the server ends is replaced."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from ticketing.errors import DatabaseUnavailable
 
 @asynccontextmanager
 async def never_closing(database_url: str) -> AsyncIterator[str]:
-    """The database by another way, on which all arrives but the end of a connection."""
+    """A proxy to the database that passes on everything except the end of a connection."""
     folder = str(make_url(database_url).query["host"])
     open_ones: list[asyncio.StreamWriter] = []
 
@@ -51,7 +51,7 @@ async def end_all(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["the driver", "SQLAlchemy"])
-async def test_one_that_is_ended_but_not_closed_yet_is_given_up(
+async def test_a_connection_that_is_ended_but_not_closed_yet_is_replaced(
     database_url: str, way: str
 ) -> None:
     async def ask() -> None:

@@ -1,4 +1,4 @@
-"""Several hosts: which is taken, how long each may take, and what is said if none is."""
+"""Several hosts: the choice of one, the timeout of each, and the error if none works."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ from ticketing.errors import DatabaseUnavailable, StartupError
 
 
 class Deaf:
-    """A host that accepts connections and never says a word: a frozen server."""
+    """A host that accepts connections and sends nothing, like a frozen server."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -72,7 +72,7 @@ async def test_a_host_that_is_frozen_is_passed_over_and_tried_last_from_then_on(
     await engine.dispose()
 
 
-async def test_who_gives_up_waiting_for_a_frozen_host_has_the_next_one_tried_first(
+async def test_a_cancelled_connect_to_a_frozen_host_makes_the_next_host_the_first(
     deaf: Deaf, database_url: str
 ) -> None:
     engine = connect(behind(deaf.spec, url=database_url), pool_size=1)
@@ -91,9 +91,7 @@ async def test_a_start_passes_over_a_frozen_host(deaf: Deaf, database_url: str) 
 
 
 @pytest.mark.usefixtures("quick")
-async def test_the_error_says_of_each_host_why_it_is_not_taken(
-    deaf: Deaf, database_url: str
-) -> None:
+async def test_the_error_gives_a_reason_for_each_host(deaf: Deaf, database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         refused = f"127.0.0.1:{closed.getsockname()[1]}"
     url = behind(deaf.spec, refused, url=database_url, more="&target_session_attrs=standby")
@@ -107,7 +105,7 @@ async def test_the_error_says_of_each_host_why_it_is_not_taken(
         await asyncio.to_thread(check, url)
 
 
-async def test_all_hosts_together_have_their_time(
+async def test_all_hosts_together_have_a_timeout(
     deaf: Deaf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hosts, "CONNECT_TIMEOUT", 0.2)
@@ -117,7 +115,7 @@ async def test_all_hosts_together_have_their_time(
     assert deaf.asked() == 1
 
 
-async def test_the_address_says_how_long_each_host_may_take(
+async def test_the_address_can_set_the_timeout_of_each_host(
     deaf: Deaf, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hosts, "HOST_TIMEOUT", 0.01)
@@ -129,7 +127,7 @@ async def test_the_address_says_how_long_each_host_may_take(
     await link.close()
 
 
-async def test_what_ends_a_connection_to_one_host_ends_it_for_all(
+async def test_a_missing_database_at_one_host_ends_the_search(
     deaf: Deaf, database_url: str
 ) -> None:
     found = make_url(database_url)
@@ -140,21 +138,21 @@ async def test_what_ends_a_connection_to_one_host_ends_it_for_all(
 
 
 @pytest.mark.parametrize("role", ["primary", "read-write", "any", "prefer-standby"])
-async def test_a_primary_is_taken_where_one_will_do(database_url: str, role: str) -> None:
+async def test_a_primary_is_used_if_any_host_or_preferably_a_standby_is_wanted(
+    database_url: str, role: str
+) -> None:
     url = behind("/nowhere", url=database_url, more=f"&target_session_attrs={role}")
     assert await is_reached(url)
 
 
 @pytest.mark.parametrize("role", ["standby", "read-only"])
-async def test_a_primary_is_not_taken_where_a_standby_is_meant(
-    database_url: str, role: str
-) -> None:
+async def test_a_primary_is_not_used_if_a_standby_is_wanted(database_url: str, role: str) -> None:
     url = behind("/nowhere", url=database_url, more=f"&target_session_attrs={role}")
     with pytest.raises(NoHostError, match=f"is not {role}$"):
         await Server(Address.parse(url)).connect()
 
 
-async def test_the_primary_is_meant_unless_the_address_says_otherwise(
+async def test_the_primary_is_used_unless_the_address_says_otherwise(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []

@@ -1,4 +1,4 @@
-"""What is done when one of many connections is lost: the others were lost with it."""
+"""If one of many connections is lost, the others of its age are replaced too."""
 
 import asyncio
 import socket
@@ -25,7 +25,7 @@ from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.events import EventRepository
 
 PATIENCE = 5.0
-"""Seconds, less than a command of an engine may take."""
+"""Seconds. Less than the timeout of an engine's commands."""
 OPTIONS = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
 
 
@@ -42,7 +42,7 @@ async def backend(engine: AsyncEngine) -> int:
 
 
 async def warm(engine: AsyncEngine, count: int) -> set[int]:
-    """Have so many connections open and idle, and return their processes."""
+    """Open so many idle connections, and return their server processes."""
     async with AsyncExitStack() as stack:
         links = [await stack.enter_async_context(driver(engine)) for _ in range(count)]
         return {link.get_server_pid() for link in links}
@@ -76,7 +76,7 @@ def option(connected: socket.socket, name: str) -> int:
     return connected.getsockopt(level, getattr(socket, name))
 
 
-async def test_a_unix_socket_needs_none_of_it(database_url: str) -> None:
+async def test_a_unix_socket_has_no_such_options(database_url: str) -> None:
     link = await Server(Address.parse(database_url)).connect()
     assert link.socket.family is socket.AF_UNIX
     assert await link.fetchval("SELECT 1") == 1
@@ -85,10 +85,10 @@ async def test_a_unix_socket_needs_none_of_it(database_url: str) -> None:
 
 @pytest.fixture
 async def pools(way: Way) -> AsyncIterator[Pools]:
-    """As a worker has them."""
+    """The pools of a worker."""
     pools = Pools(way.url, 22)
     yield pools
-    way.close()  # Nothing waits for what was dropped.
+    way.close()  # Nothing waits for the dropped packets.
     await pools.close()
 
 
@@ -137,7 +137,7 @@ async def test_after_one_timeout_every_connection_that_is_as_old_is_replaced(way
     async with held.lent() as link:
         after.add(await link.fetchval("SELECT pg_backend_pid()"))
     assert not after & before
-    # Once, and not again: they stay.
+    # Each is replaced only once.
     assert len(after) == 11
     assert {await backend(each) for each in (engine, other) for _ in range(5)} <= after
     await held.close()
@@ -165,7 +165,7 @@ async def test_after_one_that_was_closed_every_connection_that_is_as_old_is_repl
         with pytest.raises(DatabaseUnavailable):
             await be_ended()
     else:
-        # The next that is lent.
+        # The next connection that is lent.
         async with driver(engine) as link:
             pass
         others = sorted(before - {link.get_server_pid()})
@@ -176,7 +176,7 @@ async def test_after_one_that_was_closed_every_connection_that_is_as_old_is_repl
     await engine.dispose()
 
 
-async def test_a_connection_that_did_not_answer_a_probe_is_not_lent_again(way: Way) -> None:
+async def test_a_connection_that_timed_out_in_a_health_check_is_not_lent_again(way: Way) -> None:
     engine = connect(way.url, pool_size=1)
     assert await is_usable(engine, PATIENCE)
     way.hold()

@@ -21,7 +21,7 @@ from ticketing.errors import StartupError
 from ticketing.identity.passwords import Passwords
 
 ADVISORY_LOCK = 0x7469636B
-"""The one that `alembic/env.py` takes."""
+"""The key of the lock that `alembic/env.py` takes."""
 
 LONGER_THAN_A_SALE_WAITS = 0.5
 """Seconds; `LOCK_TIMEOUT` is half of it."""
@@ -139,12 +139,12 @@ async def test_a_way_back_that_loses_data_is_taken_only_if_that_is_accepted(
     assert await revision_of(database_url) == "0001"
     assert told == [f"{old} -> {new} is done" for new, old in pairwise(revision.known())][::-1]
     await asyncio.to_thread(migrations.move, database_url, "0006")
-    # Of what no person misses, nothing is said.
+    # A loss that nobody notices is not listed.
     await asyncio.to_thread(migrations.move, database_url, "0004")
     assert await revision_of(database_url) == "0004"
 
 
-async def test_a_revision_that_is_not_known_is_named(database_url: str) -> None:
+async def test_an_unknown_revision_is_named(database_url: str) -> None:
     with pytest.raises(StartupError, match=r"there is no revision 0xyz: use one of 0001 to \d{4}$"):
         await asyncio.to_thread(migrations.move, database_url, "0xyz")
     await execute(database_url, "UPDATE alembic_version SET version_num = '9999'")
@@ -198,7 +198,7 @@ def migrating(url: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-async def test_replicas_that_migrate_at_once_go_one_by_one(empty_url: str) -> None:
+async def test_replicas_that_start_together_migrate_one_by_one(empty_url: str) -> None:
     first = await asyncpg.connect(empty_url)
     await first.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
     with migrating(empty_url) as one, migrating(empty_url) as other:
@@ -209,18 +209,18 @@ async def test_replicas_that_migrate_at_once_go_one_by_one(empty_url: str) -> No
                 await asyncio.sleep(0.05)
         await asyncio.sleep(LONGER_THAN_A_SALE_WAITS)
         assert not await is_usable(empty_url)
-        await first.close()  # and so it lets go of its lock
+        await first.close()  # so it releases its lock
         said = [(await asyncio.to_thread(replica.communicate))[0] for replica in replicas]
     assert [replica.returncode for replica in replicas] == [0, 0], said
     assert said == ["The database is up to date.\n"] * 2
     assert await is_usable(empty_url)
 
 
-async def test_a_migration_gives_up_on_a_lock_that_it_does_not_get(database_url: str) -> None:
+async def test_a_migration_fails_if_it_waits_too_long_for_a_lock(database_url: str) -> None:
     before = await schema(database_url)
     reader = await asyncpg.connect(database_url)
     async with reader.transaction():
-        # Whichever of them the newest migration changes.
+        # One of these is changed by the newest migration.
         for (table,) in await reader.fetch(TABLES):
             await reader.fetch(f"SELECT FROM {table}")
         with pytest.raises(StartupError, match="lock timeout"):
@@ -229,7 +229,7 @@ async def test_a_migration_gives_up_on_a_lock_that_it_does_not_get(database_url:
     # Each migration is a transaction of its own: what needed no lock on users is taken back.
     await asyncio.to_thread(migrations.upgrade, database_url)
     assert await schema(database_url) == before
-    # It has let go of the lock that all replicas share, too.
+    # It has released the lock that all replicas share, too.
     await asyncio.to_thread(migrations.upgrade, database_url)
 
 
@@ -257,7 +257,7 @@ async def test_a_database_that_does_not_exist_is_named(server_url: str) -> None:
 
 
 @pytest.mark.parametrize("use", [check, migrations.upgrade])
-def test_a_database_that_does_not_answer_is_named(
+def test_a_database_that_does_not_respond_is_named(
     use: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hosts, "CONNECT_TIMEOUT", 0.2)
@@ -270,7 +270,7 @@ def test_a_database_that_does_not_answer_is_named(
 
 
 @pytest.mark.parametrize("query", ["", "&sslmode=disable", "&application_name=tests"])
-async def test_what_libpq_takes_in_an_address_is_taken(database_url: str, query: str) -> None:
+async def test_an_address_that_libpq_accepts_is_accepted(database_url: str, query: str) -> None:
     assert await is_usable(database_url + query)
     for scheme in ("postgres://", "postgresql://", "postgresql+asyncpg://"):
         address = database_url.replace("postgresql://", scheme, 1) + query

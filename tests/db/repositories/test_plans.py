@@ -1,7 +1,7 @@
-"""Every statement walks an index, planned on empty tables as well as on large ones.
+"""Every statement uses an index, planned on empty tables as well as on large ones.
 
-A prepared statement keeps the plan of the day it was made: one that reads a whole table because
-the table was empty gets slower with every booking.
+A prepared statement keeps its first plan. If that reads a whole table because
+the table was empty, it gets slower with every booking.
 """
 
 import re
@@ -31,7 +31,7 @@ FILL = """
 """
 
 
-async def test_hot_queries_planned_on_empty_tables_walk_an_index(engine: AsyncEngine) -> None:
+async def test_queries_planned_on_empty_tables_use_an_index(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.execute(text("ANALYZE"))
         reading = {
@@ -42,7 +42,7 @@ async def test_hot_queries_planned_on_empty_tables_walk_an_index(engine: AsyncEn
     assert reading == {}
 
 
-async def test_hot_queries_planned_on_large_tables_walk_an_index(engine: AsyncEngine) -> None:
+async def test_queries_planned_on_large_tables_use_an_index(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         for statement in FILL.split(";")[:-1]:
             await connection.execute(text(statement))
@@ -55,21 +55,21 @@ async def test_hot_queries_planned_on_large_tables_walk_an_index(engine: AsyncEn
     assert reading == {}
 
 
-async def test_what_workers_ask_every_second_reads_only_what_is_new(engine: AsyncEngine) -> None:
+async def test_the_query_of_every_second_reads_only_new_rows(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         await connection.execute(text("ANALYZE"))
         found = without_index_condition(await plan(connection, access.CHANGES))
-    # All of the admins and organisers, and of the revocations what the index points at.
+    # It reads all admins and organisers, and revocations by their index.
     assert [scan for scan in found if not re.search("admins|organisers", scan)] == []
 
 
-async def test_the_guard_sees_a_query_that_reads_the_whole_table(engine: AsyncEngine) -> None:
+async def test_the_check_finds_a_query_that_reads_the_whole_table(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         found = await plan(connection, Statement("SELECT * FROM bookings WHERE created_at = :at"))
     assert without_index_condition(found) == ["Seq Scan of bookings"]
 
 
-async def test_swapping_an_event_stays_in_its_page(engine: AsyncEngine) -> None:
+async def test_updates_of_an_event_stay_in_its_page(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
         for statement in FILL.split(";")[:-1]:
             await connection.execute(text(statement))

@@ -1,4 +1,4 @@
-"""Flat combining without a database: what a batch is, who gets which answer, and when."""
+"""Flat combining without a database: the batches, and the outcome of each request."""
 
 import asyncio
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ class CulpritError(Exception):
 
 @dataclass
 class Store:
-    """Keeps what is committed, slowly, and fails as it is told."""
+    """A slow commit that stores its requests and fails on demand."""
 
     culprits: frozenset[int] = frozenset()
     lost: dict[int, int] = field(default_factory=dict)
-    """How many swaps a request loses before it is committed."""
+    """How many commits a request loses before it succeeds."""
     committed: list[int] = field(default_factory=list)
     batches: list[list[int]] = field(default_factory=list)
     contexts: set[str] = field(default_factory=set)
@@ -72,11 +72,11 @@ async def test_a_lone_request_is_committed_at_once() -> None:
     assert store.batches == [[21]]
 
 
-async def test_who_arrives_in_the_next_turns_joins_and_holds_up_nobody_for_ever() -> None:
+async def test_requests_of_the_next_turns_join_and_do_not_delay_a_batch_for_ever() -> None:
     store = opened()
     combine = combiner(store, max_batch=100)
     answers = []
-    for number in range(20):  # One in each turn.
+    for number in range(20):  # One request in each turn.
         answers.append(asyncio.create_task(combine.submit(number)))
         await asyncio.sleep(0)
     assert await asyncio.gather(*answers) == [2 * number for number in range(20)]
@@ -99,7 +99,7 @@ async def test_a_full_batch_waits_for_nobody() -> None:
     assert len(await asyncio.gather(*answers)) == len(answers)
 
 
-async def test_requests_that_arrive_during_a_commit_ride_the_next_one_in_order() -> None:
+async def test_requests_that_arrive_during_a_commit_share_the_next_one_in_order() -> None:
     store = Store()
     combine = combiner(store)
     first = asyncio.create_task(combine.submit(0))
@@ -132,13 +132,13 @@ async def test_a_full_queue_refuses_at_once_and_changes_nothing() -> None:
     assert store.committed == [0, 1, 2]
 
 
-async def test_who_has_waited_too_long_is_refused_before_the_commit() -> None:
+async def test_a_request_that_has_waited_too_long_is_refused_before_the_commit() -> None:
     store = Store()
     combine = combiner(store, max_wait=0.01)
     first = asyncio.create_task(combine.submit(0))
     await store.started.wait()
     late = [asyncio.create_task(combine.submit(number)) for number in (1, 2)]
-    # They need not wait for the commit that hangs to know it.
+    # They are refused while the commit still hangs.
     for answer in late:
         with pytest.raises(Busy):
             await answer
@@ -148,14 +148,14 @@ async def test_who_has_waited_too_long_is_refused_before_the_commit() -> None:
     assert store.committed == [0, 3]
 
 
-async def test_a_swap_that_is_always_lost_ends_as_busy() -> None:
+async def test_a_request_that_always_loses_its_commit_ends_as_busy() -> None:
     store = opened(lost={1: 10**9})
     with pytest.raises(Busy):
         await combiner(store, max_wait=0.02).submit(1)
     assert store.committed == []
 
 
-async def test_a_swap_that_was_lost_a_hundred_times_is_tried_no_more() -> None:
+async def test_a_request_that_lost_a_hundred_commits_is_not_retried() -> None:
     store = opened(lost={1: 10**9, 2: MAX_RIDES - 1})
     answers = await asyncio.gather(
         *(combiner(store).submit(request) for request in (1, 2)), return_exceptions=True
@@ -174,7 +174,7 @@ async def test_a_lost_request_keeps_its_place_before_those_that_came_later() -> 
     assert store.batches == [[0, 1, 2], [1, 2, 3], [4, 5]]
 
 
-async def test_who_rides_again_after_a_split_keeps_the_order_too() -> None:
+async def test_requests_that_retry_after_a_split_keep_their_order() -> None:
     store = opened(lost={0: 1, 2: 1}, culprits=frozenset({3}))
     combine = combiner(store, max_batch=4)
     tasks = [asyncio.create_task(combine.submit(number)) for number in range(4)]
@@ -184,7 +184,7 @@ async def test_who_rides_again_after_a_split_keeps_the_order_too() -> None:
     assert store.batches[-1] == [0, 2]
 
 
-async def test_nobody_waits_on_a_leader_who_is_leaving() -> None:
+async def test_no_request_waits_for_a_leader_that_is_ending() -> None:
     store = opened()
     combine = combiner(store)
     for number in range(200):
@@ -196,7 +196,7 @@ async def test_nobody_waits_on_a_leader_who_is_leaving() -> None:
         assert await asyncio.wait_for(task, 5) == number * 2
 
 
-async def test_a_caller_that_is_gone_is_skipped_before_the_commit() -> None:
+async def test_a_cancelled_caller_is_skipped_before_the_commit() -> None:
     store = Store()
     combine = combiner(store)
     first = asyncio.create_task(combine.submit(0))
@@ -210,7 +210,7 @@ async def test_a_caller_that_is_gone_is_skipped_before_the_commit() -> None:
     assert store.committed == [0, 2]
 
 
-async def test_a_caller_that_goes_during_its_commit_does_not_cancel_its_neighbours() -> None:
+async def test_a_caller_that_is_cancelled_during_its_commit_does_not_cancel_others() -> None:
     store = Store()
     combine = combiner(store)
     tasks = [asyncio.create_task(combine.submit(number)) for number in range(3)]
@@ -221,14 +221,14 @@ async def test_a_caller_that_goes_during_its_commit_does_not_cancel_its_neighbou
     assert store.committed == [0, 1, 2]
 
 
-async def test_the_leader_runs_in_nobodys_context() -> None:
+async def test_a_batch_runs_in_an_empty_context() -> None:
     store = opened()
     caller.set("somebody")
     await combiner(store).submit(1)
     assert store.contexts == {"nobody"}
 
 
-async def test_a_fault_that_is_nobodys_goes_to_the_whole_batch_unsplit() -> None:
+async def test_an_unavailable_database_fails_the_whole_batch_without_a_split() -> None:
     batches: list[int] = []
 
     async def commit(batch: Sequence[int]) -> Sequence[int]:
@@ -241,7 +241,7 @@ async def test_a_fault_that_is_nobodys_goes_to_the_whole_batch_unsplit() -> None
     assert batches == [4]
 
 
-async def test_a_commit_that_forgets_an_outcome_fails_everybody_and_hangs_nobody() -> None:
+async def test_a_commit_that_returns_too_few_outcomes_fails_all_requests() -> None:
     async def commit(batch: Sequence[int]) -> Sequence[int]:
         return list(batch)[1:]
 
@@ -250,7 +250,7 @@ async def test_a_commit_that_forgets_an_outcome_fails_everybody_and_hangs_nobody
     assert [type(answer) for answer in answers] == [RuntimeError] * 3
 
 
-async def test_closing_finishes_what_is_queued_and_refuses_what_comes() -> None:
+async def test_closing_finishes_queued_requests_and_refuses_new_ones() -> None:
     store = Store()
     combine = combiner(store, max_batch=2)
     tasks = [asyncio.create_task(combine.submit(number)) for number in range(5)]
@@ -277,7 +277,7 @@ arrivals = st.lists(
     st.dictionaries(st.integers(0, 40), st.integers(0, 3), max_size=6),
     st.integers(1, 9),
 )
-def test_everybody_gets_their_own_answer_whatever_arrives_fails_or_leaves(  # noqa: C901 - a loop over kinds
+def test_every_request_gets_its_own_result_whatever_arrives_fails_or_is_cancelled(  # noqa: C901 - a loop over kinds
     arrivals: list[tuple[int, int, bool]],
     culprits: frozenset[int],
     lost: dict[int, int],
@@ -306,7 +306,7 @@ def test_everybody_gets_their_own_answer_whatever_arrives_fails_or_leaves(  # no
             else:
                 assert task.result() == request * 2
                 expected.append(request)
-        # Whoever got an answer was committed; beyond them only some that left during theirs.
+        # Every request with a result was committed, and some that were cancelled meanwhile.
         left = [request for request, leaves, task in tasks if task.cancelled()]
         rest = list(store.committed)
         for request in expected:

@@ -1,4 +1,4 @@
-"""Under which account the embedded PostgreSQL runs, and what that account can enter."""
+"""The account of the embedded PostgreSQL, and the folders that it can enter."""
 
 import os
 import pwd
@@ -11,7 +11,7 @@ from ticketing.embedded.account import Account
 from ticketing.errors import StartupError
 
 
-def test_an_account_reaches_what_is_open_to_it(open_dir: Path, closed_dir: Path) -> None:
+def test_an_account_reaches_folders_that_are_open_to_it(open_dir: Path, closed_dir: Path) -> None:
     mine = Account(os.geteuid(), os.getegid(), {"user": os.geteuid()})
     assert STRANGER.can_reach(open_dir / "data" / "not yet there")
     assert not STRANGER.can_reach(closed_dir / "data")
@@ -23,7 +23,7 @@ def test_an_account_reaches_what_is_open_to_it(open_dir: Path, closed_dir: Path)
     assert Account(54321, 54321, {}).can_reach(closed_dir / "data"), "the service's own account"
 
 
-def test_root_runs_the_server_as_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_runs_the_server_as_another_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     nobody = pwd.getpwnam("nobody")
     known = {"nobody": nobody}
@@ -36,7 +36,7 @@ def test_root_runs_the_server_as_somebody_else(monkeypatch: pytest.MonkeyPatch) 
         Account.choose()
 
 
-def test_anybody_else_runs_it_as_themself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_other_account_runs_the_server_as_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1234)
     monkeypatch.setattr(os, "getegid", lambda: 4321)
     assert Account.choose() == Account(1234, 4321, {})

@@ -1,4 +1,4 @@
-"""Where the embedded PostgreSQL finds its programs."""
+"""The programs of the embedded PostgreSQL are found."""
 
 import os
 import shutil

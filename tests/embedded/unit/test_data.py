@@ -1,4 +1,4 @@
-"""Where the data, the socket and the secret are, and who may use them."""
+"""The places of the data, the socket and the secret, and the access to them."""
 
 import fcntl
 import os
@@ -33,7 +33,7 @@ def test_a_socket_too_deep_for_its_path_goes_to_a_short_one(open_dir: Path) -> N
     assert not short.exists()
 
 
-def test_who_finds_a_lock_that_was_removed_does_not_hold_it(open_dir: Path) -> None:
+def test_a_lock_whose_file_was_removed_is_not_held(open_dir: Path) -> None:
     lock = open_dir / "lock"
 
     def removed(*_: object) -> None:
@@ -47,7 +47,7 @@ def test_who_finds_a_lock_that_was_removed_does_not_hold_it(open_dir: Path) -> N
         assert lock.exists()
 
 
-def test_the_secret_is_made_once_for_its_owner_alone(open_dir: Path) -> None:
+def test_the_secret_is_made_once_and_only_its_owner_can_read_it(open_dir: Path) -> None:
     made = secret(open_dir)
     assert len(made) >= 32
     assert (open_dir / "jwt_secret").stat().st_mode & 0o777 == 0o600

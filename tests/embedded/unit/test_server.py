@@ -1,4 +1,4 @@
-"""How the embedded PostgreSQL starts, is started again, and stops."""
+"""The embedded PostgreSQL starts, restarts and stops."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from ticketing.errors import StartupError
 
 
 @pytest.mark.usefixtures("_as_stranger")
-def test_a_data_folder_that_was_asked_for_and_cannot_be_entered_is_refused(
+def test_a_data_folder_that_cannot_be_entered_is_refused(
     closed_dir: Path,
 ) -> None:
     with pytest.raises(StartupError, match="can't enter") as refused, embedded(closed_dir):
@@ -31,7 +31,7 @@ def test_a_data_folder_that_was_asked_for_and_cannot_be_entered_is_refused(
 
 @pytest.fixture
 def failing_initdb(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program that makes half of the data and fails, for an account that reaches it."""
+    """A program that makes half of the data and fails, in a folder that the account can enter."""
     mine = Account(os.geteuid(), os.getegid(), {})
     monkeypatch.setattr(Account, "choose", lambda: mine)
     program = wheel / "pginstall" / "bin" / "initdb"
@@ -41,7 +41,7 @@ def failing_initdb(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("failing_initdb")
-def test_data_that_could_not_be_made_are_not_left_behind(open_dir: Path) -> None:
+def test_half_made_data_is_removed(open_dir: Path) -> None:
     mine, theirs = open_dir / "mine", open_dir / "a" / "b"
     mine.mkdir()
     for data_dir in (mine, theirs):
@@ -54,11 +54,11 @@ def test_data_that_could_not_be_made_are_not_left_behind(open_dir: Path) -> None
     assert not theirs.parent.exists()
 
 
-def test_a_server_that_is_not_back_in_time_is_given_up(
+def test_a_server_that_does_not_come_back_in_time_is_stopped(
     open_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with embedded(open_dir) as server:
-        server.keep_up()  # It lives: nothing to do.
+        server.keep_up()  # It runs: nothing to do.
         pid_file = open_dir / "postgres" / "postmaster.pid"
         os.kill(int(pid_file.read_text().split()[0]), signal.SIGKILL)
         configuration = open_dir / "postgres" / "postgresql.conf"
@@ -96,7 +96,7 @@ def test_a_server_that_hangs_is_told_to_drop_everything(open_dir: Path) -> None:
         pid = int((cluster / "postmaster.pid").read_text().split()[0])
         for child in children:
             if child != pid:
-                with suppress(ProcessLookupError):  # its server has seen to it
+                with suppress(ProcessLookupError):  # its server has removed it
                     os.kill(child, signal.SIGKILL)
         started = time.monotonic()
     assert time.monotonic() - started < STOP_TIMEOUT

@@ -1,4 +1,4 @@
-"""Every change leaves a record of who made it and from where, which nothing can change."""
+"""Every change leaves a record of who made it and from where. Records can't be changed."""
 
 import asyncio
 from functools import partial
@@ -20,7 +20,7 @@ from ticketing.identity.part import Identity
 from ticketing.identity.repositories.access import AccessRepository
 
 ADDRESS = "127.0.0.1"
-"""What httpx calls from."""
+"""The address that httpx calls from."""
 
 
 async def records(engine: AsyncEngine) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ async def test_every_change_is_recorded_once_and_nothing_else_is(
             each["action"] in {"user.registered", "user.promoted"}
         )
     assert str(found[7]["credential"]) == key["id"] == found[6]["details"]["keyId"]
-    # The records of one request say so.
+    # The records of one request have its id.
     assert len({each["request_id"] for each in found[-4:]}) == 1
     kept = str(found)
     for secret in (PASSWORD, "another horse", ada.token, program.token, program.token[4:40]):
@@ -110,7 +110,7 @@ async def test_every_change_is_recorded_once_and_nothing_else_is(
         assert name not in kept
 
 
-async def test_the_trail_is_the_events_newest_first_page_by_page(
+async def test_the_trail_has_only_the_events_records_newest_first_page_by_page(
     visitor: Visitor, app: FastAPI
 ) -> None:
     ada, bob = [await visitor.register() for _ in range(2)]

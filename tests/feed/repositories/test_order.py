@@ -1,4 +1,4 @@
-"""The records of an event become visible in the order of their numbers, whoever writes them.
+"""Records of an event become visible in the order of their numbers, whichever process writes them.
 
 So a program that follows them by number misses none: see `ticketing.db.facts.recorded`.
 """
@@ -29,9 +29,9 @@ WRITERS: dict[str, tuple[Statement, dict[str, object]]] = {
     "ticketing.identity.repositories.team REVOKE_ALL": (team.REVOKE_ALL, {}),
     "ticketing.sale.repositories.events RENAME": (events.RENAME, {"name": "B", "folded": "b"}),
 }
-"""What records a change of an event that others may change, with what it takes besides ids."""
+"""Statements that record a change of an existing event, and their parameters besides ids."""
 WITH_THE_FIRST_RECORD = "ticketing.sale.repositories.events MAKE"
-"""Nobody else can change an event that is not there yet."""
+"""Statements that record the creation of an event. Nothing else can change it yet."""
 
 HOLD = "SELECT FROM events WHERE id = $1 FOR NO KEY UPDATE"
 RECORD = "INSERT INTO audit_records (action, event_id, details) VALUES ('held', $1, '{}')"
@@ -46,7 +46,7 @@ WAITS = """
 
 @pytest.fixture
 async def connections(database_url: str) -> AsyncIterator[list[Driver]]:
-    """Three, with none of the service's timeouts."""
+    """Three connections without the service's timeouts."""
     server = Server(Address.parse(database_url))
     made = [await server.connect() for _ in range(3)]
     yield made
@@ -55,7 +55,7 @@ async def connections(database_url: str) -> AsyncIterator[list[Driver]]:
 
 
 async def begun(connection: Driver, change: Awaitable[Any]) -> asyncio.Future[Any]:
-    """Start the change, and return it when it has ended or waits for a lock."""
+    """Start the change, and return when it has ended or waits for a lock."""
     task = asyncio.ensure_future(change)
     while not task.done() and not await connection.fetchval(WAITS):
         await asyncio.wait({task}, timeout=0.001)
@@ -117,7 +117,7 @@ async def test_no_booking_gets_its_number_while_another_changes_the_event(
 
 
 @pytest.mark.parametrize("name", WRITERS)
-async def test_a_program_that_follows_by_number_misses_nothing_that_is_written_slowly(
+async def test_a_program_that_follows_by_number_misses_no_record_that_is_written_slowly(
     name: str, visitor: Visitor, app: FastAPI, connections: list[Driver]
 ) -> None:
     del app
@@ -137,7 +137,7 @@ async def test_a_program_that_follows_by_number_misses_nothing_that_is_written_s
 
 
 async def news(person: Person, event: int, known: int) -> list[dict[str, Any]]:
-    """Return what follows record `known`, oldest first, as the route says how."""
+    """Return the records after `known`, oldest first, as the route's documentation says."""
     found: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     while True:

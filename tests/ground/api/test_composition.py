@@ -1,4 +1,4 @@
-"""What a part composes is closed, owned and shown, whichever part it is."""
+"""Everything that a part composes is closed, and its queues are in the metrics."""
 
 import asyncio
 import gc
@@ -21,7 +21,7 @@ def closer(kind: type) -> str:
 
 
 def closable() -> Iterator[type]:
-    """Every class of the service that can be closed, and the pools of connections."""
+    """Return every class of the service that can be closed, and the pools of connections."""
     yield AsyncEngine
     for module in pkgutil.walk_packages(ticketing.__path__, "ticketing."):
         if module.name != "ticketing.__main__":
@@ -31,7 +31,7 @@ def closable() -> Iterator[type]:
                     yield kind
 
 
-async def test_what_a_part_opens_is_closed_and_every_loop_is_stopped(
+async def test_everything_that_a_part_opens_is_closed_and_every_loop_is_stopped(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[object] = []

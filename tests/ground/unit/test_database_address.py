@@ -1,4 +1,4 @@
-"""The address of a database: what libpq takes is taken, and what is not is named in a line."""
+"""Addresses that libpq accepts are accepted, and others are refused with a reason."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +58,7 @@ def refusal(text: str) -> str:
     ],
 )
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
-def test_hosts_are_taken_in_every_spelling(scheme: str, spelt: str, hosts: list[Host]) -> None:
+def test_hosts_are_read_in_every_spelling(scheme: str, spelt: str, hosts: list[Host]) -> None:
     assert list(Address.parse(f"{scheme}://{spelt}").hosts) == hosts
 
 
@@ -71,12 +71,12 @@ def test_hosts_are_taken_in_every_spelling(scheme: str, spelt: str, hosts: list[
         "bob:no@h1/other?user=ada&password=sword/f@sh&database=tickets",
     ],
 )
-def test_user_password_and_database_are_taken_wherever_they_stand(spelt: str) -> None:
+def test_user_password_and_database_are_read_from_every_place(spelt: str) -> None:
     address = Address.parse(f"postgresql://{spelt}")
     assert (address.user, address.password, address.database) == ("ada", "sword/f@sh", "tickets")
 
 
-def test_the_driver_is_given_the_rest_as_it_was_meant() -> None:
+def test_the_driver_gets_the_other_parameters() -> None:
     address = Address.parse(
         "postgresql://a%3A:b+%25@h/t%2Fx?sslmode=require&options=-c%20geqo%3Doff"
     )
@@ -85,7 +85,7 @@ def test_the_driver_is_given_the_rest_as_it_was_meant() -> None:
     assert Address.parse("postgresql://h/db?ssl=true").dsn == "postgresql://@/db?sslmode=require"
 
 
-def test_what_the_service_says_itself_and_what_asks_for_nothing_is_left_out() -> None:
+def test_parameters_that_the_service_sets_and_values_without_effect_are_left_out() -> None:
     said = "application_name=me&fallback_application_name=me&client_encoding=auto"
     harmless = "&".join(f"{name}={value}" for name, some in LACKING.items() for value in some)
     assert Address.parse(f"postgresql://h/db?{said}").options == {}
@@ -94,7 +94,7 @@ def test_what_the_service_says_itself_and_what_asks_for_nothing_is_left_out() ->
 
 
 @pytest.mark.parametrize("name", sorted(LACKING))
-def test_what_the_driver_lacks_is_refused_by_name(name: str) -> None:
+def test_parameters_that_the_driver_does_not_support_are_refused_by_name(name: str) -> None:
     assert refusal(f"postgresql://h/db?{name}=xyzzy").startswith(f"has {name}, which")
 
 
@@ -121,13 +121,13 @@ def test_numbers_are_numbers(name: str) -> None:
         *("host/db?target_session_attrs=xyzzy", "%40xyzzy/db", "h/db?xyzzy=1&xyzzy=2"),
     ],
 )
-def test_what_is_no_address_is_refused_without_a_word_of_it(spelt: str) -> None:
+def test_a_wrong_address_is_refused_and_not_repeated(spelt: str) -> None:
     said = refusal(f"postgresql://{spelt}")
     assert not any(word in said for word in ("xyzzy", "plugh", "ada"))
 
 
 @pytest.mark.parametrize("text", ["mysql://ada@host/db", "postgresql:db", "host=h dbname=db", ""])
-def test_what_is_no_url_is_refused(text: str) -> None:
+def test_a_text_that_is_no_url_is_refused(text: str) -> None:
     assert refusal(text).startswith("must look like postgresql://")
 
 
@@ -142,13 +142,13 @@ def test_what_is_no_url_is_refused(text: str) -> None:
         ("", ""),
     ],
 )
-def test_it_is_shown_without_its_password(spelt: str, shown: str) -> None:
+def test_an_address_is_shown_without_its_password(spelt: str, shown: str) -> None:
     address = Address.parse(f"postgresql://{spelt}")
     assert str(address) == f"postgresql://{shown}"
     assert "swordfish" not in repr(address)
 
 
-def test_the_environment_stands_in_for_what_is_not_said(setenv: Setenv) -> None:
+def test_environment_variables_replace_missing_parameters(setenv: Setenv) -> None:
     setenv("PGHOST", "h1,h2")
     setenv("PGPORT", "6000")
     setenv("PGTARGETSESSIONATTRS", "any")
@@ -163,7 +163,7 @@ def test_the_environment_stands_in_for_what_is_not_said(setenv: Setenv) -> None:
 
 
 @pytest.mark.parametrize("way", ["the address", "the environment"])
-def test_a_service_file_stands_in_for_what_is_not_said(
+def test_a_service_file_replaces_missing_parameters(
     tmp_path: Path, setenv: Setenv, way: str
 ) -> None:
     file = tmp_path / "services"
@@ -180,9 +180,7 @@ def test_a_service_file_stands_in_for_what_is_not_said(
     assert address.options == {}
 
 
-def test_a_service_that_is_not_there_or_not_readable_is_named(
-    tmp_path: Path, setenv: Setenv
-) -> None:
+def test_a_service_that_is_missing_or_unreadable_is_named(tmp_path: Path, setenv: Setenv) -> None:
     file = tmp_path / "services"
     setenv("PGSERVICEFILE", str(file))
     assert refusal("postgresql:///?service=xyzzy") == f"names a service that is not in {file}"

@@ -38,7 +38,7 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(
     assert (settings.port, settings.workers, settings.host) == (5, 4, "::1")
 
 
-def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKETING_DATABASE_URL", "")
     monkeypatch.setenv("TICKETING_PORT", "")
     settings = Settings.load()
@@ -46,7 +46,7 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
     assert settings.port == 3000
 
 
-def test_what_others_set_in_the_file_is_theirs() -> None:
+def test_variables_of_other_programs_in_the_file_are_ignored() -> None:
     Path(".env").write_text("COMPOSE_PROJECT_NAME=x\nTICKETING_PORT=4321\n")
     assert Settings.load().port == 4321
 
@@ -166,7 +166,7 @@ def test_settings_never_show_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "swordfish" not in f"{settings!r} {settings}"
 
 
-def test_previous_secrets_are_parted_by_blanks_and_not_shown(
+def test_previous_secrets_are_separated_by_spaces_and_not_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert Settings.load().jwt_previous_secrets == ()
@@ -198,7 +198,7 @@ def test_a_slash_at_the_end_of_a_prefix_is_left_out(monkeypatch: pytest.MonkeyPa
         assert Settings.load().root_path == "/shop/tickets"
 
 
-def test_limits_are_written_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_have_a_short_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKETING_LIMIT_BOOKINGS", " 5/10s ")
     monkeypatch.setenv("TICKETING_RATE_LIMITS", "off")
     settings = Settings.load()

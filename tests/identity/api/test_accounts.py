@@ -95,7 +95,7 @@ async def test_who_does_not_know_the_password_changes_and_deletes_nothing(
     assert (await login(visitor.client, ada.username)).status_code == 200
 
 
-async def test_of_changes_of_one_password_at_once_one_is_made(visitor: Visitor) -> None:
+async def test_one_of_several_changes_of_a_password_at_once_is_made(visitor: Visitor) -> None:
     ada = await visitor.register()
     new = [f"another horse {number}" for number in range(4)]
     bodies = [{"currentPassword": PASSWORD, "newPassword": each} for each in new]
@@ -132,7 +132,7 @@ async def test_an_old_or_cheap_hash_is_upgraded_at_login(
     ):
         assert_problem(await login(client, ada.username, "wrong horse"), 401, "invalid_credentials")
         assert await hash_of(engine, ada) == weak
-        # At once: the one that finds the hash changed under it looks again.
+        # At once: a login that finds the hash changed reads it again.
         answers = await asyncio.gather(*(login(client, ada.username) for _ in range(4)))
         assert {answer.status_code for answer in answers} == {200}
         kept = await hash_of(engine, ada)
@@ -140,7 +140,7 @@ async def test_an_old_or_cheap_hash_is_upgraded_at_login(
         assert kept.startswith("$bcrypt-sha256$v=2,t=2b,r=5$")
         assert (await login(client, ada.username)).status_code == 200
         assert await hash_of(engine, ada) == kept
-    # A dearer hash stays as it is.
+    # A more expensive hash stays as it is.
     assert (await login(visitor.client, ada.username)).status_code == 200
     assert await hash_of(engine, ada) == kept
 
@@ -182,7 +182,7 @@ async def test_a_deleted_account_leaves_no_personal_data_and_all_its_bookings(
     assert [item["status"] for item in listed] == ["booked", "waiting"]
     assert listed[0]["userId"] == booking["userId"]
     assert (await visitor.event(hers))["organiserId"] == ada.id
-    # The box office can give her place to the next in line.
+    # The box office can cancel her booking, so that the waiting list gets the place.
     assert (await organiser.cancel(theirs, for_=ada)).json()["promoted"] == 1
     async with engine.connect() as connection:
         query = text("SELECT * FROM users WHERE id = CAST(:id AS uuid)")
@@ -195,7 +195,7 @@ async def test_a_deleted_account_leaves_no_personal_data_and_all_its_bookings(
     for password in (PASSWORD, "", "!"):
         answer = await login(visitor.client, row["username"], password)
         assert_problem(answer, 401, "invalid_credentials")
-    # Somebody else may have the name.
+    # Another person may register the name.
     again = await visitor.register(ada.username)
     assert again.id != ada.id
     assert (await again.get("/api/users/me/bookings")).json()["items"] == []
@@ -218,7 +218,7 @@ async def test_an_admin_does_what_any_organiser_may_until_demoted(
     assert await tried(eve) == [403, 403, 403]
     assert (await eve.get(ME)).json()["isAdmin"] is False
     access = AccessRepository(engine, AccessList())
-    for _ in "12":  # twice is as good as once
+    for _ in "12":  # a second call changes nothing
         await access.promote(eve.username.upper())
     known: AccessList = app.state.provided[Identity].access
     async with asyncio.timeout(10):
@@ -246,7 +246,7 @@ async def test_an_admin_does_what_any_organiser_may_until_demoted(
     assert (log.count('"user.promoted"'), log.count('"user.demoted"')) == (1, 1)
 
 
-async def test_a_deleted_admin_is_none(visitor: Visitor, engine: AsyncEngine) -> None:
+async def test_a_deleted_admin_loses_the_rights(visitor: Visitor, engine: AsyncEngine) -> None:
     eve = await visitor.register()
     await AccessRepository(engine, AccessList()).promote(eve.username)
     await eve.post(f"{ME}/delete", {"password": PASSWORD})

@@ -1,4 +1,4 @@
-"""What is done about accounts, sessions and API keys is done once, however often it is sent."""
+"""Changes of accounts, sessions and API keys are made once, however often a request is sent."""
 
 import asyncio
 import base64
@@ -95,7 +95,7 @@ async def test_a_name_has_its_own_keys_and_each_stands_for_one_account(
     assert (await send(client, "register", ADA)).status_code == 201
     other = ADA | {"password": "correct horse too"}
     assert_problem(await send(client, "register", other), 422, reused)
-    # The same name, in the same words but for the case.
+    # The same name in another case.
     assert_problem(await send(client, "register", ADA | {"username": "ADA"}), 422, reused)
     bob = await send(client, "register", ADA | {"username": "bob"})
     assert bob.json()["username"] == "bob"
@@ -108,7 +108,7 @@ async def test_a_login_starts_one_session(
     await visitor.register("ada")
     first, again = [await send(visitor.client, "login", ADA) for _ in "12"]
     assert_again(first, again)
-    assert await count(engine, "sessions") == 2  # With that of `register`.
+    assert await count(engine, "sessions") == 2  # With the key of `register`.
     assert facts(settings, "session.started") == 2
     wrong = ADA | {"password": "wrong"}
     assert_problem(await send(visitor.client, "login", wrong), 401, "invalid_credentials")
@@ -116,7 +116,7 @@ async def test_a_login_starts_one_session(
     assert_problem(await send(visitor.client, "login", capital), 422, "idempotency_key_reused")
 
 
-async def test_a_login_that_comes_again_revives_no_session(visitor: Visitor) -> None:
+async def test_a_resent_login_revives_no_session(visitor: Visitor) -> None:
     ada = await visitor.register("ada")
     given = (await send(visitor.client, "login", ADA)).json()
     phone = replace(ada, token=given["token"], refresh_token=given["refreshToken"])
@@ -129,7 +129,7 @@ async def test_a_login_that_comes_again_revives_no_session(visitor: Visitor) -> 
     assert_problem(await send(visitor.client, "login", ADA), 401, "invalid_credentials")
 
 
-async def test_a_refresh_whose_answer_was_lost_may_be_sent_again(
+async def test_a_refresh_whose_response_was_lost_may_be_resent(
     visitor: Visitor, settings: Settings
 ) -> None:
     ada = await visitor.register()
@@ -143,14 +143,16 @@ async def test_a_refresh_whose_answer_was_lost_may_be_sent_again(
     assert_problem(await refresh(current), 422, "idempotency_key_reused")
     assert (await refresh(current, "next")).status_code == 200
     assert_again(first, await refresh(ada))
-    # By any other key, or by none, it is a token that was used.
+    # With another key, or none, it is a used token.
     assert_problem(await refresh(ada, "another"), 401, "invalid_refresh_token")
     assert not await is_in(current)
     assert facts(settings, "session.reused") == 1
     assert_problem(await refresh(ada), 401, "invalid_refresh_token")
 
 
-async def test_a_logout_is_answered_again_though_its_session_is_over(visitor: Visitor) -> None:
+async def test_a_resent_logout_gets_its_response_though_the_session_is_over(
+    visitor: Visitor,
+) -> None:
     phone = await visitor.register()
     laptop, tablet = await phone.again(), await phone.again()
     first, again = [await phone.post("/api/users/logout", {}, key=KEY) for _ in "12"]
@@ -158,11 +160,11 @@ async def test_a_logout_is_answered_again_though_its_session_is_over(visitor: Vi
     assert first.status_code == 204
     assert not first.content
     assert not await is_in(phone)
-    # The same words of another session mean that session.
+    # The same request from another session ends that session.
     other = await laptop.post("/api/users/logout", {}, key=KEY)
     assert (other.status_code, "Idempotency-Replayed" in other.headers) == (204, False)
     assert not await is_in(laptop)
-    # Whose session is over ends nothing any more.
+    # A session that is over can't end another.
     everywhere = {"everywhere": True}
     reused = await phone.post("/api/users/logout", everywhere, key=KEY)
     assert_problem(reused, 422, "idempotency_key_reused")
@@ -175,7 +177,7 @@ async def test_a_logout_is_answered_again_though_its_session_is_over(visitor: Vi
     assert_again(*[await tablet.post("/api/users/logout", everywhere, key="last") for _ in "12"])
 
 
-async def test_a_token_is_no_retry_once_its_time_is_up(
+async def test_an_expired_token_can_not_resend_a_logout(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch, app: FastAPI
 ) -> None:
     ada = await visitor.register()
@@ -201,7 +203,7 @@ async def test_a_password_is_changed_once(
     back = {"currentPassword": NEW, "newPassword": PASSWORD}
     assert_problem(await ada.post(path, back, key=KEY), 422, "idempotency_key_reused")
     assert (await send(visitor.client, "login", ADA | {"password": NEW}, None)).is_success
-    # Another's change with the same key and words is another's.
+    # Another person's change with the same key and body is a separate one.
     bob = await visitor.register()
     changed = await bob.post(path, CHANGE, key=KEY)
     assert (changed.status_code, "Idempotency-Replayed" in changed.headers) == (204, False)
@@ -221,7 +223,9 @@ async def test_an_api_key_is_made_once(
     assert_problem(answer, 422, "idempotency_key_reused")
 
 
-async def test_no_secret_is_kept_with_the_answers(visitor: Visitor, engine: AsyncEngine) -> None:
+async def test_no_secret_is_stored_in_the_clear_with_the_responses(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
     await send(visitor.client, "register", ADA)
     given = (await send(visitor.client, "login", ADA)).json()
     ada = Person(visitor.client, "ada", given["userId"], given["token"], given["refreshToken"])
@@ -234,7 +238,7 @@ async def test_no_secret_is_kept_with_the_answers(visitor: Visitor, engine: Asyn
         rows = (await connection.execute(text("SELECT digest, body FROM idempotency_keys"))).all()
     assert len(rows) == 5
     for digest, body in rows:
-        # No digest that could be tried against a list of passwords.
+        # No digest that could be compared with a list of passwords.
         assert digest == b""
         kept = body + base64.urlsafe_b64decode(body)
         for secret in secrets:
@@ -243,7 +247,7 @@ async def test_no_secret_is_kept_with_the_answers(visitor: Visitor, engine: Asyn
         assert hashlib.sha256(asked.encode()).digest() not in kept
 
 
-async def test_answers_outlive_a_change_of_the_secret_and_end_with_it(
+async def test_stored_responses_can_be_read_until_the_previous_secret_is_removed(
     visitor: Visitor, settings: Settings
 ) -> None:
     first = await send(visitor.client, "register", ADA)
@@ -266,7 +270,7 @@ async def test_a_key_does_not_help_to_guess_a_password(settings: Settings) -> No
             wrong = ADA | {"password": f"wrong horse {number}"}
             answer = await send(client, "register", wrong)
             assert_problem(answer, 422, "idempotency_key_reused")
-        # As after as many wrong logins: not even the right one is told.
+        # As after as many wrong logins: even the right password is refused.
         for name in ("register", "login"):
             assert_problem(await send(client, name, ADA), 429, "too_many_requests")
 
@@ -285,14 +289,14 @@ async def test_a_borrowed_token_and_a_key_do_not_help_to_guess_a_password(
         assert_problem(await ada.post(path, CHANGE, key=KEY), 429, "too_many_requests")
 
 
-async def test_who_sends_it_again_is_not_slowed(settings: Settings) -> None:
+async def test_a_resent_request_is_not_slowed(settings: Settings) -> None:
     async with served_with(settings, rate_limits="on") as client:
         first, *again = [await send(client, "register", ADA) for _ in range(10)]
         for answer in again:
             assert_again(first, answer)
 
 
-async def test_a_fault_is_not_kept(client: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_an_error_is_not_stored(client: httpx.AsyncClient, engine: AsyncEngine) -> None:
     async def rename(table: str, to: str) -> None:
         async with engine.begin() as connection:
             await connection.execute(text(f"ALTER TABLE {table} RENAME TO {to}"))
@@ -305,7 +309,7 @@ async def test_a_fault_is_not_kept(client: httpx.AsyncClient, engine: AsyncEngin
     assert "Idempotency-Replayed" not in answer.headers
 
 
-async def test_of_many_at_many_workers_one_is_carried_out(
+async def test_one_of_many_equal_requests_at_many_workers_is_done(
     client: httpx.AsyncClient, engine: AsyncEngine, settings: Settings
 ) -> None:
     async with served_with(settings) as elsewhere:
@@ -321,7 +325,7 @@ async def test_of_many_at_many_workers_one_is_carried_out(
     assert await count(engine, "users") == 1
 
 
-async def test_a_key_whose_owner_died_is_free_at_once(
+async def test_a_key_of_a_request_that_died_is_free_at_once(
     client: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
     intent = KeyedRequest(owner_of("ada"), KEY, b"", nothing)
@@ -352,7 +356,7 @@ async def test_a_sale_under_the_same_key_at_the_same_time_keeps_it(engine: Async
         await meet()
 
 
-async def test_what_was_stored_for_an_account_goes_with_it(
+async def test_stored_responses_of_an_account_are_deleted_with_it(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:
     credentials = {"username": "ada", "password": PASSWORD}

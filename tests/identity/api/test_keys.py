@@ -84,7 +84,7 @@ async def test_a_key_does_what_its_scopes_say_and_nothing_else(visitor: Visitor)
     assert calls.keys() - {""} == set(Scope)
     for scope in Scope:
         program = await ada.make_key(scope)
-        for _ in "12":  # the second time it is remembered
+        for _ in "12":  # from memory, the second time
             assert (await program.get("/api/users/me")).json()["id"] == ada.id
             for wanted, of_scope in calls.items():
                 for method, path, body in of_scope:
@@ -117,7 +117,7 @@ async def test_a_key_that_would_have_ended_is_refused_and_why(visitor: Visitor) 
     assert (await keys(ada))["items"] == []
 
 
-async def test_a_key_is_looked_up_once_a_minute_and_its_use_noted(
+async def test_a_key_is_looked_up_once_a_minute_and_its_use_recorded(
     visitor: Visitor, app: FastAPI, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = await visitor.register()
@@ -132,7 +132,7 @@ async def test_a_key_is_looked_up_once_a_minute_and_its_use_noted(
     assert (await program.get("/api/users/me")).status_code == 200
     async with engine.begin() as connection:
         await connection.execute(text("ALTER TABLE away RENAME TO api_keys"))
-    # Looked up again, within a minute of the last note: it is not noted again.
+    # Looked up again within a minute of the last record: it is not recorded again.
     tokens: Tokens = app.state.provided[Identity].tokens
     tokens._verified.clear()
     assert (await program.get("/api/users/me")).status_code == 200
@@ -144,13 +144,15 @@ async def test_a_key_is_looked_up_once_a_minute_and_its_use_noted(
     tokens._verified.clear()
     assert (await program.get("/api/users/me")).status_code == 200
     assert datetime.fromisoformat((await keys(ada))["items"][0]["lastUsedAt"]) > used
-    # What is remembered is not taken for good.
+    # The cached key expires.
     (caller,) = [c for c in tokens._verified.values() if c.scopes is not None]
     monkeypatch.setattr("ticketing.identity.tokens.time.time", lambda: caller.expires_at)
     assert tokens.known(program.token) is None
 
 
-async def test_a_crowd_of_one_key_is_looked_up_together(visitor: Visitor, app: FastAPI) -> None:
+async def test_many_requests_with_one_key_look_it_up_together(
+    visitor: Visitor, app: FastAPI
+) -> None:
     ada = await visitor.register()
     program = await ada.make_key("bookings:read")
     answers = await asyncio.gather(*(program.get("/api/users/me") for _ in range(50)))
@@ -184,7 +186,9 @@ async def test_a_revoked_key_opens_nothing(visitor: Visitor) -> None:
     assert (await keys(ada))["items"] == []
 
 
-async def test_keys_come_newest_first_page_by_page_and_are_ones_own(visitor: Visitor) -> None:
+async def test_a_person_lists_only_their_own_keys_newest_first_page_by_page(
+    visitor: Visitor,
+) -> None:
     ada, bob = [await visitor.register() for _ in range(2)]
     for number in range(5):
         await ada.make_key("bookings:read", name=f"key {number}")
@@ -200,7 +204,7 @@ async def test_keys_come_newest_first_page_by_page_and_are_ones_own(visitor: Vis
     assert found == [f"key {number}" for number in (4, 3, 2, 1, 0)]
 
 
-async def test_a_person_has_so_many_keys_and_no_more_however_fast_they_come(
+async def test_a_person_never_has_more_than_50_keys_however_fast_they_are_made(
     visitor: Visitor,
 ) -> None:
     ada = await visitor.register()
@@ -214,7 +218,7 @@ async def test_a_person_has_so_many_keys_and_no_more_however_fast_they_come(
             assert_problem(answer, 409, "too_many_keys")
 
 
-async def test_a_change_of_password_leaves_keys_and_a_deleted_account_takes_them_along(
+async def test_keys_survive_a_change_of_password_and_end_with_the_account(
     visitor: Visitor,
 ) -> None:
     ada = await visitor.register()

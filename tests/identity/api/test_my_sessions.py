@@ -1,4 +1,4 @@
-"""A person sees where they are logged in, and ends that from afar."""
+"""A person lists their sessions, and ends one from another device."""
 
 import pytest
 from sqlalchemy import text
@@ -63,14 +63,14 @@ async def test_a_session_is_ended_from_another_device(visitor: Visitor) -> None:
     assert_problem(gone, 404, "session_not_found")
 
 
-async def test_the_session_that_asks_can_end_itself(visitor: Visitor) -> None:
+async def test_the_current_session_can_end_itself(visitor: Visitor) -> None:
     ada = await visitor.register()
     (session,) = await sessions(ada)
     assert await end(ada, session["id"]) == 204
     assert_problem(await ada.get(SESSIONS), 401, "not_authenticated")
 
 
-async def test_nobody_ends_anothers_session_and_none_without_the_password(
+async def test_nobody_ends_another_persons_session_or_one_without_the_password(
     visitor: Visitor,
 ) -> None:
     ada, eve = await visitor.register(), await visitor.register()

@@ -1,4 +1,4 @@
-"""Who may create events where not everybody may."""
+"""The right to create events, if not everybody has it."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def operator(engine: AsyncEngine) -> Operator:
-    """Somebody at the command line: of another process, of which this one has to learn."""
+    """The command line. It is another process, so this one has to read its changes."""
     return Operator(engine, MIN_ROUNDS)
 
 
@@ -82,7 +82,7 @@ async def test_only_organisers_and_admins_create_events_until_it_is_revoked(
     for person in (ada, program):
         assert_problem(await create(person), 403, "organiser_required")
         assert (await person.get(ME)).json()["isOrganiser"] is False
-    # What she created stays hers.
+    # She keeps the event that she created.
     for event in events:
         assert (await visitor.event(event))["organiserId"] == ada.id
         renamed = await ada.patch(f"/api/events/{event}", {"name": "Jazz"})
@@ -95,7 +95,7 @@ async def test_an_admin_grants_and_revokes_the_right_and_this_worker_knows_at_on
 ) -> None:
     ada, eve = [await visitor.register() for _ in range(2)]
     await promote(app, engine, eve)
-    for _ in "12":  # twice is as good as once
+    for _ in "12":  # a second call changes nothing
         assert (await grant(eve, ada)).status_code == 204
         assert (await create(ada)).status_code == 201
     for _ in "12":
@@ -145,7 +145,7 @@ async def test_the_command_line_leaves_a_record_without_an_actor(
     assert found == [("organiser.granted", None, ada.id), ("organiser.revoked", None, ada.id)]
 
 
-async def test_a_deleted_organiser_is_none(
+async def test_a_deleted_organiser_loses_the_right(
     visitor: Visitor, app: FastAPI, engine: AsyncEngine, operator: Operator
 ) -> None:
     ada, eve = [await visitor.register() for _ in range(2)]

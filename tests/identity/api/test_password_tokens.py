@@ -1,4 +1,4 @@
-"""Tokens of the operator's that set a password, once."""
+"""The operator's tokens, which set a password once."""
 
 import asyncio
 
@@ -56,7 +56,7 @@ async def test_a_token_sets_the_password_once_and_logs_out_everywhere(
     also_ada = await ada.again()
     program = await ada.make_key("bookings:read")
     token = await token_of(operator, ada)
-    # It is for who lost the password: until it is used, nothing has changed.
+    # Nothing changes until the token is used.
     assert (await ada.get(ME)).status_code == 200
     assert (await login(visitor.client, ada.username, PASSWORD)).status_code == 200
     assert (await use(visitor.client, token)).status_code == 204
@@ -101,7 +101,7 @@ async def test_a_token_opens_an_account_that_the_operator_added(
         assert secret not in log
 
 
-async def test_a_token_is_kept_as_a_hash_and_lives_for_a_day(
+async def test_a_token_is_stored_as_a_hash_and_expires_after_a_day(
     visitor: Visitor, operator: Operator, engine: AsyncEngine
 ) -> None:
     made = await operator.make_token((await visitor.register()).username)
@@ -127,7 +127,9 @@ async def test_an_expired_token_sets_nothing_and_is_removed(
         assert await connection.scalar(text("SELECT count(*) FROM password_tokens")) == 0
 
 
-async def test_a_newer_token_replaces_the_one_before(visitor: Visitor, operator: Operator) -> None:
+async def test_a_newer_token_replaces_the_previous_one(
+    visitor: Visitor, operator: Operator
+) -> None:
     ada = await visitor.register()
     older, newer = [await token_of(operator, ada) for _ in "12"]
     await assert_worthless(visitor, older)
@@ -148,7 +150,7 @@ async def test_a_changed_password_makes_the_token_worthless(
     await assert_worthless(visitor, token)
 
 
-async def test_a_deleted_account_has_no_token_and_gets_none(
+async def test_a_deleted_account_loses_its_token_and_gets_no_other(
     visitor: Visitor, operator: Operator, engine: AsyncEngine
 ) -> None:
     ada = await visitor.register()
@@ -162,13 +164,15 @@ async def test_a_deleted_account_has_no_token_and_gets_none(
             await operator.make_token(name)
         with pytest.raises(UserNotFound):
             await operator.set_password(name, NEW)
-    # Another person may have the name.
+    # Another person may register the name.
     again = await visitor.register(ada.username)
     await assert_worthless(visitor, token)
     assert (await again.get(ME)).status_code == 200
 
 
-async def test_of_uses_at_once_one_is_made(visitor: Visitor, operator: Operator) -> None:
+async def test_a_token_that_is_used_several_times_at_once_works_once(
+    visitor: Visitor, operator: Operator
+) -> None:
     ada = await visitor.register()
     token = await token_of(operator, ada)
     passwords = [f"another horse {number}" for number in range(4)]
@@ -183,13 +187,13 @@ async def test_of_uses_at_once_one_is_made(visitor: Visitor, operator: Operator)
     assert [answer.status_code for answer in opened].count(200) == 1
 
 
-async def test_a_use_holds_up_no_change_of_the_password_that_is_under_way(
+async def test_using_a_token_does_not_deadlock_with_a_change_of_the_password(
     visitor: Visitor, operator: Operator, engine: AsyncEngine
 ) -> None:
     ada = await visitor.register()
     token = await token_of(operator, ada)
     async with engine.begin() as connection:
-        # As a change of the password does: first the person's row, then the token's.
+        # Like a change of the password: first the person's row, then the token's.
         await connection.execute(text("UPDATE users SET password_hash = password_hash"))
         using = asyncio.create_task(use(visitor.client, token))
         waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
@@ -218,7 +222,7 @@ async def test_no_login_by_the_old_password_outlives_the_token(
             assert_problem(await opened.get(ME), 401, "not_authenticated")
 
 
-async def test_a_common_password_is_refused_and_the_token_stays_good(
+async def test_a_common_password_is_refused_and_the_token_stays_valid(
     visitor: Visitor, operator: Operator
 ) -> None:
     ada = await visitor.register("grace-hopper")
@@ -231,7 +235,7 @@ async def test_a_common_password_is_refused_and_the_token_stays_good(
     assert (await use(visitor.client, token)).status_code == 204
 
 
-async def test_a_request_that_comes_again_with_its_key_is_answered_as_before(
+async def test_a_resent_request_with_its_key_gets_the_stored_response(
     visitor: Visitor, operator: Operator
 ) -> None:
     ada = await visitor.register()

@@ -1,4 +1,4 @@
-"""Every route, called as every role and as nobody, does what the table of permissions says."""
+"""Every route allows each role, and callers without a credential, what the table says."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ UNDOCUMENTED = {
     ("GET", "/docs"),
     ("GET", "/redoc"),
 }
-"""They are for everybody."""
+"""Routes for everybody."""
 
 REFUSALS = {"not_authenticated", "forbidden", "insufficient_scope"}
 
@@ -49,7 +49,7 @@ async def test_every_other_route_is_known_to_be_for_everybody(app: FastAPI) -> N
 
 
 @pytest.mark.parametrize("role", list(Role))
-async def test_a_route_lets_in_whom_the_table_lets_in(
+async def test_a_route_allows_the_roles_that_the_table_allows(
     app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role
 ) -> None:
     for action, rule in RULES.items():
@@ -65,7 +65,7 @@ async def test_a_route_lets_in_whom_the_table_lets_in(
 
 
 @pytest.mark.parametrize("scope", list(Scope))
-async def test_a_key_is_let_in_where_the_table_names_its_scope(
+async def test_a_key_is_allowed_if_the_table_has_its_scope(
     app: FastAPI, engine: AsyncEngine, visitor: Visitor, scope: Scope
 ) -> None:
     for role in (Role.OWNER, Role.ANYBODY):
@@ -83,7 +83,7 @@ async def test_a_key_is_let_in_where_the_table_names_its_scope(
                 assert found == "forbidden", action
 
 
-async def test_an_event_that_is_not_there_is_not_found_by_anybody(
+async def test_an_event_that_does_not_exist_is_not_found_by_any_role(
     app: FastAPI, engine: AsyncEngine, visitor: Visitor
 ) -> None:
     for role in (Role.ANYBODY, Role.ADMIN):

@@ -1,4 +1,4 @@
-"""A site at which only the operator makes accounts."""
+"""A site where only the operator makes accounts."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(update={"registration": "closed"})
 
 
-async def test_nobody_registers_where_registration_is_closed(
+async def test_nobody_registers_if_registration_is_closed(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:
     for headers in ({}, {"Idempotency-Key": "mine"}):
@@ -30,7 +30,7 @@ async def test_nobody_registers_where_registration_is_closed(
         assert await connection.scalar(text("SELECT count(*) FROM users")) == 0
 
 
-async def test_whom_the_operator_added_logs_in_and_does_what_anybody_may(
+async def test_a_person_whom_the_operator_added_logs_in_and_books(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:
     await Operator(engine, MIN_ROUNDS).add_with_password("ada", PASSWORD)

@@ -1,4 +1,4 @@
-"""Sessions: refreshing, logging out, and what ends with them."""
+"""Sessions: refreshing, logging out, and the tokens that end with them."""
 
 import asyncio
 import time
@@ -61,19 +61,19 @@ async def is_in(person: Person) -> bool:
 
 
 async def is_out_soon(person: Person, client: httpx.AsyncClient) -> None:
-    """Wait until another worker refuses the person; the test's own time limit is the bound."""
+    """Wait until another worker refuses the person. The time limit of the test ends the wait."""
     async with asyncio.timeout(10):
         while await is_in(replace(person, client=client)):  # noqa: ASYNC110 - over the API
             await asyncio.sleep(0.01)
 
 
-async def test_a_session_goes_on_with_tokens_that_are_new_each_time(visitor: Visitor) -> None:
+async def test_a_refresh_returns_new_tokens_each_time(visitor: Visitor) -> None:
     first = await visitor.register()
     second = await refreshed(first)
     third = await refreshed(second)
     assert len({each.token for each in (first, second, third)}) == 3
     assert len({each.refresh_token for each in (first, second, third)}) == 3
-    for each in (first, second, third):  # An access token lives for its own time.
+    for each in (first, second, third):  # An access token stays valid until it expires.
         assert await is_in(each)
     claims = [jwt.decode(p.token, options={"verify_signature": False}) for p in (first, third)]
     assert claims[0]["sid"] == claims[1]["sid"]
@@ -89,7 +89,7 @@ async def test_a_refresh_token_is_kept_as_a_hash(visitor: Visitor, engine: Async
     assert ada.refresh_token.encode() not in kept
 
 
-async def test_a_refresh_token_that_comes_again_ends_the_session(
+async def test_a_refresh_token_that_is_used_again_ends_the_session(
     visitor: Visitor, elsewhere: httpx.AsyncClient, settings: Settings
 ) -> None:
     stolen = await visitor.register()
@@ -108,7 +108,7 @@ async def test_a_refresh_token_that_comes_again_ends_the_session(
     assert ended["sessionId"] == reused["sessionId"]
 
 
-async def test_of_two_refreshes_at_once_one_wins_and_both_lose_the_session(
+async def test_two_refreshes_at_once_with_one_token_end_the_session(
     visitor: Visitor, elsewhere: httpx.AsyncClient
 ) -> None:
     for _ in range(10):
@@ -170,7 +170,9 @@ async def test_logging_out_needs_no_body(visitor: Visitor, length: str | None) -
     assert await is_in(laptop)
 
 
-async def test_a_body_without_a_length_is_read_where_none_is_needed(visitor: Visitor) -> None:
+async def test_a_body_without_a_length_is_read_on_a_route_with_an_optional_body(
+    visitor: Visitor,
+) -> None:
     laptop = await visitor.register()
     phone = await laptop.again()
 
@@ -186,7 +188,7 @@ async def test_a_body_without_a_length_is_read_where_none_is_needed(visitor: Vis
     assert not await is_in(laptop)
 
 
-async def test_logging_out_everywhere_ends_all_sessions_of_the_person_alone(
+async def test_logging_out_everywhere_ends_all_sessions_of_only_that_person(
     visitor: Visitor, elsewhere: httpx.AsyncClient
 ) -> None:
     bob = await visitor.register()
@@ -199,7 +201,7 @@ async def test_logging_out_everywhere_ends_all_sessions_of_the_person_alone(
     assert await is_in(bob)
 
 
-async def test_a_worker_that_starts_knows_what_was_revoked_before(
+async def test_a_new_worker_knows_the_sessions_that_were_revoked_before(
     visitor: Visitor, settings: Settings
 ) -> None:
     ada = await visitor.register()
@@ -243,7 +245,7 @@ async def test_no_session_outlives_its_longest_time_however_often_it_is_refreshe
         )
     given = (await refresh(ada)).json()
     assert 95 <= given["refreshExpiresIn"] <= 100
-    # The access token ends with it.
+    # The access token ends with the session.
     assert given["expiresIn"] == given["refreshExpiresIn"]
     claims = jwt.decode(given["token"], options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == given["expiresIn"]
@@ -337,7 +339,7 @@ async def test_the_facts_are_logged_without_a_secret(visitor: Visitor, settings:
 
 
 @pytest.mark.parametrize("typed", ["ada ", " ada", "\tada\n", "ada\u00a0"])
-async def test_blanks_around_a_name_do_not_count_at_a_login(visitor: Visitor, typed: str) -> None:
+async def test_spaces_around_a_name_do_not_count_at_a_login(visitor: Visitor, typed: str) -> None:
     await visitor.register("ada")
     credentials = {"username": typed, "password": PASSWORD}
     answer = await visitor.client.post("/api/users/login", json=credentials)

@@ -15,14 +15,14 @@ TABS = 5
 
 
 class Browser:
-    """What the tabs of one browser share."""
+    """The storage that the tabs of one browser share."""
 
     def __init__(self, client: httpx.AsyncClient, refresh_token: str) -> None:
         self.client = client
         self.storage: dict[str, Any] = {"refreshToken": refresh_token}
 
     async def refresh(self, refresh_token: str | None = None) -> httpx.Response:
-        """Refresh in a tab, which took the token from the storage, or had it before."""
+        """Refresh in a tab with the token from the storage, or with an older one."""
         token = refresh_token or self.storage["refreshToken"]
         key = hashlib.sha256(token.encode()).hexdigest()
         while True:
@@ -44,7 +44,9 @@ class Browser:
         return (await self.client.get("/api/users/me", headers=headers)).status_code == 200
 
 
-async def test_tabs_that_refresh_at_once_get_the_same_tokens_and_stay_in(visitor: Visitor) -> None:
+async def test_tabs_that_refresh_at_once_get_the_same_tokens_and_stay_logged_in(
+    visitor: Visitor,
+) -> None:
     ada = await visitor.register()
     browser = Browser(visitor.client, ada.refresh_token)
     for _ in range(3):
@@ -54,7 +56,7 @@ async def test_tabs_that_refresh_at_once_get_the_same_tokens_and_stay_in(visitor
         assert await browser.is_in()
 
 
-async def test_a_tab_that_comes_late_catches_up(visitor: Visitor) -> None:
+async def test_a_tab_that_refreshes_late_gets_the_new_tokens(visitor: Visitor) -> None:
     ada = await visitor.register()
     browser = Browser(visitor.client, ada.refresh_token)
     for _ in range(2):
@@ -68,14 +70,14 @@ async def test_a_tab_that_comes_late_catches_up(visitor: Visitor) -> None:
     assert await browser.is_in()
 
 
-async def test_a_tab_that_comes_after_a_day_ends_the_session(
+async def test_a_tab_that_refreshes_with_a_used_token_after_a_day_ends_the_session(
     visitor: Visitor, app: FastAPI, engine: AsyncEngine
 ) -> None:
     del app
     ada = await visitor.register()
     browser = Browser(visitor.client, ada.refresh_token)
     await browser.refresh()
-    async with engine.begin() as connection:  # As it is done after a day.
+    async with engine.begin() as connection:  # As the service does after a day.
         await connection.execute(text("DELETE FROM idempotency_keys"))
     assert (await browser.refresh(ada.refresh_token)).status_code == 401
     assert not await browser.is_in()

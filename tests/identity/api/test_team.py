@@ -1,4 +1,4 @@
-"""An event's team: who gets a role, what comes of it, and who loses it."""
+"""An event's team: granting, using and revoking roles."""
 
 import asyncio
 from typing import Any
@@ -58,7 +58,7 @@ async def test_a_role_is_given_once_however_often_and_replaces_the_one_before(
         assert given.all() == ["staff", "manager"]
 
 
-async def test_a_role_that_is_taken_away_counts_no_more(visitor: Visitor) -> None:
+async def test_a_revoked_role_has_no_effect(visitor: Visitor) -> None:
     ada, bob = [await visitor.register() for _ in range(2)]
     event = await ada.organise()
     member = f"/api/events/{event}/team/{bob.id}"
@@ -86,7 +86,7 @@ async def test_only_the_owner_gives_roles(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("role", ["owner", "admin", "Manager", "", None, 1, ["staff"]])
-async def test_there_is_no_other_role_to_give(visitor: Visitor, role: object) -> None:
+async def test_no_other_role_can_be_granted(visitor: Visitor, role: object) -> None:
     ada, bob = [await visitor.register() for _ in range(2)]
     path = f"/api/events/{await ada.organise()}/team/{bob.id}"
     assert_problem(await ada.put(path, {"role": role}), 422, "validation_failed")
@@ -119,13 +119,11 @@ async def test_the_team_comes_page_by_page_in_the_order_of_joining(visitor: Visi
     assert found == [(person.id, person.username) for person in people]
 
 
-async def test_an_account_that_ends_takes_its_roles_along(
-    visitor: Visitor, engine: AsyncEngine
-) -> None:
+async def test_a_deleted_account_loses_its_roles(visitor: Visitor, engine: AsyncEngine) -> None:
     ada, bob = [await visitor.register() for _ in range(2)]
     event = await ada.organise()
     member = f"/api/events/{event}/team/{bob.id}"
-    # Whichever comes first: no role is left to nobody.
+    # Whichever is first, a deleted account has no role.
     await ada.appoint(event, bob, "staff")
     await asyncio.gather(
         *(ada.put(member, {"role": role}) for role in ("manager", "staff", "manager")),
@@ -140,7 +138,7 @@ async def test_an_account_that_ends_takes_its_roles_along(
     assert last == "role.revoked"
 
 
-async def test_an_event_is_renamed_by_who_manages_it(visitor: Visitor) -> None:
+async def test_owner_and_managers_rename_an_event(visitor: Visitor) -> None:
     ada, bob, cleo = [await visitor.register() for _ in range(3)]
     event = await ada.organise(name="Chamber music")
     path = f"/api/events/{event}"
@@ -178,7 +176,7 @@ async def test_a_sale_goes_on_while_the_event_is_renamed(visitor: Visitor, app: 
     assert app
 
 
-async def test_a_crowd_of_a_box_office_asks_for_its_role_together(
+async def test_many_requests_of_a_box_office_read_its_role_together(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada, bob, *people = [await visitor.register() for _ in range(12)]
@@ -186,13 +184,13 @@ async def test_a_crowd_of_a_box_office_asks_for_its_role_together(
     await ada.appoint(event, bob, "manager")
     answers = await asyncio.gather(*(bob.book(event, for_=person) for person in people))
     assert sorted(answer.status_code for answer in answers) == [201] * 5 + [202] * 5
-    # For themself, nobody's role is asked for: that is the sale.
+    # For their own booking, nobody's role is read.
     monkeypatch.delattr("ticketing.identity.repositories.team.TeamRepository.role")
     assert (await bob.book(event)).status_code == 202
     assert (await bob.cancel(event)).status_code == 200
 
 
-async def test_a_team_is_not_changed_while_somebody_holds_the_event_for_long(
+async def test_a_change_of_a_team_is_refused_while_another_holds_the_event_for_long(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:
     ada, bob = [await visitor.register() for _ in range(2)]

@@ -44,7 +44,7 @@ async def test_a_password_is_kept_as_a_hash(client: httpx.AsyncClient, engine: A
     assert PASSWORD not in kept
 
 
-async def test_a_name_is_taken_in_whatever_case(client: httpx.AsyncClient) -> None:
+async def test_a_name_is_taken_in_any_case(client: httpx.AsyncClient) -> None:
     await client.post(REGISTER, json=credentials("Ada"))
     for username in ("Ada", "ada", "ADA", "aDa"):
         answer = await client.post(REGISTER, json=credentials(username))
@@ -69,13 +69,13 @@ async def test_a_password_of_8_to_128_characters_opens_its_account(
         given = credentials(f"person-{number}", password)
         assert (await client.post(REGISTER, json=given)).status_code == 201
         assert (await client.post(LOGIN, json=given)).status_code == 200
-        # bcrypt alone would stop at 72 bytes.
+        # bcrypt alone would ignore what follows 72 bytes.
         wrong = await client.post(LOGIN, json=given | {"password": password[:-1] + "x"})
         assert_problem(wrong, 401, "invalid_credentials")
 
 
 async def test_any_other_password_is_refused_and_not_repeated(client: httpx.AsyncClient) -> None:
-    # The last two are 8 and 9 as they are sent, and 4 and 3 as they are kept.
+    # The last two have 8 and 9 characters as they are sent, and 4 and 3 when normalised.
     composed = ("e\u0301" * 4, "\u1112\u1161\u11ab" * 3)
     for password in ("short12", "p" * 129, "", "\0" * 8, *composed):
         answer = await client.post(REGISTER, json=credentials(password=password))
@@ -92,7 +92,7 @@ async def test_the_same_password_typed_in_another_encoding_opens_the_account(
     assert answer.status_code == 200
 
 
-async def test_a_login_gives_a_token_that_speaks_for_the_person(
+async def test_a_login_returns_a_token_for_the_person(
     client: httpx.AsyncClient, settings: Settings
 ) -> None:
     made = (await client.post(REGISTER, json=credentials("Ada"))).json()
@@ -113,7 +113,7 @@ async def test_a_login_gives_a_token_that_speaks_for_the_person(
     }
 
 
-async def test_a_token_ends_when_the_login_said(
+async def test_a_token_expires_when_the_login_said(
     client: httpx.AsyncClient, settings: Settings
 ) -> None:
     await client.post(REGISTER, json=credentials())
@@ -166,7 +166,7 @@ async def test_the_docs_form_gets_a_token_too(client: httpx.AsyncClient) -> None
     assert_problem(refused, 401, "invalid_credentials")
 
 
-async def test_somebody_whose_account_is_gone_is_not_found(
+async def test_a_person_whose_account_is_deleted_is_not_found(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:
     ada = await visitor.register()

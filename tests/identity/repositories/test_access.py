@@ -1,4 +1,4 @@
-"""What a process knows of who may enter, when the database becomes another."""
+"""The access data of a process, if the database is replaced by another."""
 
 import asyncio
 from uuid import uuid4
@@ -10,13 +10,13 @@ from ticketing.identity.callers import AccessList
 from ticketing.identity.repositories.access import AccessRepository
 
 
-async def test_revocations_are_read_from_the_beginning_once_a_connection_was_lost(
+async def test_all_revocations_are_read_again_after_a_connection_was_lost(
     engine: AsyncEngine, database_url: str
 ) -> None:
     known = AccessList()
     access = AccessRepository(engine, known)
     await access.refresh()
-    # As after a failover that lost transactions: the number was given to another before.
+    # As after a failover that lost transactions: their numbers are used again.
     revoked = uuid4()
     await execute(
         database_url,

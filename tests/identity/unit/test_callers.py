@@ -8,7 +8,7 @@ from ticketing.identity.callers import REVOKED_FOR, AccessList
 ADA, PHONE = UUID(int=1), UUID(int=2)
 
 
-def test_what_was_revoked_is_forgotten_when_it_can_matter_no_more(
+def test_a_revoked_credential_is_forgotten_when_it_has_expired(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     access = AccessList()

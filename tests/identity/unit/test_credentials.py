@@ -8,7 +8,7 @@ key = new_api_key()
 
 
 @given(one_of(text(), HEADERS, builds(spoilt, sampled_from([key]), integers(), text(max_size=3))))
-def test_nothing_but_a_whole_key_is_taken_for_one(given_key: str) -> None:
+def test_only_a_whole_key_is_recognised_as_one(given_key: str) -> None:
     assert is_api_key(given_key) == (given_key == key)
 
 

@@ -4,7 +4,7 @@ from ticketing.errors import PasswordTooCommon
 from ticketing.identity.passwords import Passwords
 
 
-async def test_a_password_typed_in_another_encoding_is_as_common() -> None:
+async def test_a_common_password_is_refused_in_another_encoding_too() -> None:
     passwords = Passwords(4)
     passwords.require_uncommon("e\u0301e\u0301e\u0301e\u0301", "ada")  # however short it becomes
     for common in ("Password", "pASSWORD1", "ADApassword"):

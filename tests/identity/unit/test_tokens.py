@@ -30,7 +30,7 @@ key = new_api_key()
         binary().map(lambda raw: raw.decode("latin-1")),
     )
 )
-def test_nothing_but_the_token_is_taken_for_one(credential: str) -> None:
+def test_only_the_token_itself_is_accepted(credential: str) -> None:
     fresh = Tokens(SECRET, 900)
     if credential == token:
         assert fresh.verify(credential).id == ADA
@@ -86,7 +86,7 @@ def test_a_verified_token_is_known_until_its_session_is_revoked() -> None:
         ours.verify(token)
 
 
-def test_a_token_is_known_no_longer_than_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_is_known_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = Tokens(SECRET, 900)
     caller = ours.verify(token)
     monkeypatch.setattr("ticketing.identity.tokens.time.time", lambda: caller.expires_at)
@@ -95,7 +95,7 @@ def test_a_token_is_known_no_longer_than_it_lives(monkeypatch: pytest.MonkeyPatc
         ours.remember(token, caller)
 
 
-def test_a_token_of_a_session_that_is_about_to_end_opens_nothing() -> None:
+def test_a_token_of_a_session_that_is_ending_opens_nothing() -> None:
     last = Tokens(SECRET, 900)
     with pytest.raises(NotAuthenticated):
         last.verify(last.issue(ADA, PHONE, 0))
@@ -117,7 +117,7 @@ def from_ahead(seconds: int) -> str:
     return jwt.encode(claims | times, SECRET, "HS256", {"kid": key_id(SECRET)})
 
 
-def test_a_token_of_a_clock_that_is_a_little_ahead_is_taken() -> None:
+def test_a_token_of_a_clock_that_is_a_little_ahead_is_accepted() -> None:
     assert Tokens(SECRET, 900).verify(from_ahead(5)).credential == PHONE
 
 

@@ -1,4 +1,4 @@
-"""Limits as a client meets them."""
+"""Rate limits as a client sees them."""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,7 @@ Serve = Callable[..., AbstractAsyncContextManager[Visitor]]
 
 @pytest.fixture(params=["memory", "postgresql"])
 def serve(request: pytest.FixtureRequest, settings: Settings) -> Serve:
-    """A service with some limits set, called from an address of one's choice."""
+    """A service with some limits, called from a chosen address."""
 
     @asynccontextmanager
     async def serving(address: str = "192.0.2.1", **limits: object) -> AsyncIterator[Visitor]:
@@ -45,7 +45,7 @@ async def calling(app: FastAPI, address: str) -> AsyncIterator[Visitor]:
 
 
 def assert_refused(answer: httpx.Response) -> int:
-    """Hold it to its form, and return the seconds to wait."""
+    """Check the form of a 429, and return the seconds to wait."""
     members = assert_problem(answer, 429, "too_many_requests")
     wait = int(answer.headers["retry-after"])
     assert members == {"retryAfter": wait}
@@ -90,7 +90,7 @@ async def test_an_address_calls_within_its_limit(serve: Serve) -> None:
         assert assert_refused(refused) <= 100
         assert refused.headers["x-request-id"]
         assert refused.headers["cache-control"] == "no-store"
-        # Bookings have a limit of their own, which refuses before anybody is asked who they are.
+        # Bookings have a separate limit, which refuses before authentication.
         book = [await visitor.client.post("/api/events/book", json={}) for _ in range(2)]
         assert [each.status_code for each in book] == [401, 429]
         for path in ("/livez", "/readyz", "/docs", "/openapi.json", "/static/docs.js", "/"):
@@ -117,7 +117,7 @@ async def test_guessing_a_password_is_slowed_and_the_owner_gets_in(serve: Serve)
                 assert tried == (3 if number == 7 else 1)
                 assert_refused(answers[-1])
                 assert_refused(await guess(guesser.client, PASSWORD))
-        # From where she logged in before, she mistypes and gets in.
+        # From an address where she logged in before, she mistypes and gets in.
         assert (await guess(visitor.client)).status_code == 401
         assert (await guess(visitor.client, PASSWORD)).status_code == 200
 
@@ -133,7 +133,7 @@ async def test_guessing_a_token_that_sets_a_password_is_limited(serve: Serve) ->
             refused = await guess(visitor.client, f"guess-{number}")
             assert_problem(refused, 401, "invalid_password_token")
         assert_refused(await guess(visitor.client, "another guess"))
-        # Others go on.
+        # Other addresses are not limited.
         app = visitor.client._transport.app  # type: ignore[attr-defined]
         async with calling(app, "198.51.100.1") as other:
             refused = await guess(other.client, "guess-0")
@@ -160,12 +160,12 @@ async def test_an_address_registers_within_its_limit(serve: Serve) -> None:
         assert 90 <= assert_refused(refused) <= 100
 
 
-async def test_without_limits_there_is_no_trace_of_them(client: httpx.AsyncClient) -> None:
+async def test_without_limits_no_response_has_their_headers(client: httpx.AsyncClient) -> None:
     answer = await client.get("/api/events")
     assert not [name for name in answer.headers if name.startswith("ratelimit")]
 
 
-async def test_a_page_of_another_origin_may_read_what_is_left(serve: Serve) -> None:
+async def test_a_page_of_another_origin_may_read_the_headers_of_limits(serve: Serve) -> None:
     async with serve(cors_origins=("https://tickets.example",)) as visitor:
         answer = await visitor.client.get(
             "/api/events", headers={"Origin": "https://tickets.example"}

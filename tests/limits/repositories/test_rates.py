@@ -1,4 +1,4 @@
-"""Counts that several machines share, each with memory of its own."""
+"""Counts that several machines share. Each has its own memory."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ KEY = 4711
 
 
 class Machine:
-    """A machine that counts how often a thing is done."""
+    """A machine that counts how often something is done."""
 
     def __init__(self, engine: AsyncEngine, limit: RateLimit) -> None:
         cells = Cells()
@@ -23,7 +23,7 @@ class Machine:
         self.meter = Meter("things", limit, cells, self.shared.pending)
 
     def take(self, times: int) -> int:
-        """Try so often, and return how often it was allowed."""
+        """Try several times, and return how often it was allowed."""
         return sum(self.meter.take(KEY) >= 0 for _ in range(times))
 
 
@@ -35,14 +35,14 @@ async def test_machines_learn_what_others_counted(engine: AsyncEngine) -> None:
     assert other.take(5) == 1
     await other.shared.exchange()
     await one.shared.exchange()
-    # It has learnt nothing, for it did nothing meanwhile; what it does next tells it.
+    # It has read nothing, because it did nothing meanwhile. Its next try reads the count.
     assert one.take(1) == 1
     await one.shared.exchange()
     assert one.take(5) == 0
     assert not one.shared.pending
 
 
-async def test_what_was_counted_is_given_back_by_time_alone(engine: AsyncEngine) -> None:
+async def test_only_time_gives_back_what_was_counted(engine: AsyncEngine) -> None:
     machine = Machine(engine, RateLimit(5, 1))
     assert machine.take(9) == 5
     await machine.shared.exchange()

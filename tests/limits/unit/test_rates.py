@@ -1,4 +1,4 @@
-"""Counts against plain models of what they promise."""
+"""Counts, compared with simple models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,13 +18,13 @@ from ticketing.limits.meter import SECOND, Meter
 from ticketing.limits.subjects import Subjects, network
 from ticketing.settings import RateLimit
 
-# One for all examples: to make one takes longer than to use it.
+# One for all examples, because making one takes longer than using it.
 MEMORY = Memory.make()
 START = 1_000_000 * SECOND
 
 
 class Clock:
-    """The machine's clock, as the test turns it."""
+    """The machine's clock, which the test sets."""
 
     def __init__(self) -> None:
         self.now = START
@@ -61,7 +61,7 @@ def make_guard(
 
 
 async def wrong(guard: Guard, account: str = "ada", address: str = "192.0.2.1") -> int:
-    """Try a wrong password; return the seconds to wait, or 0 if it was tried."""
+    """Try a wrong password. Return the seconds to wait, or 0 if it was tried."""
     try:
         with suppress(InvalidCredentials):
             async with guard.password(account, address):
@@ -84,12 +84,12 @@ async def right(guard: Guard, account: str = "ada", address: str = "192.0.2.1") 
     window=st.integers(1, 100),
     pauses=st.lists(st.integers(0, 20_000).map(lambda ms: ms * 1_000_000), max_size=60),
 )
-def test_a_quota_comes_back_evenly_and_no_more_than_it_is_ever_taken(
+def test_a_quota_refills_evenly_and_is_never_exceeded(
     quota: int, window: int, pauses: list[int]
 ) -> None:
     meter = Meter("model", RateLimit(quota, window), MEMORY.counts)
     key = uuid4().int & KEYS
-    # A bucket that is full at first and leaks: `full` in nanoseconds of what was taken.
+    # A bucket that leaks: `full` is what was taken, in nanoseconds.
     full, taken = 0, []
     with turning() as clock:
         for pause in pauses:
@@ -104,7 +104,7 @@ def test_a_quota_comes_back_evenly_and_no_more_than_it_is_ever_taken(
                 assert f'"model";r={remaining};t='.encode() in meter.state(left)
             else:
                 assert b";r=0;t=" in meter.state(left)
-                # After exactly so long there is one, and not before.
+                # One is free after exactly that time, and not before.
                 clock.now += -left - 1
                 assert meter.take(key) == -1
                 clock.now += 1
@@ -113,7 +113,7 @@ def test_a_quota_comes_back_evenly_and_no_more_than_it_is_ever_taken(
                 taken.append(clock.now)
     for first in taken:
         within = [at for at in taken if first <= at < first + meter.span]
-        # What was there at once, and what came back meanwhile.
+        # The initial quota, and what was refilled meanwhile.
         assert len(within) <= 2 * quota
 
 
@@ -125,7 +125,7 @@ def test_a_quota_comes_back_evenly_and_no_more_than_it_is_ever_taken(
     ],
 )
 @pytest.mark.usefixtures("clock")
-def test_the_state_is_that_of_the_draft(limit: RateLimit, states: list[str]) -> None:
+def test_the_state_is_in_the_form_of_the_draft(limit: RateLimit, states: list[str]) -> None:
     meter = Meter("x", limit, Cells())
     assert meter.policy.decode() == f'"x";q={limit.quota};w={limit.window}'
     assert [meter.state(meter.take(1)).decode() for _ in states] == states
@@ -139,7 +139,7 @@ def test_limits_of_one_subject_do_not_share_a_count() -> None:
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_full_table_forgets_what_would_end_first() -> None:
+def test_a_full_table_forgets_the_entry_that_ends_first() -> None:
     cells = Cells()
     keys = [BUCKETS * number + 7 for number in range(1, WAYS + 2)]
     for age, key in enumerate(keys[:WAYS]):

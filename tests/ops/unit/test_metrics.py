@@ -1,4 +1,4 @@
-"""How the metrics of several processes become one."""
+"""The metrics of several processes are combined."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ LABELS = {"method": "POST", "route": "/api/events/book", "status": "201"}
 
 
 def worker(folder: Path, number: int, *lines: str) -> None:
-    """Be a worker that does this and is killed."""
+    """Run a worker that does this and is killed."""
     ended = subprocess.run(
         [sys.executable, "-c", WORKER, str(folder), str(number), "\n".join(lines)], check=False
     )
@@ -60,7 +60,7 @@ def shown(folder: Path, name: str, **labels: str) -> float | None:
 
 def test_processes_are_added_up(tmp_path: Path) -> None:
     worker(tmp_path, 0, booked(3), waiting(5), took(0.003))
-    # A bound belongs to what is below it.
+    # A bound of a bucket is part of the bucket.
     worker(tmp_path, 1, booked(3), waiting(5), took(0.003), took(99.0), took(0.005))
     assert shown(tmp_path, "ticketing_bookings_total", fact="booked") == 6
     assert shown(tmp_path, "ticketing_queue_requests", queue="bookings") == 10
@@ -72,7 +72,7 @@ def test_processes_are_added_up(tmp_path: Path) -> None:
     assert shown(tmp_path, f"{TOOK}_bucket", **LABELS, le="+Inf") == 4
 
 
-def test_what_a_killed_worker_counted_stays_and_what_it_was_does_not(tmp_path: Path) -> None:
+def test_counters_of_a_killed_worker_stay_and_its_gauges_do_not(tmp_path: Path) -> None:
     worker(tmp_path, 0, booked(3), waiting(5))
     metrics.forget(tmp_path, 0)
     assert shown(tmp_path, "ticketing_bookings_total", fact="booked") == 3
@@ -84,7 +84,7 @@ def test_what_a_killed_worker_counted_stays_and_what_it_was_does_not(tmp_path: P
     assert shown(tmp_path, "ticketing_workers") == 1
 
 
-def test_however_many_workers_there_have_been_there_are_no_more_files(tmp_path: Path) -> None:
+def test_the_number_of_files_does_not_grow_with_restarted_workers(tmp_path: Path) -> None:
     worker(tmp_path, 0, booked(1), waiting(1))
     files = {file.name for file in tmp_path.iterdir()}
     for _ in range(3):
@@ -93,7 +93,7 @@ def test_however_many_workers_there_have_been_there_are_no_more_files(tmp_path: 
     assert {file.name for file in tmp_path.iterdir()} == files
 
 
-def test_of_two_recounts_the_last_counts(tmp_path: Path) -> None:
+def test_the_last_of_two_recounts_is_shown(tmp_path: Path) -> None:
     worker(tmp_path, 0, "")
     assert shown(tmp_path, "ticketing_audit_differences") is None
     worker(tmp_path, 1, "DIFFERENCES.set(7)")
@@ -102,7 +102,7 @@ def test_of_two_recounts_the_last_counts(tmp_path: Path) -> None:
     assert shown(tmp_path, "ticketing_audit_differences") == 2
 
 
-def test_a_process_keeps_no_metrics_where_there_is_no_room(
+def test_a_process_keeps_no_metrics_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -114,7 +114,7 @@ def test_a_process_keeps_no_metrics_where_there_is_no_room(
     assert not list(tmp_path.glob("*.db"))
 
 
-def test_what_metrics_take_is_there_from_the_start(tmp_path: Path) -> None:
+def test_the_space_of_metrics_is_reserved_at_the_start(tmp_path: Path) -> None:
     worker(tmp_path, 0, booked(1), waiting(1), took(0.1), "DIFFERENCES.set(1)")
     for file in tmp_path.glob("*.db"):
         assert file.stat().st_blocks * 512 >= file.stat().st_size > 0

@@ -3,7 +3,7 @@
 from tests.people import Visitor
 
 
-async def test_a_cancelled_place_goes_to_the_next_in_line(visitor: Visitor) -> None:
+async def test_a_cancelled_place_goes_to_the_head_of_the_waiting_list(visitor: Visitor) -> None:
     organiser, first, second, third = [await visitor.register() for _ in range(4)]
     event = await organiser.organise(total=1)
 

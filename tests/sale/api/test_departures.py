@@ -1,4 +1,4 @@
-"""What becomes of the bookings of an account that is deleted."""
+"""The bookings of a deleted account."""
 
 from uuid import UUID
 
@@ -41,7 +41,7 @@ async def statuses(engine: AsyncEngine, person: Person) -> list[str]:
         return list(rows.scalars())
 
 
-async def test_a_place_goes_past_a_deleted_account_to_the_next_living_person(
+async def test_a_freed_place_goes_past_a_deleted_account_to_the_next_person(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:
     ada, bob, cleo = [await visitor.register() for _ in range(3)]
@@ -65,7 +65,7 @@ async def test_a_place_that_is_booked_still_counts(visitor: Visitor, engine: Asy
     assert await statuses(engine, bob) == ["booked"]
 
 
-async def test_a_deletion_that_was_cut_short_is_finished_by_whoever_serves(
+async def test_an_interrupted_deletion_is_finished_by_any_worker(
     visitor: Visitor, engine: AsyncEngine, app: FastAPI
 ) -> None:
     ada, bob, cleo, eve = [await visitor.register() for _ in range(4)]
@@ -74,7 +74,7 @@ async def test_a_deletion_that_was_cut_short_is_finished_by_whoever_serves(
         await person.book(event)
     await bob.book(other)
     bookings: BookingRepository = app.state.provided[Sale].bookings
-    # As a worker leaves it that is killed between the deletion and what follows.
+    # As if a worker was killed between the deletion and the next step.
     await execute(
         engine,
         f"""
@@ -111,10 +111,10 @@ async def test_nobody_books_for_a_deleted_account(visitor: Visitor, engine: Asyn
     assert (await visitor.event(full))["waitingListCount"] == 0
 
 
-async def test_a_token_that_another_service_still_takes_does_nothing(
+async def test_a_token_that_another_service_still_accepts_does_nothing(
     visitor: Visitor, engine: AsyncEngine, app: FastAPI
 ) -> None:
-    # Another service has not heard of it yet: the same as its repositories.
+    # Another service does not know yet. Its repositories behave the same.
     ada, bob = [await visitor.register() for _ in range(2)]
     event = await ada.organise()
     await delete(bob)

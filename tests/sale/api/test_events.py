@@ -1,4 +1,4 @@
-"""Making and finding events, and who may see whose bookings."""
+"""Creating and finding events, and access to bookings."""
 
 from typing import Any
 
@@ -30,11 +30,11 @@ async def test_a_new_event_has_every_place_free_and_an_address(visitor: Visitor)
     }
     assert made.headers["location"] == f"/api/events/{made.json()['id']}"
     assert (await visitor.client.get(made.headers["location"])).json() == made.json()
-    # Of these, one is written by hand and the other from the documented model.
+    # The first body is written by hand, the second from the documented model.
     assert (await visitor.client.get("/api/events")).json()["items"] == [made.json()]
 
 
-async def test_a_name_of_3_to_100_characters_is_kept_without_its_outer_blanks(
+async def test_a_name_of_3_to_100_characters_is_kept_without_outer_spaces(
     visitor: Visitor,
 ) -> None:
     ada = await visitor.register()
@@ -109,12 +109,12 @@ async def test_an_event_is_public_and_counts_its_places(visitor: Visitor) -> Non
     assert shown["version"] == 3
 
 
-async def test_a_number_that_no_event_has_is_not_found(client: httpx.AsyncClient) -> None:
+async def test_an_unknown_event_is_not_found(client: httpx.AsyncClient) -> None:
     for number in (1, 2**31, 2**53 - 1):
         assert_problem(await client.get(f"/api/events/{number}"), 404, "event_not_found")
 
 
-async def test_what_is_no_number_is_refused(client: httpx.AsyncClient) -> None:
+async def test_an_id_that_is_no_number_is_refused(client: httpx.AsyncClient) -> None:
     for number in ("0", "-1", "abc", "1.5", "9" * 30, "9" * 5000, "%00", "1;2", str(2**53)):
         refused = assert_problem(
             await client.get(f"/api/events/{number}"), 422, "validation_failed"
@@ -124,14 +124,14 @@ async def test_what_is_no_number_is_refused(client: httpx.AsyncClient) -> None:
         ], number
 
 
-async def test_a_verb_is_not_an_event(client: httpx.AsyncClient) -> None:
+async def test_the_name_of_a_route_is_not_an_event(client: httpx.AsyncClient) -> None:
     for verb in ("initialize", "book", "cancel"):
         refused = await client.get(f"/api/events/{verb}")
         assert_problem(refused, 405, "method_not_allowed")
         assert refused.headers["allow"] == "POST"
 
 
-async def test_the_search_finds_a_part_of_the_name_in_whatever_case(visitor: Visitor) -> None:
+async def test_the_search_finds_a_part_of_the_name_in_any_case(visitor: Visitor) -> None:
     ada = await visitor.register()
     for name in ("Jazz at noon", "JAZZ at night", "Rock 100%", "a_b", r"back\slash", "Ärger"):
         await ada.organise(name=name)
@@ -152,7 +152,7 @@ async def test_the_search_finds_a_part_of_the_name_in_whatever_case(visitor: Vis
     }
 
 
-async def test_only_the_organiser_sees_who_comes(visitor: Visitor) -> None:
+async def test_only_the_organiser_reads_the_list_of_bookings(visitor: Visitor) -> None:
     ada, bob = [await visitor.register() for _ in range(2)]
     made = await ada.organise()
     await bob.book(made)

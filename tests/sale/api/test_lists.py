@@ -17,7 +17,7 @@ LISTS = [EVENTS, MINE, *(f"/api/events/{{event}}/{of}" for of in ("bookings", "t
 
 
 async def pages(person: Person, path: str, **parameters: str | int) -> list[list[dict[str, Any]]]:
-    """Every page of a list, to its end."""
+    """Yield every page of a list."""
     found = []
     cursor: dict[str, str] = {}
     while True:
@@ -64,7 +64,7 @@ async def test_a_search_goes_on_from_page_to_page(visitor: Visitor) -> None:
     assert [item["name"] for page in found for item in page] == ["Jazz 3", "Jazz 2", "Jazz 1"]
 
 
-async def test_the_list_of_nothing_is_one_empty_page(visitor: Visitor) -> None:
+async def test_an_empty_list_is_one_empty_page(visitor: Visitor) -> None:
     ada = await visitor.register()
     assert await pages(ada, EVENTS) == [[]]
     assert await pages(ada, MINE) == [[]]
@@ -72,9 +72,7 @@ async def test_the_list_of_nothing_is_one_empty_page(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 100])
-async def test_my_bookings_come_newest_first_with_my_place_in_the_line(
-    visitor: Visitor, limit: int
-) -> None:
+async def test_my_bookings_come_newest_first_with_my_position(visitor: Visitor, limit: int) -> None:
     ada, bob = await crowd(visitor, 2)
     full = await ada.organise(total=1)
     await ada.book(full)
@@ -104,7 +102,7 @@ async def test_my_bookings_come_newest_first_with_my_place_in_the_line(
         ("cancelled", [(0, "cancelled")]),
     ],
 )
-async def test_the_organiser_sees_bookings_in_their_order_and_of_the_status_asked_for(
+async def test_the_organiser_lists_bookings_in_their_order_and_by_status(
     visitor: Visitor, limit: int, status: str | None, expected: list[tuple[int, str]]
 ) -> None:
     ada, *people = await crowd(visitor, 6)
@@ -139,7 +137,9 @@ async def test_a_list_that_is_read_while_people_book_and_cancel_has_each_booking
         page = (await ada.get(path, limit=2, **cursor)).json()
         found += page["items"]
         cursor = {"cursor": page["nextCursor"]}
-        await each.cancel(event)  # The first who waits gets the place, on this page or another.
+        await each.cancel(
+            event
+        )  # The head of the waiting list gets the place, on this page or another.
         there.append((await each.book(event)).json()["id"])
     found += (await ada.get(path, **cursor)).json()["items"]
     assert [each["id"] for each in found] == there
@@ -158,7 +158,7 @@ async def test_my_bookings_come_once_while_i_book_and_cancel(visitor: Visitor) -
     assert second["nextCursor"] is None
 
 
-async def test_who_is_deleted_leaves_a_booking_without_a_name(visitor: Visitor) -> None:
+async def test_a_booking_of_a_deleted_account_has_no_name(visitor: Visitor) -> None:
     ada, bob = await crowd(visitor, 2)
     event = await ada.organise()
     await bob.book(event)
@@ -167,7 +167,7 @@ async def test_who_is_deleted_leaves_a_booking_without_a_name(visitor: Visitor) 
     assert (item["userId"], item["status"], item["username"]) == (bob.id, "booked", None)
 
 
-async def test_a_list_has_20_items_unless_told_and_never_over_100(
+async def test_a_list_has_20_items_by_default_and_at_most_100(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:
     ada = await visitor.register()
@@ -239,7 +239,7 @@ async def test_a_search_finds_every_spelling(visitor: Visitor, name: str, q: str
 
 
 @pytest.mark.parametrize("q", ["%", "_", "\\", "100%", "a_b"])
-async def test_what_is_special_in_a_pattern_is_looked_for_as_it_is(
+async def test_special_characters_of_a_pattern_are_searched_for_literally(
     visitor: Visitor, q: str
 ) -> None:
     ada = await visitor.register()
@@ -249,7 +249,7 @@ async def test_what_is_special_in_a_pattern_is_looked_for_as_it_is(
     assert [each["id"] for each in found] == [event]
 
 
-async def test_a_renamed_event_is_found_by_its_new_name_alone(visitor: Visitor) -> None:
+async def test_a_renamed_event_is_found_only_by_its_new_name(visitor: Visitor) -> None:
     ada = await visitor.register()
     event = await ada.organise(name="Konzert")
     await ada.patch(f"/api/events/{event}", {"name": "Théâtre"})
@@ -257,7 +257,7 @@ async def test_a_renamed_event_is_found_by_its_new_name_alone(visitor: Visitor) 
     assert [e["id"] for e in (await ada.get("/api/events", q="theatre")).json()["items"]] == [event]
 
 
-async def test_events_of_the_version_before_are_found_once_they_are_seen_to(
+async def test_events_of_the_previous_version_are_found_once_their_names_are_folded(
     visitor: Visitor, app: FastAPI, engine: AsyncEngine
 ) -> None:
     ada = await visitor.register()

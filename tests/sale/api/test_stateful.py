@@ -1,4 +1,4 @@
-"""People drive the API in every order; each answer is compared with a model in plain Python."""
+"""People call the API in any order. Each response is compared with a model in plain Python."""
 
 import asyncio
 import itertools
@@ -35,14 +35,14 @@ _names = itertools.count(1)
 
 @dataclass
 class ModelledEvent:
-    """What an event must be: a capacity, who holds a place, who waits, and all that ever was."""
+    """The expected state of an event: capacity, people with places, waiting list, history."""
 
     id: int
     organiser: str
     total: int
     booked: set[str] = field(default_factory=set)
     line: list[str] = field(default_factory=list)
-    # The bookings in their order: the person and the id.
+    # The bookings in their order, as person and id.
     history: list[tuple[str, str]] = field(default_factory=list)
     status: dict[str, str] = field(default_factory=dict)
     version: int = 1
@@ -62,7 +62,7 @@ class ModelledEvent:
             self.status[booking] = "waiting"
 
     def cancel(self, user: str) -> int:
-        """Cancel, and return how many move up."""
+        """Cancel, and return how many people are promoted."""
         self.version += 1
         booking = self.latest(user)
         assert booking is not None
@@ -94,7 +94,7 @@ class ModelledEvent:
 
 
 class Service:
-    """The application on a loop of its own, so that a state machine, which is sync, can call it."""
+    """The application on a separate loop, so that the synchronous state machine can call it."""
 
     def __init__(self, settings: Settings) -> None:
         self.runner = asyncio.Runner()
@@ -126,7 +126,7 @@ class Service:
 
 
 class TicketOffice(RuleBasedStateMachine):
-    """People, events, bookings; every rule asks the service and the model the same."""
+    """People, events and bookings. Every rule asks the service and the model the same."""
 
     service: ClassVar[Service]
     people = Bundle("people")
@@ -214,14 +214,14 @@ class TicketOffice(RuleBasedStateMachine):
             return await asyncio.gather(*calls)
 
         before = event.version
-        # Calls that are made together are served in the order they were made.
+        # Calls that are made together are served in the order in which they were made.
         for person, answer in zip(self.everybody, self.run(at_once()), strict=True):
             if answer.request.url.path.endswith("/book"):
                 self.check_booked(event, person, answer)
             else:
                 self.check_cancelled(event, person, answer)
         shown = self.run(Visitor(self.service.client).event(event.id))
-        # Those that ride one commit are one change.
+        # Requests that share a commit are one change.
         assert min(before + 1, event.version) <= shown["version"] <= event.version
         event.version = shown["version"]
 

@@ -42,7 +42,7 @@ async def test_a_batch_of_bookings_is_one_statement(
     assert await counters(engine, show) == (0, 31, 3)
 
 
-async def test_a_crowd_that_reads_one_event_is_answered_by_one_statement_at_a_time(
+async def test_many_reads_of_one_event_share_one_statement_at_a_time(
     engine: AsyncEngine, sent: list[str]
 ) -> None:
     people = await make_people(engine, 1)
@@ -56,7 +56,7 @@ async def test_a_crowd_that_reads_one_event_is_answered_by_one_statement_at_a_ti
     assert isinstance(read[-1], EventNotFound)
 
 
-async def test_a_batch_with_cancels_is_three_statements_however_many_events(
+async def test_a_batch_with_cancels_is_three_statements_for_any_number_of_events(
     engine: AsyncEngine, bookings: BookingRepository, sent: list[str]
 ) -> None:
     people = await make_people(engine, 4)
@@ -78,7 +78,7 @@ async def test_a_batch_with_cancels_is_three_statements_however_many_events(
         ]
 
 
-async def test_a_batch_is_answered_in_order_of_arrival(
+async def test_a_batch_is_decided_in_order_of_arrival(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:
     people = await make_people(engine, 30)
@@ -89,7 +89,7 @@ async def test_a_batch_is_answered_in_order_of_arrival(
     assert [user for user, _ in await rows(engine, show)] == people
 
 
-async def test_who_is_in_already_is_refused_and_the_rest_of_the_batch_is_not(
+async def test_a_person_who_has_a_booking_is_refused_and_the_rest_of_the_batch_is_not(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:
     people = await make_people(engine, 6)
@@ -115,14 +115,14 @@ async def test_who_is_in_already_is_refused_and_the_rest_of_the_batch_is_not(
     assert await counters(engine, show) == (0, 3, 3)
 
 
-async def test_no_batch_waits_for_who_reads(engine: AsyncEngine, database_url: str) -> None:
+async def test_no_batch_waits_for_reads(engine: AsyncEngine, database_url: str) -> None:
     people = await make_people(engine, 3)
     event = await make_event(engine, total=5, organiser=people[0])
     readers = connect(database_url, pool_size=1)
     bookings = BookingRepository(readers, engine)
     await bookings.book(event, people[0])
     keyed = KeyedRequest(people[0], "a key", b"a digest", nothing)
-    async with readers.connect():  # The only one.
+    async with readers.connect():  # The only connection.
         answers = await together(
             bookings.book(event, people[0], keyed=keyed),
             bookings.book(event, people[1]),
@@ -134,7 +134,7 @@ async def test_no_batch_waits_for_who_reads(engine: AsyncEngine, database_url: s
     assert [user for user, _ in await rows(engine, event)] == people
 
 
-async def test_whose_first_answer_can_not_be_looked_for_leaves_the_others_theirs(
+async def test_a_broken_look_up_of_a_stored_response_fails_only_its_own_request(
     engine: AsyncEngine, bookings: BookingRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     people = await make_people(engine, 3)
@@ -161,7 +161,7 @@ async def test_whose_first_answer_can_not_be_looked_for_leaves_the_others_theirs
     assert [user for user, _ in await rows(engine, event)] == people
 
 
-async def test_somebody_who_does_not_exist_spoils_nobody_elses_booking(
+async def test_an_unknown_user_fails_nobody_elses_booking(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:
     people = await make_people(engine, 9)
@@ -178,7 +178,7 @@ async def test_somebody_who_does_not_exist_spoils_nobody_elses_booking(
     assert [user for user, _ in await rows(engine, show)] == people
 
 
-async def test_cancel_and_book_again_in_one_batch_goes_to_the_end_of_the_line(
+async def test_cancel_and_book_again_in_one_batch_goes_to_the_end_of_the_waiting_list(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:
     people = await make_people(engine, 3)
@@ -197,7 +197,7 @@ async def test_cancel_and_book_again_in_one_batch_goes_to_the_end_of_the_line(
     ]
 
 
-async def test_cancelling_again_changes_nothing_and_says_the_same(
+async def test_cancelling_again_changes_nothing_and_returns_the_same(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:
     people = await make_people(engine, 2)
@@ -214,7 +214,7 @@ async def test_cancelling_again_changes_nothing_and_says_the_same(
     assert await counters(engine, show) == before
 
 
-async def test_nothing_is_acknowledged_at_an_event_that_is_gone(
+async def test_no_booking_is_acknowledged_at_a_deleted_event(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:
     people = await make_people(engine, 2)
@@ -227,7 +227,7 @@ async def test_nothing_is_acknowledged_at_an_event_that_is_gone(
         await bookings.book(show, people[1])
 
 
-async def test_strangers_cost_a_batch_two_statements_and_not_a_split(
+async def test_unknown_users_cost_a_batch_two_statements_and_not_a_split(
     engine: AsyncEngine, bookings: BookingRepository, sent: list[str]
 ) -> None:
     people = await make_people(engine, 20)
@@ -244,7 +244,7 @@ async def test_strangers_cost_a_batch_two_statements_and_not_a_split(
     assert len(sent) == 6  # refused, active, refused, strangers, active, committed
 
 
-async def test_an_event_that_somebody_locks_stops_no_other(
+async def test_a_locked_event_stops_no_other(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:
     people = await make_people(engine, 2)
@@ -260,7 +260,7 @@ async def test_an_event_that_somebody_locks_stops_no_other(
     assert isinstance(await waits, Booked)
 
 
-async def test_a_replica_that_takes_no_writes_is_an_unavailable_database(
+async def test_a_replica_that_accepts_no_writes_is_an_unavailable_database(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:
     people = await make_people(engine, 1)
@@ -319,7 +319,7 @@ BOOKED_BY = (
         ("UPDATE events SET id = DEFAULT", "id_stays"),
     ],
 )
-async def test_the_database_refuses_what_must_never_happen(
+async def test_the_database_refuses_invalid_rows(
     engine: AsyncEngine, bookings: BookingRepository, statement: str, constraint: str
 ) -> None:
     people = await make_people(engine, 3)
@@ -332,7 +332,7 @@ async def test_the_database_refuses_what_must_never_happen(
     assert constraint_of(refused.value) == constraint
 
 
-async def test_who_is_being_removed_is_not_booked_for(
+async def test_a_user_who_is_being_deleted_can_not_be_booked_for(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:
     people = await make_people(engine, 2)
@@ -347,7 +347,7 @@ async def test_who_is_being_removed_is_not_booked_for(
     assert await counters(engine, show) == (2, 0, 1)
 
 
-async def test_who_is_being_booked_for_is_not_removed(engine: AsyncEngine) -> None:
+async def test_a_user_who_is_being_booked_for_can_not_be_deleted(engine: AsyncEngine) -> None:
     people = await make_people(engine, 2)
     show = await make_event(engine, total=2, organiser=people[0])
     async with engine.connect() as booker, engine.connect() as remover:
@@ -361,7 +361,7 @@ async def test_who_is_being_booked_for_is_not_removed(engine: AsyncEngine) -> No
             await remover.execute(text("DELETE FROM users WHERE username = 'user1'"))
 
 
-async def test_more_events_than_are_remembered_are_served(
+async def test_more_events_than_the_cache_holds_are_served(
     engine: AsyncEngine, bookings: BookingRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ticketing.sale.repositories.bookings.MAX_SNAPSHOTS", 2)
@@ -373,7 +373,7 @@ async def test_more_events_than_are_remembered_are_served(
         assert kinds(answers) == [expected] * 6
 
 
-async def test_lists_say_where_each_person_stands(
+async def test_lists_have_each_persons_position(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:
     people = await make_people(engine, 7)

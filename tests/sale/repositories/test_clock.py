@@ -1,4 +1,4 @@
-"""Decisions are made at the database's time, whatever a clock of the service says."""
+"""Decisions use the database's time, whatever the service's clock shows."""
 
 import time
 from collections.abc import AsyncIterator
@@ -51,7 +51,7 @@ async def bookings(engine: AsyncEngine, clock: DatabaseClock) -> AsyncIterator[B
 
 
 def step(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Set the clock of this machine, as far as Python can see."""
+    """Set this machine's clock, for Python only."""
     now, now_ns = time.time, time.time_ns
 
     class Stepped(datetime):
@@ -72,7 +72,7 @@ async def told(engine: AsyncEngine) -> datetime:
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR])
-async def test_a_step_of_the_services_clock_moves_no_decision(
+async def test_a_step_of_the_services_clock_changes_no_decision(
     engine: AsyncEngine,
     bookings: BookingRepository,
     event: int,
@@ -80,7 +80,7 @@ async def test_a_step_of_the_services_clock_moves_no_decision(
     seconds: float,
 ) -> None:
     step(monkeypatch, seconds)
-    for _ in range(2):  # The first decision asks for the time, the second remembers it.
+    for _ in range(2):  # The first decision queries the time, the second has it cached.
         before = await told(engine)
         booked = await bookings.book(event, ADA)
         after = await told(engine)
@@ -90,14 +90,14 @@ async def test_a_step_of_the_services_clock_moves_no_decision(
 
 
 @pytest.mark.parametrize("seconds", [HOUR + 60, -HOUR - 60])
-async def test_a_step_of_the_services_clock_forgets_no_commit(
+async def test_a_step_of_the_services_clock_deletes_no_commit(
     engine: AsyncEngine,
     bookings: BookingRepository,
     event: int,
     monkeypatch: pytest.MonkeyPatch,
     seconds: float,
 ) -> None:
-    # What is older than an hour is forgotten: a commit whose id had the service's time would be.
+    # Commits older than an hour are deleted. One with the service's time in its id would be.
     step(monkeypatch, seconds)
     await bookings.book(event, ADA)
     await clean(engine)
@@ -107,7 +107,7 @@ async def test_a_step_of_the_services_clock_forgets_no_commit(
     assert await settle(engine, rows[0]["id"]) == {event}
 
 
-async def test_the_database_s_time_goes_on_between_two_answers(
+async def test_the_database_s_time_goes_on_between_two_results(
     engine: AsyncEngine, clock: DatabaseClock
 ) -> None:
     with pytest.raises(LookupError):
@@ -120,7 +120,7 @@ async def test_the_database_s_time_goes_on_between_two_answers(
     assert abs(clock.now() - await told(engine)) < timedelta(seconds=1)
 
 
-async def test_another_database_s_time_is_taken_as_it_is(
+async def test_another_database_s_time_is_accepted(
     engine: AsyncEngine, clock: DatabaseClock
 ) -> None:
     await clock.refresh(engine)
@@ -129,7 +129,7 @@ async def test_another_database_s_time_is_taken_as_it_is(
     assert timedelta(0) <= clock.now() - other < timedelta(seconds=1)
 
 
-async def test_each_commit_tells_the_time(
+async def test_each_commit_returns_the_time(
     engine: AsyncEngine, bookings: BookingRepository, clock: DatabaseClock, event: int
 ) -> None:
     await bookings.book(event, ADA)

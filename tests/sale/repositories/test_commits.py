@@ -1,4 +1,4 @@
-"""What becomes of a booking when the connection is lost in the midst of its commit."""
+"""Bookings whose connection is lost during their commit."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ from ticketing.sale.repositories.bookings import BookingRepository
 
 
 class Line:
-    """The line to the database, which can be cut before or after the next commit gets through."""
+    """A connection to the database that can be cut before or after the next commit arrives."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.cut = ""
@@ -49,7 +49,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_everybody_is_told_what_was_committed_once(
+async def test_every_request_gets_the_outcome_of_its_commit_and_is_done_once(
     engine: AsyncEngine, bookings: BookingRepository, line: Line, when: str
 ) -> None:
     people = await make_people(engine, 5)
@@ -73,7 +73,7 @@ async def test_a_commit_that_was_given_up_is_never_written(
     show = await make_event(engine, total=2, organiser=people[0])
     line.cut = "before"
     assert isinstance(await bookings.book(show, people[1]), Booked)
-    # A server that hung with the statement unread comes to it now.
+    # A server that hung now runs the statement.
     late = line.held | {"new_id": uuid7(), "new_user": people[0]}
     async with driver(engine) as raw:
         with pytest.raises(asyncpg.UniqueViolationError, match="pk_commits"):
@@ -81,7 +81,7 @@ async def test_a_commit_that_was_given_up_is_never_written(
     assert await counters(engine, show) == (1, 0, 2)
 
 
-async def test_a_commit_that_is_still_under_way_is_waited_for(
+async def test_a_commit_that_still_runs_is_waited_for(
     engine: AsyncEngine, database_url: str
 ) -> None:
     commit = uuid7()
@@ -95,7 +95,7 @@ async def test_a_commit_that_is_still_under_way_is_waited_for(
     await slow.close()
 
 
-async def test_a_database_that_does_not_come_back_leaves_it_unknown(
+async def test_a_database_that_does_not_come_back_leaves_the_outcome_unknown(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settle_module, "PATIENCE", 0.5)

@@ -1,4 +1,4 @@
-"""Two processes and few people at one small event, in the order that chance has it.
+"""Two processes and a few people at one small event, in random order.
 
 Every history must be explained by some order of its operations, one at a time: the judge is that
 of `make chaos`, which sees fewer interleavings and more faults.
@@ -23,7 +23,7 @@ from ticketing.sale.inventory.model import Booked, Outcome, Waiting
 from ticketing.sale.repositories.bookings import BookingRepository
 
 WISHES: list[list[Verb]] = [["book"], ["cancel"], ["book", "cancel"], ["cancel", "book"]]
-"""What a person asks for at once."""
+"""The requests that a person makes at once."""
 HISTORIES = 60
 PEOPLE = 3
 CLIENTS = 5
@@ -56,7 +56,7 @@ async def history(
     repositories: Sequence[BookingRepository],
     chance: random.Random,
 ) -> list[Operation]:
-    """Have clients book and cancel for whom chance says, some at once, and say what came of it."""
+    """Let clients book and cancel for random people, some at once, and return the history."""
     loop = asyncio.get_running_loop()
     operations: list[Operation] = []
 
@@ -80,7 +80,7 @@ async def history(
     return operations
 
 
-async def test_some_order_explains_whatever_two_processes_answer(
+async def test_some_order_explains_the_responses_of_two_processes(
     engine: AsyncEngine,
     bookings: BookingRepository,
     elsewhere: BookingRepository,

@@ -1,4 +1,4 @@
-"""The lists of bookings, and what they cost."""
+"""The lists of bookings, and their cost."""
 
 import itertools
 from uuid import UUID
@@ -15,18 +15,18 @@ from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.listings import OF_EVENT, OF_USER, ListingRepository
 
 
-async def test_every_place_in_the_line_is_exact_from_whichever_end_it_is_counted(
+async def test_every_position_is_exact_from_whichever_end_it_is_counted(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:
     people = await make_people(engine, 16)
     shows = [await make_event(engine, total=1, organiser=people[0]) for _ in range(2)]
-    # One line grows slowly while the other does fast, so that middle and half are far apart.
+    # One list grows slowly and the other fast, so that middle and half are far apart.
     for number, person in enumerate(people):
         await bookings.book(shows[0], person)
         if number > 10:
             others = people[(number - 11) * 3 :][:3]
             await together(*(bookings.book(shows[1], other) for other in others))
-    # From the middle, from both ends, and a place that goes to the head of the line.
+    # From the middle, from both ends, and a place for the head of the waiting list.
     for number in (7, 1, 15, 0):
         await bookings.cancel(shows[0], people[number])
     line = [people[number] for number in (3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14)]
@@ -66,7 +66,7 @@ FILL = """
 
 
 @pytest.mark.parametrize(("place", "most"), [(1, 5), (20, 25), (200, 205), (380, 25), (400, 5)])
-async def test_a_place_in_the_line_costs_as_much_as_it_is_far_from_the_nearer_end(
+async def test_the_cost_of_a_position_grows_with_its_distance_from_the_nearer_end(
     engine: AsyncEngine, place: int, most: int
 ) -> None:
     async with driver(engine) as connection:

@@ -1,4 +1,4 @@
-"""Audits of a database that is in order, and of one that was corrupted by hand in each way."""
+"""Audits of a correct database, and of one that was corrupted by hand in each way."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from ticketing.sale.repositories import recount
 from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.recount import Recount, RecountRepository
 
-# Whatever the database itself would refuse.
+# The constraints that refuse such rows.
 UNGUARDED = (
     "ALTER TABLE events DROP CONSTRAINT ck_events_available",
     "ALTER TABLE events DROP CONSTRAINT ck_events_waiting",
@@ -63,7 +63,7 @@ def found(audit: Recount) -> list[dict[str, object]]:
     return [each.document() for each in audit.differences]
 
 
-async def test_books_in_order_have_no_difference(engine: AsyncEngine, event: int) -> None:
+async def test_correct_counters_have_no_difference(engine: AsyncEngine, event: int) -> None:
     audit = await RecountRepository(engine).recount()
     assert audit == Recount(events=1, bookings=5, differences=[])
     assert event
@@ -109,7 +109,9 @@ async def test_counters_that_differ_from_the_rows_are_found(
     assert found(audit) == [{**each, "eventId": event} for each in expected]
 
 
-async def test_who_was_served_before_the_line_is_found(engine: AsyncEngine, event: int) -> None:
+async def test_a_person_who_overtook_the_waiting_list_is_found(
+    engine: AsyncEngine, event: int
+) -> None:
     first, last = await ids(engine, "status = 'waiting'")
     (holder, _) = await ids(engine, "status = 'booked'")
     await corrupt(
@@ -124,7 +126,7 @@ async def test_who_was_served_before_the_line_is_found(engine: AsyncEngine, even
     ]
 
 
-async def test_who_has_two_places_is_found(
+async def test_a_person_with_two_places_is_found(
     engine: AsyncEngine, event: int, people: list[UUID]
 ) -> None:
     await corrupt(
@@ -140,7 +142,7 @@ async def test_who_has_two_places_is_found(
     )
 
 
-async def test_what_refers_to_nothing_is_found(
+async def test_a_row_that_refers_to_nothing_is_found(
     engine: AsyncEngine, event: int, people: list[UUID]
 ) -> None:
     await corrupt(
@@ -166,7 +168,7 @@ async def test_what_refers_to_nothing_is_found(
     assert audit.events == 1
 
 
-async def test_a_status_that_is_none_is_found(engine: AsyncEngine, event: int) -> None:
+async def test_an_invalid_status_is_found(engine: AsyncEngine, event: int) -> None:
     (cancelled,) = await ids(engine, "status = 'cancelled'")
     await corrupt(engine, "UPDATE bookings SET status = 'lost' WHERE status = 'cancelled'")
     kinds = {each["kind"]: each for each in found(await RecountRepository(engine).recount())}
@@ -177,7 +179,7 @@ async def test_a_status_that_is_none_is_found(engine: AsyncEngine, event: int) -
     }
 
 
-async def test_every_event_is_looked_at_however_few_at_once(
+async def test_every_event_is_audited_whatever_the_size_of_a_batch(
     engine: AsyncEngine, event: int, people: list[UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     others = [await make_event(engine, total=4, organiser=people[0]) for _ in range(6)]
@@ -190,7 +192,7 @@ async def test_every_event_is_looked_at_however_few_at_once(
         assert (found.events, found.bookings) == (7, 5)
 
 
-async def test_whoever_books_meanwhile_makes_no_difference(
+async def test_bookings_during_the_audit_make_no_difference(
     engine: AsyncEngine, people: list[UUID]
 ) -> None:
     bookings = BookingRepository(engine)
@@ -213,7 +215,7 @@ async def test_whoever_books_meanwhile_makes_no_difference(
     await bookings.close()
 
 
-async def test_one_process_audits_until_it_is_gone(database_url: str, event: int) -> None:
+async def test_one_process_audits_until_it_ends(database_url: str, event: int) -> None:
     engines = [connect(database_url, pool_size=1) for _ in range(2)]
     first, second = map(RecountRepository, engines)
     for _ in range(2):
@@ -221,7 +223,7 @@ async def test_one_process_audits_until_it_is_gone(database_url: str, event: int
         assert not await second.take_turn()
     await engines[0].dispose()
     async with asyncio.timeout(10):
-        while not await second.take_turn():  # its server process has yet to see that it is gone
+        while not await second.take_turn():  # its server process has yet to notice
             pass
     await engines[1].dispose()
     assert event
@@ -239,7 +241,7 @@ def audit(cwd: Path, url: str, *arguments: str) -> "subprocess.CompletedProcess[
     )
 
 
-async def test_the_command_tells_by_its_status_and_names_each_difference(
+async def test_the_command_fails_and_names_each_difference(
     engine: AsyncEngine, database_url: str, event: int, people: list[UUID], tmp_path: Path
 ) -> None:
     done = await asyncio.to_thread(audit, tmp_path, database_url)

@@ -1,4 +1,4 @@
-"""Two processes at one event: what one remembers, and what the other does meanwhile."""
+"""Two processes at one event: one has a cached snapshot, the other changes the event."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from ticketing.sale.inventory.model import Booked, Cancelled, Waiting
 from ticketing.sale.repositories.bookings import ACTIVE, BookingRepository
 
 Meddle = Callable[[int], Awaitable[object]]
-"""Does something, told how often it was asked who is active, this time included."""
+"""Called with the number of reads of active bookings so far, including this one."""
 
 
 async def idle(_: int) -> None:
@@ -25,7 +25,7 @@ async def idle(_: int) -> None:
 
 
 class Asking:
-    """Lets somebody meddle just before and just after it is read who is active."""
+    """Runs another change just before and just after active bookings are read."""
 
     def __init__(self, *, before: Meddle = idle, after: Meddle = idle) -> None:
         self.times = 0
@@ -45,7 +45,7 @@ class Asking:
         return found
 
     async def _meddle(self, meddle: Meddle) -> None:
-        # Who meddles may ask too.
+        # The other change may read them too.
         self._is_meddling = True
         await meddle(self.times)
         self._is_meddling = False
@@ -63,7 +63,7 @@ def asking(
     return made
 
 
-async def test_places_are_taken_in_one_statement_whoever_took_some_before(
+async def test_places_are_booked_in_one_statement_although_another_process_booked_some(
     engine: AsyncEngine,
     bookings: BookingRepository,
     elsewhere: BookingRepository,
@@ -76,7 +76,7 @@ async def test_places_are_taken_in_one_statement_whoever_took_some_before(
     sent.clear()
     assert isinstance(await bookings.book(show, people[2]), Booked)
     assert len(sent) == 1
-    # It remembers a place, which is gone by now, and then nobody in the line.
+    # Its snapshot has a place that is gone by now, and then an empty waiting list.
     waiting = await elsewhere.book(show, people[3])
     assert isinstance(waiting, Waiting)
     assert waiting.position == 1
@@ -86,7 +86,7 @@ async def test_places_are_taken_in_one_statement_whoever_took_some_before(
     assert await counters(engine, show) == (0, 2, 6)
 
 
-async def test_a_place_that_is_freed_is_not_taken_past_the_line_by_who_remembers_places(
+async def test_a_process_with_an_old_snapshot_of_free_places_does_not_pass_the_waiting_list(
     engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
 ) -> None:
     people = await make_people(engine, 6)
@@ -94,7 +94,7 @@ async def test_a_place_that_is_freed_is_not_taken_past_the_line_by_who_remembers
     await bookings.book(show, people[0])
     for person in people[1:4]:
         await elsewhere.book(show, person)
-    # Now `bookings` remembers a free place. One is freed, and goes to the line.
+    # Now `bookings` has a free place cached. One is freed, and goes to the waiting list.
     await elsewhere.cancel(show, people[0])
     assert isinstance(await bookings.book(show, people[4]), Waiting)
     assert [status for _, status in await rows(engine, show)] == [
@@ -102,7 +102,7 @@ async def test_a_place_that_is_freed_is_not_taken_past_the_line_by_who_remembers
     ]
 
 
-async def test_places_are_freed_in_two_statements_whoever_freed_some_before(
+async def test_places_are_freed_in_two_statements_although_another_process_freed_some(
     engine: AsyncEngine,
     bookings: BookingRepository,
     elsewhere: BookingRepository,
@@ -124,7 +124,7 @@ async def test_places_are_freed_in_two_statements_whoever_freed_some_before(
     assert await counters(engine, show) == (3, 0, 5)
 
 
-async def test_a_place_freed_by_who_remembers_nobody_waiting_goes_to_the_line(
+async def test_a_process_with_an_old_snapshot_of_an_empty_waiting_list_promotes_people(
     engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
 ) -> None:
     people = await make_people(engine, 3)
@@ -137,7 +137,7 @@ async def test_a_place_freed_by_who_remembers_nobody_waiting_goes_to_the_line(
     assert await counters(engine, show) == (0, 0, 5)
 
 
-async def test_an_event_is_not_read_before_each_commit_once_nobody_waits(
+async def test_an_event_is_not_read_before_each_commit_after_nobody_waits(
     engine: AsyncEngine,
     bookings: BookingRepository,
     elsewhere: BookingRepository,
@@ -147,7 +147,7 @@ async def test_an_event_is_not_read_before_each_commit_once_nobody_waits(
     show = await make_event(engine, total=4, organiser=people[0])
     await bookings.book(show, people[0])
     await elsewhere.book(show, people[1])
-    # Lost, for there are two places left: decided again, and the third waits.
+    # The commit is lost, because two places are left. It is decided again, and the third waits.
     answers = await together(*(bookings.book(show, person) for person in people[2:5]))
     assert kinds(answers) == [Booked, Booked, Waiting]
     for person in people[1:5]:
@@ -159,7 +159,7 @@ async def test_an_event_is_not_read_before_each_commit_once_nobody_waits(
     assert len(sent) == 1
 
 
-async def test_who_cancels_and_books_elsewhere_while_they_are_asked_about_is_in_already(
+async def test_a_person_who_cancels_and_books_elsewhere_during_a_decision_is_refused(
     engine: AsyncEngine,
     bookings: BookingRepository,
     elsewhere: BookingRepository,
@@ -184,7 +184,7 @@ async def test_who_cancels_and_books_elsewhere_while_they_are_asked_about_is_in_
 
 
 @pytest.mark.parametrize("times_and_others", [(1, 0), (1, 1), (3, 0), (3, 1)])
-async def test_what_is_cancelled_elsewhere_while_it_is_asked_about_frees_one_place(
+async def test_a_booking_that_is_cancelled_elsewhere_during_a_decision_frees_one_place(
     engine: AsyncEngine,
     bookings: BookingRepository,
     elsewhere: BookingRepository,
@@ -211,7 +211,7 @@ async def test_what_is_cancelled_elsewhere_while_it_is_asked_about_frees_one_pla
     assert (await counters(engine, event))[:2] == (5, 0)
 
 
-async def test_who_books_elsewhere_while_they_are_asked_about_is_not_booked_and_cancelled_beside(
+async def test_a_person_who_books_elsewhere_during_a_decision_is_not_booked_and_cancelled_again(
     engine: AsyncEngine,
     bookings: BookingRepository,
     elsewhere: BookingRepository,
@@ -231,7 +231,7 @@ async def test_who_books_elsewhere_while_they_are_asked_about_is_not_booked_and_
     assert (await counters(engine, event))[:2] == (5, 0)
 
 
-async def test_two_processes_sell_each_place_once_and_keep_one_line(
+async def test_two_processes_sell_each_place_once_and_keep_one_waiting_list(
     engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
 ) -> None:
     people = await make_people(engine, 120)
@@ -256,7 +256,7 @@ async def test_two_processes_sell_each_place_once_and_keep_one_line(
         assert [said[user] for user in line] == positions
 
 
-async def test_a_mixed_race_between_processes_keeps_the_books(
+async def test_counters_match_rows_after_a_mixed_race_between_processes(
     engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
 ) -> None:
     people = await make_people(engine, 40)
@@ -279,7 +279,7 @@ async def test_a_mixed_race_between_processes_keeps_the_books(
     assert statuses.count("cancelled") == 90
 
 
-async def test_a_line_that_another_process_shortened_is_read_anew(
+async def test_a_waiting_list_that_another_process_shortened_is_read_again(
     engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
 ) -> None:
     people = await make_people(engine, 3)

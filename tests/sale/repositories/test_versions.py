@@ -1,4 +1,4 @@
-"""An event whose version went back, and came again by another way, while it was remembered."""
+"""A cached event whose version went back and reached the same number with other bookings."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -21,7 +21,7 @@ LOST = """
     UPDATE events SET available_tickets = {available}, waiting_list_count = {waiting},
         version = {version} WHERE id = {event}
 """
-"""What a failover does that loses the last commits: bookings, counters and version go together."""
+"""Lose the last commits, like a failover: bookings, counters and version go together."""
 
 
 async def set_back(engine: AsyncEngine, event: int, lost: Sequence[UUID], **now: int) -> None:
@@ -35,7 +35,7 @@ async def version_of(engine: AsyncEngine, event: int) -> int:
 
 
 @pytest.mark.parametrize("steps_back", [0, 1, 2])
-async def test_an_event_that_was_sold_out_sells_what_is_free_again(
+async def test_an_event_that_was_sold_out_sells_places_that_are_free_again(
     engine: AsyncEngine, bookings: BookingRepository, steps_back: int
 ) -> None:
     people = await make_people(engine, 7)
@@ -51,7 +51,7 @@ async def test_an_event_that_was_sold_out_sells_what_is_free_again(
 
 @pytest.mark.parametrize("others", [3, 4, 5, 6, 7])
 @pytest.mark.parametrize("books_first", [True, False])
-async def test_an_event_that_had_places_is_sold_out_by_others(
+async def test_an_event_that_had_places_is_sold_out_by_other_processes(
     engine: AsyncEngine,
     bookings: BookingRepository,
     elsewhere: BookingRepository,
@@ -64,7 +64,7 @@ async def test_an_event_that_had_places_is_sold_out_by_others(
         await bookings.book(show, me)
         await bookings.cancel(show, me)
     await set_back(engine, show, [me], available=TOTAL, waiting=0, version=1)
-    # Six of them bring the version to what is remembered, and more or fewer to another.
+    # Six bring the version to the cached one, and more or fewer to another.
     for person in people[:others]:
         await elsewhere.book(show, person)
     if books_first:
@@ -76,14 +76,14 @@ async def test_an_event_that_had_places_is_sold_out_by_others(
     assert [each.user_id for each in cancelled.promoted] == next_one
 
 
-async def test_nothing_is_remembered_over_the_loss_of_the_connection(
+async def test_the_cache_is_dropped_when_the_connection_is_lost(
     engine: AsyncEngine, bookings: BookingRepository, database_url: str
 ) -> None:
     people = await make_people(engine, 7)
     show = await make_event(engine, total=TOTAL, organiser=people[0])
     for person in people[:6]:
         await bookings.book(show, person)
-    # To no constraint is this wrong: only what is remembered is.
+    # No constraint refuses this: only the cache is wrong.
     version = await version_of(engine, show)
     await set_back(engine, show, people[4:6], available=0, waiting=1, version=version)
     await execute(
@@ -96,7 +96,7 @@ async def test_nothing_is_remembered_over_the_loss_of_the_connection(
     assert joined.position == 2
 
 
-async def test_counters_that_bookings_contradict_are_refused_and_cost_little(
+async def test_counters_that_contradict_the_bookings_are_refused_cheaply(
     engine: AsyncEngine, bookings: BookingRepository, sent: list[str]
 ) -> None:
     people = await make_people(engine, 2)

@@ -1,4 +1,4 @@
-"""What a search takes for the same."""
+"""Spellings that a search treats as the same."""
 
 import unicodedata
 
@@ -30,5 +30,5 @@ def test_spellings_of_one_name_are_one(one: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("one", "other"), [("कि", "की"), ("กิน", "กน"), ("ö", "ø"), ("n", "m"), ("한", "하")]
 )
-def test_other_names_stay_others(one: str, other: str) -> None:
+def test_different_names_stay_different(one: str, other: str) -> None:
     assert folded(one) != folded(other)

@@ -1,4 +1,4 @@
-"""The decisions, against a plain model that serves one request at a time."""
+"""The decisions, compared with a simple model that serves one request at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,14 +32,14 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Model:
-    """What an event is, said as simply as can be."""
+    """The simplest model of an event."""
 
     total: int
     booked: list[UUID] = field(default_factory=list)
     waiting: list[UUID] = field(default_factory=list)
 
     def serve(self, request: InventoryRequest) -> object:  # noqa: PLR0911 - one per answer
-        """Serve one request and return what its answer must say."""
+        """Serve one request and return its expected outcome."""
         user = request.user_id
         if isinstance(request, Book):
             if user in self.booked:
@@ -65,7 +65,7 @@ class Model:
 
 @dataclass
 class Rows:
-    """The rows as the database would keep them, in the order they were inserted."""
+    """The rows of the database, in the order in which they were inserted."""
 
     snapshot: Snapshot
     bookings: dict[UUID, Booking] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class Rows:
         return {booking.user_id: booking for booking in held}
 
     def commit(self, requests: list[InventoryRequest]) -> list[Outcome]:
-        """Decide with no more than what a decision may ask for, and write."""
+        """Decide with only the rows that a decision may read, and write."""
         kinds = [KINDS[type(request)] for request in requests]
         asking = zip(requests, kinds, strict=True)
         askers = {request.user_id for request, kind in asking if kind.needs_active}
@@ -90,7 +90,7 @@ class Rows:
         new = [b for b in decision.inserts.values() if b.status is not BookingStatus.CANCELLED]
         cancelled = {id_ for id_, to in decision.changes.items() if to is BookingStatus.CANCELLED}
         if any(b.user_id in known and known[b.user_id].id not in cancelled for b in new):
-            # The unique index refuses the batch; it is decided again with everybody known.
+            # The unique index refuses the batch. It is decided again with all active bookings.
             decision = decide(self.snapshot, requests, active=known, line=line, at=NOW)
         for fact in decision.facts:
             assert kinds[fact.by].inserts or not fact.is_new
@@ -131,7 +131,7 @@ MAKE: dict[type, Callable[[UUID], InventoryRequest]] = {
     Book: book,
     Cancel: lambda user: Cancel(EVENT, user),
 }
-"""How a request of each kind is made, for a person."""
+"""Functions that make a request of each kind, for a person."""
 
 requests = st.builds(
     lambda user, kind: MAKE[kind](user), st.sampled_from(PEOPLE), st.sampled_from(list(MAKE))
@@ -145,7 +145,7 @@ def test_every_kind_of_request_is_tried() -> None:
 @pytest.mark.usefixtures("unmeasured")
 @settings(max_examples=1000, deadline=None)
 @given(st.integers(1, 4), st.lists(st.lists(requests, min_size=1, max_size=12), max_size=12))
-def test_batches_answer_and_leave_what_one_request_at_a_time_would(
+def test_a_batch_has_the_same_outcomes_and_rows_as_one_request_at_a_time(
     total: int, batches: list[list[InventoryRequest]]
 ) -> None:
     kept, model = rows(total), Model(total)
@@ -182,10 +182,10 @@ def test_batches_answer_and_leave_what_one_request_at_a_time_would(
 @example(2, {PEOPLE[0]}, [book(PEOPLE[1]), Cancel(EVENT, PEOPLE[0])], [book(PEOPLE[2])])
 @example(5, set(), [book(PEOPLE[0]), Cancel(EVENT, PEOPLE[0])], [book(PEOPLE[0])])
 @example(5, {PEOPLE[0]}, [Cancel(EVENT, PEOPLE[0])], [Cancel(EVENT, PEOPLE[0])])
-def test_what_does_not_rest_on_the_version_may_be_written_after_another_such(
+def test_decisions_that_need_no_version_may_be_written_after_each_other(
     total: int, holding: set[UUID], ours: list[InventoryRequest], theirs: list[InventoryRequest]
 ) -> None:
-    """Made of one snapshot by two processes, and written as far as constraints let it."""
+    """Decide in two processes from one snapshot, and write as far as constraints allow."""
     kept = rows(total)
     kept.commit([book(user) for user in sorted(holding)])
     snapshot, line = kept.snapshot, kept.with_status(BookingStatus.WAITING)
@@ -203,7 +203,7 @@ def test_what_does_not_rest_on_the_version_may_be_written_after_another_such(
     new = [b for b in second.inserts.values() if b.status is not BookingStatus.CANCELLED]
     if holders & {booking.user_id for booking in new}:
         return  # uq_bookings_active
-    # Who was refused was so when they were asked about, and had nothing written.
+    # A refused request was right when it was read, and wrote nothing.
     done = [
         (request, seen(outcome))
         for request, outcome in zip(ours, second.outcomes, strict=True)
@@ -216,7 +216,7 @@ def test_what_does_not_rest_on_the_version_may_be_written_after_another_such(
     assert in_turn.taken == second.taken
 
 
-def test_the_answer_carries_the_booking_that_is_written() -> None:
+def test_the_outcome_has_the_booking_that_is_written() -> None:
     kept = rows(1)
     first, second = book(PEOPLE[0]), book(PEOPLE[1])
     outcomes = kept.commit([first, second])
@@ -228,7 +228,7 @@ def test_the_answer_carries_the_booking_that_is_written() -> None:
     assert list(cancelled.promoted) == [kept.bookings[second.booking_id]]
 
 
-def test_who_joins_and_is_promoted_in_one_batch_is_written_once_as_booked() -> None:
+def test_a_person_who_joins_and_is_promoted_in_one_batch_is_written_once_as_booked() -> None:
     kept = rows(1)
     kept.commit([book(PEOPLE[0])])
     newcomer = book(PEOPLE[1])
@@ -237,7 +237,7 @@ def test_who_joins_and_is_promoted_in_one_batch_is_written_once_as_booked() -> N
     assert kept.bookings[newcomer.booking_id].status is BookingStatus.BOOKED
 
 
-def test_a_newcomer_is_not_promoted_past_a_line_that_was_read_in_part() -> None:
+def test_a_newcomer_is_not_promoted_past_a_waiting_list_that_was_read_in_part() -> None:
     kept = rows(1)
     kept.commit([book(user) for user in PEOPLE[:4]])
     (_, cancelled) = kept.commit([book(PEOPLE[4]), Cancel(EVENT, PEOPLE[0])])
@@ -247,7 +247,7 @@ def test_a_newcomer_is_not_promoted_past_a_line_that_was_read_in_part() -> None:
     assert line == [PEOPLE[2], PEOPLE[3], PEOPLE[4]]
 
 
-def test_a_line_that_is_shorter_than_remembered_shows_a_stale_snapshot() -> None:
+def test_a_waiting_list_that_is_shorter_than_its_count_shows_a_stale_snapshot() -> None:
     kept = rows(1)
     kept.commit([book(PEOPLE[0]), book(PEOPLE[1])])
     with pytest.raises(StaleSnapshot):

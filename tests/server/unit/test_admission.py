@@ -1,4 +1,4 @@
-"""What is sent away under overload, and when."""
+"""Requests that are refused under overload."""
 
 import asyncio
 import signal
@@ -35,7 +35,7 @@ def request(*fields: bytes, line: bytes = b"POST /api/events/book HTTP/1.1") -> 
     return b"\r\n".join([line, b"Host: a", *fields, length, b"", BODY])
 
 
-def test_a_booking_that_came_whole_is_answered_with_a_problem_document() -> None:
+def test_a_booking_that_arrived_whole_gets_a_problem_document() -> None:
     for word in (b"book", b"cancel"):
         line = b"POST /api/events/%b HTTP/1.1" % word
         answer = SALE.find(request(line=line), SALE.answers([(b"date", b"today")], ID))
@@ -56,11 +56,11 @@ def test_a_booking_that_came_whole_is_answered_with_a_problem_document() -> None
         assert problem["instance"] == "/api/events/" + word.decode()
 
 
-def test_a_connection_that_is_kept_alive_by_its_word_is_nothing_unusual() -> None:
+def test_a_keep_alive_header_is_nothing_unusual() -> None:
     assert SALE.find(request(b"Connection: keep-alive"), SALE.answers([], ID)) is not None
 
 
-def test_where_the_connection_must_end_it_is_left_to_the_protocol() -> None:
+def test_a_request_whose_connection_must_end_is_left_to_the_protocol() -> None:
     assert SALE.find(request(), SALE.answers([(b"date", b"today"), CLOSES], ID)) is None
 
 
@@ -79,7 +79,7 @@ def config_of(admission: Admission) -> uvicorn.Config:
 async def served(
     server: uvicorn.Server,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Serve, and give a connection to what serves."""
+    """Serve, and yield a connection to the server."""
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0.01)
@@ -97,7 +97,7 @@ async def served(
 async def connected(
     admission: Admission,
 ) -> AsyncIterator[tuple[uvicorn.Server, asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Serve within `admission`, and give the server and a connection to it."""
+    """Serve with `admission`, and yield the server and a connection to it."""
     server = uvicorn.Server(config_of(admission))
     async with served(server) as (reader, writer):
         yield server, reader, writer
@@ -109,7 +109,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 class Full(Admission):
-    """Takes nothing on."""
+    """Admits nothing."""
 
     bound = property(lambda _: 0, lambda *_: None)
 
@@ -125,7 +125,7 @@ def service() -> Service:
 
 
 def parsed(protocol: BoundedProtocol) -> int:
-    """Return how many of those who were sent away by this server had to be parsed."""
+    """Return how many refused requests this server had to parse."""
     return protocol._admission._like_any_other
 
 
@@ -133,7 +133,7 @@ def parsed(protocol: BoundedProtocol) -> int:
 async def sent_away() -> AsyncIterator[
     tuple[BoundedProtocol, asyncio.StreamReader, asyncio.StreamWriter]
 ]:
-    """Connect to what sends everybody away, and has begun to do so without parsing."""
+    """Connect to a server that refuses all requests, already without parsing."""
     async with connected(Full()) as (server, reader, writer):
         writer.write(request())
         await answer(reader)
@@ -153,7 +153,7 @@ async def sent_away() -> AsyncIterator[
             again[1].close()
 
 
-async def test_a_connection_ends_when_nothing_came_for_a_while_but_what_was_sent_away() -> None:
+async def test_a_connection_that_had_only_refused_requests_for_a_while_is_closed() -> None:
     async with sent_away() as (protocol, reader, writer):
         for _ in range(8):
             writer.write(request())
@@ -165,7 +165,7 @@ async def test_a_connection_ends_when_nothing_came_for_a_while_but_what_was_sent
         assert parsed(protocol) == 1
 
 
-async def test_who_was_sent_away_has_the_usual_time_for_a_header() -> None:
+async def test_a_refused_client_has_the_usual_time_for_a_header() -> None:
     async with sent_away() as (_, reader, writer):
         for _ in range(4):
             writer.write(request())
@@ -179,7 +179,7 @@ async def test_who_was_sent_away_has_the_usual_time_for_a_header() -> None:
 
 
 @pytest.mark.parametrize("more", [0, 1000])
-async def test_who_reads_nothing_is_told_no_more_than_the_bound(more: int) -> None:
+async def test_a_client_that_reads_nothing_gets_a_limited_number_of_responses(more: int) -> None:
     async with sent_away() as (protocol, reader, _):
         sent = 0
         while not protocol.flow.write_paused:
@@ -196,7 +196,7 @@ async def test_who_reads_nothing_is_told_no_more_than_the_bound(more: int) -> No
         assert parsed(protocol) == before
 
 
-async def test_who_is_sent_away_by_a_server_that_stops_is_told_to_come_elsewhere() -> None:
+async def test_a_refusal_of_a_stopping_server_closes_the_connection() -> None:
     full = Full()
     config = config_of(full)
     _parent, ready = Pipe()
@@ -213,7 +213,7 @@ async def test_who_is_sent_away_by_a_server_that_stops_is_told_to_come_elsewhere
         assert b"\r\nconnection: close\r\n" in (await answer(reader))[0]
 
 
-async def test_a_connection_that_waits_for_its_next_request_holds_nothing_of_the_last() -> None:
+async def test_an_idle_connection_holds_no_memory_of_the_last_request() -> None:
     async with connected(Admission()) as (server, reader, writer):
         for _ in range(2):
             writer.write(request() + request())
@@ -225,7 +225,7 @@ async def test_a_connection_that_waits_for_its_next_request_holds_nothing_of_the
 
 
 async def test_connections_share_the_names_of_their_attributes() -> None:
-    # More than 30, and each instance has a dictionary of its own: larger, and slower to look at.
+    # With more than 30, each instance has its own dictionary, which is larger and slower.
     async with connected(Admission()) as (server, reader, writer):
         writer.write(request())
         await answer(reader)
@@ -263,12 +263,12 @@ async def test_connections_share_the_names_of_their_attributes() -> None:
         request().replace(b"Content-Length: 61\r\n", b""),
     ],
 )
-def test_whatever_is_unusual_is_left_to_the_parser(data: bytes) -> None:
+def test_any_unusual_request_is_left_to_the_parser(data: bytes) -> None:
     assert SALE.find(data, SALE.answers([], ID)) is None
 
 
 class Stepped(asyncio.SelectorEventLoop):
-    """A loop whose clock is set by hand."""
+    """A loop whose clock the test sets."""
 
     now = 10.0
 
@@ -276,7 +276,7 @@ class Stepped(asyncio.SelectorEventLoop):
         return self.now
 
     async def come_to(self, now: float) -> None:
-        """Do what is due until `now`."""
+        """Run the callbacks that are due until `now`."""
         self.now = now
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -289,13 +289,13 @@ def loop() -> Iterator[Stepped]:
 
 
 def busy(under_way: int) -> ServerState:
-    """Return the state of a server that has so much to do."""
+    """Return the state of a server with this many running requests."""
     state = ServerState()
     state.tasks = set(range(under_way))  # type: ignore[arg-type]
     return state
 
 
-def test_the_bound_follows_what_is_answered_in_half_a_second(loop: Stepped) -> None:
+def test_the_limit_follows_the_responses_of_half_a_second(loop: Stepped) -> None:
     admission, state = Admission(), busy(FIRST)
     state.total_requests = 5
 
@@ -305,7 +305,7 @@ def test_the_bound_follows_what_is_answered_in_half_a_second(loop: Stepped) -> N
         state.total_requests += 1000
         await loop.come_to(10.2)
         assert admission.bound == FIRST
-        # An answer that says busy is not taken for work, whichever way it was given.
+        # A busy response does not count as work, whichever way it was sent.
         state.total_requests += 1
         admission.shed += 300
         await loop.come_to(10.25)
@@ -325,16 +325,16 @@ def test_the_bound_follows_what_is_answered_in_half_a_second(loop: Stepped) -> N
 @pytest.mark.parametrize(
     ("under_way", "moments"),
     [
-        # A burst of what takes longer than is measured.
+        # A burst of requests that take longer than one measurement.
         (2 * FIRST, [10.25]),
-        # Little to do until more came than is taken on.
+        # Little to do until more arrived than is admitted.
         (FIRST // 2 - 1, [10.25, 10.5]),
         # A pause of the process.
         (2 * FIRST, [10.25, 20]),
         (2 * FIRST, [10.25, 10.8]),
     ],
 )
-def test_nothing_but_slowness_is_taken_for_slowness(
+def test_only_slow_responses_lower_the_limit(
     loop: Stepped, under_way: int, moments: list[float]
 ) -> None:
     admission, state = Admission(), busy(under_way)
@@ -350,7 +350,7 @@ def test_nothing_but_slowness_is_taken_for_slowness(
     loop.run_until_complete(overload())
 
 
-def test_what_is_answered_when_nobody_is_sent_away_any_more_raises_the_bound(
+def test_responses_raise_the_limit_after_refusals_have_ended(
     loop: Stepped,
 ) -> None:
     admission, state = Admission(PATHS), busy(FIRST)
@@ -365,7 +365,7 @@ def test_what_is_answered_when_nobody_is_sent_away_any_more_raises_the_bound(
         await loop.come_to(10.5)
         assert admission.bound == 2000
         assert not admission.answers
-        # What follows is measured from its own beginning.
+        # Later requests are measured from their own start.
         await loop.come_to(10.6)
         admission.watch(state)
         admission.refuse()
@@ -376,7 +376,7 @@ def test_what_is_answered_when_nobody_is_sent_away_any_more_raises_the_bound(
     loop.run_until_complete(pass_by())
 
 
-def test_all_that_are_sent_away_in_a_moment_share_the_id_of_its_line_in_the_log(
+def test_requests_that_are_refused_in_one_moment_share_the_id_of_its_log_line(
     loop: Stepped,
 ) -> None:
     admission, state = Admission(PATHS), ServerState()

@@ -9,7 +9,7 @@ from ticketing.server.corked import MAX_HELD, MAX_HOLDING, Cork, Corked
 
 
 class Client:
-    """One end of a connection, and the corked transport at the other."""
+    """One end of a connection, and the corked transport at the other end."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -42,7 +42,7 @@ async def connected(count: int) -> AsyncIterator[list[Client]]:
             client.writer.close()
 
 
-async def test_what_is_written_in_a_turn_is_sent_at_its_end() -> None:
+async def test_data_that_is_written_in_a_turn_is_sent_at_its_end() -> None:
     async with connected(1) as (client,):
         client.corked.write(b"head ")
         client.corked.write(b"body")
@@ -55,7 +55,7 @@ async def test_what_is_written_in_a_turn_is_sent_at_its_end() -> None:
         assert await client.reader.read(100) == b"again"
 
 
-async def test_what_cannot_wait_is_sent_at_once_behind_what_is_held() -> None:
+async def test_urgent_data_is_sent_at_once_after_the_held_data() -> None:
     async with connected(1) as (client,):
         client.corked.write(b"first ")
         client.corked.write_now(b"second ")
@@ -64,7 +64,7 @@ async def test_what_cannot_wait_is_sent_at_once_behind_what_is_held() -> None:
         assert await client.reader.readexactly(18) == b"first second third"
 
 
-async def test_a_crowd_is_not_held() -> None:
+async def test_data_of_many_connections_is_not_held() -> None:
     async with connected(MAX_HOLDING + 2) as clients:
         for client in clients:
             client.corked.write(b"head ")
@@ -75,7 +75,7 @@ async def test_a_crowd_is_not_held() -> None:
             assert await client.reader.readexactly(9) == b"head body"
 
 
-async def test_much_is_not_held() -> None:
+async def test_a_lot_of_data_is_not_held() -> None:
     async with connected(1) as (client,):
         sent = 0
         while sent <= 100 * MAX_HELD:
@@ -86,14 +86,14 @@ async def test_much_is_not_held() -> None:
 
 
 @pytest.mark.parametrize("end", [Corked.close, Corked.write_eof])
-async def test_what_is_held_is_sent_before_the_end(end: Callable[[Corked], None]) -> None:
+async def test_held_data_is_sent_before_the_end(end: Callable[[Corked], None]) -> None:
     async with connected(1) as (client,):
         client.corked.write(b"last words")
         end(client.corked)
         assert await client.reader.read() == b"last words"
 
 
-async def test_nothing_is_sent_to_a_connection_that_was_given_up() -> None:
+async def test_nothing_is_sent_to_an_aborted_connection() -> None:
     async with connected(2) as (gone, other):
         for client in (gone, other):
             client.corked.write(b"hello")
@@ -104,7 +104,7 @@ async def test_nothing_is_sent_to_a_connection_that_was_given_up() -> None:
             assert await gone.reader.read() == b""
 
 
-async def test_a_fault_of_one_connection_is_not_the_others() -> None:
+async def test_a_fault_of_one_connection_does_not_affect_the_others() -> None:
     faults: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     async with connected(3) as (before, faulty, after):

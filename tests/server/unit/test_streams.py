@@ -1,4 +1,4 @@
-"""Responses that stay open count apart, have a limit, and end when a worker drains."""
+"""Responses that stay open are counted separately, have a limit, and end when a worker drains."""
 
 import asyncio
 import signal
@@ -31,7 +31,7 @@ async def until(worker: Worker, count: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_many_listeners_leave_room_for_what_is_under_way(
+async def test_many_listeners_leave_room_for_other_requests(
     app: FastAPI, settings: Settings
 ) -> None:
     async with serving(app, settings) as worker:
@@ -72,13 +72,13 @@ async def test_streams_end_when_a_drain_begins_and_none_begins_after(
         for reader in readers:
             sent = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), 10)
             assert sent.endswith(b"%x\r\n%b\r\n0\r\n\r\n" % (len(FAREWELL), FAREWELL))
-        assert time.monotonic() - began < DRAIN  # While others are still let in:
+        assert time.monotonic() - began < DRAIN  # While other requests are still admitted:
         assert (await worker.ask(WELCOME))[1].startswith(b"HTTP/1.1 200 ")
         assert (await worker.ask(STREAM))[1].startswith(b"HTTP/1.1 503 ")
         await until(worker, 0)
 
 
-async def test_what_is_streamed_ends_when_there_is_no_more() -> None:
+async def test_a_stream_ends_with_its_source() -> None:
     async def three() -> AsyncIterator[int]:
         for number in range(3):
             yield number
@@ -86,7 +86,7 @@ async def test_what_is_streamed_ends_when_there_is_no_more() -> None:
     assert [each async for each in Streams().until_drained(three(), -1)] == [0, 1, 2]
 
 
-async def test_a_source_that_fails_fails_its_stream_and_leaves_nothing_behind() -> None:
+async def test_a_failing_source_fails_its_stream_and_leaves_nothing_behind() -> None:
     async def failing() -> AsyncIterator[int]:
         yield 1
         raise ValueError("no more")
@@ -98,7 +98,7 @@ async def test_a_source_that_fails_fails_its_stream_and_leaves_nothing_behind() 
     assert asyncio.all_tasks() == before
 
 
-async def test_something_is_sent_while_nothing_comes() -> None:
+async def test_something_is_sent_while_the_source_is_silent() -> None:
     async def late() -> AsyncIterator[int]:
         await asyncio.sleep(0.1)
         yield 1
@@ -109,9 +109,7 @@ async def test_something_is_sent_while_nothing_comes() -> None:
     assert [each for each in sent if each != -1] == [1]
 
 
-async def test_who_asks_for_the_head_alone_holds_no_stream(
-    app: FastAPI, settings: Settings
-) -> None:
+async def test_a_head_request_holds_no_stream(app: FastAPI, settings: Settings) -> None:
     async with serving(app, settings) as worker:
         for _ in range(3):
             reader, head = await worker.ask(STREAM.replace(b"GET", b"HEAD"))

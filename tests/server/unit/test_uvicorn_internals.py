@@ -1,4 +1,4 @@
-"""What is used of uvicorn beside its public interface is there, and is named in one place."""
+"""Internals of uvicorn that the server uses exist, and are named in one place."""
 
 import uvicorn
 from uvicorn.config import Config
@@ -8,17 +8,17 @@ from ticketing.server.protocol import BoundedProtocol
 
 
 def named_by(kind: type) -> set[str]:
-    """Every name that the class has, or that its methods use."""
+    """Return every name that the class has, or that its methods use."""
     return set(dir(kind)).union(
         *(each.__code__.co_names for each in vars(kind).values() if hasattr(each, "__code__"))
     )
 
 
-def test_it_was_tested_with_what_is_installed() -> None:
+def test_the_installed_version_was_tested() -> None:
     assert uvicorn.__version__.startswith(f"{internals.TESTED}.")
 
 
-def test_what_is_used_is_there() -> None:
+def test_the_used_internals_exist() -> None:
     assert set(internals.OF_PROTOCOL) <= named_by(internals.HttpToolsProtocol)
     assert set(internals.OF_CYCLE) <= named_by(internals.RequestResponseCycle)
     assert set(internals.OF_FLOW) <= named_by(internals.FlowControl)
@@ -26,7 +26,7 @@ def test_what_is_used_is_there() -> None:
     assert set(internals.OF_SERVER) <= named_by(uvicorn.Server)
 
 
-async def test_what_the_protocol_uses_of_its_base_is_named() -> None:
+async def test_all_names_that_the_protocol_uses_of_its_base_are_listed() -> None:
     base = internals.HttpToolsProtocol(Config(lambda: None), internals.ServerState(), {})
     inherited = {name for name in dir(base) if not name.startswith("__")}
     own = {

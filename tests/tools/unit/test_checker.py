@@ -1,4 +1,4 @@
-"""The judge of the fault harness itself: it must pass what is right and fail what is not."""
+"""The checker of the fault harness passes correct histories and fails wrong ones."""
 
 from math import inf
 from pathlib import Path
@@ -40,7 +40,7 @@ def unknown(verb: Verb, user: str, start: float) -> Operation:
 
 
 def books(total: int, *rows: str) -> Books:
-    """Rows in the order of `seq`, each as "a1 booked" for the first row of a."""
+    """Rows in the order of `seq`. "a1 booked" is the first row of person a."""
     made = []
     for row in rows:
         name, status = row.split()
@@ -234,7 +234,7 @@ def test_a_bad_history_fails(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_history_that_was_saved_is_judged_alike(name: str, tmp_path: Path) -> None:
+def test_a_saved_history_gets_the_same_result(name: str, tmp_path: Path) -> None:
     operations, found, _ = BAD[name]
     save(tmp_path / "one.json", operations, [found], seed="a")
     assert load(tmp_path / "one.json") == (operations, [found])
@@ -254,7 +254,7 @@ def test_a_search_that_takes_too_long_is_no_pass(monkeypatch: pytest.MonkeyPatch
         (Sighting(EVENT, 2, 1, 1, 1, 1), "free while people waited"),
     ],
 )
-def test_what_must_never_be_seen_is_told(seen: Sighting, why: str) -> None:
+def test_responses_that_must_never_be_seen_are_reported(seen: Sighting, why: str) -> None:
     assert why in "".join(seen.wrong())
     assert Sighting(EVENT, 2, 0, 1, 2, 1).wrong() == []
     assert unknown("book", "a", 0).end == inf

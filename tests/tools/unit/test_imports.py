@@ -17,21 +17,21 @@ MODULES = {
     for folder in ("tests", "chaos", "benchmarks")
     for path in (ROOT / folder).rglob("*.py")
 }
-"""The source of each, by its path."""
+"""Return the source of each module, by its path."""
 
 
 def imported(source: str) -> Iterator[str]:
     """Yield the name of every module that the source imports, or may import."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            # What is imported from a package may be a module of it.
+            # A name that is imported from a package may be a module.
             yield from (alias.name for alias in node.names)
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             yield node.module
 
 
 def of_pytest(source: str) -> list[str]:
-    """Return the imported modules that pytest alone may load."""
+    """Return the imported modules that only pytest may load."""
     return [
         name
         for name in imported(source)
@@ -44,7 +44,7 @@ def test_no_module_imports_a_test_or_a_conftest() -> None:
     assert found == {}
 
 
-def test_all_modules_are_looked_at() -> None:
+def test_all_modules_are_checked() -> None:
     assert MODULES.keys() > {"tests/conftest.py", "chaos/checker.py", "benchmarks/run.py"}
 
 

@@ -1,4 +1,4 @@
-"""The judge of `make overload`, by runs that keep what is promised and runs that do not."""
+"""The checker of `make overload`, with runs that keep the promises and runs that do not."""
 
 from dataclasses import replace
 
@@ -32,11 +32,11 @@ def broken(*rounds: Round) -> list[str]:
     return [what for kept, what in judge(rounds) if not kept]
 
 
-def test_a_run_that_keeps_what_is_promised_passes() -> None:
+def test_a_run_that_keeps_the_promises_passes() -> None:
     assert broken(KEPT, KEPT, KEPT) == []
 
 
-def test_how_much_is_booked_is_told_by_the_median_of_the_rounds() -> None:
+def test_the_number_of_bookings_is_the_median_of_the_rounds() -> None:
     less = Round(QUIET, replace(OVER, good=7900), AFTER)
     assert broken(KEPT, less, KEPT) == []
     assert len(broken(less, KEPT, less)) == 1
@@ -53,12 +53,12 @@ def test_how_much_is_booked_is_told_by_the_median_of_the_rounds() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_each_promise_that_is_broken_in_one_round_is_found(wrong: Round, what: str) -> None:
+def test_a_promise_that_one_round_breaks_is_found(wrong: Round, what: str) -> None:
     (found,) = broken(KEPT, wrong, KEPT)
     assert found.startswith(what)
 
 
 @pytest.mark.parametrize("less", [{"good": 9_600}, {"p99": 0.6}])
-def test_who_books_late_does_not_follow(less: dict[str, float]) -> None:
+def test_late_bookings_are_not_counted(less: dict[str, float]) -> None:
     assert QUIET.follows
     assert not replace(QUIET, **less).follows  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A person whose rows bad input must leave as they are, and a limit of the time that it takes."""
+"""A person whose rows bad input must not change, and a limit of the response time."""
 
 import time
 from collections.abc import AsyncIterator
@@ -12,11 +12,11 @@ from tests.people import Person, Visitor
 from ticketing.db.tables import Base
 
 LONGEST = 1.0
-"""Seconds that an answer may take."""
+"""Seconds that a response may take."""
 
 
 class Swift(httpx.AsyncBaseTransport):
-    """Sends what took long again: slow is what is slow by itself, not what met a busy machine."""
+    """Resends slow requests, because a busy machine may have slowed the first one."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
@@ -32,13 +32,13 @@ class Swift(httpx.AsyncBaseTransport):
 
 @pytest.fixture
 def _swift(client: httpx.AsyncClient) -> None:
-    """No answer may take long."""
+    """A client whose responses must be fast."""
     client._transport = Swift(client._transport)
 
 
 @pytest.fixture
 async def ada(visitor: Visitor, engine: AsyncEngine) -> AsyncIterator[Person]:
-    """Somebody with an event, a place and a place in a line, whose rows stay as they are."""
+    """A person with an event, a place and a waiting position, whose rows must not change."""
     ada, bob = [await visitor.register() for _ in range(2)]
     event = await ada.organise(total=1)
     await ada.book(event)
@@ -49,7 +49,7 @@ async def ada(visitor: Visitor, engine: AsyncEngine) -> AsyncIterator[Person]:
     assert {t: after[t] for t in after if after[t] != before[t]} == {}
 
 
-# What commits that changed nothing leave, and the counts of limits, are no rows of anybody.
+# Rows of commits without changes, and counts of limits, belong to nobody.
 TABLES = sorted(set(Base.metadata.tables) - {"commits", "rates"})
 
 

@@ -1,4 +1,4 @@
-"""The pages and what they load stay below the prefix that a proxy puts before the service."""
+"""The pages and their files stay below the prefix of a proxy."""
 
 import re
 from urllib.parse import urljoin
@@ -12,13 +12,13 @@ ADDRESS = re.compile(r"""(?:href|src|spec-url|action)=["']?([^"' >]+)|\burl: ["'
 
 
 async def addresses(client: httpx.AsyncClient, path: str) -> list[str]:
-    """Return what a page, or a script or stylesheet of its own, names."""
+    """Return the addresses in a page, or in its scripts and stylesheets."""
     found = ADDRESS.findall((await client.get(path)).text)
     return [one or other for one, other in found]
 
 
 @pytest.mark.parametrize("page", ["docs", "redoc"])
-async def test_a_page_loads_nothing_from_outside_of_its_prefix(
+async def test_a_page_loads_nothing_outside_of_its_prefix(
     client: httpx.AsyncClient, page: str
 ) -> None:
     loaded = await addresses(client, f"/{page}")
@@ -31,7 +31,7 @@ async def test_a_page_loads_nothing_from_outside_of_its_prefix(
         assert (await client.get("/" + under.removeprefix(AT))).status_code == 200
 
 
-async def test_the_document_says_that_its_paths_begin_where_it_is(app: FastAPI) -> None:
+async def test_the_paths_of_the_document_are_relative_to_its_own_address(app: FastAPI) -> None:
     document = app.openapi()
     (server,) = document["servers"]
     assert urljoin(AT + "openapi.json", server["url"]) == AT

@@ -1,4 +1,4 @@
-"""What is the same for all who ask: compressed if that is wanted, and sent once to each."""
+"""Files that are the same for all clients are compressed on request, and sent once to each."""
 
 import random
 
@@ -17,7 +17,7 @@ ZIPPED = {"Accept-Encoding": "gzip, deflate, br"}
 
 
 @pytest.mark.parametrize("path", LARGE)
-async def test_what_is_large_is_compressed_for_who_takes_it(
+async def test_large_files_are_compressed_for_clients_that_accept_it(
     client: httpx.AsyncClient, path: str
 ) -> None:
     plain = await client.get(path, headers=PLAIN)
@@ -30,7 +30,7 @@ async def test_what_is_large_is_compressed_for_who_takes_it(
     assert zipped.headers["content-type"] == plain.headers["content-type"]
     for each in (plain, zipped):
         assert each.headers["vary"] == "Accept-Encoding"
-    # A cache that has one must not give it out for the other.
+    # A cache must not use one for the other.
     assert plain.headers["etag"] != zipped.headers["etag"]
 
 
@@ -39,7 +39,7 @@ async def test_what_is_large_is_compressed_for_who_takes_it(
     [b"a" * (LEAST - 1), random.Random(1).randbytes(10 * LEAST)],
     ids=["small", "random"],
 )
-async def test_what_would_not_become_smaller_is_sent_as_it_is(body: bytes) -> None:
+async def test_files_that_would_not_become_smaller_are_sent_uncompressed(body: bytes) -> None:
     asset = Asset(body, "image/png")
     answers = [await asset.response(Headers(asked)) for asked in (ZIPPED, PLAIN, ZIPPED)]
     for each in answers:
@@ -49,14 +49,16 @@ async def test_what_would_not_become_smaller_is_sent_as_it_is(body: bytes) -> No
 
 
 @pytest.mark.parametrize("path", LARGE + PAGES)
-async def test_what_a_client_has_is_not_sent_again(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_file_that_a_client_has_is_not_sent_again(
+    client: httpx.AsyncClient, path: str
+) -> None:
     for encoding in (PLAIN, ZIPPED):
         first = await client.get(path, headers=encoding)
         tag = first.headers["etag"]
         for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
             again = await client.get(path, headers=encoding | {"If-None-Match": known})
             assert (again.status_code, again.content) == (304, b""), known
-            # They replace what the client has stored: a page would be blank without its policy.
+            # They replace the stored headers. Without its policy a page would be blank.
             for name in ("etag", "vary", "cache-control", "content-security-policy"):
                 assert again.headers.get(name) == first.headers.get(name), name
         for other in ('"other"', tag.strip('"'), "", f"{tag[:-1]}-other{tag[-1]}"):
@@ -79,12 +81,12 @@ async def test_what_a_client_has_is_not_sent_again(client: httpx.AsyncClient, pa
         *(("gzipped", False), ("x;gzip", False), (";", False), (",,", False), ("br", False)),
     ],
 )
-def test_whether_a_client_takes_gzip_is_its_word(accepted: str, taken: object) -> None:
+def test_the_client_says_whether_it_accepts_gzip(accepted: str, taken: object) -> None:
     assert takes_gzip(accepted) == taken
 
 
-async def test_what_changes_or_is_secret_is_never_compressed(visitor: Visitor) -> None:
-    # Beside text that somebody else chose, the length would tell of a secret (BREACH).
+async def test_changing_or_secret_responses_are_never_compressed(visitor: Visitor) -> None:
+    # With text that an attacker chooses, the length would reveal a secret (BREACH).
     ada = await visitor.register()
     for number in range(30):
         await ada.organise(name=f"Recital {number}")

@@ -151,7 +151,7 @@ async def send(
     content: str | bytes | AsyncIterable[bytes] | None = None,
     json: object = None,
 ) -> httpx.Response:
-    """Send a body to where one belongs."""
+    """Send a body to a route that has one."""
     return await person.client.request(
         METHODS.get(path, "POST"),
         path,
@@ -166,7 +166,7 @@ def assert_refused(answer: httpx.Response, what: object) -> None:
 
 
 @pytest.mark.parametrize("path", [*BODIED, "/api/users/token"])
-async def test_no_body_that_is_none_is_served(ada: Person, path: str) -> None:
+async def test_no_invalid_body_is_served(ada: Person, path: str) -> None:
     for what, body in BODIES.items():
         if body or path != MAY_HAVE_NONE:
             answer = await send(ada, path, content=body)
@@ -195,7 +195,7 @@ async def test_no_bad_value_is_served(ada: Person, path: str, field: str) -> Non
         # json.dumps keeps a lone surrogate as its escape, which is ASCII.
         content = json.dumps(body_of(ada, path) | {field: value})
         answer = await send(ada, path, content=content)
-        # A lone surrogate is not JSON at all.
+        # A lone surrogate is not valid JSON.
         if isinstance(value, str) and not is_utf8(value):
             assert_problem(answer, 400, "malformed_body")
             continue
@@ -220,7 +220,7 @@ async def test_no_bad_scope_is_served(ada: Person) -> None:
 
 
 @pytest.mark.parametrize("path", BODIED)
-async def test_no_field_more_or_less_is_served(ada: Person, path: str) -> None:
+async def test_no_body_with_a_field_more_or_less_is_served(ada: Person, path: str) -> None:
     body = body_of(ada, path)
     wrong: list[dict[str, Any]] = [
         body | {"id": 1},
@@ -236,7 +236,7 @@ async def test_no_field_more_or_less_is_served(ada: Person, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", BODIED)
-async def test_a_body_that_would_do_is_refused_in_another_encoding(ada: Person, path: str) -> None:
+async def test_a_valid_body_is_refused_in_another_encoding(ada: Person, path: str) -> None:
     content = json.dumps(body_of(ada, path))
     for encoding in ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"):
         answer = await send(ada, path, content=content.encode(encoding))
@@ -244,7 +244,9 @@ async def test_a_body_that_would_do_is_refused_in_another_encoding(ada: Person, 
 
 
 @pytest.mark.parametrize("path", BODIED)
-async def test_a_body_that_begins_with_a_byte_order_mark_is_told_so(ada: Person, path: str) -> None:
+async def test_a_body_with_a_byte_order_mark_gets_an_error_that_says_so(
+    ada: Person, path: str
+) -> None:
     content = json.dumps(body_of(ada, path)).encode("utf-8-sig")
     answer = await send(ada, path, content=content)
     assert_problem(answer, 400, "malformed_body")
@@ -259,7 +261,7 @@ async def test_a_body_is_refused_that_nests_too_deep(ada: Person, path: str) -> 
         assert_problem(answer, 400, "malformed_body")
 
 
-async def test_every_route_with_a_body_is_in_the_corpus(app: FastAPI) -> None:
+async def test_every_route_with_a_body_is_tested(app: FastAPI) -> None:
     requests = (httpx.Request(METHODS.get(path, "POST"), f"http://test{path}") for path in BODIED)
     tried = {each.id for request in requests if (each := operation_of(app, request))}
     assert tried == {each.id for each in operations(app) if "requestBody" in each.document}
@@ -308,7 +310,7 @@ async def test_a_compressed_body_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("coding", ["", "identity", "Identity"])
-async def test_a_body_that_is_said_to_be_as_it_is_is_taken(visitor: Visitor, coding: str) -> None:
+async def test_a_body_with_identity_encoding_is_accepted(visitor: Visitor, coding: str) -> None:
     ada = await visitor.register()
     event = await ada.organise()
     headers = ada.headers | {"Content-Encoding": coding}

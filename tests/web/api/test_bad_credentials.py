@@ -35,7 +35,7 @@ def token(key: str = SECRET, algorithm: str = "HS256", kid: object = KID, **clai
 
 
 def raw_token(header: bytes, claims: bytes, algorithm: str = "HS256") -> str:
-    """Parts that no library would write, signed with the service's own key, which they name."""
+    """Tokens that no library would write, signed with the service's own key."""
     header = header.replace(b"{", b'{"kid": "%s", ' % KID.encode(), 1)
     parts = [base64.urlsafe_b64encode(part).rstrip(b"=") for part in (header, claims)]
     signature = jwt.get_algorithm_by_name(algorithm).sign(b".".join(parts), SECRET.encode())

@@ -60,7 +60,7 @@ HEADERS: list[dict[str, Any]] = [
 ]
 
 
-async def test_no_query_that_is_none_is_served(ada: Person) -> None:
+async def test_no_invalid_query_is_served(ada: Person) -> None:
     for path in LISTS:
         for query in QUERIES:
             answer = await ada.client.get(f"{path}?{query}", headers=ada.headers)
@@ -75,7 +75,7 @@ async def test_no_search_text_breaks_the_search(ada: Person) -> None:
         answer = await ada.get("/api/events", q=q)
         assert answer.status_code == 200
         assert answer.json()["items"] == []
-    # What is not UTF-8 is searched for as replacement characters.
+    # Bytes that are not UTF-8 are searched for as replacement characters.
     for query in ("q=%ff", "q=%ed%a0%80", "q=%", "q=%zz"):
         answer = await ada.client.get(f"/api/events?{query}")
         assert answer.json() == {"items": [], "nextCursor": None}
@@ -116,7 +116,7 @@ async def test_no_header_turns_a_method_into_another(ada: Person) -> None:
             assert answer.status_code == plain.status_code
 
 
-async def test_no_answer_tells_back_what_host_it_was_asked_for(ada: Person) -> None:
+async def test_no_response_repeats_the_host_of_the_request(ada: Person) -> None:
     tricks = {
         "Host": "evil.example",
         "X-Forwarded-Host": "evil.example",

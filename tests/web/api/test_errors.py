@@ -40,18 +40,18 @@ Answers = list[httpx.Response]
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "HEAD", "QUERY", "BREW"}
 NOBODY = UUID("019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa")
 OURS = {"internal_error", "database_unavailable", "busy", "not_ready", "outcome_unknown"}
-# Before there is an application: test_limits.py and test_http.py of tests/races provoke them.
+# Raised before the application: test_limits.py and test_http.py of tests/races provoke them.
 OF_THE_SERVER = {
     *("malformed_request", "request_timeout", "url_too_long", "headers_too_large"),
     *("http_version_not_supported", "transfer_coding_not_implemented", "expectation_failed"),
 }
-# Where it is set low: tests/limits/api/test_rates.py provokes it.
+# Needs a low limit: tests/limits/api/test_rates.py provokes it.
 OF_LIMITS = {"too_many_requests"}
 
 
 @dataclass(frozen=True)
 class Call:
-    """A request that its route would serve."""
+    """A valid request of a route."""
 
     operation: Operation
     path: str
@@ -69,7 +69,7 @@ def credentials(person: Person) -> dict[str, str]:
 
 
 def calls(app: FastAPI, person: Person, event: int = 1, opened_by: str = "unknown") -> list[Call]:
-    """One for every route; a password is set by the token `opened_by`."""
+    """Return a request for every route. The token `opened_by` sets a password."""
     booking = {"eventId": event, "userId": person.id}
     bodies: dict[str, dict[str, Any]] = {
         "register": credentials(person),
@@ -101,7 +101,7 @@ def that_may_answer(code: str, of: Iterable[Call]) -> list[Call]:
 
 
 def logged(settings: Settings, request_id: str) -> list[dict[str, Any]]:
-    # The client logs too, here where it runs in the same process.
+    # The client logs too, because it runs in the same process here.
     return [
         line
         for line in lines(settings.log_dir)
@@ -308,7 +308,7 @@ async def test_no_more_than_20_failing_fields_are_named(visitor: Visitor) -> Non
     assert len(refused["errors"]) == 20
 
 
-async def test_who_has_no_valid_token_is_told_how_to_get_one(
+async def test_a_response_without_a_valid_token_says_how_to_get_one(
     visitor: Visitor, app: FastAPI
 ) -> None:
     ada = await visitor.register()
@@ -344,7 +344,7 @@ async def test_a_parameter_that_no_route_of_the_api_has_is_refused(
             ("query", "#/b~1\ufffd", "extra_forbidden"),
         ]
     assert (await visitor.client.get("/livez", params={"at": "noon"})).status_code == 200
-    # What is wrong here is the method.
+    # Here the method is wrong.
     refused = await visitor.client.get("/api/events/book", params={"eventId": 1})
     assert_problem(refused, 405, "method_not_allowed")
 
@@ -362,7 +362,7 @@ async def test_a_path_that_no_route_has_is_not_found(client: httpx.AsyncClient) 
             assert_problem(await client.request(method, path), 404, "not_found")
 
 
-async def test_a_method_that_a_route_has_not_is_refused_with_those_it_has(
+async def test_a_wrong_method_is_refused_with_the_allowed_ones(
     client: httpx.AsyncClient, app: FastAPI
 ) -> None:
     served: dict[str, set[str]] = defaultdict(set)
@@ -379,7 +379,7 @@ async def test_a_method_that_a_route_has_not_is_refused_with_those_it_has(
             assert_problem(refused, 405, "method_not_allowed")
 
 
-async def test_head_is_answered_wherever_get_is(client: httpx.AsyncClient) -> None:
+async def test_every_get_route_has_head(client: httpx.AsyncClient) -> None:
     for path in ("/", "/livez", "/readyz", "/docs", "/api/events", "/static/docs.js"):
         assert (await client.head(path)).status_code == 200, path
     assert (await client.head("/api/events/1")).status_code == 404
@@ -394,7 +394,7 @@ async def test_a_request_keeps_the_id_it_came_with(client: httpx.AsyncClient) ->
     assert refused.json()["requestId"] == "Of-the.caller_1"
 
 
-async def test_a_fault_of_ours_names_only_the_request_and_is_logged_in_full(
+async def test_an_internal_error_names_only_the_request_and_is_logged_in_full(
     visitor: Visitor, app: FastAPI, engine: AsyncEngine, settings: Settings
 ) -> None:
     ada = await visitor.register()
@@ -408,12 +408,14 @@ async def test_a_fault_of_ours_names_only_the_request_and_is_logged_in_full(
         assert assert_problem(failed, 500, "internal_error") == {}
         for word in ("SELECT", "INSERT", "relation", "column", "asyncpg", "Traceback", ".py"):
             assert word not in failed.text
-        await asyncio.sleep(0)  # Lines are written when the loop's turn ends.
+        await asyncio.sleep(0)  # Log lines are written at the end of the loop's turn.
         lines = logged(settings, failed.headers["x-request-id"])
         assert [line["event"] for line in lines] == ["request.failed", "request.completed"]
         exception = lines[0]["exception"][0]
         driver = {"UndefinedColumnError", "UndefinedTableError"}
-        assert exception["exc_type"] in driver | {"ProgrammingError"}  # SQLAlchemy's word for them
+        assert exception["exc_type"] in driver | {
+            "ProgrammingError"
+        }  # SQLAlchemy's word for parameters
         assert exception["frames"]
         assert lines[1]["status"] == 500
 
@@ -425,7 +427,7 @@ async def test_an_unreachable_database_is_a_503_that_says_when_to_try_again(
     nowhere = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
     cut_off = create_app(settings.model_copy(update={"database_url": nowhere}))
     async with serving(cut_off) as client:
-        # It can't learn that from its database.
+        # It can't read that from its database.
         cut_off.state.provided[Identity].access.admins = frozenset({UUID(ada.id)})
         for call in that_may_answer("database_unavailable", calls(app, ada)):
             refused = await call.send(client)
@@ -435,14 +437,14 @@ async def test_an_unreachable_database_is_a_503_that_says_when_to_try_again(
 
 
 async def until_locked_out(connection: AsyncConnection, count: int) -> None:
-    """Return when so many wait for a lock."""
+    """Return when this many connections wait for a lock."""
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
     while await connection.scalar(waiting) != count:  # noqa: ASYNC110 - PostgreSQL tells nobody
         await asyncio.sleep(0.01)
 
 
 APART = {"bookTicket", "cancelTicket", "getEvent"}
-"""They have a connection of their own."""
+"""They have a separate connection."""
 
 
 async def test_too_much_at_once_is_a_503_that_says_when_to_try_again(
@@ -492,7 +494,7 @@ async def test_an_event_can_be_looked_at_while_every_pooled_connection_is_in_use
         assert [answer.status_code for answer in await asyncio.gather(*waiting)] == [200, 200]
 
 
-async def test_a_lock_that_is_held_for_long_is_a_503_that_changed_nothing(
+async def test_a_lock_that_is_held_for_long_causes_a_503_that_changed_nothing(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:
     ada = await visitor.register()
@@ -517,7 +519,7 @@ async def test_a_database_that_is_not_migrated_is_not_ready(
     assert (await client.get("/livez")).status_code == 200
 
 
-async def test_what_is_shed_is_counted_by_its_reason(settings: Settings) -> None:
+async def test_shed_requests_are_counted_by_reason(settings: Settings) -> None:
     app = create_app(settings)
     app.state.provided[Service].stop()
     before = SHED.labels("not_ready")._value.get()
@@ -527,7 +529,7 @@ async def test_what_is_shed_is_counted_by_its_reason(settings: Settings) -> None
     assert SHED.labels("not_ready")._value.get() == before + 1
 
 
-async def test_a_prober_has_its_answer_within_a_second_though_the_database_hangs(
+async def test_a_health_check_responds_within_a_second_though_the_database_hangs(
     settings: Settings,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:

@@ -1,4 +1,4 @@
-"""What any part may declare of a route, shown by routes that only tests mount."""
+"""Everything that a part may declare of a route, with routes that only tests mount."""
 
 from collections.abc import AsyncIterator
 
@@ -38,7 +38,7 @@ def done(app: FastAPI) -> list[str]:
     return found.done
 
 
-async def test_a_replay_comes_on_a_route_with_a_parameter_amid_its_path(
+async def test_a_response_is_replayed_on_a_route_with_a_parameter_in_the_middle_of_its_path(
     app: FastAPI, visitor: Visitor
 ) -> None:
     ada = await visitor.register()
@@ -49,13 +49,15 @@ async def test_a_replay_comes_on_a_route_with_a_parameter_amid_its_path(
     assert first.headers["location"] == again.headers["location"]
     assert [each.headers.get("idempotency-replayed") for each in (first, again)] == [None, "true"]
     assert done(app) == ["confirmed 7 paid"]
-    # The path is part of what the key stands for.
+    # The path is part of the stored request.
     other = await ada.post(f"{PREFIX}/8/confirm", body, key="confirm")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     assert done(app) == ["confirmed 7 paid"]
 
 
-async def test_a_replay_comes_on_a_route_of_the_framework(app: FastAPI, visitor: Visitor) -> None:
+async def test_a_response_is_replayed_on_a_route_of_the_framework(
+    app: FastAPI, visitor: Visitor
+) -> None:
     ada = await visitor.register()
     path = f"{PREFIX}/7/parts/3?limit=5"
     headers = ada.headers | {"Idempotency-Key": "split"}
@@ -69,7 +71,7 @@ async def test_a_replay_comes_on_a_route_of_the_framework(app: FastAPI, visitor:
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_a_parameter_amid_a_path_is_validated_where_it_is(visitor: Visitor) -> None:
+async def test_a_parameter_in_the_middle_of_a_path_is_validated(visitor: Visitor) -> None:
     ada = await visitor.register()
     refused = await ada.post(f"{PREFIX}/none/confirm", {"reference": "paid"})
     assert refused.status_code == 422
@@ -91,7 +93,7 @@ async def test_a_route_is_counted_by_the_limits_that_its_policy_names(visitor: V
     assert (uncounted.status_code, "ratelimit" in uncounted.headers) == (204, False)
 
 
-async def test_what_is_shed_and_what_is_always_served_follows_from_the_routes(
+async def test_the_routes_say_which_requests_are_shed_and_which_are_always_served(
     app: FastAPI,
 ) -> None:
     table = app.state.table
@@ -108,12 +110,12 @@ async def test_what_is_shed_and_what_is_always_served_follows_from_the_routes(
         ("PATCH", "/api/events/initialize", "POST"),
         ("POST", "/api/events/7", "GET, HEAD, PATCH"),
         ("POST", "/docs", "GET, HEAD"),
-        # A word that is written out elsewhere may stand for a parameter.
+        # A literal word of another path may be a parameter's value.
         ("POST", "/api/events/book/bookings", "GET, HEAD"),
         ("GET", "/api/events/book/team/019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa", "DELETE, PUT"),
     ],
 )
-async def test_another_method_is_told_those_that_the_path_has(
+async def test_a_wrong_method_gets_the_allowed_ones_of_the_path(
     client: httpx.AsyncClient, method: str, path: str, allowed: str
 ) -> None:
     refused = await client.request(method, path)
@@ -126,7 +128,7 @@ async def test_a_path_without_a_segment_is_no_parameter(client: httpx.AsyncClien
         assert (await client.get(path)).status_code == 404
 
 
-def test_what_a_direct_route_can_not_find_is_refused_when_it_is_declared() -> None:
+def test_a_parameter_that_a_direct_route_can_not_fill_is_refused_when_it_is_declared() -> None:
     class Other(In):
         pass
 

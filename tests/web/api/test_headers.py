@@ -1,4 +1,4 @@
-"""The headers that protect who receives an answer, other origins, and proxies."""
+"""The headers that protect clients, other origins, and proxies."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ async def calling(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_every_answer_protects_who_receives_it(visitor: Visitor) -> None:
+async def test_every_response_protects_its_client(visitor: Visitor) -> None:
     ada = await visitor.register()
     event = await ada.organise()
     answers = [
@@ -83,7 +83,7 @@ async def test_an_origin_that_is_named_may_call(settings: Settings) -> None:
         assert asked.status_code == 200
         assert asked.headers["access-control-allow-origin"] == ORIGIN
         assert "access-control-allow-credentials" not in asked.headers
-        # By the framework, and by the routes of a sale that are before it.
+        # By the framework, and by the routes of the sale, which bypass it.
         for path in ("/api/events", "/api/events/1"):
             answer = await client.get(path, headers={"Origin": ORIGIN})
             assert answer.headers["access-control-allow-origin"] == ORIGIN
@@ -120,7 +120,7 @@ async def test_an_origin_that_is_named_may_call(settings: Settings) -> None:
         ("10.0.0.1", ["9.9.9.9," * 1000 + "1.2.3.4, 10.0.0.2"], "1.2.3.4"),
     ],
 )
-async def test_the_client_is_the_first_that_is_not_trusted(
+async def test_the_client_is_the_first_address_that_is_not_trusted(
     peer: str, forwarded: list[str], client: str
 ) -> None:
     seen = []
@@ -144,7 +144,7 @@ async def send(_: Message) -> None:
     raise AssertionError
 
 
-async def test_the_log_believes_a_proxy_that_is_named_and_no_other(
+async def test_the_log_believes_only_a_proxy_that_is_named(
     client: httpx.AsyncClient, settings: Settings
 ) -> None:
     headers = {"X-Forwarded-For": "1.2.3.4"}
@@ -156,7 +156,7 @@ async def test_the_log_believes_a_proxy_that_is_named_and_no_other(
     assert '"clientIp":"1.2.3.4"' in content(settings.log_dir)
 
 
-async def test_a_proxy_that_is_not_trusted_is_named_once(
+async def test_a_warning_names_an_untrusted_proxy_once(
     client: httpx.AsyncClient, settings: Settings
 ) -> None:
     for number in range(3):
@@ -177,7 +177,7 @@ async def test_a_proxy_that_is_not_trusted_is_named_once(
         ("10.0.0.0/8", "203.0.113.7", 1),
     ],
 )
-async def test_a_proxy_is_named_only_if_it_is_not_trusted(
+async def test_a_warning_names_a_proxy_only_if_it_is_not_trusted(
     settings: Settings, trusted: str, forwarded: str, warnings: int
 ) -> None:
     named = settings.model_copy(update={"trusted_proxies": (ip_network(trusted),)})

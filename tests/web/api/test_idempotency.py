@@ -1,4 +1,4 @@
-"""An intention is carried out once, however often it is sent."""
+"""A request is done once, however often it is sent."""
 
 import asyncio
 import hashlib
@@ -21,7 +21,7 @@ async def count(engine: AsyncEngine, table: str) -> int:
         return int(found.scalar_one())
 
 
-async def test_a_booking_that_is_sent_again_is_answered_as_before(
+async def test_a_resent_booking_gets_the_same_response(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:
     ada = await visitor.register()
@@ -32,7 +32,7 @@ async def test_a_booking_that_is_sent_again_is_answered_as_before(
     assert first.content == again.content
     assert "Idempotency-Replayed" not in first.headers
     assert again.headers["Idempotency-Replayed"] == "true"
-    # Also when what was done has been undone since: the intention was that of then.
+    # Also if the booking was cancelled since: the request is that of before.
     await ada.cancel(event)
     late = await ada.book(event, key=KEY)
     assert (late.status_code, late.content) == (201, first.content)
@@ -40,7 +40,7 @@ async def test_a_booking_that_is_sent_again_is_answered_as_before(
     assert (await ada.get(f"/api/events/{event}")).json()["availableTickets"] == 2
 
 
-async def test_what_a_key_stands_for_is_told_alike_by_every_version(
+async def test_every_version_stores_the_same_digest_of_a_request(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:
     ada = await visitor.register()
@@ -52,7 +52,7 @@ async def test_what_a_key_stands_for_is_told_alike_by_every_version(
     assert kept == hashlib.sha256(asked.encode()).digest()
 
 
-async def test_waiting_and_cancelling_are_answered_as_before(visitor: Visitor) -> None:
+async def test_resent_waiting_and_cancelling_get_the_same_responses(visitor: Visitor) -> None:
     ada, bob = await visitor.register(), await visitor.register()
     event = await ada.organise(total=1)
     await ada.book(event)
@@ -75,7 +75,7 @@ async def test_an_event_is_made_once(visitor: Visitor, engine: AsyncEngine) -> N
     assert await count(engine, "events") == 1
 
 
-async def test_a_key_stands_for_one_thing_only(visitor: Visitor, engine: AsyncEngine) -> None:
+async def test_a_key_is_for_one_request_only(visitor: Visitor, engine: AsyncEngine) -> None:
     ada = await visitor.register()
     first, second = await ada.organise(total=1), await ada.organise(total=1)
     await ada.book(first, key=KEY)
@@ -89,14 +89,16 @@ async def test_a_key_stands_for_one_thing_only(visitor: Visitor, engine: AsyncEn
     assert await count(engine, "events") == 2
 
 
-async def test_everybody_has_keys_of_their_own(visitor: Visitor) -> None:
+async def test_each_person_has_separate_keys(visitor: Visitor) -> None:
     ada, bob = await visitor.register(), await visitor.register()
     event = await ada.organise(total=2)
     answers = [await person.book(event, key=KEY) for person in (ada, bob)]
     assert [answer.json()["userId"] for answer in answers] == [ada.id, bob.id]
 
 
-async def test_of_many_at_once_one_is_carried_out(visitor: Visitor, engine: AsyncEngine) -> None:
+async def test_one_of_many_equal_requests_at_once_is_done(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
     ada = await visitor.register()
     event = await ada.organise(total=30)
     answers = await asyncio.gather(*(ada.book(event, key=KEY) for _ in range(20)))
@@ -109,7 +111,7 @@ async def test_of_many_at_once_one_is_carried_out(visitor: Visitor, engine: Asyn
     assert await count(engine, "bookings") == 1
 
 
-async def test_what_was_refused_may_be_tried_again(visitor: Visitor) -> None:
+async def test_a_refused_request_may_be_tried_again(visitor: Visitor) -> None:
     ada = await visitor.register()
     event = await ada.organise(total=1)
     await ada.book(event)
@@ -129,7 +131,7 @@ async def test_a_key_may_come_as_a_structured_field(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("key", ["", " ", '""', '"open', "two words", "x" * 256, "caf\xe9"])
-async def test_what_is_no_key_is_refused_and_changes_nothing(
+async def test_an_invalid_key_is_refused_and_changes_nothing(
     visitor: Visitor, engine: AsyncEngine, key: str
 ) -> None:
     ada = await visitor.register()
@@ -141,7 +143,9 @@ async def test_what_is_no_key_is_refused_and_changes_nothing(
     assert await count(engine, "bookings") == 0
 
 
-async def test_keys_are_forgotten_after_a_day(visitor: Visitor, engine: AsyncEngine) -> None:
+async def test_stored_responses_are_deleted_after_a_day(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
     ada = await visitor.register()
     event = await ada.organise(total=1)
     await ada.book(event, key="old")
@@ -156,7 +160,7 @@ async def test_keys_are_forgotten_after_a_day(visitor: Visitor, engine: AsyncEng
         assert keys.scalars().all() == ["fresh"]
 
 
-async def test_a_cancel_that_changed_nothing_cancels_nothing_when_it_comes_again(
+async def test_a_cancel_that_changed_nothing_cancels_nothing_when_it_is_resent(
     visitor: Visitor,
 ) -> None:
     ada = await visitor.register()

@@ -38,7 +38,7 @@ def log_dir(settings: Settings) -> Path:
 
 @pytest.fixture(autouse=True)
 def _client_is_silent() -> None:
-    # In these tests it is in the process of the service.
+    # In these tests the client runs in the process of the service.
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -65,9 +65,7 @@ async def test_every_request_leaves_one_line(visitor: Visitor, log_dir: Path) ->
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line["timestamp"])
 
 
-async def test_the_line_says_who_asked_and_what_was_answered(
-    visitor: Visitor, log_dir: Path
-) -> None:
+async def test_the_line_has_the_caller_and_the_response(visitor: Visitor, log_dir: Path) -> None:
     person = await visitor.register()
     await person.get("/api/users/me")
     await visitor.client.get("/api/users/me")
@@ -76,7 +74,7 @@ async def test_the_line_says_who_asked_and_what_was_answered(
     assert (nobodys["userId"], nobodys["status"]) == (None, 401)
 
 
-async def test_every_fact_of_booking_leaves_one_line_under_its_request(
+async def test_every_change_of_a_booking_leaves_one_line_with_its_request_id(
     visitor: Visitor, log_dir: Path
 ) -> None:
     first, second = await visitor.register(), await visitor.register()
@@ -97,7 +95,7 @@ async def test_every_fact_of_booking_leaves_one_line_under_its_request(
 
 
 @pytest.mark.parametrize("given", ["a", "0af7651916cd43dd.retry-1_x", "x" * 64])
-async def test_a_request_id_that_is_sane_is_taken_over(
+async def test_a_valid_request_id_is_kept(
     client: httpx.AsyncClient, log_dir: Path, given: str
 ) -> None:
     answer = await client.get("/livez", headers={"X-Request-ID": given})
@@ -123,7 +121,7 @@ async def test_a_problem_names_its_request_and_so_does_the_log(
     assert lines(log_dir)[-1]["requestId"] == problem["requestId"]
 
 
-async def test_a_fault_of_ours_is_logged_with_its_traceback_and_not_answered_with_it(
+async def test_an_internal_error_is_logged_with_its_traceback_which_is_not_in_the_response(
     visitor: Visitor, engine: AsyncEngine, log_dir: Path
 ) -> None:
     async with engine.begin() as connection:
@@ -165,7 +163,7 @@ async def test_no_password_and_no_token_is_logged(
     assert not any(part in logged for part in person.token.split("."))
 
 
-async def test_no_input_forges_a_line_or_steers_the_terminal(
+async def test_no_input_forges_a_line_or_controls_the_terminal(
     client: httpx.AsyncClient, log_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = len(lines(log_dir))
@@ -214,7 +212,7 @@ def test_a_terminal_shows_the_level_of_a_warning_in_colour(
 
 
 @pytest.mark.parametrize("log_file", ["on", "off"])
-def test_a_console_of_json_has_the_records_of_the_file(
+def test_a_console_of_json_has_the_lines_of_the_file(
     settings: Settings, capsys: pytest.CaptureFixture[str], log_file: str
 ) -> None:
     changes = {"log_format": "json", "log_file": log_file}
@@ -235,7 +233,7 @@ def test_a_console_of_json_has_the_records_of_the_file(
 
 
 @pytest.mark.usefixtures("client")
-async def test_what_libraries_log_goes_the_same_way(
+async def test_libraries_log_to_the_same_place(
     log_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logging.getLogger("uvicorn.error").info("Started %s", "it")
@@ -252,7 +250,7 @@ async def test_what_libraries_log_goes_the_same_way(
 
 
 @pytest.mark.usefixtures("client")
-async def test_anything_can_be_logged(log_dir: Path) -> None:
+async def test_any_value_can_be_logged(log_dir: Path) -> None:
     odd = {"number": 1 << 70, "folder": Path("/x"), "keys": {1: "\udcff"}}
     logs.log.info("half a pair: \ud83d", **odd)
     line = lines(log_dir)[-1]
@@ -273,7 +271,7 @@ async def test_lines_keep_the_order_and_the_time_in_which_they_were_logged(log_d
 
 
 @pytest.mark.usefixtures("client")
-async def test_lines_wait_for_others_but_not_for_long(log_dir: Path) -> None:
+async def test_lines_are_written_together_but_not_late(log_dir: Path) -> None:
     logs.log.info("waits")
     assert "waits" not in (log_dir / LOG_FILE).read_text()
     async with asyncio.timeout(5):
@@ -282,7 +280,7 @@ async def test_lines_wait_for_others_but_not_for_long(log_dir: Path) -> None:
 
 
 @pytest.mark.usefixtures("client")
-async def test_no_warning_waits_nor_what_was_logged_before_it(log_dir: Path) -> None:
+async def test_a_warning_is_written_at_once_with_all_lines_before_it(log_dir: Path) -> None:
     logs.log.info("before")
     logs.log.warning("urgent")
     written = (log_dir / LOG_FILE).read_text().splitlines()
@@ -311,7 +309,7 @@ asyncio.run(work())
 
 
 @pytest.mark.usefixtures("client")
-async def test_of_many_lines_in_a_turn_none_is_lost_or_written_twice(log_dir: Path) -> None:
+async def test_no_line_of_a_long_turn_is_lost_or_written_twice(log_dir: Path) -> None:
     count = 2 * logs.MAX_LINES + 1
     for number in range(count):
         logs.info("counted", {"number": number})
@@ -320,7 +318,7 @@ async def test_of_many_lines_in_a_turn_none_is_lost_or_written_twice(log_dir: Pa
 
 
 @pytest.mark.usefixtures("client")
-async def test_the_console_gets_whole_lines_in_pieces_that_a_pipe_takes_at_once(
+async def test_the_console_gets_whole_lines_in_pieces_that_a_pipe_accepts_at_once(
     log_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pieces: list[str] = []
@@ -344,7 +342,7 @@ async def test_the_console_gets_whole_lines_in_pieces_that_a_pipe_takes_at_once(
     assert len(lines(log_dir, "tried")) == 301
 
 
-async def test_a_booking_is_logged_when_it_is_committed_though_who_asked_has_gone(
+async def test_a_committed_booking_is_logged_though_the_client_has_gone(
     visitor: Visitor, log_dir: Path, engine: AsyncEngine
 ) -> None:
     person = await visitor.register()
@@ -366,7 +364,7 @@ async def test_a_booking_is_logged_when_it_is_committed_though_who_asked_has_gon
 
 
 @pytest.mark.usefixtures("client")
-async def test_what_cannot_be_logged_takes_no_other_line_with_it(log_dir: Path) -> None:
+async def test_a_value_that_can_not_be_logged_loses_no_other_line(log_dir: Path) -> None:
     class Mute:
         def __str__(self) -> str:
             raise LookupError
@@ -379,7 +377,7 @@ async def test_what_cannot_be_logged_takes_no_other_line_with_it(log_dir: Path) 
     assert (mute["event"], mute["unloggable"]) == ("mute", "LookupError")
 
 
-async def test_a_log_that_cannot_be_written_fails_no_booking(
+async def test_a_full_disk_for_the_log_fails_no_booking(
     visitor: Visitor, log_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     person = await visitor.register()
@@ -392,7 +390,7 @@ async def test_a_log_that_cannot_be_written_fails_no_booking(
     assert "booking.booked" in shown
 
 
-def test_a_line_that_a_full_disk_cuts_takes_no_other_with_it(
+def test_a_line_that_a_full_disk_cuts_loses_no_other_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log_file = LogFile(tmp_path / LOG_FILE)
@@ -418,7 +416,7 @@ def test_a_line_that_a_full_disk_cuts_takes_no_other_with_it(
     assert capsys.readouterr().err.count("File too large") == 2
 
 
-def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+def test_a_log_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     in_the_way = tmp_path / "logs"
     in_the_way.write_text("")
     with pytest.raises(StartupError, match=r"^TICKETING_LOG_DIR: .*logs"):

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of every route. Each answer of every test here is held to it."""
+"""The OpenAPI document describes every route. All tests here check each response against it."""
 
 import re
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from ticketing.web.service import Service
 
 ERRORS = Path(__file__).parents[3] / "docs/reference/errors.md"
 NOTHING: dict[str, Any] = {"application/json": {"schema": {"const": None}}}
-"""What a 204 answers with."""
+"""The model of a 204."""
 
 
 def leaves(error: type[TicketingError]) -> Iterator[type[TicketingError]]:
-    """The errors that are answered: what stands above them in the tree is not."""
+    """The errors that routes return. Their base classes are not returned."""
     below = error.__subclasses__()
     if not below:
         yield error
@@ -29,7 +29,7 @@ def leaves(error: type[TicketingError]) -> Iterator[type[TicketingError]]:
 
 
 def without_example(schema: dict[str, Any], schemas: dict[str, Any], at: str) -> Iterator[str]:
-    """The places below a schema that a reader is given no example of."""
+    """Return the places below a schema that have no example."""
     if "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]
     if {"examples", "example", "default", "const", "enum"} & schema.keys():
@@ -50,10 +50,10 @@ async def test_the_document_is_served(client: httpx.AsyncClient, app: FastAPI) -
     assert served.json()["openapi"].startswith("3.1")
 
 
-async def test_the_document_is_written_once_for_all_who_ask(
+async def test_the_document_is_generated_once_for_all_clients(
     client: httpx.AsyncClient, app: FastAPI
 ) -> None:
-    # Nothing limits how often it is asked for.
+    # Requests for it are not limited.
     written: list[dict[str, Any]] = []
 
     def describe() -> dict[str, Any]:
@@ -78,12 +78,12 @@ async def test_the_pages_are_served(client: httpx.AsyncClient) -> None:
         assert (await client.get(welcome[path])).status_code == 200
 
 
-async def test_the_health_checks_answer(client: httpx.AsyncClient) -> None:
+async def test_the_health_checks_respond(client: httpx.AsyncClient) -> None:
     assert (await client.get("/livez")).json() == {"status": "alive"}
     assert (await client.get("/readyz")).json() == {"status": "ready"}
 
 
-async def test_every_route_says_what_it_is(app: FastAPI) -> None:
+async def test_every_route_has_a_description(app: FastAPI) -> None:
     tags = {tag["name"] for tag in app.openapi()["tags"]}
     documented = operations(app)
     for operation in documented:
@@ -111,7 +111,7 @@ async def test_every_success_has_an_example(app: FastAPI) -> None:
     assert missing == []
 
 
-async def test_every_field_that_is_sent_has_an_example(app: FastAPI) -> None:
+async def test_every_field_of_a_response_has_an_example(app: FastAPI) -> None:
     schemas = app.openapi()["components"]["schemas"]
     missing = [
         place
@@ -126,7 +126,7 @@ async def test_every_field_that_is_sent_has_an_example(app: FastAPI) -> None:
     assert missing == []
 
 
-async def test_every_error_has_an_example_that_is_one(app: FastAPI) -> None:
+async def test_every_error_has_a_valid_example(app: FastAPI) -> None:
     by_code = {error.code: error for error in leaves(TicketingError)}
     for operation in operations(app):
         for status, answer in operation.responses.items():
@@ -142,7 +142,7 @@ async def test_every_error_has_an_example_that_is_one(app: FastAPI) -> None:
 
 
 def nodes(document: object) -> Iterator[dict[str, Any]]:
-    """Every object in a document."""
+    """Yield every object in a document."""
     if isinstance(document, dict):
         yield document
         document = list(document.values())
@@ -151,11 +151,11 @@ def nodes(document: object) -> Iterator[dict[str, Any]]:
             yield from nodes(each)
 
 
-async def test_what_may_be_left_out_is_not_said_to_be_null(app: FastAPI) -> None:
+async def test_a_field_that_may_be_left_out_is_not_null(app: FastAPI) -> None:
     assert [each for each in nodes(app.openapi()) if each.get("default", "") is None] == []
 
 
-async def test_a_response_that_all_routes_share_tells_of_a_limit_if_a_route_sends_it(
+async def test_a_shared_response_has_the_headers_of_limits_if_a_route_sends_them(
     app: FastAPI,
 ) -> None:
     for name, answer in app.openapi()["components"]["responses"].items():
@@ -163,22 +163,22 @@ async def test_a_response_that_all_routes_share_tells_of_a_limit_if_a_route_send
         assert told == (name not in {error.__name__ for error in OF_THE_SERVER}), name
 
 
-async def test_what_is_left_of_a_limit_is_told_of_every_answer_of_the_api(app: FastAPI) -> None:
+async def test_every_response_of_the_api_documents_the_headers_of_limits(app: FastAPI) -> None:
     for operation in operations(app):
         for status, answer in operation.responses.items():
             if "$ref" in operation.document["responses"][status]:
-                continue  # It is the same on every route: some may have no limit.
+                continue  # The same on every route, although some have no limit.
             told = {"RateLimit", "RateLimit-Policy"} <= answer["headers"].keys()
             assert told == operation.path.startswith("/api/"), f"{operation.id}: {status}"
 
 
-async def test_every_error_is_an_answer_of_some_route(app: FastAPI) -> None:
+async def test_every_error_is_a_response_of_some_route(app: FastAPI) -> None:
     documented = {code for operation in operations(app) for code in operation.codes}
     assert documented | OF_NO_ROUTE == {error.code for error in leaves(TicketingError)}
     assert not documented & OF_NO_ROUTE
 
 
-def test_every_error_is_told_in_the_documentation() -> None:
+def test_every_error_is_in_the_documentation() -> None:
     told = {
         (int(status), code)
         for status, codes in re.findall(r"^\| (\d+) \| (.+?) \|", ERRORS.read_text(), re.MULTILINE)
@@ -192,7 +192,7 @@ def test_no_error_shares_its_code() -> None:
     assert len(codes) == len(set(codes))
 
 
-async def test_what_needs_a_token_says_so(app: FastAPI) -> None:
+async def test_every_route_that_needs_a_token_says_so(app: FastAPI) -> None:
     needing = {operation.id for operation in operations(app) if operation.document.get("security")}
     refusing = {op.id for op in operations(app) if "not_authenticated" in op.codes}
     assert needing == refusing

@@ -1,6 +1,6 @@
-"""What the OpenAPI document owes to those who generate clients from it.
+"""The OpenAPI document is fit to generate clients from it.
 
-`make clients` generates some, compiles them, and has them book.
+`make clients` generates some, compiles them, and lets them book.
 """
 
 import json
@@ -21,7 +21,7 @@ INT32: Final = 2**31 - 1
 
 
 def nodes(document: object) -> Iterator[dict[str, Any]]:
-    """Every object in a document."""
+    """Yield every object in a document."""
     if isinstance(document, dict):
         yield document
         document = list(document.values())
@@ -31,7 +31,7 @@ def nodes(document: object) -> Iterator[dict[str, Any]]:
 
 
 def bodies(operation: Operation) -> dict[str, Any]:
-    """The schema of each answer without error, by its status."""
+    """Return the schema of each successful response, by its status."""
     return {
         status: answer["content"]["application/json"]["schema"]
         for status, answer in operation.responses.items()
@@ -39,7 +39,7 @@ def bodies(operation: Operation) -> dict[str, Any]:
     }
 
 
-async def test_whatever_becomes_of_a_booking_is_one_schema(app: FastAPI) -> None:
+async def test_all_outcomes_of_a_booking_share_one_schema(app: FastAPI) -> None:
     by_id = {operation.id: bodies(operation) for operation in operations(app)}
     assert by_id["bookTicket"] == {"201": BOOKING, "202": BOOKING}
     assert by_id["cancelTicket"] == {"200": BOOKING}
@@ -53,12 +53,12 @@ async def test_whatever_becomes_of_a_booking_is_one_schema(app: FastAPI) -> None
 
 
 async def test_no_route_has_two_schemas_of_success(app: FastAPI) -> None:
-    # Generators take the first.
+    # Generators use the first.
     for operation in operations(app):
         assert len({json.dumps(each) for each in bodies(operation).values()}) <= 1, operation.id
 
 
-async def test_every_whole_number_says_how_large_it_may_be(app: FastAPI) -> None:
+async def test_every_whole_number_has_its_bounds(app: FastAPI) -> None:
     found = [each for each in nodes(app.openapi()) if "integer" in each.get("type", ())]
     assert len(found) > 10
     for each in found:
@@ -75,7 +75,7 @@ async def test_every_whole_number_says_how_large_it_may_be(app: FastAPI) -> None
         *(("BookTicket", "eventId"), ("CancelTicket", "eventId")),
     ],
 )
-async def test_what_may_pass_32_bits_says_so(app: FastAPI, schema: str, name: str) -> None:
+async def test_numbers_above_32_bits_say_so(app: FastAPI, schema: str, name: str) -> None:
     member = app.openapi()["components"]["schemas"][schema]["properties"][name]
     assert member["format"] == "int64"
 
@@ -105,7 +105,7 @@ async def test_the_problem_of_any_route_names_the_codes_of_any_route(app: FastAP
         assert answer["content"][PROBLEM_JSON]["schema"] == {"$ref": SCHEMAS + "Problem"}
 
 
-async def test_every_component_is_used_and_every_one_that_is_used_is_there(app: FastAPI) -> None:
+async def test_every_component_is_used_and_exists(app: FastAPI) -> None:
     document = app.openapi()
     there = {
         f"#/components/{kind}/{name}"
@@ -117,7 +117,7 @@ async def test_every_component_is_used_and_every_one_that_is_used_is_there(app: 
     assert used == there
 
 
-async def test_nothing_that_several_routes_have_is_written_twice(app: FastAPI) -> None:
+async def test_nothing_that_several_routes_share_is_written_twice(app: FastAPI) -> None:
     document = app.openapi()
     listed = [each for operation in operations(app) for each in _inline(operation)]
     assert [each for each, times in Counter(listed).items() if times > 1] == []
@@ -130,14 +130,14 @@ async def test_nothing_that_several_routes_have_is_written_twice(app: FastAPI) -
 
 
 def _inline(operation: Operation) -> Iterator[str]:
-    """The parameters that a route has written out."""
+    """Return the parameters that a route has inline."""
     for parameter in operation.document.get("parameters", ()):
         if "$ref" not in parameter:
             yield json.dumps(parameter)
 
 
-async def test_no_schema_is_nameless_if_it_comes_twice(app: FastAPI) -> None:
-    # Each place would get a class of its own.
+async def test_no_schema_without_a_name_occurs_twice(app: FastAPI) -> None:
+    # Generators would make a class for each place.
     objects = [
         json.dumps(each)
         for schema in app.openapi()["components"]["schemas"].values()
@@ -153,7 +153,7 @@ async def test_schemas_have_names_that_a_programmer_would_give(app: FastAPI) -> 
     assert [name for name in names if "_" in name or name.endswith("Out")] == []
 
 
-def test_two_schemas_can_not_come_by_one_name() -> None:
+def test_two_schemas_can_not_have_one_name() -> None:
     components: dict[str, Any] = {"schemas": {"Event": {}, "EventOut": {}}}
     with pytest.raises(ValueError, match="the same name"):
         schemas.tidy({"components": components, "paths": {}})
@@ -180,14 +180,14 @@ async def test_one_scheme_is_all_that_a_client_needs_to_know(app: FastAPI) -> No
         assert operation.document["security"] == ([] if is_public else [{"bearer": []}])
 
 
-async def test_a_body_comes_only_with_methods_that_every_client_sends_one_with(
+async def test_only_methods_with_which_every_client_can_send_a_body_have_one(
     app: FastAPI,
 ) -> None:
     with_body = {each.method for each in operations(app) if "requestBody" in each.document}
     assert with_body == {"POST", "PUT", "PATCH"}
 
 
-async def test_who_reads_the_pages_of_an_example_comes_to_an_end(app: FastAPI) -> None:
+async def test_the_pages_of_an_example_come_to_an_end(app: FastAPI) -> None:
     pages = {
         name: schema
         for name, schema in app.openapi()["components"]["schemas"].items()
@@ -202,9 +202,9 @@ async def test_the_document_says_under_what_licence_the_service_is(app: FastAPI)
     assert app.openapi()["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
 
 
-async def test_no_two_things_that_are_generated_come_by_one_name(app: FastAPI) -> None:
+async def test_no_two_generated_things_have_one_name(app: FastAPI) -> None:
     found = app.openapi()["components"]["schemas"]
-    # In Go, what makes an ApiKey is called NewApiKey.
+    # In Go, the constructor of ApiKey is called NewApiKey.
     assert [name for name in found if name.removeprefix("New") in found.keys() - {name}] == []
     # In Go, the members of all enumerations are in one scope.
     members = [

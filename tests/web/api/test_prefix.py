@@ -1,4 +1,4 @@
-"""The service below a path, behind proxies that take it off the request and ones that do not."""
+"""The service below a prefix, behind proxies that remove it from the request or do not."""
 
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
@@ -37,7 +37,7 @@ HOSTILE = [
 
 @pytest.fixture(params=["set", "told"])
 def way(request: pytest.FixtureRequest) -> str:
-    """How the service knows its prefix: from the setting, or from a proxy that is trusted."""
+    """The source of the prefix: the setting, or a trusted proxy."""
     return str(request.param)
 
 
@@ -53,7 +53,7 @@ async def app(settings: Settings, way: str) -> AsyncIterator[FastAPI]:
 async def client(
     app: FastAPI, way: str, request: pytest.FixtureRequest
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client, and a proxy that sends the path as it is, or takes the prefix off."""
+    """A client of a proxy that passes on the path unchanged, or removes the prefix."""
     base = "http://test/shop/tickets" if request.param == "whole" else "http://test"
     headers = {HEADER: "/shop/tickets"} if way == "told" else {}
     transport = httpx.ASGITransport(app)
@@ -64,7 +64,7 @@ async def client(
 async def test_a_location_is_below_the_prefix(visitor: Visitor) -> None:
     ada = await visitor.register()
     body = {"name": "Recital", "totalTickets": 1}
-    # By the first request and by the stored response: neither may have the prefix twice.
+    # In the first response and in the stored one. Neither may have the prefix twice.
     answers = [await ada.post("/api/events/initialize", body, key="made") for _ in range(2)]
     for made in answers:
         assert made.headers["location"] == f"/shop/tickets/api/events/{made.json()['id']}"
@@ -73,14 +73,14 @@ async def test_a_location_is_below_the_prefix(visitor: Visitor) -> None:
     assert split.headers["location"].startswith(f"/shop/tickets{EXAMPLES}/")
 
 
-async def test_the_welcome_names_addresses_below_the_prefix(client: httpx.AsyncClient) -> None:
+async def test_the_start_page_has_addresses_below_the_prefix(client: httpx.AsyncClient) -> None:
     welcome = (await client.get("/")).json()
     for name, path in {"docs": "docs", "reference": "redoc", "openapi": "openapi.json"}.items():
         assert welcome[name] == f"/shop/tickets/{path}"
     assert welcome["events"] == "/shop/tickets/api/events"
 
 
-async def test_pages_and_what_they_load_are_found(client: httpx.AsyncClient) -> None:
+async def test_pages_and_their_files_are_found(client: httpx.AsyncClient) -> None:
     for path in ("/docs", "/redoc", "/static/docs.js", "/openapi.json"):
         found = await client.get(path)
         assert found.status_code == 200, path
@@ -99,7 +99,9 @@ async def test_a_problem_names_the_path_that_the_client_asked_for(
         assert refused.status_code == 404
 
 
-async def test_routes_of_the_api_are_protected_as_ever(client: httpx.AsyncClient) -> None:
+async def test_routes_of_the_api_are_protected_below_a_prefix_too(
+    client: httpx.AsyncClient,
+) -> None:
     assert (await client.get("/api/events")).headers["cache-control"] == "no-store"
 
 
@@ -114,7 +116,7 @@ async def test_a_path_that_only_begins_like_the_prefix_is_another(app: FastAPI) 
 
 @pytest.mark.parametrize("way", ["told"], indirect=True)
 @pytest.mark.parametrize("told", HOSTILE)
-async def test_what_is_no_prefix_is_ignored(app: FastAPI, told: str) -> None:
+async def test_an_invalid_prefix_is_ignored(app: FastAPI, told: str) -> None:
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         headers = {HEADER.encode(): told.encode("latin-1")}
@@ -124,7 +126,7 @@ async def test_what_is_no_prefix_is_ignored(app: FastAPI, told: str) -> None:
 
 
 async def seen(settings: Settings, headers: dict[str, str], **known: object) -> str:
-    """The address of the docs that the welcome names."""
+    """Return the address of the docs in the start page."""
     app = create_app(settings.model_copy(update=known))
     transport = httpx.ASGITransport(app)
     async with (
@@ -134,24 +136,24 @@ async def seen(settings: Settings, headers: dict[str, str], **known: object) -> 
         return str((await client.get("/", headers=headers)).json()["docs"])
 
 
-async def test_a_prefix_is_believed_of_proxies_that_are_trusted_only(settings: Settings) -> None:
+async def test_only_trusted_proxies_can_set_the_prefix(settings: Settings) -> None:
     told = {HEADER: "/other"}
     elsewhere = (ip_network("10.0.0.0/8"),)
     assert await seen(settings, told) == "/docs"
     assert await seen(settings, told, trusted_proxies=elsewhere) == "/docs"
-    # A client can't have it believed by naming a proxy that is.
+    # A client can't pretend to be a trusted proxy.
     named = told | {"X-Forwarded-For": "10.0.0.1"}
     assert await seen(settings, named, trusted_proxies=elsewhere) == "/docs"
     assert await seen(settings, told, trusted_proxies=(HERE,)) == "/other/docs"
 
 
-async def test_the_setting_goes_before_what_a_proxy_passes_on(settings: Settings) -> None:
-    # A proxy that knows nothing of the header passes on what a client made up.
+async def test_the_setting_overrides_the_header_of_a_proxy(settings: Settings) -> None:
+    # A proxy that does not know the header passes on one from a client.
     known = {"root_path": "/tickets", "trusted_proxies": (HERE,)}
     assert await seen(settings, {HEADER: "/other"}, **known) == "/tickets/docs"
 
 
-async def test_no_prefix_begins_as_a_path_of_the_service(settings: Settings) -> None:
+async def test_no_prefix_begins_like_a_path_of_the_service(settings: Settings) -> None:
     app = create_app(settings)
     paths = [getattr(route, "path", "") for route in app.routes]
     assert {path.split("/")[1] for path in paths} - {""} == OWN_SEGMENTS

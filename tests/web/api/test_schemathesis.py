@@ -1,6 +1,6 @@
-"""What Schemathesis makes of the OpenAPI document, sent to the application with every check on.
+"""Send requests that Schemathesis generates to the application, with every check on.
 
-`make fuzz` is the long form, over HTTP and as everybody: see `tests/fuzz.py`.
+`make fuzz` is the long form, over HTTP and in every role: see `tests/fuzz.py`.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ LEAVING = ("logout", "changePassword", "deleteMe")
 FOR_ADMINS = ("grantOrganiser", "revokeOrganiser")
 KEY = {"name": "A program", "scopes": ["bookings:read"]}
 
-# As the document's own examples have it, so that those work.
+# As in the document's examples, so that those work.
 ADA = {"username": "ada", "password": "correct horse battery"}
 
 
 @contextmanager
 def under_test(settings: Settings) -> Iterator[tuple[OpenApiSchema, FastAPI]]:
-    """Yield the document of an application, whose loop belongs to Schemathesis, and that one."""
+    """Yield the document of an application, and the application. Schemathesis runs its loop."""
     config = asyncio.run(_config(settings))
     app = create_app(settings)
     try:
@@ -53,7 +53,7 @@ def under_test(settings: Settings) -> Iterator[tuple[OpenApiSchema, FastAPI]]:
 
 @asynccontextmanager
 async def operating(settings: Settings) -> AsyncIterator[Operator]:
-    """Yield what makes admins and tokens."""
+    """Yield a function that makes admins and tokens."""
     assert settings.database_url is not None
     engine = connect(settings.database_url.get_secret_value(), pool_size=1)
     yield Operator(engine, settings.bcrypt_rounds)
@@ -75,7 +75,7 @@ async def _config(settings: Settings) -> SchemathesisConfig:
             username = f"who-calls-{operation}"
             made = await client.post("/api/users/register", json=ADA | {"username": username})
             token = app.state.provided[Identity].tokens.issue(UUID(made.json()["id"]), uuid4())
-            if operation == "logout":  # It ends what there is, and then is refused.
+            if operation == "logout":  # It ends the sessions, and is then refused.
                 login = await client.post("/api/users/login", json=ADA | {"username": username})
                 token = login.json()["token"]
             leaving[operation] = {"Authorization": f"Bearer {token}"}
@@ -112,17 +112,17 @@ async def _config(settings: Settings) -> SchemathesisConfig:
     return world.configuration(app.openapi(), examples=EXAMPLES, scenarios=SCENARIOS)
 
 
-def test_every_answer_keeps_the_documents_word(settings: Settings) -> None:
+def test_every_response_is_as_the_document_says(settings: Settings) -> None:
     with under_test(settings) as (document, app):
         findings = run(document, "examples", "coverage", "fuzzing")
         assert findings.faults == []
-        # Or else little was tested.
+        # Otherwise too little was tested.
         assert findings.successes == {operation.id for operation in operations(app)}
         load_all_checks()
         assert findings.checks == set(CHECKS.get_all_names())
 
 
-def test_calls_that_follow_from_each_other_keep_it_too(settings: Settings) -> None:
+def test_responses_of_sequences_of_calls_are_as_the_document_says(settings: Settings) -> None:
     with under_test(settings) as (document, _):
         findings = run(document, "stateful")
         assert findings.faults == []

@@ -1,4 +1,4 @@
-"""What the service's own address returns: a page to browsers, JSON to programs."""
+"""The service's own address returns a page to browsers, and JSON to programs."""
 
 import httpx
 import pytest
@@ -10,7 +10,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
     "accept",
     [BROWSER, "text/html", "TEXT/HTML;q=0.5", "application/json;q=0.8, text/html; q=0.9"],
 )
-async def test_a_browser_is_sent_a_page(client: httpx.AsyncClient, accept: str) -> None:
+async def test_a_browser_gets_a_page(client: httpx.AsyncClient, accept: str) -> None:
     page = await client.get("/", headers={"Accept": accept})
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -27,7 +27,7 @@ async def test_a_browser_is_sent_a_page(client: httpx.AsyncClient, accept: str) 
         *("application/json, text/html;q=0.9", ";,;q=;", "text/html;q=-1", "text/html;q=nan"),
     ],
 )
-async def test_a_program_is_sent_json(client: httpx.AsyncClient, accept: str) -> None:
+async def test_a_program_gets_json(client: httpx.AsyncClient, accept: str) -> None:
     answer = await client.get("/", headers={"Accept": accept})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -39,7 +39,7 @@ async def test_a_program_is_sent_json(client: httpx.AsyncClient, accept: str) ->
         assert (await client.get(link)).status_code == 200
 
 
-async def test_the_start_page_names_nothing_outside_of_its_prefix(
+async def test_the_start_page_has_no_address_outside_of_its_prefix(
     client: httpx.AsyncClient,
 ) -> None:
     page = await client.get("/", headers={"Accept": BROWSER})

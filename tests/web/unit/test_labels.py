@@ -1,4 +1,4 @@
-"""What may be in a name that people read."""
+"""Characters that are allowed in names."""
 
 import unicodedata
 from typing import Annotated
@@ -13,7 +13,7 @@ NAME = TypeAdapter[str](Annotated[str, Label(3, 100, "A concert")])
 KEPT = [
     "Konzert für Cello",
     "مهرجان الموسيقى",
-    "می\u200cخواهم",  # a joiner that Persian is not written without
+    "می\u200cخواهم",  # a joiner that Persian needs
     "संगीत समारोह",
     "クラシック音楽の夕べ",
     "음악회 밤",
@@ -32,7 +32,7 @@ KEPT = [
 
 
 @pytest.mark.parametrize("name", KEPT)
-def test_a_real_script_is_kept_as_it_is(name: str) -> None:
+def test_names_in_real_scripts_are_kept_unchanged(name: str) -> None:
     assert NAME.validate_python(name) == name
     assert NAME.validate_python(f"  {name}\n") == name
 
@@ -40,7 +40,7 @@ def test_a_real_script_is_kept_as_it_is(name: str) -> None:
 @pytest.mark.parametrize(
     "character", ["\u200b", "\u2800", "\u3164", "\u00ad", "\ufeff", "\u2060", "\u0301", "\u115f"]
 )
-def test_what_shows_nothing_is_no_name(character: str) -> None:
+def test_an_invisible_text_is_no_name(character: str) -> None:
     for name in (character * 3, f"{character} {character} {character}"):
         with pytest.raises(ValidationError):
             NAME.validate_python(name)
@@ -74,7 +74,7 @@ def test_no_change_of_direction_lasts_beyond_a_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("character", ["e\u0301", "ㅎㅏㄴ"[0], "\u1112\u1161\u11ab"])
-def test_a_name_is_as_long_as_its_characters_are_many(character: str) -> None:
+def test_the_length_of_a_name_is_its_number_of_characters(character: str) -> None:
     for form in ("NFC", "NFD"):
         name = unicodedata.normalize(form, character * 100)
         assert NAME.validate_python(name) == name

@@ -1,4 +1,4 @@
-"""What reads headers and cursors takes what it should, and breaks at nothing."""
+"""Parsers of headers and cursors accept valid input, and never fail with another error."""
 
 import asyncio
 from contextlib import suppress
@@ -38,12 +38,12 @@ SECRET = "0123456789abcdef0123456789abcdef"
 ADA, PHONE = UUID(int=1), UUID(int=2)
 VISIBLE = {chr(code) for code in range(0x21, 0x7F)}
 
-# As a server hands them on: bytes, of which each is a character.
+# As a server passes them on: each byte is a character.
 fields = binary(max_size=300).map(lambda raw: raw.decode("latin-1"))
 
 
 def shown(key: int) -> str | None:
-    """The cursor of a page that ends with this key."""
+    """Return the cursor of a page that ends with this key."""
     return PageOut[int].of(Page([], key)).next_cursor
 
 
@@ -51,7 +51,7 @@ def shown(key: int) -> str | None:
 @example("1\n")
 @example("\u0661")
 @example("f" * 16)
-def test_whatever_is_sent_as_a_cursor_is_a_number_or_refused(cursor: str) -> None:
+def test_any_text_as_a_cursor_is_a_number_or_refused(cursor: str) -> None:
     with suppress(InvalidCursor):
         key = decode_cursor(cursor)
         assert key is not None
@@ -60,7 +60,7 @@ def test_whatever_is_sent_as_a_cursor_is_a_number_or_refused(cursor: str) -> Non
 
 
 @given(integers(1, 2**60 - 1))
-def test_a_cursor_that_was_given_out_is_taken(key: int) -> None:
+def test_a_cursor_of_the_service_is_accepted(key: int) -> None:
     assert decode_cursor(shown(key)) == key
 
 
@@ -72,7 +72,7 @@ def sent(field: str) -> bytes:
 
 
 def caller_of(authorization: str) -> UUID:
-    # Nobody listens there: no credential that is none may be worth a question to the database.
+    # Nothing listens there: an invalid credential must not cause a query.
     engine = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
     provided = {
         Identity: SimpleNamespace(
@@ -101,7 +101,7 @@ GOOD = Tokens(SECRET, 900).issue(ADA, PHONE)
 )
 @example(f"Bearer {GOOD}=")
 @example(f"Bearer {GOOD[:-5]}!{GOOD[-5:]}")
-def test_whatever_is_sent_as_a_credential_is_answered_401(authorization: str) -> None:
+def test_any_text_as_a_credential_is_a_401(authorization: str) -> None:
     scheme, _, credential = authorization.partition(" ")
     # Blanks around it are the header's; the last character of base64 has bits that say nothing.
     is_good = credential.strip()[:-1] == GOOD[:-1] and len(credential.strip()) == len(GOOD)
@@ -128,7 +128,7 @@ def key_of(header: str) -> str | None:
 @example('"a')
 @example("a" * 256)
 @example("a\n")
-def test_whatever_is_sent_as_a_key_of_an_intention_is_one_or_refused(header: str) -> None:
+def test_any_text_as_an_idempotency_key_is_one_or_refused(header: str) -> None:
     with suppress(InvalidIdempotencyKey):
         key = key_of(header)
         assert key is not None
@@ -138,7 +138,7 @@ def test_whatever_is_sent_as_a_key_of_an_intention_is_one_or_refused(header: str
 
 
 async def _nothing(*_: object) -> None:
-    """Serve nobody."""
+    """A route that is not called."""
 
 
 TRUSTED = TrustedProxies(_nothing, [IPv4Network("10.0.0.0/8")])
@@ -146,7 +146,7 @@ hops = one_of(fields, sampled_from(["10.0.0.1", "10.1.1.1:80", "192.0.2.1", "[20
 
 
 @given(sampled_from(["192.0.2.7", "10.0.0.9"]), fields, hops)
-def test_whatever_is_forwarded_the_client_is_an_address_and_no_strangers_word(
+def test_with_any_forwarded_header_the_client_is_an_address_that_a_proxy_saw(
     peer: str, claimed: str, last: str
 ) -> None:
     found, is_believed = TRUSTED._find(peer, f"{claimed},{last}".encode("latin-1"))
@@ -162,7 +162,7 @@ def test_whatever_is_forwarded_the_client_is_an_address_and_no_strangers_word(
 
 
 @given(binary(max_size=100))
-def test_whatever_is_sent_as_a_requests_id_is_sane_or_replaced(value: bytes) -> None:
+def test_any_text_as_a_request_id_is_valid_or_replaced(value: bytes) -> None:
     found, _ = _noted([(b"x-request-id", value)])
     if found is not None:
         assert found.encode() == value
@@ -171,7 +171,7 @@ def test_whatever_is_sent_as_a_requests_id_is_sane_or_replaced(value: bytes) -> 
 
 
 @given(one_of(binary(max_size=60), binary(max_size=5).map(b"application/json".__add__)))
-def test_whatever_is_sent_as_a_type_is_json_or_not(kind: bytes) -> None:
+def test_any_text_as_a_type_is_json_or_not(kind: bytes) -> None:
     if is_json(kind):
         assert kind.partition(b";")[0].strip().lower().startswith(b"application/")
         assert b"json" in kind.lower()
@@ -183,13 +183,13 @@ START = b"POST /api/events/book HTTP/1.1\r\n"
 @given(
     one_of(binary(), binary().map(START.__add__), binary().map(lambda b: START + b + b"\r\n\r\n{}"))
 )
-def test_whatever_arrives_while_it_is_busy_breaks_nothing(data: bytes) -> None:
+def test_any_bytes_during_overload_break_nothing(data: bytes) -> None:
     answer = SALE.find(data, SALE.answers([], "0" * 32))
     assert answer is None or answer.startswith(b"HTTP/1.1 503 ")
 
 
 class Read:
-    """What the parser makes of what arrived."""
+    """Return the requests that the parser finds in the bytes."""
 
     def __init__(self) -> None:
         self.fields: set[bytes] = set()
@@ -212,10 +212,10 @@ FRAGMENTS = (
 
 @settings(max_examples=2000)
 @given(lists(sampled_from(FRAGMENTS), max_size=8), lists(sampled_from(FRAGMENTS), max_size=4))
-def test_who_is_sent_away_unparsed_sent_what_the_parser_takes_for_one_plain_request(
+def test_a_request_that_is_refused_unparsed_is_one_plain_request_for_the_parser(
     before: list[bytes], after: list[bytes]
 ) -> None:
-    # To disagree with a proxy about where a request ends would let one client speak for another.
+    # If service and proxy disagreed where a request ends, one client could act as another.
     data = b"".join([START, *before, b"Content-Length: 2\r\n", *after, b"\r\n{}"])
     if SALE.find(data, SALE.answers([], "0" * 32)) is None:
         return
