@@ -1,9 +1,8 @@
 """`make fuzz`: send requests that Schemathesis generates to a running service, in every role.
 
-For each role, and for API keys of each scope, a fresh set of people and events is made, the whole
-document is called with every check on, and then the rows are compared: what the table of
-permissions doesn't let this caller do has not happened. `tests/web/api/test_schemathesis.py` is
-the short form.
+For each role, and for API keys of each scope, it makes new people and events, and calls all
+operations with every check on. Then it compares the rows: nothing may have changed that the table
+of permissions does not allow this caller. `tests/web/api/test_schemathesis.py` is the short form.
 """
 
 import argparse
@@ -257,7 +256,7 @@ async def guarded(connection: asyncpg.Connection, cast: Cast, last: int) -> Rows
         for what, query in ALWAYS.items()
     }
     for action, query in UNLESS.items():
-        # What one may do for oneself is no matter here; a key of another scope may not even that.
+        # Actions for oneself do not count here. A key of another scope may not do those either.
         me = cast.me if cast.books_for_itself else None
         if not cast.may(action):
             found[f"{action} at the owner's"] = await rows(query, cast.mine, me)

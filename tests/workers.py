@@ -56,7 +56,7 @@ async def serving(app: FastAPI, settings: Settings) -> AsyncIterator[Worker]:
             admission=admission,
         )
         task = asyncio.create_task(server.serve([listener]))
-        while not server.started:  # noqa: ASYNC110 - it tells nobody
+        while not server.started:  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.01)
         worker = Worker(server, admission, service, listener.getsockname()[1])
         try:

@@ -27,7 +27,7 @@ PATIENCE = 20_000
 
 @pytest.fixture(scope="session", autouse=True)
 def chromium() -> str:
-    """The path of a Chromium. Autouse: what can't be visited need not be started."""
+    """The path of a Chromium. Autouse, so that no service starts without it."""
     for name in NAMES:
         if found := shutil.which(name):
             return found

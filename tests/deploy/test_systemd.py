@@ -17,7 +17,7 @@ COMMAND: Final = "/opt/ticketing/bin/ticketing"
 STOPPING: Final = 50
 """Seconds that a stop may take besides the drain."""
 EXPOSURE: Final = 20
-"""Tenths of what `systemd-analyze security` calls exposure; a service without limits has 96."""
+"""The exposure of `systemd-analyze security`, in tenths. A service without limits has 96."""
 
 
 def analyze(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
@@ -33,7 +33,7 @@ def analyze(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
 
 
 def installed(folder: Path, text: str) -> Path:
-    """Return the unit as a file whose command exists, as the check wants it."""
+    """Return the unit as a file whose command exists, as the check requires."""
     assert f"ExecStart={COMMAND} serve\n" in text
     unit = folder / UNIT.name
     unit.write_text(text.replace(COMMAND, shutil.which("true") or ""))

@@ -1,4 +1,4 @@
-"""Each walk of docs/contributing.md: a test that names what is missing when a step is left out."""
+"""A test for each walk of docs/contributing.md. It names the step that was left out."""
 
 import inspect
 import pkgutil
@@ -51,7 +51,7 @@ def test_no_field_of_a_booking_has_a_default() -> None:
     # Otherwise nobody would notice that a step leaves the field out.
     assert Booking._field_defaults == {}
     defaults = {name for name, each in BookingOut.model_fields.items() if not each.is_required()}
-    assert defaults == {"promoted"}  # Of a booking in a list, nobody says it.
+    assert defaults == {"promoted"}  # Lists do not set it.
 
 
 def test_the_mapper_of_bookings_takes_every_field_from_its_row() -> None:

@@ -1,7 +1,7 @@
 """Folders that another account can't enter, and a stand-in for that account.
 
-As root the server runs as another account, which must be able to enter each folder it uses; the
-tests play such an account, whoever runs them.
+Under root the server runs as another account, which must be able to enter each folder it uses. The
+tests simulate such an account, also if they do not run as root.
 """
 
 import os

@@ -215,7 +215,7 @@ def test_an_unusable_data_directory_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    # Root may read every file: so this is what others are told by the system.
+    # Root may read every file, so this raises the error that others get.
     program = """
 from ticketing.cli import main
 from ticketing.embedded import backup

@@ -29,7 +29,7 @@ def run(cwd: Path, *arguments: str | Path, **environment: str) -> subprocess.Com
     return subprocess.run(
         [*TICKETING, *arguments],
         cwd=cwd,
-        # What the shell says of another server is none of this one's business.
+        # The shell's variables for another server must not matter.
         env={**os.environ, "PGHOST": "nowhere", "PGDATABASE": "nothing", **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -101,7 +101,7 @@ async def test_a_backup_goes_through_pipes(kept_dir: Path) -> None:
 
 
 def piped(cwd: Path, *arguments: str, given: bytes = b"", status: int = 0) -> bytes:
-    """Run it between two pipes; what it wrote to the one, or to standard error if it failed."""
+    """Run it between two pipes. Return its output, or its standard error if it failed."""
     done = subprocess.run(
         [*TICKETING, *arguments],
         cwd=cwd,
@@ -250,7 +250,7 @@ def test_an_older_backup_is_migrated_and_a_newer_one_refused(open_dir: Path) -> 
     line = refusal(open_dir, "restore", newer, "--data-dir", open_dir / "new")
     assert line.startswith(f"{newer} can't be restored, and nothing was changed: ")
     assert line.endswith("No such revision or branch 'later'")
-    # What it had made by then is as good as new.
+    # The files that it had made by then can be used.
     restored(open_dir, file, "--data-dir", open_dir / "new")
 
 

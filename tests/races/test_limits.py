@@ -84,7 +84,7 @@ def statuses(said: bytes) -> list[int]:
 
 
 CLOSE = b"Connection: close\r\n\r\n"
-# The database is asked for it, and a thread for the password.
+# It needs the database, and a thread for the password.
 EVENT = b"GET /api/events/999 HTTP/1.1\r\n" + HOST + b"\r\n"
 LOGIN = POST + LENGTH + b"\r\n" + CREDENTIALS
 

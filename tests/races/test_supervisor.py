@@ -30,8 +30,8 @@ def supervised(
 ) -> Iterator[tuple[subprocess.Popen[str], Callable[..., None]]]:
     """Yield the process, and a function that waits until it has printed a text a number of times.
 
-    `patience` is the supervisor's: in less than it a worker that is to get ready must do so, also
-    on a machine that is busy.
+    `patience` is the supervisor's. A worker that should get ready must do so within it, also on a
+    busy machine.
     """
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r});"

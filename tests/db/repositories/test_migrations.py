@@ -226,7 +226,7 @@ async def test_a_migration_fails_if_it_waits_too_long_for_a_lock(database_url: s
         with pytest.raises(StartupError, match="lock timeout"):
             await asyncio.to_thread(migrations.downgrade, database_url, "base")
     await reader.close()
-    # Each migration is a transaction of its own: what needed no lock on users is taken back.
+    # Each migration is a separate transaction. Those that needed no lock on users are undone.
     await asyncio.to_thread(migrations.upgrade, database_url)
     assert await schema(database_url) == before
     # It has released the lock that all replicas share, too.

@@ -1,7 +1,7 @@
 """Every statement uses an index, planned on empty tables as well as on large ones.
 
-A prepared statement keeps its first plan. If that reads a whole table because
-the table was empty, it gets slower with every booking.
+A prepared statement keeps its first plan. If that reads a whole table because the table was empty,
+it gets slower with every booking.
 """
 
 import re

@@ -92,7 +92,7 @@ def test_a_server_that_hangs_is_told_to_drop_everything(open_dir: Path) -> None:
                 if name == "postgres\n" and folder == cluster:
                     children.append(int(process.name))
         assert len(children) > 3
-        # PostgreSQL 18: told to stop while it recovers from this, it waits for ever.
+        # PostgreSQL 18 waits for ever if it is stopped while it recovers from this.
         pid = int((cluster / "postmaster.pid").read_text().split()[0])
         for child in children:
             if child != pid:

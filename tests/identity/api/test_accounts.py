@@ -222,7 +222,7 @@ async def test_an_admin_does_what_any_organiser_may_until_demoted(
         await access.promote(eve.username.upper())
     known: AccessList = app.state.provided[Identity].access
     async with asyncio.timeout(10):
-        while not known.admins:  # noqa: ASYNC110 - the loop tells nobody
+        while not known.admins:  # noqa: ASYNC110 - the loop sends no event
             await asyncio.sleep(0.01)
     assert await tried(eve) == [201, 200, 200]
     assert (await eve.get(ME)).json()["isAdmin"] is True

@@ -374,7 +374,7 @@ async def test_stored_responses_of_an_account_are_deleted_with_it(
     assert gone.status_code == 204
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM idempotency_keys")) == 0
-    # Somebody else has the name now: the old request makes no account, and tells of none.
+    # Another person has the name now. The old request makes no account, and shows none.
     other = await visitor.client.post("/api/users/register", json=credentials, headers=key)
     assert (other.status_code, "idempotency-replayed" in other.headers) == (201, False)
     assert other.json()["id"] != ada["id"]

@@ -54,7 +54,7 @@ async def revoke(admin: Person, of: Person) -> httpx.Response:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the loop tells nobody
+        while not condition():  # noqa: ASYNC110 - the loop sends no event
             await asyncio.sleep(0.01)
 
 

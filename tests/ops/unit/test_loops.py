@@ -12,7 +12,7 @@ async def test_work_is_done_before_the_context_and_again_until_its_end() -> None
     async with repeating(Loop("test", work, 0.001)):
         assert done[0] == 0
         async with asyncio.timeout(10):
-            while len(done) < 3:  # noqa: ASYNC110 - the loop tells nobody
+            while len(done) < 3:  # noqa: ASYNC110 - the loop sends no event
                 await asyncio.sleep(0)
     ended = list(done)
     await asyncio.sleep(0.01)

@@ -1,7 +1,7 @@
 """Two processes and a few people at one small event, in random order.
 
-Every history must be explained by some order of its operations, one at a time: the judge is that
-of `make chaos`, which sees fewer interleavings and more faults.
+Some order of its operations, one at a time, must explain every history. The checker is that of
+`make chaos`, which sees fewer interleavings and more faults.
 """
 
 import asyncio

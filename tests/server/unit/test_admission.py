@@ -81,7 +81,7 @@ async def served(
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """Serve, and yield a connection to the server."""
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - it tells nobody
+    while not server.started:  # noqa: ASYNC110 - it sends no event
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -207,7 +207,7 @@ async def test_a_refusal_of_a_stopping_server_closes_the_connection() -> None:
             assert b"\r\nconnection: close\r\n" not in (await answer(reader))[0]
         assert full.answers
         server.handle_exit(signal.SIGTERM, None)
-        while CLOSES not in config.encoded_headers:  # noqa: ASYNC110 - it tells nobody
+        while CLOSES not in config.encoded_headers:  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0)
         writer.write(request())
         assert b"\r\nconnection: close\r\n" in (await answer(reader))[0]

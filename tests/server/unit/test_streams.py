@@ -27,7 +27,7 @@ async def app(settings: Settings) -> FastAPI:
 
 async def until(worker: Worker, count: int) -> None:
     async with asyncio.timeout(10):
-        while worker.service.streams.open != count:  # noqa: ASYNC110 - it tells nobody
+        while worker.service.streams.open != count:  # noqa: ASYNC110 - it sends no event
             await asyncio.sleep(0.01)
 
 

@@ -1,8 +1,7 @@
-"""No module imports a module of tests, or a conftest: pytest alone loads those.
+"""No module imports a module of tests, or a conftest. Only pytest loads those.
 
-What is imported by its name is loaded a second time, without pytest's reports of what an assert
-compared, and its importer fails when the test is moved. What tests share is in modules that are no
-tests, at the top of `tests/`.
+An import loads the module a second time, without pytest's reports of the values in an assert. It
+also breaks if the test is moved. Shared code is in modules without tests, at the top of `tests/`.
 """
 
 import ast

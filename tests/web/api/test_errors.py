@@ -439,7 +439,7 @@ async def test_an_unreachable_database_is_a_503_that_says_when_to_try_again(
 async def until_locked_out(connection: AsyncConnection, count: int) -> None:
     """Return when this many connections wait for a lock."""
     waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-    while await connection.scalar(waiting) != count:  # noqa: ASYNC110 - PostgreSQL tells nobody
+    while await connection.scalar(waiting) != count:  # noqa: ASYNC110 - PostgreSQL sends no event
         await asyncio.sleep(0.01)
 
 

@@ -275,7 +275,7 @@ async def test_lines_are_written_together_but_not_late(log_dir: Path) -> None:
     logs.log.info("waits")
     assert "waits" not in (log_dir / LOG_FILE).read_text()
     async with asyncio.timeout(5):
-        while "waits" not in (log_dir / LOG_FILE).read_text():  # noqa: ASYNC110 - a file tells nobody
+        while "waits" not in (log_dir / LOG_FILE).read_text():  # noqa: ASYNC110 - a file sends no event
             await asyncio.sleep(0.001)
 
 
@@ -351,7 +351,7 @@ async def test_a_committed_booking_is_logged_though_the_client_has_gone(
         held = text("SELECT FROM events WHERE id = :id FOR UPDATE")
         await connection.execute(held, {"id": event})
         asking = asyncio.create_task(person.book(event))
-        while not await connection.scalar(WAITING_FOR_US):  # noqa: ASYNC110 - PostgreSQL tells nobody
+        while not await connection.scalar(WAITING_FOR_US):  # noqa: ASYNC110 - PostgreSQL sends no event
             await asyncio.sleep(0.001)
         asking.cancel()
     async with asyncio.timeout(5):
@@ -395,7 +395,7 @@ def test_a_line_that_a_full_disk_cuts_loses_no_other_line(
 ) -> None:
     log_file = LogFile(tmp_path / LOG_FILE)
     log_file.write(b'{"event":"before"}\n')
-    # A limit is what a process can have of a disk that is full: a part is written, and then none.
+    # A limit of the file size is like a full disk: a part is written, and then nothing.
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (62, before[1]))
     try:

@@ -126,7 +126,7 @@ def test_responses_of_sequences_of_calls_are_as_the_document_says(settings: Sett
     with under_test(settings) as (document, _):
         findings = run(document, "stateful")
         assert findings.faults == []
-        # Something was made, and what follows from it was found. Chance says what that is: who
-        # succeeds in every operation is the other test's matter.
+        # An event was made, and a later call found it. Which one is random. The other test checks
+        # that every operation succeeds.
         assert "initializeEvent" in findings.successes
         assert findings.successes & {"getEvent", "listEventBookings", "listTeam", "listTrail"}

@@ -103,7 +103,7 @@ GOOD = Tokens(SECRET, 900).issue(ADA, PHONE)
 @example(f"Bearer {GOOD[:-5]}!{GOOD[-5:]}")
 def test_any_text_as_a_credential_is_a_401(authorization: str) -> None:
     scheme, _, credential = authorization.partition(" ")
-    # Blanks around it are the header's; the last character of base64 has bits that say nothing.
+    # Spaces around it belong to the header. The last character of base64 has unused bits.
     is_good = credential.strip()[:-1] == GOOD[:-1] and len(credential.strip()) == len(GOOD)
     try:
         assert caller_of(authorization) == ADA
