@@ -103,7 +103,7 @@ async def revision_of(url: str) -> str | None:
         await connection.close()
 
 
-async def test_the_sql_that_is_printed_makes_what_a_migration_makes(
+async def test_the_printed_sql_makes_the_same_schema_as_a_migration(
     empty_url: str, database_url: str
 ) -> None:
     first, newest = revision.known()[0], revision.known()[-1]
@@ -122,7 +122,7 @@ async def test_the_sql_that_is_printed_makes_what_a_migration_makes(
     assert all(line.startswith("--") for line in printed.splitlines())
 
 
-async def test_a_way_back_that_loses_data_is_taken_only_if_that_is_accepted(
+async def test_going_back_with_a_loss_of_data_needs_a_consent(
     database_url: str,
 ) -> None:
     newest = revision.known()[-1]
@@ -152,7 +152,7 @@ async def test_an_unknown_revision_is_named(database_url: str) -> None:
         await asyncio.to_thread(migrations.move, database_url, "0001")
 
 
-def test_every_migration_says_what_its_way_back_loses() -> None:
+def test_every_migration_lists_the_data_that_going_back_loses() -> None:
     for each in ScriptDirectory(str(revision.migrations())).walk_revisions():
         assert isinstance(each.module.loses, str), each.path
 

@@ -80,7 +80,7 @@ def test_a_server_that_does_not_come_back_in_time_is_stopped(
         pass
 
 
-def test_a_server_that_hangs_is_told_to_drop_everything(open_dir: Path) -> None:
+def test_a_server_that_hangs_gets_an_immediate_shutdown(open_dir: Path) -> None:
     cluster = open_dir / "postgres"
     with embedded(open_dir) as server:
         guard = server._guard

@@ -84,7 +84,7 @@ async def test_a_changed_password_opens_the_account_and_ends_all_other_sessions(
     assert (await login(visitor.client, here.username, "another horse")).status_code == 200
 
 
-async def test_who_does_not_know_the_password_changes_and_deletes_nothing(
+async def test_without_the_password_nothing_is_changed_or_deleted(
     visitor: Visitor,
 ) -> None:
     ada = await visitor.register()

@@ -122,7 +122,7 @@ async def test_a_token_expires_when_the_login_said(
     assert claims["exp"] - claims["iat"] == settings.token_lifetime
 
 
-async def test_a_wrong_password_and_an_unknown_name_get_the_same_answer(
+async def test_a_wrong_password_and_an_unknown_name_get_the_same_response(
     client: httpx.AsyncClient,
 ) -> None:
     await client.post(REGISTER, json=credentials())

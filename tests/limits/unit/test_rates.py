@@ -227,7 +227,7 @@ async def test_an_address_that_tries_many_accounts_is_slowed(clock: Clock) -> No
 
 
 @pytest.mark.usefixtures("clock")
-async def test_what_was_not_tried_does_not_count() -> None:
+async def test_a_password_that_was_not_tried_does_not_count() -> None:
     guard = make_guard(logins=RateLimit(2, 60), address_logins=RateLimit(2, 60))
     for _ in range(20):
         with pytest.raises(Busy):

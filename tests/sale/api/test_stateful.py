@@ -324,7 +324,7 @@ class TicketOffice(RuleBasedStateMachine):
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_every_answer_is_what_the_model_says(settings: Settings) -> None:
+def test_every_response_is_what_the_model_says(settings: Settings) -> None:
     service = Service(settings)
     with service.runner:
         service.runner.run(service.open())
