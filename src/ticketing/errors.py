@@ -1,4 +1,4 @@
-"""Every error that the service answers with, as a tree of small classes.
+"""Every error that the service returns, as a tree of small classes.
 
     TicketingError
     ├── Invalid            the request itself is wrong
@@ -16,14 +16,14 @@
     ├── MethodNotAllowed
     ├── Conflict
     │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, AlreadyOwner, TooManyKeys
-    ├── Later              nothing is wrong with the request, but its time
+    ├── Later              the request is valid, but can't be served now
     │   ├── RequestInProgress, TooManyRequests
     │   ├── Unavailable
     │   │   ├── Busy, DatabaseUnavailable, OutcomeUnknown, NotReady
     └── InternalError
 
-A class carries the HTTP status, a stable code and a sentence; an instance may add members that
-a program needs to act. The wire form is RFC 9457 (`application/problem+json`).
+A class has the HTTP status, a stable code and a sentence. An instance may add members that a
+program needs to act. The wire form is RFC 9457 (`application/problem+json`).
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ class TicketingError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    detail: ClassVar[str] = "The service failed. The log has the rest under this request id."
+    detail: ClassVar[str] = "The service has a fault. The log has it under this `requestId`."
     headers: ClassVar[dict[str, str]] = {}
     """Sent with every response of this error."""
     example: ClassVar[dict[str, object]] = {}
@@ -44,12 +44,12 @@ class TicketingError(Exception):
     """Headers whose values differ from response to response, for the documentation."""
 
     def __init__(self, **members: object) -> None:
-        """Keep `members`, which join the problem document in camelCase as given."""
+        """Keep `members`, which are added to the problem document under these names."""
         super().__init__(self.detail)
         self.members = members
 
     def header_fields(self) -> dict[str, str]:
-        """Return the headers of this response."""
+        """Return the headers of the response."""
         return dict(self.headers)
 
     @classmethod
@@ -75,20 +75,20 @@ class TicketingError(Exception):
 
 
 class InternalError(TicketingError):
-    """A fault of ours."""
+    """The service has a fault."""
 
 
 class Invalid(TicketingError):
-    """The request can't be read or breaks a rule of its route."""
+    """The request can't be read, or breaks a rule of its route."""
 
     status, code, detail = 400, "bad_request", "The request could not be read."
 
 
 class MalformedRequest(Invalid):
-    """What arrived is not HTTP/1.1, or not meant for a server."""
+    """The request is not HTTP/1.1, or not meant for a server."""
 
     status, code = 400, "malformed_request"
-    detail = "This is not a valid HTTP/1.1 request, or a header is missing or came twice."
+    detail = "The request is not valid HTTP/1.1, or a header is missing or was sent twice."
 
 
 class HttpVersionNotSupported(Invalid):
@@ -99,44 +99,44 @@ class HttpVersionNotSupported(Invalid):
 
 
 class TransferCodingNotImplemented(Invalid):
-    """The body is sent in a way that is not understood (RFC 9112, section 6.1)."""
+    """The Transfer-Encoding of the body is not supported (RFC 9112, section 6.1)."""
 
     status, code = 501, "transfer_coding_not_implemented"
     detail = "Send the body with a Content-Length, or with Transfer-Encoding: chunked alone."
 
 
 class ExpectationFailed(Invalid):
-    """The Expect header asks for something unknown (RFC 9110, section 10.1.1)."""
+    """The value of the Expect header is unknown (RFC 9110, section 10.1.1)."""
 
     status, code = 417, "expectation_failed"
-    detail = "The only known expectation is 100-continue. Send the request without Expect."
+    detail = "`Expect` may only be 100-continue. Send the request without it."
 
 
 class RequestTimeout(Invalid):
     """The rest of a request did not arrive in time."""
 
     status, code = 408, "request_timeout"
-    detail = "The request did not arrive in time. Send it again on a new connection."
+    detail = "The request did not arrive in time. Resend it on a new connection."
 
 
 class UrlTooLong(Invalid):
-    """The address passes the limit."""
+    """The URL is longer than the limit."""
 
-    status, code, detail = 414, "url_too_long", "The address is over 8 KiB."
+    status, code, detail = 414, "url_too_long", "The URL is longer than 8 KiB. Shorten it."
 
 
 class HeadersTooLarge(Invalid):
-    """The header passes a limit."""
+    """The header is larger than a limit."""
 
     status, code = 431, "headers_too_large"
-    detail = "The header is over 16 KiB, or has over 100 fields."
+    detail = "The header is larger than 16 KiB, or has more than 100 fields. Send less."
 
 
 class OriginRefused(Invalid):
-    """A browser asks for a page of another origin that the operator did not name."""
+    """A page in a browser has an origin that the operator does not allow."""
 
     status, code = 400, "origin_refused"
-    detail = "Pages of this origin may not send this request."
+    detail = "Pages of this origin may not send this request. Ask the operator to allow the origin."
 
 
 class MalformedBody(Invalid):
@@ -144,12 +144,13 @@ class MalformedBody(Invalid):
 
     status, code = 400, "malformed_body"
     detail = (
-        "The body is empty, begins with a byte order mark, is not JSON in UTF-8, or nests too deep."
+        "The body is empty, is not JSON in UTF-8, begins with a byte order mark, or is nested too"
+        " deep."
     )
 
 
 class UnsupportedMediaType(Invalid):
-    """The body is not declared as JSON, or as compressed."""
+    """The body is not declared as JSON, or is declared as compressed."""
 
     status, code = 415, "unsupported_media_type"
     detail = "Send the body with Content-Type: application/json, and not compressed."
@@ -157,16 +158,16 @@ class UnsupportedMediaType(Invalid):
 
 
 class BodyTooLarge(Invalid):
-    """The body passes the limit."""
+    """The body is larger than the limit."""
 
-    status, code, detail = 413, "body_too_large", "The body is over 64 KiB."
+    status, code, detail = 413, "body_too_large", "The body is larger than 64 KiB. Send less."
 
 
 class ValidationFailed(Invalid):
     """A field is missing, unknown or out of range."""
 
     status, code = 422, "validation_failed"
-    detail = "The request breaks the rules of this route. See `errors`."
+    detail = "The request breaks rules of this route. `errors` lists them."
     example: ClassVar[dict[str, object]] = {
         "errors": [
             {
@@ -180,43 +181,48 @@ class ValidationFailed(Invalid):
 
 
 class InvalidCursor(Invalid):
-    """The cursor was not made by this list."""
+    """The cursor does not come from this list."""
 
     status, code = 422, "invalid_cursor"
-    detail = "The cursor is not one that this list gave out."
+    detail = "The cursor does not come from this list. Start at the first page."
 
 
 class PasswordTooCommon(Invalid):
-    """The password is among the first that anybody would try."""
+    """The password is one of the first that an attacker would try."""
 
     status, code = 422, "password_too_common"
-    detail = "This password is among the commonest, or little more than the username or our name."
+    detail = (
+        "This password is very common, or is little more than the username or the service's name."
+        " Choose another one."
+    )
 
 
 class InvalidIdempotencyKey(Invalid):
-    """The Idempotency-Key can't be one."""
+    """The Idempotency-Key is not well formed."""
 
     status, code = 400, "invalid_idempotency_key"
     detail = (
-        "An Idempotency-Key has 1 to 255 visible ASCII characters; in quotes, none of them a"
-        " quote or a backslash."
+        "An Idempotency-Key has 1 to 255 visible ASCII characters. In quotes, it has no"
+        " quote and no backslash."
     )
 
 
 class IdempotencyKeyReused(Invalid):
-    """The Idempotency-Key was used for something else."""
+    """The Idempotency-Key was used for a different request."""
 
     status, code = 422, "idempotency_key_reused"
-    detail = "This Idempotency-Key was used for another request: each intention has its own."
+    detail = (
+        "This Idempotency-Key was used for a different request. Use a new key for each new request."
+    )
 
 
 class AnswerLost(TicketingError):
-    """The secret that the answer was sealed under is known no more."""
+    """The stored response is sealed under a signing secret that the service no longer has."""
 
     status, code = 410, "answer_lost"
     detail = (
-        "What this Idempotency-Key stands for was done, but its answer can't be read any more. "
-        "Look for what was done before you send it with another key."
+        "The request with this Idempotency-Key was done, but its stored response can't be read any"
+        " more. Check what was done before you send the request with another key."
     )
 
 
@@ -224,33 +230,33 @@ class NotAuthenticated(TicketingError):
     """There is no valid bearer token (RFC 6750, section 3.1)."""
 
     status, code = 401, "not_authenticated"
-    detail = "Send a valid bearer token: log in at POST /api/users/login."
+    detail = "The request needs a valid bearer token. Get one from POST /api/users/login."
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 
 class NoCredential(NotAuthenticated):
-    """There is no bearer token at all, so nothing is said to be wrong with one."""
+    """There is no bearer token at all, so the header names no error (RFC 6750, section 3.1)."""
 
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 
 class InvalidCredentials(TicketingError):
-    """The name or the password is wrong; which of them is not said."""
+    """The name or the password is wrong. The response does not say which, for security."""
 
     status, code, detail = 401, "invalid_credentials", "The username or the password is wrong."
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 
 class InvalidRefreshToken(TicketingError):
-    """The refresh token was never given out, has been used, or its session is over."""
+    """The refresh token is unknown or used, or its session is over."""
 
     status, code = 401, "invalid_refresh_token"
-    detail = "This refresh token opens nothing (any more): log in at POST /api/users/login."
+    detail = "This refresh token is unknown, used or expired. Log in at POST /api/users/login."
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 
 class InvalidPasswordToken(TicketingError):
-    """The token sets no password: it was never given out, was used or replaced, or has expired."""
+    """The token sets no password because it is unknown, used, replaced or expired."""
 
     status, code = 401, "invalid_password_token"
     detail = (
@@ -266,43 +272,48 @@ class Forbidden(TicketingError):
     status, code = 403, "forbidden"
     detail = (
         "Only the person concerned, a person with the right role at the event, or an admin of the"
-        " site may do this."
+        " site may do this. Ask the event's owner for a role."
     )
 
 
 class InsufficientScope(TicketingError):
-    """The API key was not made for this (RFC 6750, section 3.1)."""
+    """The API key does not have the scope for this (RFC 6750, section 3.1)."""
 
     status, code = 403, "insufficient_scope"
-    detail = "This API key has none of the `scopes` that open this route; without any, log in."
+    detail = (
+        "This API key has none of the `scopes` that this route needs. If the list is empty, log in."
+    )
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
     example: ClassVar[dict[str, object]] = {"scopes": ["bookings:write"]}
 
 
 class WrongPassword(TicketingError):
-    """Who is logged in gave a wrong password for what needs it again."""
+    """The password that confirms the request is wrong."""
 
-    status, code, detail = 403, "wrong_password", "This is not your password."
+    status, code, detail = 403, "wrong_password", "The given password is not your current one."
 
 
 class RegistrationClosed(TicketingError):
-    """The operator makes the accounts of this site."""
+    """Only the operator makes accounts at this site."""
 
     status, code = 403, "registration_closed"
     detail = "Registration is closed at this site. Ask its operator for an account."
 
 
 class OrganiserRequired(TicketingError):
-    """The caller may not create events: only organisers and admins may at this site."""
+    """The caller may not create events: only organisers and admins may do that at this site."""
 
     status, code = 403, "organiser_required"
-    detail = "Only organisers create events at this site. Ask an admin to make you an organiser."
+    detail = (
+        "Only organisers may create events at this site. Ask an admin to make you an organiser."
+    )
 
 
 class NotFound(TicketingError):
     """Something that the request names does not exist."""
 
-    status, code, detail = 404, "not_found", "There is nothing here."
+    status, code = 404, "not_found"
+    detail = "No route has this path. Check it in the documentation."
 
 
 class RouteNotFound(NotFound):
@@ -312,13 +323,13 @@ class RouteNotFound(NotFound):
 class EventNotFound(NotFound):
     """No event has this id."""
 
-    status, code, detail = 404, "event_not_found", "There is no such event."
+    status, code, detail = 404, "event_not_found", "No event has this id."
 
 
 class UserNotFound(NotFound):
     """No user has this id."""
 
-    status, code, detail = 404, "user_not_found", "There is no such user."
+    status, code, detail = 404, "user_not_found", "No user has this id."
 
 
 class BookingNotFound(NotFound):
@@ -331,13 +342,13 @@ class BookingNotFound(NotFound):
 class KeyNotFound(NotFound):
     """The caller has no API key of this id."""
 
-    status, code, detail = 404, "key_not_found", "You have no such API key."
+    status, code, detail = 404, "key_not_found", "You have no API key with this id."
 
 
 class SessionNotFound(NotFound):
     """The caller has no session of this id."""
 
-    status, code, detail = 404, "session_not_found", "You have no such session."
+    status, code, detail = 404, "session_not_found", "You have no session with this id."
 
 
 class MemberNotFound(NotFound):
@@ -347,13 +358,13 @@ class MemberNotFound(NotFound):
 
 
 class MethodNotAllowed(TicketingError):
-    """The route exists, the method does not."""
+    """The path exists, but not with this method."""
 
     status, code = 405, "method_not_allowed"
-    detail = "This route does not have this method. See the Allow header."
+    detail = "This path does not have this method. The `Allow` header lists its methods."
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
-        """Say which methods the route has."""
+        """Name the methods that the path has."""
         super().__init__()
         self._allowed = ", ".join(allowed)
 
@@ -363,51 +374,51 @@ class MethodNotAllowed(TicketingError):
 
 
 class Conflict(TicketingError):
-    """The request contradicts what is there."""
+    """The request conflicts with the current state."""
 
-    status, code, detail = 409, "conflict", "The request contradicts what is there."
+    status, code, detail = 409, "conflict", "The request conflicts with the current state."
 
 
 class UsernameTaken(Conflict):
-    """Another user has this name, in whatever case."""
+    """Another user has this name; upper and lower case are the same."""
 
-    status, code, detail = 409, "username_taken", "This username is taken."
+    status, code, detail = 409, "username_taken", "This username is taken. Choose another one."
 
 
 class AlreadyBooked(Conflict):
-    """The person holds a place already."""
+    """The person already has a place."""
 
     status, code, detail = 409, "already_booked", "This person already has a place."
 
 
 class AlreadyWaiting(Conflict):
-    """The person is on the waiting list already."""
+    """The person is already on the waiting list."""
 
     status, code = 409, "already_waiting"
     detail = "This person is already on the waiting list."
 
 
 class AlreadyOwner(Conflict):
-    """The person owns the event, and needs no role."""
+    """The person owns the event and needs no role."""
 
     status, code = 409, "already_owner"
-    detail = "This person owns the event, and may do everything already."
+    detail = "This person owns the event and needs no role."
 
 
 class TooManyKeys(Conflict):
-    """The person has as many API keys as one may have."""
+    """The person already has the largest number of API keys."""
 
-    status, code, detail = 409, "too_many_keys", "You have 50 API keys: revoke one first."
+    status, code, detail = 409, "too_many_keys", "You have 50 API keys. Revoke one first."
 
 
 class Later(TicketingError):
-    """Nothing is wrong with the request: try again after `retryAfter` seconds."""
+    """The request is valid: resend it after `retryAfter` seconds."""
 
     example: ClassVar[dict[str, object]] = {"retryAfter": 1}
     example_headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
 
     def __init__(self, seconds: int = 1) -> None:
-        """Say when to try again, in the document as in the header."""
+        """Name the seconds to wait, in the document and in the header."""
         super().__init__(retryAfter=seconds)
         self._seconds = seconds
 
@@ -417,17 +428,19 @@ class Later(TicketingError):
 
 
 class RequestInProgress(Later):
-    """The first request with this Idempotency-Key is still being carried out."""
+    """The first request with this Idempotency-Key is not finished."""
 
     status, code = 409, "request_in_progress"
-    detail = "A request with this Idempotency-Key is under way. Ask again for its answer."
+    detail = (
+        "A request with this Idempotency-Key is under way. Resend it later to get its response."
+    )
 
 
 class TooManyRequests(Later):
-    """The caller, or their address, did this too often."""
+    """The account or the address reached a rate limit."""
 
     status, code = 429, "too_many_requests"
-    detail = "This was tried too often. Nothing was changed: wait as long as `Retry-After` says."
+    detail = "Too many requests. Nothing was changed. Resend after `Retry-After` seconds."
     example: ClassVar[dict[str, object]] = {"retryAfter": 2}
     example_headers: ClassVar[dict[str, str]] = {
         "Retry-After": "2",
@@ -437,40 +450,46 @@ class TooManyRequests(Later):
 
 
 class Unavailable(Later):
-    """The service can't answer now."""
+    """The service can't respond now."""
 
-    status, code, detail = 503, "unavailable", "The service can't answer now."
+    status, code = 503, "unavailable"
+    detail = "The service can't respond now. Resend the request after `Retry-After` seconds."
 
 
 class Busy(Unavailable):
-    """Too much is under way; nothing was changed."""
+    """Too many requests are under way. Nothing was changed."""
 
     status, code = 503, "busy"
-    detail = "Too many requests are under way. Nothing was changed."
+    detail = (
+        "Too many requests are under way. Nothing was changed. Resend after `Retry-After` seconds."
+    )
 
 
 class DatabaseUnavailable(Unavailable):
-    """The database can't be reached, or the connection broke half-way."""
+    """The database can't be reached, or the connection to it broke."""
 
     status, code = 503, "database_unavailable"
     detail = (
-        "The database can't be reached. A change that was under way may or may not have been made."
+        "The database can't be reached. The change may or may not have been made."
+        " Resend the request with its Idempotency-Key."
     )
 
 
 class OutcomeUnknown(Unavailable):
-    """The database was lost during the commit, and has not come back to say what became of it."""
+    """The connection was lost during the commit, and the result could not be looked up."""
 
     status, code = 503, "outcome_unknown"
-    detail = "The change may or may not have been made. Send it again with its Idempotency-Key."
+    detail = (
+        "The change may or may not have been made. Resend the request with its Idempotency-Key."
+    )
 
 
 class NotReady(Unavailable):
-    """The service is stopping, or the database is not migrated or takes no writes."""
+    """The service is stopping, or its database is not migrated or accepts no writes."""
 
     status, code = 503, "not_ready"
-    detail = "The service is stopping, or its database is not migrated or takes no writes."
+    detail = "The service is stopping, or its database is not migrated or accepts no writes."
 
 
 class StartupError(Exception):
-    """The service can't start; the message is one line that names the cause."""
+    """The command can't go on. The message is one line that names the cause."""
