@@ -39,26 +39,26 @@ from ticketing.web.table import Dispatch, RouteTable
 from ticketing.web.throttle import Throttle
 
 SAMPLE_EVERY: Final = 1.0
-"""Seconds between two looks at what is sampled for the metrics."""
+"""Seconds between two samples of a gauge."""
 
 Compose: TypeAlias = Callable[[Shared], Part]
 PARTS: Final[Sequence[Compose]] = (compose_feed, compose_sale, compose_identity, compose_web)
-"""They are closed in this order."""
+"""The parts, in the order in which they are closed."""
 
-# Its checks cost a request a few microseconds, whether or not anybody listens.
+# OpenTelemetry's checks cost each request a few microseconds, even if nothing is exported.
 NO_OTEL: Final[TelemetryConfig] = {"tracing": False, "metrics": False, "logs": False}
-# Its logs would have what people have sent.
+# Its logs would contain what clients sent.
 OTEL: Final[TelemetryConfig] = {"auto_configure": True, "logs": False}
 
 
 def create_app(
     settings: Settings, memory: Memory | None = None, *, also: Sequence[Compose] = ()
 ) -> FastAPI:
-    """Make the application; nothing is connected before its lifespan begins.
+    """Make the application. It connects to nothing before its lifespan begins.
 
-    `database_url` and `jwt_secret` must be set: the command line sees to that. Rate limits are
-    counted in `memory`, which the worker processes share; without it, in memory of this one's own.
-    `also` composes parts that are not the product's.
+    `database_url` and `jwt_secret` must be set. Rate limits are counted in `memory`, which the
+    worker processes share; without it, in memory of this process. `also` composes further parts,
+    such as those of tests.
     """
     shared = share(settings, memory)
     parts = [compose(shared) for compose in (*also, *PARTS)]
@@ -70,7 +70,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         telemetry=OTEL if settings.otel == "on" else NO_OTEL,
-        # The redirect would go to whatever host the request names.
+        # The redirect would go to any host that the request names.
         redirect_slashes=False,
         lifespan=partial(_lifespan, settings, parts),
         openapi_tags=openapi.TAGS,
@@ -80,8 +80,8 @@ def create_app(
     app.state.provided[Departures] = departures
     service: Service = app.state.provided[Service]
     routes = [route for part in parts for each in part.routes for route in each.declared]
-    # The routes themselves: an included router is matched anew, route by route, at every request,
-    # and takes a quarter of its time.
+    # The routes themselves, because an included router is matched again, route by route, at every
+    # request, which takes a quarter of the request's time.
     app.router.routes.extend(routes)
     app.mount("/static", StaticFiles("/static"))
     app.state.table = RouteTable(routes)
@@ -113,7 +113,7 @@ async def _lifespan(settings: Settings, parts: Sequence[Part], _: FastAPI) -> As
 
 
 def _layers(app: FastAPI, shared: Shared) -> ASGIApp:
-    """Return the application in what is around it; what is named last sees a request first."""
+    """Return the application wrapped in its layers; the last one sees a request first."""
     settings = shared.settings
     layer: ASGIApp = StreamLimit(app.build_middleware_stack(), shared.streams)
     layer = DirectRoutes(app, layer)
@@ -122,7 +122,7 @@ def _layers(app: FastAPI, shared: Shared) -> ASGIApp:
     layer = Dispatch(layer, app.state.table, app.state.provided)
     if settings.cors_origins:
         layer = cors(layer, settings.cors_origins)
-    # Around all that answers: what is logged is what was answered.
+    # Around everything that responds, so that the log has the response that was sent.
     layer = RequestLog(layer)
     if settings.trusted_proxies or settings.root_path:
         layer = TrustedProxies(layer, settings.trusted_proxies, settings.root_path)

@@ -20,21 +20,21 @@ ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[1-9][0-9]{
 ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 MAX_ROOT_PATH: Final = 200
 OWN_SEGMENTS: Final = {"api", "docs", "livez", "openapi.json", "readyz", "redoc", "static"}
-"""What the service's own paths begin with."""
+"""The first segments of the service's own paths."""
 DEFAULT_PORTS: Final = {"http:": ":80", "https": ":443"}
-"""A browser leaves them out."""
+"""Browsers leave these ports out of an origin."""
 MIN_SECRET: Final = 32
 """Bytes. RFC 7518, section 3.2: an HS256 key has at least 256 bits."""
 
 MAX_TOKEN_LIFETIME: Final = 3600
-"""Seconds. A revocation is remembered for as long as an access token can live."""
+"""Seconds. A revocation is remembered until every access token from before it has expired."""
 DAY: Final = 86_400
 RATE_LIMIT: Final = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,4})s")
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """So many within so many seconds; all of them may come at once."""
+    """At most `quota` requests in `window` seconds; all of them may come at once."""
 
     quota: int
     window: int
@@ -44,7 +44,7 @@ class RateLimit:
         """Read the form `60/60s`. Raises ValueError."""
         found = RATE_LIMIT.fullmatch(text.strip())
         if found is None:
-            raise ValueError("must look like 60/60s: how many, and in how many seconds")
+            raise ValueError("must look like 60/60s: a number of requests, and in how many seconds")
         return cls(int(found[1]), int(found[2]))
 
 
@@ -85,9 +85,9 @@ Rate = Annotated[RateLimit, NoDecode, BeforeValidator(_limit)]
 
 
 def _origin(origin: str) -> str:
-    # Compared with what browsers send, letter by letter (RFC 6454, section 6.2).
+    # It is compared letter by letter with the Origin that browsers send (RFC 6454, section 6.2).
     if origin == "*":
-        raise ValueError("name every origin: there is no wildcard")
+        raise ValueError("must list every origin: there is no wildcard")
     if not ORIGIN.fullmatch(origin) or origin.endswith(DEFAULT_PORTS.get(origin[:5], "\0")):
         raise ValueError("must look like https://tickets.example, as a browser sends it")
     return origin
@@ -100,13 +100,13 @@ def as_root_path(given: str) -> str:
     if not ROOT_PATH.fullmatch(path) or {".", ".."} & {*segments} or len(path) > MAX_ROOT_PATH:
         raise ValueError("must look like /tickets: letters, digits and . _ ~ - between slashes")
     if segments[0] in OWN_SEGMENTS:
-        # Whether a proxy took it off could not be told.
-        raise ValueError(f"must not begin with /{segments[0]}, as paths of the service do")
+        # The service could not see whether the proxy removed the prefix.
+        raise ValueError(f"must not begin with /{segments[0]}: the service has its own paths there")
     return path
 
 
 def _names_in_dotenv() -> list[str]:
-    """Return the names in the file. Raises StartupError for a line that sets nothing."""
+    """Return the names in `.env`. Raises StartupError for a line that is not NAME=value."""
     if not Path(DOTENV).is_file():
         return []
     with Path(DOTENV).open(encoding="utf-8") as file:
@@ -118,52 +118,52 @@ def _names_in_dotenv() -> list[str]:
 
 
 class Settings(BaseSettings):
-    """What an operator can set. Every field is also the variable `TICKETING_<FIELD>`."""
+    """The operator's settings. Each field is read from the variable `TICKETING_<FIELD>`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=DOTENV, env_ignore_empty=True, frozen=True, extra="ignore"
     )
 
     database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = None
-    """`postgresql://user:password@host/database`. Absent: an embedded PostgreSQL."""
+    """`postgresql://user:password@host/database`. If absent: an embedded PostgreSQL."""
     migration_database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = None
-    """The same database by the role that owns it, for `migrate`. Absent: as `database_url`."""
+    """The same database, with the role that owns it, for `migrate`. If absent: `database_url`."""
     data_dir: Path = Path("data")
-    """Where the embedded PostgreSQL and its secret live."""
+    """Folder of the embedded PostgreSQL and its secret."""
     host: str = "127.0.0.1"
-    """The address to listen on."""
+    """Address to listen on."""
     port: int = Field(default=3000, ge=0, le=65535)
-    """The port to listen on; 0 takes a free one."""
+    """Port to listen on; 0 takes a free one."""
     workers: int = Field(default=1, ge=1, le=64)
-    """Server processes."""
+    """Number of server processes."""
     drain: float = Field(default=1.0, ge=0, le=300)
-    """Seconds for which a service that is told to stop is not ready, and still accepts."""
+    """Seconds for which a stopping service is "not ready" but still accepts connections."""
     pool_size: int = Field(default=10, ge=2, le=100)
-    """Database connections of one worker."""
+    """Database connections of each worker."""
     jwt_secret: Secret | None = None
-    """Signs the access tokens; at least 32 bytes. Required with `database_url`."""
+    """Secret that signs access tokens; at least 32 bytes. Required with `database_url`."""
     jwt_previous_secrets: Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_words)] = ()
-    """Signed access tokens before, and still verify them; parted by blanks."""
+    """Previous signing secrets, separated by spaces. Their tokens are still accepted."""
     token_lifetime: int = Field(default=MAX_TOKEN_LIFETIME, ge=900, le=MAX_TOKEN_LIFETIME)
-    """Seconds that an access token lives."""
+    """Seconds until an access token expires."""
     refresh_lifetime: int = Field(default=14 * DAY, ge=MAX_TOKEN_LIFETIME, le=365 * DAY)
-    """Seconds after which a session that is not refreshed ends."""
+    """Seconds after which a session ends if it is not refreshed."""
     session_lifetime: int = Field(default=90 * DAY, ge=MAX_TOKEN_LIFETIME, le=365 * DAY)
-    """Seconds after which any session ends, and a password is asked for again."""
+    """Seconds after which a session ends in any case, and the user must log in again."""
     bcrypt_rounds: int = Field(default=12, ge=4, le=16)
     """Cost of a password hash: 2 to this power."""
     registration: Literal["open", "closed"] = "open"
-    """Whether people make accounts themselves; closed: only `ticketing user add` makes one."""
+    """Whether people make accounts themselves. closed: only `ticketing user add` makes accounts."""
     organisers: Literal["everybody", "granted"] = "everybody"
-    """Who may create events; granted: admins, and people who were granted that right."""
+    """Who may create events. granted: only admins, and people who were granted the right."""
     header_timeout: int = Field(default=10, ge=1, le=600)
-    """Seconds in which the header of a request must arrive, and a new connection's first."""
+    """Seconds in which the header of a request must arrive."""
     body_timeout: int = Field(default=30, ge=1, le=600)
     """Seconds in which the body of a request must arrive."""
     keep_alive: int = Field(default=75, ge=1, le=3600)
     """Seconds after which a connection without requests is closed."""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Connections of one worker; who comes above that is told to come back."""
+    """Connections of each worker; more get 503 `busy`."""
     cors_origins: Annotated[
         tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)
     ] = ()
@@ -173,48 +173,49 @@ class Settings(BaseSettings):
         NoDecode,
         BeforeValidator(_listed),
     ] = ()
-    """Proxies whose X-Forwarded-For and X-Forwarded-Prefix are believed: addresses and networks."""
+    """Trusted proxies: addresses and networks whose X-Forwarded-For and X-Forwarded-Prefix are
+    used, separated by commas."""
     root_path: Annotated[str, AfterValidator(as_root_path)] | None = None
-    """The path below which clients find the service, such as `/tickets`. Absent: at the root."""
+    """Path at which a proxy shows the service, such as `/tickets`. If absent: the root."""
     rate_limits: Literal["off", "on"] = "on"
-    """Whether the limits below hold."""
+    """Whether the rate limits below are applied."""
     rate_limit_store: Literal["memory", "postgresql"] = "memory"
-    """Where they are counted: for this machine, or for all on one database."""
+    """Where requests are counted: postgresql if several machines share one database."""
     limit_bookings: Rate = RateLimit(60, 60)
     """Bookings and cancels of one account."""
     limit_address_bookings: Rate = RateLimit(3000, 60)
-    """Bookings and cancels from one address: that of thousands, it may be."""
+    """Bookings and cancels from one address, which thousands of people may share."""
     limit_requests: Rate = RateLimit(6000, 60)
-    """All else from one address."""
+    """All other API requests from one address."""
     limit_registrations: Rate = RateLimit(200, 3600)
     """New accounts from one address."""
     limit_logins: Rate = RateLimit(100, 3600)
-    """Wrong passwords for one account, from addresses that it was never opened from."""
+    """Wrong passwords for one account, from addresses that never logged in to it."""
     limit_address_logins: Rate = RateLimit(300, 3600)
-    """Wrong passwords from one address, for accounts that were never opened from there."""
+    """Wrong passwords from one address, for accounts that it never logged in to."""
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
-    """Where Prometheus reads `/metrics`; 0 takes a free one. Absent: nothing is counted."""
+    """Port of `/metrics` for Prometheus; 0 takes a free one. If absent: nothing is counted."""
     metrics_host: str = "127.0.0.1"
-    """The address on which `/metrics` is shown."""
+    """Address of `/metrics`."""
     otel: Literal["off", "on"] = "off"
-    """Whether traces and metrics go to OpenTelemetry, by its own variables (OTEL_...)."""
+    """Whether to send traces and metrics to OpenTelemetry; set its own variables too (OTEL_...)."""
     audit_every: int = Field(default=300, ge=0, le=DAY)
-    """Seconds between two audits by the running service; 0: none."""
+    """Seconds between two audits by the running service; 0 disables them."""
     log_dir: Path = Path("logs")
-    """The folder of `combined.log`."""
+    """Folder of `combined.log`."""
     log_file: Literal["off", "on"] = "on"
-    """Whether there is a log file beside the console."""
+    """Whether the log is written to a file as well as to the console."""
     log_format: Literal["text", "json"] = "text"
-    """How lines on the console look. The file has JSON in any case."""
+    """Format of the log on the console. The file is always JSON."""
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         BeforeValidator(lambda level: level.upper() if isinstance(level, str) else level),
     ] = "INFO"
-    """The lowest level that is logged."""
+    """Lowest level that is logged."""
 
     @classmethod
     def load(cls, **overrides: object) -> Self:
-        """Read the settings; `overrides`, the command line's options, win where they are not None.
+        """Read the settings. `overrides` (options of the command line) win if they are not None.
 
         Raises StartupError with one line that names the wrong setting or option, never its value.
         """
