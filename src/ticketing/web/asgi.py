@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
 HEAD: Final = "ticketing.head"
-"""Where in a scope it says that the client wants no body."""
+"""Key of a scope: true if the client wants no body."""
 
 PREFIX: Final = "ticketing.prefix"
-"""Where in a scope it says what clients put before the paths of the service, if they do."""
+"""Key of a scope: the prefix that a proxy puts before the service's paths, if there is one."""
 
 ASGIScope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -17,6 +17,6 @@ ASGIApp: TypeAlias = Callable[[ASGIScope, Receive, Send], Awaitable[None]]
 
 
 def client_address(scope: ASGIScope) -> str | None:
-    """Return who calls; where proxies are trusted, who called the first of them."""
+    """Return the client's address; behind trusted proxies, the one that called the first proxy."""
     client = scope.get("client")
     return client[0] if client else None

@@ -1,4 +1,4 @@
-"""What is the same for all who ask: told apart by its ETag, and compressed once."""
+"""Responses that are the same for every client: identified by an ETag, and compressed once."""
 
 import asyncio
 import gzip
@@ -18,10 +18,10 @@ from ticketing.web.asgi import ASGIScope, Receive, Send
 
 STATIC: Final = Path(__file__).parent / "static"
 LEAST: Final = 1024
-"""Bytes below which compressing is not worth its header."""
+"""Bytes. A shorter body is not compressed, because the header would cost more."""
 LEVEL: Final = 6
 PIECE: Final = 64 * 1024
-"""Bytes sent at a time, so that a client that reads slowly holds no more than that."""
+"""Bytes sent at a time, so that a slow client holds no more memory than that."""
 TAG: Final = re.compile(r'"[^"]*"')
 ZERO: Final = re.compile(r"0(\.0*)?")
 
@@ -38,18 +38,18 @@ class Asset:
         self._headers = dict(headers or {})
         self._digest = hashlib.sha256(body).hexdigest()[:32]
         self._gzipped: bytes | None = None if len(body) >= LEAST else b""
-        """Empty: it is not worth it."""
+        """None: not compressed yet. Empty: compressing gains too little."""
         self._compressing = asyncio.Lock()
 
     async def response(self, asked: Headers) -> Response:
-        """Return the response to a GET with the headers that were `asked` with: 200 or 304."""
+        """Return the response to a GET with the request headers `asked`: 200 or 304."""
         zipped = (
             await self._compressed()
             if takes_gzip(",".join(asked.getlist("accept-encoding")))
             else b""
         )
         tag = f'"{self._digest}-gzip"' if zipped else f'"{self._digest}"'
-        # All of them on a 304 too: they replace those of the stored response.
+        # A 304 has all of them too, because they replace those of the cached response.
         headers = {**self._headers, "ETag": tag}
         if self._gzipped != b"":
             headers["Vary"] = "Accept-Encoding"
@@ -70,7 +70,7 @@ class Asset:
 
 
 def takes_gzip(accepted: str) -> bool:
-    """Whether a client that sends this Accept-Encoding takes gzip (RFC 9110, section 12.5.3)."""
+    """Whether this Accept-Encoding allows gzip (RFC 9110, section 12.5.3)."""
     weights = {}
     for each in accepted.lower().split(","):
         coding, _, parameter = each.partition(";")
@@ -80,10 +80,10 @@ def takes_gzip(accepted: str) -> bool:
 
 
 class _InPieces(Response):
-    """A response whose next piece is sent when the client has taken in the one before."""
+    """A response that sends each piece after the client has read the one before."""
 
     async def __call__(self, _scope: ASGIScope, _receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
         for begin in range(0, len(self.body), PIECE):
@@ -94,7 +94,7 @@ class _InPieces(Response):
 
 @cache
 def file(name: str, policy: str | None = None, **texts: str) -> Asset:
-    """Return a file of `static/`, with a Content-Security-Policy of its own if it has one.
+    """Return a file of `static/`, with the Content-Security-Policy `policy` if it is given.
 
     Names of `texts` in it are replaced by the texts.
     """

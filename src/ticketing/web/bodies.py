@@ -1,4 +1,4 @@
-"""Bodies of requests: how much is read of them, and what counts as JSON."""
+"""Bodies of requests: how much of them is read, and which media types are JSON."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ DECLARED_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
 
 class BodyLimit:
-    """Refuses bodies over MAX_BODY, by their declared length or as they arrive."""
+    """Refuses bodies larger than MAX_BODY, by their declared length or while they arrive."""
 
     def __init__(self, app: ASGIApp) -> None:
         """Wrap `app`."""
@@ -53,8 +53,8 @@ class JsonRequest(Request):
     """A request whose body is JSON in UTF-8, at most 200 deep."""
 
     async def json(self) -> Any:  # noqa: ANN401 - JSON
-        """Return what the body says."""
-        # Not the standard library's, which takes UTF-16 and recurses as deep as it is told to.
+        """Return the body's JSON value."""
+        # Not the standard library's parser, which accepts UTF-16 and has no limit on nesting.
         return from_json(await self.body())
 
 
@@ -85,7 +85,7 @@ def require_json(headers: Mapping[bytes, bytes]) -> None:
 
 
 def is_plain(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a body is sent as it is (RFC 9110, section 8.4)."""
+    """Whether a body is sent without encoding (RFC 9110, section 8.4)."""
     return headers.get(b"content-encoding", IDENTITY).strip().lower() in {b"", IDENTITY}
 
 

@@ -1,4 +1,4 @@
-"""How the ground of all parts is laid, and how this part is composed."""
+"""Composes what all parts share, and the part `web`."""
 
 from functools import partial
 from typing import Final
@@ -19,13 +19,13 @@ from ticketing.web.streams import Streams
 
 CLEAN_EVERY: Final = 60.0
 CLOCK_EVERY: Final = 10.0
-"""Seconds in which the clocks of two machines drift apart by less than a millisecond."""
+"""Seconds. In this time the clocks of two machines drift apart by less than a millisecond."""
 
 
 def share(settings: Settings, memory: Memory | None) -> Shared:
-    """Return what every part is made with; nothing is connected yet.
+    """Return what every part is made with. It connects to nothing yet.
 
-    Rate limits are counted in `memory`; without it, in memory of this process's own.
+    Rate limits are counted in `memory`; without it, in memory of this process.
     """
     if settings.database_url is None or settings.jwt_secret is None:
         raise ValueError("database_url and jwt_secret must be set")
@@ -45,7 +45,7 @@ def share(settings: Settings, memory: Memory | None) -> Shared:
 
 
 def compose(shared: Shared) -> Part:
-    """Return the part; it closes what all share, so it is closed last."""
+    """Return the part. It closes what all parts share, so it must be closed last."""
     engine = shared.pools.requests
     clean = partial(stored_responses.clean, engine)
     return Part(

@@ -1,4 +1,4 @@
-"""Requests that pages of other origins send (CORS)."""
+"""Requests from pages of other origins (CORS)."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ from ticketing.web.problems import MEDIA_TYPE, document
 
 
 class Cors(CORSMiddleware):
-    """Starlette's, whose refusals are problem documents too."""
+    """Starlette's CORS middleware, with refusals as problem documents."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Answer what a browser asks before a request to another origin."""
+        """Return the response to a browser's preflight request."""
         response = super().preflight_response(request_headers)
         if response.status_code == OriginRefused.status:
             body = document(OriginRefused(), "", logs.request_id.get())

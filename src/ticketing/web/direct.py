@@ -1,8 +1,8 @@
-"""The route classes, and how a DirectRoute finds what its endpoint takes.
+"""The route classes, and how a DirectRoute finds its endpoint's arguments.
 
-Matching route by route, a stack of middleware, solving dependencies, exit stacks and reading JSON
-twice cost more than a booking does. A DirectRoute is found in a table by its path, and takes only
-what is found without solving.
+The framework matches route by route, runs a stack of middleware, solves dependencies, enters exit
+stacks and reads JSON twice. That costs more than a booking. A DirectRoute is found in a table by
+its path, and takes only arguments that need no solving.
 """
 
 import inspect
@@ -31,7 +31,7 @@ from ticketing.web.table import NoSuchMethod
 
 
 class PolicyRoute(APIRoute):
-    """FastAPI's route, with the policy that holds for it."""
+    """FastAPI's route, with a policy."""
 
     def __init__(self, *args: Any, policy: Policy, **kwargs: Any) -> None:  # noqa: ANN401
         """Declare the route as APIRoute does."""
@@ -40,13 +40,13 @@ class PolicyRoute(APIRoute):
 
 
 class StrictRoute(PolicyRoute):
-    """FastAPI's route, as strict as a DirectRoute.
+    """FastAPI's route, but it reads JSON and refuses parameters as a DirectRoute does.
 
-    It reads the same JSON, and no parameter that it does not know: it would be a misspelt one.
+    Unknown parameters are refused, so that typos are noticed.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what serves a request."""
+        """Return the function that serves a request."""
         handler = super().get_route_handler()
         known = frozenset(parameter.alias for parameter in self.dependant.query_params)
 
@@ -61,10 +61,10 @@ class StrictRoute(PolicyRoute):
 
 
 class Directly:
-    """A dependency that needs nothing but the request: a DirectRoute takes it too."""
+    """A dependency that needs only the request, so a DirectRoute can use it too."""
 
     async def __call__(self, request: Request) -> Any:  # noqa: ANN401 - whatever is wanted
-        """Return what the endpoint takes."""
+        """Return the endpoint's argument."""
         raise NotImplementedError
 
 
@@ -73,11 +73,11 @@ _Segment = tuple[int, str, TypeAdapter[Any]]
 
 
 class DirectRoute(PolicyRoute):
-    """A route whose endpoint takes only what is found without solving, and returns a Rendered.
+    """A route whose endpoint takes only arguments that need no solving, and returns a Rendered.
 
-    That is a body of JSON (a model that is an `In`; with a default, it may be left out), what a
-    `Directly` finds, the `Request`, the Idempotency-Key, and segments of the path by their names.
-    Raises TypeError, when the route is made, for any other.
+    These are a JSON body (a model that is an `In`; optional if it has a default), the result of a
+    `Directly`, the `Request`, the Idempotency-Key, and segments of the path by name. Any other
+    argument raises TypeError when the route is made.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
@@ -104,7 +104,7 @@ class DirectRoute(PolicyRoute):
                 raise TypeError(f"{self.path}: a DirectRoute can't find `{name}`")
 
     async def respond(self, scope: ASGIScope, receive: Receive) -> Rendered:
-        """Serve one request. Raises what refuses it."""
+        """Serve one request. Raises the error that refuses it."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request = Request(scope)
         given: dict[str, Any] = {}
@@ -138,19 +138,19 @@ def _directly(wanted: object) -> Directly | None:
 
 
 class DirectRoutes:
-    """The ASGI layer before the framework: serves the direct routes, and hands on all else.
+    """The ASGI layer before the framework: serves direct routes, and passes on all other requests.
 
-    An exception that no error class stands for is raised again, after the response, for the log.
+    An unexpected exception is raised again after the response, so that it is logged.
     """
 
     def __init__(self, app: FastAPI, framework: ASGIApp) -> None:
-        """Serve the routes of `app`; what is not direct goes to `framework`."""
+        """Serve the direct routes of `app`; other requests go to `framework`."""
         self._app = app
         self._framework = framework
 
     def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        # Not a coroutine around a coroutine, which takes as long as finding the route.
+        # Not a second coroutine around the first, which would take as long as finding the route.
         route = scope.get("route")
         if isinstance(route, DirectRoute):
             return self._serve(route, scope, receive, send)
@@ -162,7 +162,7 @@ class DirectRoutes:
         self, route: DirectRoute, scope: ASGIScope, receive: Receive, send: Send
     ) -> None:
         scope["app"] = self._app
-        if "fastapi.telemetry" in scope:  # Or else nobody listens.
+        if "fastapi.telemetry" in scope:  # It is absent if tracing is off.
             span = trace.get_current_span()
             span.update_name(f"{scope['method']} {route.path}")
             span.set_attribute("http.route", route.path)
@@ -187,7 +187,7 @@ class DirectRoutes:
 
 
 def _require_known(scope: ASGIScope, known: Collection[str] = ()) -> None:
-    """Raise RequestValidationError if the query has other parameters than those `known`."""
+    """Raise RequestValidationError if the query has parameters that are not in `known`."""
     if scope["query_string"]:
         given = QueryParams(scope["query_string"])
         unknown = [

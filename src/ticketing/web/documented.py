@@ -1,4 +1,4 @@
-"""How the errors of a route are documented: their statuses, codes, headers and examples."""
+"""Documents the errors of a route: statuses, codes, headers and examples."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -39,55 +39,56 @@ OF_THE_SERVER: Final[tuple[type[TicketingError], ...]] = (
     *(MalformedRequest, RequestTimeout, UrlTooLong, HeadersTooLarge, ExpectationFailed),
     *(HttpVersionNotSupported, TransferCodingNotImplemented),
 )
-"""Of any route: what is refused before there is a request."""
+"""Errors of every route: the server refuses these before a route has the request."""
 OF_THE_DATABASE: Final[tuple[type[TicketingError], ...]] = (
     *(InternalError, Busy, DatabaseUnavailable),
 )
-"""Of any route that asks the database: what may fail."""
+"""Errors of every route that uses the database."""
 ALONE: Final[tuple[type[TicketingError], ...]] = (
     *(NotAuthenticated, RequestTimeout, AnswerLost, BodyTooLarge, UrlTooLong),
     *(UnsupportedMediaType, ExpectationFailed, TooManyRequests, HeadersTooLarge),
     *(InternalError, TransferCodingNotImplemented, HttpVersionNotSupported),
 )
-"""The only ones of their status on most routes: there, the response is a shared one."""
+"""Errors that are the only one with their status on most routes. These routes share the
+response."""
 
 HEADERS: Final[dict[str, dict[str, Any]]] = {
     "Accept-Encoding": {
-        "description": "How a body may be encoded.",
+        "description": "Encodings that a request body may have.",
         "schema": {"type": "string"},
         "example": "identity",
     },
     "Idempotency-Replayed": {
-        "description": "Only if this is a stored response: the key was used by the same request.",
+        "description": "Present only on a stored response: the same request used the key before.",
         "schema": {"type": "string", "enum": ["true"]},
     },
     "Location": {
-        "description": "The path of what was made.",
+        "description": "The path of the new resource.",
         "schema": {"type": "string"},
         "example": "/api/events/1",
     },
     "RateLimit": {
-        "description": "What is left of the limit, and after how many seconds there is more.",
+        "description": "Requests that are left in the limit, and seconds until there are more.",
         "schema": {"type": "string"},
         "example": TooManyRequests.example_headers["RateLimit"],
     },
     "RateLimit-Policy": {
-        "description": "The limit, and the seconds that it is for.",
+        "description": "The limit: a number of requests, and in how many seconds.",
         "schema": {"type": "string"},
         "example": TooManyRequests.example_headers["RateLimit-Policy"],
     },
     "Retry-After": {
-        "description": "Seconds after which to send the request again.",
+        "description": "Seconds after which to resend the request.",
         "schema": {"type": "integer", "format": "int32"},
         "example": 1,
     },
     "Vary": {
-        "description": "Headers of the request that decide about the response.",
+        "description": "Request headers that the response depends on.",
         "schema": {"type": "string"},
         "example": "Accept",
     },
     "WWW-Authenticate": {
-        "description": "What is wrong with the credential, if there is one.",
+        "description": "What is wrong with the credential, if the request has one.",
         "schema": {"type": "string"},
         "example": 'Bearer error="invalid_token"',
     },
@@ -100,7 +101,7 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
 }
 """Every header that a route may document."""
 OF_LIMITS: Final = ("RateLimit", "RateLimit-Policy")
-"""Of what is counted by a limit."""
+"""Headers of responses to requests that a limit counts."""
 
 
 class WrongField(BaseModel):
@@ -113,7 +114,7 @@ class WrongField(BaseModel):
 
 
 class Problem(BaseModel):
-    """A problem document (RFC 9457). The last three are there with the codes that need them."""
+    """A problem document (RFC 9457). The last three members are present with some codes only."""
 
     type: str
     title: str
@@ -128,17 +129,17 @@ class Problem(BaseModel):
 
 
 def problem_of(action: str) -> str:
-    """Return the name of the schema of the problems of a route, or without one, of any route."""
+    """Return the schema name of a route's problems, or of any route's if `action` is empty."""
     return f"{action[:1].upper()}{action[1:]}{Problem.__name__}"
 
 
 def headers(*names: str) -> dict[str, dict[str, str]]:
-    """Document these headers of a response. Raises KeyError for one that has no description."""
+    """Document these headers of a response. Raises KeyError if one has no description."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names if HEADERS[name]}
 
 
 def shared() -> dict[str, dict[str, Any]]:
-    """Return the responses that are the same on every route, by their names."""
+    """Return the responses that routes share, by name."""
     found = {error.__name__: _response([error], Problem.__name__) for error in ALONE}
     for error in ALONE:
         limits = () if error in OF_THE_SERVER else OF_LIMITS
@@ -146,7 +147,7 @@ def shared() -> dict[str, dict[str, Any]]:
     return found
 
 
-def problems(  # noqa: PLR0913 - they say what kind of route it is
+def problems(  # noqa: PLR0913 - they describe the kind of route
     action: str,
     errors: Sequence[type[TicketingError]] | None,
     *,
@@ -157,9 +158,9 @@ def problems(  # noqa: PLR0913 - they say what kind of route it is
 ) -> dict[int | str, dict[str, Any]]:
     """Document the errors of a route, with an example each, for FastAPI's `responses`.
 
-    Added are those of the server, unless `errors` is None those of the database, with `body` those
-    of any body, with `keyed` those of an Idempotency-Key, with `listed` those of a page of a list,
-    and with `counted` those of a limit.
+    Errors of the server are always added, and those of the database unless `errors` is None. `body`
+    adds the errors of a body, `keyed` those of an Idempotency-Key, `listed` those of a page of a
+    list, and `counted` those of a rate limit.
     """
     every = [*OF_THE_SERVER] if errors is None else [*errors, *OF_THE_SERVER, *OF_THE_DATABASE]
     if counted:

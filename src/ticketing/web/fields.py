@@ -1,4 +1,4 @@
-"""The types of fields, and the bodies that they make up."""
+"""Types of fields, and the base classes of bodies."""
 
 import re
 from datetime import datetime
@@ -13,8 +13,8 @@ MAX_SAFE_INTEGER: Final = 2**53 - 1
 """The largest number that every JSON client reads exactly (RFC 8259, section 6)."""
 DIGITS: Final = re.compile(r"-?(0|[1-9][0-9]*)")
 
-# PostgreSQL has no NUL in text. To match a pattern at all, a string must have a UTF-8 form, and so
-# no lone surrogate.
+# PostgreSQL allows no NUL in text. Matching a pattern also refuses lone surrogates, because a
+# string must have a UTF-8 form to be matched.
 Text = Annotated[str, StringConstraints(pattern=r"^[^\u0000]*$")]
 
 
@@ -22,7 +22,7 @@ def _whole(value: object) -> object:
     # JSON Schema Validation, section 6.1.1: an integer is any number without a fraction, 200.0 too.
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    # In an address: Pydantic would take 1_0, +1, 1.0 and blanks, and give one thing many addresses.
+    # In a path: Pydantic would accept 1_0, +1, 1.0 and spaces, so one event would have many paths.
     if isinstance(value, str) and not DIGITS.fullmatch(value):
         raise PydanticKnownError("int_parsing")
     return value
@@ -31,20 +31,20 @@ def _whole(value: object) -> object:
 Whole: Final = BeforeValidator(_whole)
 INT32: Final[dict[str, JsonValue]] = {"format": "int32"}
 INT64: Final[dict[str, JsonValue]] = {"format": "int64"}
-"""Clients in many languages take a number without a format for one of 32 bits."""
+"""Clients in many languages read a number without a format as one of 32 bits."""
 Short = Annotated[int, Field(json_schema_extra=INT32)]
 Long = Annotated[int, Field(json_schema_extra=INT64)]
 EventId = Annotated[
     int, Field(ge=1, le=MAX_SAFE_INTEGER, examples=[1], json_schema_extra=INT64), Whole
 ]
 UserId = Annotated[UUID, Field(strict=False, examples=["019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa"])]
-"""Not strict: JSON has no UUID, so it comes as a string."""
+"""Not strict, because JSON has no UUID: it arrives as a string."""
 BookingId = Annotated[UUID, Field(examples=["019938a5-9d21-7c44-8e0b-1f6a2b7c3d90"])]
 Time = Annotated[datetime, Field(examples=["2026-11-02T19:30:00.123456Z"])]
 
 
 class In(BaseModel):
-    """A body that is read: exact types, and no field that is not known."""
+    """A request body: exact types, and no unknown fields."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, extra="forbid", strict=True, frozen=True, validate_by_name=False
@@ -52,7 +52,7 @@ class In(BaseModel):
 
 
 class Out(BaseModel):
-    """A body that is written."""
+    """A response body."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,

@@ -1,4 +1,4 @@
-"""Headers that every answer carries to protect whoever receives it."""
+"""Headers on every response that protect the client."""
 
 from collections.abc import Iterable
 from typing import Final, TypeAlias
@@ -10,16 +10,16 @@ CLOSES: Final = (b"connection", b"close")
 EVERYWHERE: Final = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
 NOTHING_LOADS: Final = (POLICY, b"default-src 'none'; frame-ancestors 'none'")
 OF_API: Final = (*EVERYWHERE, NOTHING_LOADS, (b"cache-control", b"no-store"))
-# Kept, but asked for again each time: the service may have been replaced.
+# A cached copy is checked each time, because the service may have been updated.
 OF_REST: Final = (*EVERYWHERE, NOTHING_LOADS, (b"cache-control", b"no-cache"))
 OF_PAGES: Final = (*EVERYWHERE, (b"cache-control", b"no-cache"))
 
 
 def protective(path: str, given: Headers) -> Headers:
-    """Return what to add to an answer from `path` whose headers are `given`.
+    """Return the headers to add to a response from `path` that has the headers `given`.
 
-    Nothing under /api is stored by anybody: it is private, or true only for the moment. A page
-    that brings a policy of its own keeps it.
+    Responses below /api must not be cached, because they are private or soon out of date. A page
+    with its own Content-Security-Policy keeps it.
     """
     if path.startswith("/api/"):
         return OF_API

@@ -1,4 +1,4 @@
-"""Names that people read: what may be in one, and how long it is."""
+"""Names that people read: their characters and their length."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -17,21 +17,20 @@ OPENING: Final = {
     "\u2067": "\u2069",
     "\u2068": "\u2069",
 }
-"""Characters that change the direction of text, and what ends that (UAX #9, section 2)."""
+"""Characters that change the direction of text, each with its end (UAX #9, section 2)."""
 CLOSING: Final = frozenset(OPENING.values())
 REFUSED: Final = {"Cc", "Cs", "Zl", "Zp"}
-"""Categories of control characters, halves of pairs, and separators of lines and paragraphs."""
+"""Unicode categories: control characters, surrogates, line and paragraph separators."""
 BLANK: Final = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and symbols that show nothing."""
+"""Letters and symbols that are invisible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The type of a name of so many characters in NFC: `Annotated[str, Label(3, 100, "...")]`.
+    """The type of a name with a length in NFC characters: `Annotated[str, Label(3, 100, "...")]`.
 
-    It is kept as it was sent, but for blanks at the ends, which are dropped. It has a visible
-    character, no control character or line separator, and no change of direction that lasts beyond
-    its end.
+    Spaces at its ends are removed; the rest is kept as it was sent. It has a visible character, no
+    control character or line separator, and no change of text direction beyond its end.
     """
 
     shortest: int
@@ -41,20 +40,20 @@ class Label:
     def __get_pydantic_core_schema__(
         self, _source: object, _handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Return how it is validated."""
+        """Return the schema that validates it."""
         text = core_schema.str_schema(strip_whitespace=True)
         return core_schema.no_info_after_validator_function(self._checked, text)
 
     def __get_pydantic_json_schema__(
         self, _core: CoreSchema, _handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Return how it is documented."""
-        # Lengths would count the blanks at the ends, which don't count.
+        """Return the JSON schema that documents it."""
+        # `minLength` and `maxLength` would count the spaces at the ends, which don't count.
         return {
             "type": "string",
             "pattern": _pattern(self.shortest, self.longest),
-            "description": f"{self.shortest} to {self.longest} characters, one of them visible;"
-            " blanks at the ends are dropped.",
+            "description": f"{self.shortest} to {self.longest} characters, at least one visible."
+            " Spaces at the ends are removed.",
             "examples": [self.example],
         }
 
@@ -68,7 +67,7 @@ class Label:
             raise PydanticKnownError("string_too_long", {"max_length": self.longest})
         if not _is_paired(text):
             raise PydanticCustomError(
-                "unpaired_direction", "A change of the direction of text must end in the name"
+                "unpaired_direction", "A change of text direction must end within the name"
             )
         if not any(map(_is_visible, text)):
             raise PydanticCustomError("invisible", "The name has no visible character")

@@ -1,4 +1,4 @@
-"""Lists: the parameters of a page, and the page as it is sent."""
+"""Lists: the parameters of a page, and its body."""
 
 import re
 from typing import Annotated, Any, Final, Generic, Self, TypeVar
@@ -20,14 +20,15 @@ class PageOut(Out, Generic[ItemT]):
     """Part of a list."""
 
     items: list[ItemT]
-    # In the example it is null, so that whoever reads the pages of a mock server comes to an end.
+    # The example is null, so that a client of a mock server finds a last page.
     next_cursor: str | None = Field(
-        description="Pass it as `cursor` to get the next page; null at the end.", examples=[None]
+        description="Send it as `cursor` to get the next page; null on the last page.",
+        examples=[None],
     )
 
     @classmethod
     def of(cls, page: Page[Any]) -> Self:
-        """Return the page as it goes over the wire."""
+        """Return the body of a page."""
         cursor = None if page.next_after is None else f"{page.next_after:x}"
         return cls.model_validate({"items": page.items, "next_cursor": cursor})
 
@@ -36,11 +37,11 @@ PageSize = Annotated[
     int, Query(ge=1, le=100, description="Items per page.", json_schema_extra=INT32), Whole
 ]
 Cursor = Annotated[
-    # Left out or a string: an address has no null.
+    # Absent or a string, because a query has no null.
     str | SkipJsonSchema[None],
     Query(
-        description="`nextCursor` of the page before.",
-        # Documented, not checked: decode_cursor has an error of its own for it.
+        description="`nextCursor` of the previous page.",
+        # Documented but not checked here, because decode_cursor raises its own error.
         json_schema_extra={"pattern": CURSOR},
     ),
 ]

@@ -23,30 +23,30 @@ from ticketing.web.documented import (
 from ticketing.web.problems import MEDIA_TYPE
 
 DESCRIPTION: Final = """
-People register, log in, book a place at an event, wait when it is full, and cancel; a cancelled
-place goes to the next in line. A place is never sold twice.
+People register, log in, book a place at an event, wait if it is full, and cancel. A cancelled
+place goes to the first person on the waiting list. A place is never sold twice.
 
-1. `POST /api/users/register` makes an account. `POST /api/users/login` returns a token: send it
+1. `POST /api/users/register` creates an account. `POST /api/users/login` returns a token. Send it
    as `Authorization: Bearer <token>`.
-2. `POST /api/events/initialize` makes an event.
-3. `POST /api/events/book` takes a place: 201 with a place, 202 on the waiting list.
-   Your `userId` is the `id` of `GET /api/users/me`.
+2. `POST /api/events/initialize` creates an event.
+3. `POST /api/events/book` books a place. It returns 201 with a place, or 202 on the waiting list.
+   Your `userId` is the `id` in the response of `GET /api/users/me`.
 
-Errors are problem documents (RFC 9457) with a stable `code` for programs. Lists go on with
-`nextCursor`. Times are UTC (RFC 3339).
+Errors are problem documents (RFC 9457) with a stable `code` for programs. If a list has
+another page, `nextCursor` leads to it. Times are UTC (RFC 3339).
 """
 
 LICENSE: Final = {"name": "MIT", "identifier": "MIT"}
 SERVERS: Final = [{"url": ".", "description": "This service"}]
-"""Where the document is, its paths begin: true under every prefix that a proxy may add."""
+"""Relative to the document, so that it is right below every prefix that a proxy may add."""
 
 TAGS: Final = [
     {"name": "users", "description": "Accounts."},
-    {"name": "sessions", "description": "Logging in, staying so, and logging out."},
+    {"name": "sessions", "description": "Log in, refresh a session, log out."},
     {"name": "keys", "description": "API keys for programs."},
-    {"name": "events", "description": "What can be booked."},
-    {"name": "bookings", "description": "Places, and places in the line."},
-    {"name": "team", "description": "Who works on an event, and what was changed about it."},
+    {"name": "events", "description": "Events that can be booked."},
+    {"name": "bookings", "description": "Places, and positions on the waiting list."},
+    {"name": "team", "description": "People who work on an event, and its audit trail."},
     {"name": "service", "description": "Health."},
 ]
 
@@ -54,7 +54,7 @@ REFERENCE: Final = "#/components/schemas/{model}"
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """Return the description of the application's routes, made when it is first wanted."""
+    """Return the OpenAPI document of the application, which is made at the first call."""
     if app.openapi_schema is None:
         described = get_openapi(
             title=app.title,
@@ -84,13 +84,13 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any], counted: Counted | None) -> None:
-    """Add what holds for all operations: whether a credential is needed, what headers come."""
-    operation.setdefault("security", [])  # Or else it would be unsaid.
+    """Add what all operations have: security, and headers of responses."""
+    operation.setdefault("security", [])  # Explicit: no credential is needed.
     keyed = "Idempotency-Key" in {each["name"] for each in operation.get("parameters", ())}
     limits = OF_LIMITS if counted is not None else ()
     for status, answer in operation["responses"].items():
         if "$ref" in answer:
-            del answer["description"]  # The framework's, beside that of the response.
+            del answer["description"]  # Added by the framework; the shared response has its own.
             continue
         replayed = ("Idempotency-Replayed",) if keyed and status < "300" else ()
         more = headers("X-Request-ID", *limits, *replayed)
@@ -98,7 +98,7 @@ def _complete(operation: dict[str, Any], counted: Counted | None) -> None:
 
 
 def _complete_examples(operation: dict[str, Any], of: dict[str, dict[str, Any]]) -> None:
-    """Put back what is null in an example, which the framework leaves out."""
+    """Add members that are null to the examples, because the framework drops them."""
     for answer in operation["responses"].values():
         for content in answer.get("content", {}).values():
             if "example" in content:
@@ -109,12 +109,12 @@ def _complete_examples(operation: dict[str, Any], of: dict[str, dict[str, Any]])
 def _problems(
     operations: Iterable[dict[str, Any]], responses: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Return the schemas of problem documents: of any route, and of each with its own codes."""
+    """Return the schemas of problem documents: one for any route, one with the codes of each."""
     _, made = models_json_schema([(Problem, "validation")], ref_template=REFERENCE)
     found: dict[str, dict[str, Any]] = made["$defs"]
     problem = found[Problem.__name__]
     for member in problem["properties"].values():
-        member.pop("default", None)  # It is left out, and never null.
+        member.pop("default", None)  # It is absent, and never null.
     codes = {"": [code for each in responses.values() for code in _codes(each)]}
     for operation in operations:
         answers = [
@@ -128,9 +128,9 @@ def _problems(
         found[f"{name}Code"] = {
             "type": "string",
             "enum": of,
-            # In Go, the names of all enumerations are in one scope.
+            # In Go, the members of all enumerations share one scope.
             "x-enum-varnames": [to_snake(f"{action}_{code}").strip("_").upper() for code in of],
-            "description": "What is wrong, for programs: it stays when words change.",
+            "description": "The kind of error, for programs. It never changes, unlike the words.",
         }
         found[name] = problem | {"properties": problem["properties"] | {"code": code}}
     return found

@@ -1,4 +1,4 @@
-"""A part of the product: what it composes itself to, and what all parts are made with."""
+"""A part of the product, and what all parts share."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -29,51 +29,51 @@ class Shared:
 
     settings: Settings
     secret: str
-    """Signs access tokens, and seals what must not be read."""
+    """Signs access tokens, and seals stored secrets."""
     previous_secrets: Sequence[str]
     pools: Pools
     clock: DatabaseClock
     limits: Limits | None
-    """None: there are no limits."""
+    """None: rate limits are off."""
     seals: Seals
     streams: Streams
 
 
 Departed: TypeAlias = Callable[[UUID], Awaitable[None]]
-"""Does what has to be done when the account of this id is deleted; harmless if it is done again."""
+"""Cleans up after the account with this id was deleted. It may be called again without harm."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the product, as the composition root joins it."""
+    """A part of the product, for the composition root."""
 
     provides: object
-    """What its routes work with: they find it by its class, with `of`."""
+    """The object that its routes work with. They find it by its class, with `of`."""
     routes: Sequence[Routes] = ()
     loops: Sequence[Loop] = ()
     samples: Sequence[Sample] = ()
     """The gauges that are set every second."""
     departed: Sequence[Departed] = ()
-    """What the part does when an account is deleted."""
+    """Called when an account is deleted."""
     close: Sequence[Callable[[], Awaitable[None]]] = ()
-    """Finishes what is under way and refuses what comes, in this order."""
+    """Called in this order at the end: each finishes work under way and refuses new work."""
 
 
 class Departures:
-    """Tells every part of an account that was deleted."""
+    """Notifies every part when an account is deleted."""
 
     def __init__(self, departed: Sequence[Departed]) -> None:
-        """Tell these."""
+        """Notify `departed`."""
         self._departed = departed
 
     async def tell(self, user_id: UUID) -> None:
-        """Tell every part; a part that can't do its work now does it by a loop of its own."""
+        """Notify every part. A part that is unavailable catches up in its own loop."""
         for departed in self._departed:
             with suppress(Unavailable):
                 await departed(user_id)
 
 
 def of(request: Request, kind: type[T]) -> T:
-    """Return what the part of this class provides, in the application that serves the request."""
+    """Return the object of this class that a part of the request's application provides."""
     found: T = request.scope[PROVIDED][kind]
     return found

@@ -1,4 +1,4 @@
-"""What holds for a route, said where the route is declared."""
+"""The policy of a route, which is given where the route is declared."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -7,24 +7,24 @@ from ticketing.limits.limits import Counted
 
 
 class Overload(Enum):
-    """What becomes of a route's requests while a worker has too much to do."""
+    """What happens to a route's requests while a worker is overloaded."""
 
     SHED = auto()
-    """They are refused first, before they are parsed: a sale's own, which come by the thousand."""
+    """They are refused before they are parsed. For requests that come by the thousand."""
     REFUSE = auto()
-    """They are refused when they are parsed."""
+    """They are refused after they are parsed."""
     SERVE = auto()
-    """They are always served: a worker that has much to do is not ill."""
+    """They are always served, so that a busy worker does not look unhealthy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the layers around a route, and authentication, derive their rules from."""
+    """Rules of a route, for the layers around it and for authentication."""
 
     action: str
-    """The operation id: the permissions of the action say who may."""
+    """The operation id. The permissions of this action apply."""
     counted: Counted | None = Counted.REQUESTS
-    """The limits that count it; None: it is not counted."""
+    """The limits that count its requests; None: not counted."""
     overload: Overload = Overload.REFUSE
     streams: bool = False
-    """Whether its response stays open: then it counts as a stream, and not as work under way."""
+    """Whether its response stays open. It then counts as a stream, not as work under way."""

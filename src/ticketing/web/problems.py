@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): the one place where an error becomes a response."""
+"""Problem documents (RFC 9457): the only place where errors become responses."""
 
 from typing import Any, Final
 from urllib.parse import quote
@@ -27,13 +27,13 @@ from ticketing.web.replay import Replayed, as_response
 
 MEDIA_TYPE: Final = "application/problem+json"
 PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
-"""What a path may hold beside letters, digits and -._~ (RFC 3986, section 3.3)."""
+"""Characters that a path may have besides letters, digits and -._~ (RFC 3986, section 3.3)."""
 MAX_FAILURES: Final = 20
-"""Failing fields that one response names."""
+"""Wrong fields that one response lists at most."""
 SHED: Final = Counter(
     "ticketing_shed_total",
-    "Requests answered 503: `overload` before they were parsed, `connections` for one too many,"
-    " or else by problem code.",
+    "Requests that got 503: `overload` before they were parsed, `connections` if too many were"
+    " open, else by problem code.",
     ["reason"],
 )
 
@@ -43,20 +43,20 @@ STATUS_ERRORS: Final[dict[int, type[TicketingError]]] = {
     405: MethodNotAllowed,
     413: BodyTooLarge,
 }
-"""What the framework itself refuses."""
+"""Errors for the statuses that the framework itself returns."""
 
 
 def document(error: TicketingError, path: str, request_id: str) -> bytes:
-    """Return the problem document of an error that answers a request for `path`."""
-    # Not the URL: that is made with the Host header, which may be anything.
+    """Return the problem document of an error in the response to a request for `path`."""
+    # Not the URL, because it contains the Host header, which the client chooses.
     instance = quote(path, PATH_CHARACTERS, errors="replace")
     return orjson.dumps(error.problem(instance, request_id, error.members))
 
 
 def response_to(error: Exception, scope: ASGIScope) -> Response:
-    """Return the response to an exception: an error of ours, the framework's, a replay, any.
+    """Return the response to any exception, including the framework's and a replay.
 
-    A replay is no error, but it ends a request as one does, on whatever route.
+    A replay is not an error, but it ends a request in the same way.
     """
     if isinstance(error, Replayed):
         return as_response(error.response, {"Idempotency-Replayed": "true"})
@@ -72,7 +72,7 @@ def response_to(error: Exception, scope: ASGIScope) -> Response:
 
 
 async def handle(request: Request, error: Exception) -> Response:
-    """Return the response to an exception, for the framework."""
+    """Return the response to an exception. The framework calls this."""
     return response_to(error, request.scope)
 
 
@@ -86,22 +86,22 @@ def _problem(scope: ASGIScope, error: TicketingError) -> Response:
 
 def _invalid_request(scope: ASGIScope, error: RequestValidationError) -> Response:
     if isinstance(error.body, bytes):
-        # FastAPI hands on the bytes of a body that it was not told is JSON.
+        # FastAPI passes the body on as bytes if it is not declared as JSON.
         return _problem(scope, UnsupportedMediaType())
     failures = error.errors()
     if any(failure["type"] == "json_invalid" for failure in failures):
         return _problem(scope, MalformedBody())
-    # What may be left out may be None too, but nobody can send that in a query.
+    # Optional parameters may be None in Python, but a query can't contain None.
     wrong = [each for each in failures if each["type"] != "none_required"]
     named = [_failure(each) for each in wrong[:MAX_FAILURES]]
     return _problem(scope, ValidationFailed(errors=named))
 
 
 def _failure(failure: dict[str, Any]) -> dict[str, str]:
-    """Say which field is wrong, by JSON pointer (RFC 6901), and never what was in it."""
+    """Name a wrong field by JSON pointer (RFC 6901), without its value."""
     where, *path = failure["loc"]
     if where == "query":
-        del path[1:]  # Names of types: a parameter has no parts.
+        del path[1:]  # The rest are names of types, because a parameter has no members.
     steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
     return {
         "in": str(where),

@@ -1,4 +1,4 @@
-"""Where the client is, and which path it asked for, if proxies stand before the service."""
+"""The client's address and the requested path, if proxies are in front of the service."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,27 +12,27 @@ Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
 BELIEVED: Final = "ticketing.believed"
-"""Where in an ASGI scope it says whether X-Forwarded-For was believed."""
+"""Key of a scope: whether X-Forwarded-For was used."""
 REMEMBERED: Final = 4096
-"""Answers kept: the same few proxies and many clients come again and again."""
+"""Results that are cached, because the same proxies and clients send many requests."""
 MAX_FORWARDED: Final = 1024
-"""Bytes of X-Forwarded-For, counted from its trusted end."""
+"""Bytes of X-Forwarded-For that are read, from its trusted end."""
 
 
 class TrustedProxies:
     """Puts the client's address into `scope["client"]`, and the path prefix into `scope[PREFIX]`.
 
-    Each proxy appends the address that it was called from to X-Forwarded-For. Read from the right,
-    the first that is not trusted is the client; all that is left of it, it may have made up.
+    Each proxy appends the address that called it to X-Forwarded-For. The last address that is not a
+    trusted proxy is the client. The client may have invented the addresses before it.
 
-    The prefix is `root_path` or, without that, what X-Forwarded-Prefix of a trusted proxy says. It
-    is taken off the path, if no proxy did that, and put before each path in a Location.
+    The prefix is `root_path` or, if that is not set, the X-Forwarded-Prefix of a trusted proxy. It
+    is removed from the path, unless a proxy did that, and added to each path in a Location header.
     """
 
     def __init__(
         self, app: ASGIApp, trusted: Sequence[Network], root_path: str | None = None
     ) -> None:
-        """Wrap `app`; addresses in `trusted` are proxies whose word is taken."""
+        """Wrap `app`. Headers of proxies with addresses in `trusted` are used."""
         self._app = app
         self._trusted = trusted
         self._root_path = root_path or ""
@@ -59,12 +59,12 @@ class TrustedProxies:
         await self._app(scope, receive, send)
 
     def _find(self, peer: str, forwarded: bytes) -> tuple[str, bool]:
-        """Return the client's address, and whether the peer is a proxy that is trusted."""
+        """Return the client's address, and whether the peer is a trusted proxy."""
         hops = [peer, *reversed(forwarded.decode("latin-1").split(","))]
         client, is_believed = peer, False
         for hop in hops:
             address = _address(hop.strip())
-            if address is None:  # Not an address: the last hop that was one stands.
+            if address is None:  # Not an address: the hop before it is the client.
                 break
             client = str(address)
             if not any(address in network for network in self._trusted):
@@ -74,7 +74,7 @@ class TrustedProxies:
 
 
 def without(prefix: str, path: str) -> str:
-    """Return the path without the prefix, if it has that."""
+    """Return the path without the prefix, or unchanged if it does not have the prefix."""
     rest = path.removeprefix(prefix)
     return (rest or "/") if rest[:1] in {"", "/"} else path
 
@@ -88,7 +88,7 @@ def _prefix(told: bytes) -> str:
 
 
 def _locating(prefix: str, send: Send) -> Send:
-    """Return what sends a response whose Location clients find below the prefix."""
+    """Return a `send` that adds the prefix to the Location header."""
     start = prefix.encode()
 
     async def locate(message: Message) -> None:
@@ -114,5 +114,5 @@ def _address(text: str) -> Address | None:
         address = ip_address(text)
     except ValueError:
         return None
-    # What an IPv4 client is called on a socket that listens for both.
+    # A socket that listens for both shows an IPv4 client in this form.
     return getattr(address, "ipv4_mapped", None) or address

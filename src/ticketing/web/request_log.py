@@ -20,7 +20,7 @@ REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 MAX_PATH: Final = 200
 DURATION: Final = Histogram(
     "ticketing_http_request_duration_seconds",
-    "Requests that were answered and how long that took, by method, route and status.",
+    "Duration of requests, by method, route and status.",
     ["method", "route", "status"],
     buckets=SECONDS,
 )
@@ -28,16 +28,15 @@ DURATION: Final = Histogram(
 
 @cache
 def _duration(method: str, route: str, status: int) -> Histogram:
-    # To look it up among the labels takes longer than to observe.
+    # Cached, because finding the labels takes longer than observing.
     return DURATION.labels(method, route, status)
 
 
 class RequestLog:
-    """The outermost ASGI layer: gives every request an id and writes its line when it is done.
+    """The outermost ASGI layer: gives every request an id, and logs a line when it ends.
 
-    The inner application may leave the caller's id in `scope["user_id"]` and the route in
-    `scope["route"]`. An exception that arrives here has been answered by the application's own
-    handler; it is logged with its traceback and goes no further.
+    The inner application may set `scope["user_id"]` (the caller) and `scope["route"]`. An exception
+    that arrives here already has a response. It is logged with its traceback and not raised again.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -52,7 +51,7 @@ class RequestLog:
             return
         method = scope["method"]
         if method == "HEAD":
-            # RFC 9110, section 9.3.2: as GET, and the server leaves out the body.
+            # RFC 9110, section 9.3.2: the same as GET, and the server omits the body.
             scope = {**scope, "method": "GET", HEAD: True}
         started = time.perf_counter()
         given, is_forwarded = _noted(scope["headers"])
@@ -73,13 +72,13 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception as error:  # noqa: BLE001 - it was answered, and is logged
-            if not isinstance(error, ClientDisconnect):  # The client has left: no fault of ours.
+        except Exception as error:  # noqa: BLE001 - it has a response, and is logged
+            if not isinstance(error, ClientDisconnect):  # The client left, which is no fault.
                 logs.log.exception("request.failed")
-        finally:  # Also when it is cut short as the service stops.
+        finally:  # Also if the request is cancelled because the service stops.
             seconds = time.perf_counter() - started
             template = getattr(scope.get("route"), "path", None)
-            if metrics.is_shared:  # It would take longer than finding the route.
+            if metrics.is_shared:  # Observing takes longer than finding the route.
                 _duration(method, template or "", status).observe(seconds)
             logs.info(
                 "request.completed",
@@ -95,7 +94,7 @@ class RequestLog:
             )
 
     def _warn(self, scope: ASGIScope) -> None:
-        """Say once that all clients of a proxy share one address, and so one limit."""
+        """Warn once that all clients of a proxy share one address, and so one rate limit."""
         self._has_warned = True
         logs.log.warning(
             "proxy.not_trusted", clientIp=client_address(scope), setting="TICKETING_TRUSTED_PROXIES"
@@ -103,7 +102,7 @@ class RequestLog:
 
 
 def _noted(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str | None, bool]:
-    """Return the id that the request brings, and whether a proxy passed it on."""
+    """Return the request's own id, if it is valid, and whether a proxy forwarded the request."""
     given, is_forwarded = None, False
     for name, value in headers:
         if name == b"x-request-id":

@@ -1,4 +1,4 @@
-"""How a route is declared: its path, its action, the policy that holds for it, its errors."""
+"""Declares routes: path, action, policy and errors."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -19,24 +19,24 @@ from ticketing.web.replay import IdempotencyKey, Rendered
 
 OK: Final = 200
 NO_CONTENT: Final = 204
-DONE: Final = {OK: "What was asked for.", 201: "What was made.", NO_CONTENT: "It is done."}
-"""How a response without error is described, where the route says no more."""
+DONE: Final = {OK: "The result.", 201: "The new resource.", NO_CONTENT: "Done; no body."}
+"""Descriptions of successful responses, if the route does not have its own."""
 
 EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
 
 class Declared(TypedDict, total=False):
-    """What else is said of a route."""
+    """Options of a route."""
 
     errors: Sequence[type[TicketingError]] | None
-    """Its own errors; those that follow from what it takes are added. None: it has none of its own,
-    and does not ask the database."""
+    """Its own errors; errors that follow from its arguments are added. None: it has no errors of
+    its own, and does not use the database."""
     status: int
-    """Of a response without error; 200 unless it is said."""
+    """Status of a successful response. Default: 200."""
     model: Any
-    """The body of that response, where the endpoint's annotation does not say."""
+    """Body of that response, if the endpoint's annotation does not name it."""
     responses: dict[int | str, dict[str, Any]]
-    """More about responses, as OpenAPI has it."""
+    """More responses, in the form of OpenAPI."""
     counted: Counted | None
     overload: Overload
     streams: bool
@@ -46,8 +46,8 @@ class Routes:
     """The routes of one subject.
 
     An endpoint that returns a Rendered is served directly (DirectRoute), any other by the
-    framework; what is counted by no limit, as a page, may have any query. Without a `summary` the
-    route is not documented.
+    framework. A route that no limit counts, such as a page, accepts any query. A route without a
+    `summary` is not documented.
     """
 
     def __init__(self, prefix: str, tag: str) -> None:
@@ -57,7 +57,7 @@ class Routes:
 
     @property
     def declared(self) -> list[PolicyRoute]:
-        """All of them."""
+        """The declared routes."""
         return [route for route in self._router.routes if isinstance(route, PolicyRoute)]
 
     def get(
@@ -94,7 +94,7 @@ class Routes:
         self, method: str, path: str, action: str, summary: str, more: Declared
     ) -> Callable[[EndpointT], EndpointT]:
         policy = Policy(
-            str(action),  # Plain: an enumeration's own hash takes ten times as long.
+            str(action),  # A plain string, because hashing an enumeration takes ten times as long.
             counted=more.get("counted", Counted.REQUESTS),
             overload=more.get("overload", Overload.REFUSE),
             streams=more.get("streams", False),
@@ -126,7 +126,7 @@ def _route_class(endpoint: Callable[..., Any], policy: Policy) -> type[APIRoute]
 def _responses(
     endpoint: Callable[..., Any], action: str, policy: Policy, more: Declared
 ) -> dict[str, Any]:
-    """Return what to tell the framework of the responses."""
+    """Return the framework's arguments about responses."""
     wanted = [each.annotation for each in inspect.signature(endpoint).parameters.values()]
     status = more.get("status", OK)
     said: dict[str, Any] = {

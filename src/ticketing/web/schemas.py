@@ -1,4 +1,4 @@
-"""How the OpenAPI document is made short, and pleasant for what is generated from it."""
+"""Makes the OpenAPI document short, and easy to generate clients from."""
 
 import json
 import re
@@ -11,9 +11,9 @@ PARAMETERS: Final = "#/components/parameters/"
 
 
 def tidy(document: dict[str, Any]) -> None:
-    """Give the document plain names and plain types, and say no parameter twice.
+    """Give the document plain names and types, and list each parameter once.
 
-    Raises ValueError if two schemas come by the same name.
+    Raises ValueError if two schemas get the same name.
     """
     components = document["components"]
     names = {name: _plain_name(name) for name in components["schemas"]}
@@ -34,9 +34,9 @@ def tidy(document: dict[str, Any]) -> None:
 
 
 def _plain_name(name: str) -> str:
-    """Return what clients call it: of `PageOut[EventOut]`, which comes with underscores, EventPage.
+    """Return the name for clients: EventPage for `PageOut[EventOut]` (written with underscores).
 
-    They have no other class of that name, so that nothing needs to say "out".
+    "Out" is dropped, because clients have no other class of that name.
     """
     if page := re.fullmatch(r"PageOut_(\w+)_", name):
         return f"{_plain_name(page[1])}Page"
@@ -44,10 +44,10 @@ def _plain_name(name: str) -> str:
 
 
 def _make_plain(schema: dict[str, Any]) -> None:
-    """Say what the schema says in fewer words."""
-    schema.pop("title", None)  # Its name again.
+    """Shorten the schema without changing its meaning."""
+    schema.pop("title", None)  # It only repeats the name.
     for bound in {"minimum", "maximum"} & schema.keys():
-        schema[bound] = int(schema[bound])  # The framework makes floats of them.
+        schema[bound] = int(schema[bound])  # The framework turns them into floats.
     match schema.get("anyOf"):
         case [{"type": kind, **rest}, {"type": "null"}]:
             del schema["anyOf"]
@@ -57,11 +57,11 @@ def _make_plain(schema: dict[str, Any]) -> None:
 
 
 def _share_parameters(operations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Put each parameter that several operations have in one place, and return these."""
+    """Replace parameters that several operations have by references, and return them."""
     every = [each for operation in operations for each in operation.get("parameters", ())]
     for parameter in every:
         _make_plain(parameter["schema"])
-        parameter["schema"].pop("description", None)  # The parameter's.
+        parameter["schema"].pop("description", None)  # The parameter has the same one.
     times = Counter(json.dumps(parameter) for parameter in every)
     shared: dict[str, dict[str, Any]] = {}
     for operation in operations:

@@ -1,4 +1,4 @@
-"""Seals: what the database keeps and must not be able to tell by itself."""
+"""Encrypts stored secrets, so that the database alone can't reveal them."""
 
 import base64
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 
 class Seals:
-    """Seals what is kept and holds a secret, so that the database by itself tells none.
+    """Encrypts stored secrets, so that the database alone can't reveal them.
 
-    The key is derived from the signing secret (HKDF, RFC 5869); what was sealed under one of the
-    `previous` secrets is still opened.
+    The key is derived from the signing secret (HKDF, RFC 5869). Seals under `previous` secrets can
+    still be opened.
     """
 
     def __init__(self, secret: str, previous: Sequence[str] = ()) -> None:
@@ -20,11 +20,11 @@ class Seals:
         self._fernet = MultiFernet([Fernet(_seal_key(each)) for each in (secret, *previous)])
 
     def seal(self, plain: bytes) -> bytes:
-        """Return the sealed form, which is another each time."""
+        """Return the sealed form, which differs each time."""
         return self._fernet.encrypt(plain)
 
     def open(self, sealed: bytes) -> bytes | None:
-        """Return what was sealed; None if that was under no secret that is known."""
+        """Return the plain form, or None if it was sealed under an unknown secret."""
         try:
             return self._fernet.decrypt(sealed)
         except InvalidToken:

@@ -1,4 +1,4 @@
-"""How the service itself is: whether it can serve, and the description of its API."""
+"""The state of the service, and the description of its API."""
 
 from collections.abc import Awaitable, Callable
 from functools import cached_property
@@ -11,10 +11,10 @@ from ticketing.web.streams import Streams
 
 
 class Service:
-    """What the pages and the health checks work with."""
+    """State for the pages and the health checks."""
 
     def __init__(self, is_usable: Callable[[], Awaitable[bool]], streams: Streams) -> None:
-        """Ask `is_usable` whether the database can be used."""
+        """Call `is_usable` to check the database."""
         self._is_migrated = is_usable
         self.streams = streams
         self._is_stopping = False
@@ -22,15 +22,15 @@ class Service:
         """Makes the OpenAPI document; the composition root sets it."""
 
     async def is_ready(self) -> bool:
-        """Whether it can serve. Raises Unavailable if the database does not answer."""
+        """Whether the service can serve. Raises Unavailable if the database does not respond."""
         return not self._is_stopping and await self._is_migrated()
 
     def stop(self) -> None:
-        """Be ready no more: the service is told to stop."""
+        """Report "not ready" from now on, because the service stops."""
         self._is_stopping = True
 
     def drain(self) -> None:
-        """End the streams, because this worker leaves: the service stops, or restarts it."""
+        """End the streams, because the service stops or restarts this worker."""
         self.streams.end()
 
     @cached_property
@@ -38,8 +38,8 @@ class Service:
         return Asset(orjson.dumps(self.describe()), "application/json")
 
     def document(self) -> Asset:
-        """Return the OpenAPI document, which is written once: nothing limits how often it is asked.
+        """Return the OpenAPI document, which is serialised once.
 
-        Writing takes longer than any request may hold the others up.
+        Serialising takes too long to do it in a request, and no rate limit counts these requests.
         """
         return self._document

@@ -1,4 +1,4 @@
-"""Responses that stay open: counted apart from the work under way, limited, ended by a drain."""
+"""Responses that stay open. They have their own limit, and a drain ends them."""
 
 import asyncio
 from asyncio import FIRST_COMPLETED
@@ -13,7 +13,7 @@ MAX_STREAMS: Final = 5_000
 """Open streams of one worker; each holds a connection and little more."""
 
 BEAT_EVERY: Final = 15.0
-"""Seconds. Proxies cut connections on which nothing comes for a minute."""
+"""Seconds. Proxies close connections on which nothing was sent for a minute."""
 
 ItemT = TypeVar("ItemT")
 
@@ -22,34 +22,34 @@ class Streams:
     """The open streams of a worker."""
 
     def __init__(self, limit: int = MAX_STREAMS) -> None:
-        """Let so many be open at once."""
+        """Allow `limit` open streams."""
         self.open = 0
-        """How many are."""
+        """Number of open streams."""
         self._limit = limit
         self._ended = asyncio.Event()
 
     def enter(self) -> None:
-        """Count one more. Raises Busy if there is no room, or if the worker drains."""
+        """Count one more stream. Raises Busy at the limit, or if the worker drains."""
         if self.open >= self._limit or self._ended.is_set():
             raise Busy
         self.open += 1
 
     def leave(self) -> None:
-        """Count one less."""
+        """Count one stream less."""
         self.open -= 1
 
     def end(self) -> None:
-        """End all of them, and let none begin: at the beginning of a drain."""
+        """End all streams and refuse new ones, because a drain begins."""
         self._ended.set()
 
     async def until_drained(
         self, items: AsyncIterator[ItemT], beat: ItemT, every: float = BEAT_EVERY
     ) -> AsyncIterator[ItemT]:
-        """Yield the items until there are no more, or until the worker drains.
+        """Yield the items until they end, or until the worker drains.
 
-        A route that streams passes what it sends through this, and may say goodbye behind it. If
-        nothing comes for `every` seconds, `beat` is sent: without it nobody would notice that a
-        client has gone.
+        A route that streams must pass its items through this, and may send a last item after it. If
+        there is no item for `every` seconds, it yields `beat`, so that a client that has gone is
+        noticed.
         """
         ended = asyncio.create_task(self._ended.wait())
         following: asyncio.Future[Any] = asyncio.ensure_future(anext(items))
@@ -72,7 +72,7 @@ class Streams:
 
 
 class StreamLimit:
-    """The ASGI layer that counts the responses of routes that stream."""
+    """The ASGI layer that counts the open responses of routes that stream."""
 
     def __init__(self, app: ASGIApp, streams: Streams) -> None:
         """Wrap `app`."""
@@ -100,11 +100,11 @@ class StreamLimit:
 
 
 class _HeadSent(Exception):
-    """All that a HEAD wants was sent."""
+    """The whole response to a HEAD was sent."""
 
 
 def _head_of(send: Send) -> Send:
-    """Return what sends the head of a response, and then ends it."""
+    """Return a `send` that sends the head of a response and then ends it."""
 
     async def head(message: Message) -> None:
         if message["type"] != "http.response.start":
@@ -115,7 +115,7 @@ def _head_of(send: Send) -> Send:
 
 
 def _unbuffered(send: Send) -> Send:
-    """Return what sends a response that proxies such as nginx pass on piece by piece."""
+    """Return a `send` for responses that proxies such as nginx must not buffer."""
 
     async def unbuffered(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""The table of routes: which one a request is for, found before any layer needs to know."""
+"""The table of routes. A request's route is found before any layer needs it."""
 
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ PROVIDED: Final = "ticketing.provided"
 
 
 class Route(Protocol):
-    """What the table needs of a route."""
+    """The attributes of a route that the table uses."""
 
     path: str
     methods: set[str] | None
@@ -20,7 +20,7 @@ class Route(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NoSuchMethod:
-    """Stands for a path that has routes, but none of the method that was asked for."""
+    """The path has routes, but none with the requested method."""
 
     path: str
     allowed: Sequence[str]
@@ -29,7 +29,7 @@ class NoSuchMethod:
 
 @dataclass(slots=True)
 class _Node:
-    """A segment of paths: what may follow it, and the routes that end with it."""
+    """A segment of paths: the segments that may follow, and the routes that end here."""
 
     following: dict[str, "_Node"] = field(default_factory=dict)
     parameter: "_Node | None" = None
@@ -38,13 +38,13 @@ class _Node:
 
 
 class RouteTable:
-    """Finds routes by path, segment by segment; what is written out goes before a parameter."""
+    """Finds routes by path, segment by segment. A literal segment wins over a parameter."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        """Take in every route."""
+        """Add every route."""
         self._root = _Node()
         self._written_out: dict[str, _Node] = {}
-        """By whole paths: most requests of a sale need no more than one look."""
+        """By whole paths, because one lookup is enough for most requests of a sale."""
         self.routes = list(routes)
         for route in self.routes:
             self._add(route)
@@ -72,12 +72,12 @@ class RouteTable:
         return None if node is None else node.routes.get(method) or node.other
 
     def under(self, overload: Overload) -> list[str]:
-        """Return the paths of the routes of which this becomes under overload."""
+        """Return the paths of the routes with this policy under overload."""
         return sorted({each.path for each in self.routes if each.policy.overload is overload})
 
 
 def _walk(node: _Node, segments: Sequence[str], place: int) -> _Node | None:
-    """Return the node below which the segments from `place` on end, if routes end there."""
+    """Return the node at which the segments from `place` on end, if it has routes."""
     if place == len(segments):
         return node if node.routes else None
     segment = segments[place]
@@ -90,9 +90,9 @@ def _walk(node: _Node, segments: Sequence[str], place: int) -> _Node | None:
 
 
 class Dispatch:
-    """The ASGI layer that finds the route: it puts it into `scope["route"]`, for all within.
+    """The ASGI layer that finds the route and puts it into `scope["route"]`.
 
-    And what the routes work with, by class, into `scope[PROVIDED]`.
+    It also puts the objects that routes work with, by class, into `scope[PROVIDED]`.
     """
 
     def __init__(self, app: ASGIApp, table: RouteTable, provided: Mapping[type, object]) -> None:
@@ -103,7 +103,7 @@ class Dispatch:
 
     def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        # Not a coroutine around a coroutine: that takes as long as finding the route.
+        # Not a second coroutine around the first, which would take as long as finding the route.
         if scope["type"] == "http":
             scope[PROVIDED] = self._provided
             route = self._find(scope["method"], scope["path"])

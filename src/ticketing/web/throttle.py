@@ -1,4 +1,4 @@
-"""The ASGI layer that counts every request of an address, and tells clients what they have left."""
+"""The ASGI layer that applies the rate limits of addresses and adds RateLimit headers."""
 
 from collections.abc import Awaitable
 from typing import Final
@@ -10,14 +10,14 @@ from ticketing.web.asgi import ASGIApp, ASGIScope, Message, Receive, Send, clien
 from ticketing.web.problems import response_to
 
 API: Final = "/api/"
-"""Below it, what no route has is counted too."""
+"""Below this path, requests without a route are counted too."""
 
 
 class Throttle:
-    """Answers 429 to an address that asks too often, and gives every response RateLimit headers.
+    """Returns 429 to an address at its limit, and adds RateLimit headers to every response.
 
-    In the form of draft-ietf-httpapi-ratelimit-headers-11. The route's policy says by which limits
-    it is counted. What inner parts of the application count too, they append to `scope[TAKEN]`.
+    The form is that of draft-ietf-httpapi-ratelimit-headers-11. The route's policy names the limits
+    that count it. Inner layers append what they count to `scope[TAKEN]`.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
@@ -31,7 +31,7 @@ class Throttle:
 
     def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        # Not a coroutine around a coroutine, here and below: each takes as long as the count.
+        # Not a second coroutine around the first, here and below: each takes as long as the count.
         counted = _counted(scope)
         if counted is None:
             return self._app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Responses that are stored under their Idempotency-Key, in the transaction of the change."""
+"""Responses stored under their Idempotency-Key, in the transaction of the change."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -15,9 +15,9 @@ from ticketing.errors import RequestInProgress, TicketingError
 from ticketing.web.replay import KeyedRequest, Rendered, Replayed
 
 CONSTRAINT: Final = "pk_idempotency_keys"
-"""What refuses a second response to one keyed request."""
+"""The constraint that refuses a second response to one keyed request."""
 
-# To the end of the transaction, however that comes: who died holds nothing up.
+# PostgreSQL releases it at the end of the transaction, also if the client dies.
 CLAIM: Final = Statement("SELECT pg_try_advisory_xact_lock(:lock) AS is_ours")
 FIND: Final = Statement(
     """
@@ -40,13 +40,13 @@ CLEAN: Final = Statement(
 )
 
 Keep: TypeAlias = Callable[[object], Awaitable[None]]
-"""Stores the response that an outcome has, in the transaction that is under way."""
+"""Stores the response to an outcome, in the transaction that is under way."""
 
 
 async def find(
     connection: Driver, requests: Iterable[KeyedRequest]
 ) -> dict[tuple[UUID, str], Replayed | TicketingError]:
-    """Return how to answer the requests that were carried out, by owner and key."""
+    """Return the stored responses of those requests that have one, by owner and key."""
     asked = {(each.owner, each.key): each for each in requests}
     rows = await FIND.fetch(
         connection, owners=[owner for owner, _ in asked], keys=[key for _, key in asked]
@@ -60,7 +60,7 @@ async def find(
 
 
 async def recall(engine: AsyncEngine, request: KeyedRequest) -> Replayed | TicketingError | None:
-    """Return how to answer the request, if it was carried out before."""
+    """Return the stored response, or None if the request was not carried out before."""
     async with driver(engine) as connection:
         return await _found(connection, request)
 
@@ -69,10 +69,11 @@ async def recall(engine: AsyncEngine, request: KeyedRequest) -> Replayed | Ticke
 async def once(
     engine: AsyncEngine, request: KeyedRequest | None
 ) -> AsyncIterator[tuple[Driver, Keep]]:
-    """Lend a connection to carry out the request on, and what stores its response with it.
+    """Yield a connection for the request, and a function that stores its response.
 
     Without a keyed request there is no transaction, and nothing is stored. Raises RequestInProgress
-    while another carries it out; Replayed, IdempotencyKeyReused or AnswerLost if it was before.
+    if the request is under way elsewhere; Replayed, IdempotencyKeyReused or AnswerLost if it was
+    carried out before.
     """
     async with driver(engine) as connection:
         if request is None:
@@ -83,12 +84,13 @@ async def once(
                 (claim,) = await CLAIM.fetch(connection, lock=_lock(request))
                 if not claim["is_ours"]:
                     raise RequestInProgress
-                # A statement of its own: it sees what was committed until the lock was had.
+                # A separate statement, so that it sees everything that was committed before the
+                # lock.
                 if (found := await _found(connection, request)) is not None:
                     raise found
                 yield connection, partial(_keep, connection, request)
         except asyncpg.UniqueViolationError as error:
-            # A sale with the same key, which takes no lock.
+            # A booking with the same key, which takes no lock.
             if error.constraint_name != CONSTRAINT:
                 raise
             raise (await _found(connection, request) or RequestInProgress()) from None
@@ -122,6 +124,6 @@ async def _keep_nothing(_: object) -> None:
 
 
 async def clean(engine: AsyncEngine) -> None:
-    """Forget the keys of more than a day ago."""
+    """Remove keys that are older than a day."""
     async with driver(engine) as connection:
         await CLEAN.fetch(connection)

@@ -22,7 +22,7 @@ routes = Routes("", "service")
 
 WEIGHT: Final = re.compile(r"[01](\.[0-9]{0,3})?")
 
-# Every page loads nothing from anywhere else. The two about the API set styles from their scripts.
+# No page loads anything from other sites. The two API pages set styles from their scripts.
 CONTENT_SECURITY_POLICY: Final = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "worker-src blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
@@ -35,7 +35,7 @@ START_POLICY: Final = (
 
 
 class Welcome(Out):
-    """Where to go from here."""
+    """Links to the documentation and the API."""
 
     name: str = "ticketing"
     version: str = __version__
@@ -47,7 +47,7 @@ class Welcome(Out):
 
 
 class Health(Out):
-    """The service's own word on how it is."""
+    """The state of the service."""
 
     status: str = Field(examples=["ready"])
 
@@ -67,7 +67,7 @@ class Health(Out):
     errors=None,
 )
 async def welcome(request: Request) -> Response:
-    """Say what this is and where the documentation is: a page for browsers, JSON for programs."""
+    """Return links to the documentation: a page for browsers, JSON for programs."""
     if _prefers_page(",".join(request.headers.getlist("accept"))):
         page = await file("start.html", START_POLICY, VERSION=__version__).response(request.headers)
     else:
@@ -85,7 +85,7 @@ async def welcome(request: Request) -> Response:
 
 
 def _prefers_page(accept: str) -> bool:
-    """Whether it names HTML (RFC 9110, section 12.5.1), and JSON with no greater weight."""
+    """Whether it accepts HTML with at least the weight of JSON (RFC 9110, section 12.5.1)."""
     weights: dict[str, float] = {}
     for each in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in each.split(";"))
@@ -98,28 +98,28 @@ def _prefers_page(accept: str) -> bool:
 @routes.get(
     "/livez",
     "livez",
-    "Is the process alive",
+    "Check that the process is alive",
     counted=None,
     errors=None,
     overload=Overload.SERVE,
 )
 async def livez() -> Health:
-    """Answer as long as the process can answer at all; the database is not asked."""
+    """Return 200 as long as the process responds. The database is not checked."""
     return Health(status="alive")
 
 
 @routes.get(
     "/readyz",
     "readyz",
-    "Can it serve",
+    "Check that the service can serve",
     counted=None,
     errors=(NotReady,),
     overload=Overload.SERVE,
 )
 async def readyz(request: Request) -> Health:
-    """Answer 200 when the database can be reached and is migrated, else 503.
+    """Return 200 if the database can be reached and is migrated, else 503.
 
-    It is not ready any more from the moment at which it is told to stop.
+    A service that is stopping returns 503.
     """
     if not await of(request, Service).is_ready():
         raise NotReady
@@ -128,7 +128,7 @@ async def readyz(request: Request) -> Health:
 
 @routes.get("/openapi.json", "document", counted=None)
 async def document(request: Request) -> Response:
-    """Serve the description of the API, for programs and for the two pages."""
+    """Serve the OpenAPI document."""
     return await of(request, Service).document().response(request.headers)
 
 

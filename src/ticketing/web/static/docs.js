@@ -14,7 +14,7 @@ async function ask(path, token) {
   return response?.ok ? response.json() : undefined;
 }
 
-/** Returns the ids with which a request works: the caller's own, and the newest event's. */
+/** Returns ids that work in a request: the caller's own, and the newest event's. */
 async function existing(token) {
   const [me, events] = await Promise.all([
     token && ask("api/users/me", token),
@@ -54,14 +54,14 @@ function Examples() {
     }
   }
 
-  // One after the other: the last one knows best who is logged in.
+  // One after the other, because the last one knows who is logged in.
   const refill = (system) => (filling = filling.then(() => fill(system.getSystem())));
 
   return {
     statePlugins: {
       auth: {
         wrapActions: {
-          // What each way to log in, and to log out, ends with.
+          // Each way to log in or out ends with this action.
           persistAuthorizationIfNeeded: (persist, system) => () => {
             persist();
             refill(system);
@@ -88,7 +88,7 @@ function Examples() {
   };
 }
 
-/** Lets people log in with a password. Programs have one scheme only: the token that they have. */
+/** Lets people log in with a password. The document itself has only the scheme for tokens. */
 function Passwords() {
   function withPassword(api) {
     const flow = { tokenUrl: "api/users/token", scopes: {} };
@@ -105,7 +105,7 @@ function Passwords() {
   return { statePlugins: { spec: { wrapActions } } };
 }
 
-/** Says in the Authorize dialog why the service refused, in the words of the service. */
+/** Shows the service's own error detail in the Authorize dialog. */
 function Refusals() {
   const inWords = (message) =>
     message
@@ -120,7 +120,7 @@ function Refusals() {
     statePlugins: {
       err: {
         wrapActions: {
-          // A warning is shown in the dialog only; an error, above the page as well.
+          // A warning appears only in the dialog; an error also appears above the page.
           newAuthErr: (tell) => (error) =>
             tell({ ...error, level: "warning", message: inWords(error.message) }),
         },
@@ -129,13 +129,13 @@ function Refusals() {
   };
 }
 
-/** Has a refusal to log in keep its detail, of which Swagger UI shows the status' text only. */
+/** Puts the detail of a failed login into the status text, because Swagger UI shows only that. */
 function keepDetail(response) {
   if (!response.ok && response.url.endsWith("/api/users/token")) {
     try {
       response.statusText = JSON.parse(response.text).detail;
     } catch {
-      // It is not of the service, but of a proxy before it.
+      // The response comes from a proxy, not from the service.
     }
   }
   return response;
