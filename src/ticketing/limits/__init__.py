@@ -1,1 +1,1 @@
-"""Rate limits: how often something may be done, and how passwords are protected from guessing."""
+"""Rate limits, and protection of passwords from guessing."""

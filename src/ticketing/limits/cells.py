@@ -1,4 +1,4 @@
-"""Numbers by key, in memory that all worker processes of a machine share."""
+"""Numbers by key, in memory that all workers of a machine share."""
 
 import fcntl
 import mmap
@@ -20,14 +20,14 @@ ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 
 class Update(Protocol[ResultT_co]):
-    """What to do about some numbers at a moment, in nanoseconds: new ones, and a result."""
+    """Computes new numbers and a result from the old numbers and the time in nanoseconds."""
 
     def __call__(self, numbers: Sequence[int], now: int, /) -> tuple[Sequence[int], ResultT_co]:
-        """Work them out; without I/O."""
+        """Compute them, without I/O."""
 
 
 class Change(Protocol):
-    """Reads the numbers of some keys, updates them, and writes: with nobody in between."""
+    """Reads the numbers of some keys, updates and writes them, as one atomic step."""
 
     def __call__(self, keys: Sequence[int], update: Update[ResultT]) -> Awaitable[ResultT]:
         """Change them."""
@@ -36,13 +36,13 @@ class Change(Protocol):
 class Cells:
     """Numbers by key, in memory that outlives no process of the service and needs no file.
 
-    Numbers are times on the machine's monotonic clock in nanoseconds, after which they mean
-    nothing. A key that finds no room takes that of the number that would end first. Pickled to a
-    process that is being spawned, it is the same memory there.
+    A number is a time on the machine's monotonic clock, in nanoseconds; once it has passed, the
+    number means nothing. A key without room replaces the number that would pass first. If it is
+    pickled to a process that is being spawned, that process shares the memory.
     """
 
     def __init__(self, inherited: Any = None) -> None:  # noqa: ANN401 - multiprocessing's own
-        """Make new memory, or take what was inherited."""
+        """Make new memory, or use `inherited` memory."""
         self._fd: int = _anonymous() if inherited is None else inherited.detach()
         size = BUCKETS * WAYS * 2 * 8
         if inherited is None:
@@ -50,11 +50,11 @@ class Cells:
         self.numbers = memoryview(mmap.mmap(self._fd, size)).cast("q")
 
     def __reduce__(self) -> tuple[type["Cells"], tuple[Any]]:
-        """Hand the memory on."""
+        """Pass the memory to another process."""
         return Cells, (reduction.DupFd(self._fd),)
 
     def place(self, key: int) -> int:
-        """Return where the number of the key is; one that was not there is 0."""
+        """Return the index of the key's number; a new one is 0."""
         numbers = self.numbers
         first = key % BUCKETS * (WAYS * 2)
         for place in range(first, first + WAYS * 2, 2):
@@ -66,8 +66,8 @@ class Cells:
         return number
 
     async def change(self, keys: Sequence[int], update: Update[ResultT]) -> ResultT:
-        """Change the numbers of several keys as one: see Change."""
-        # The kernel lets go of it for a process that is killed.
+        """Change the numbers of several keys in one step: see Change."""
+        # If the process is killed, the kernel releases the lock.
         fcntl.lockf(self._fd, fcntl.LOCK_EX)
         try:
             before = [self.numbers[self.place(key)] for key in keys]
@@ -88,15 +88,15 @@ def _anonymous() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What the worker processes share."""
+    """Memory that the workers share."""
 
     counts: Cells
-    """Of every request, without a lock: when two processes count on one key within the same
-    microsecond, one of the two may be forgotten."""
+    """Counts of requests, without a lock: if two processes count for one key in the same
+    microsecond, one of the counts may be lost."""
     guarded: Cells
-    """Of logins and registrations, exactly."""
+    """Exact counts of logins and registrations."""
 
     @classmethod
     def make(cls) -> "Memory":
-        """Make it, before the processes are started."""
+        """Make the memory, before the processes start."""
         return cls(Cells(), Cells())

@@ -16,24 +16,24 @@ from ticketing.limits.meter import SECOND, Meter, seconds
 from ticketing.limits.subjects import Subjects, network
 
 FREE: Final = 3
-"""Wrong passwords from one address that delay nothing: anybody mistypes."""
+"""Wrong passwords from one address that cause no delay, because people mistype."""
 LONGEST: Final = 30
-"""Seconds; the delay doubles up to it."""
+"""Seconds. The delay doubles up to this."""
 FORGIVEN: Final = 900 * SECOND
-"""After the last wrong password the count begins anew."""
+"""Time after the last wrong password until the count starts again from 0."""
 KNOWN: Final = 30 * 86_400 * SECOND
-"""For how long an address from which somebody logged in is theirs."""
+"""Time for which an address is known after a login from it."""
 COUNTED: Final = 255
 
 
 class Guard:
-    """Slows whoever guesses passwords or makes accounts by the hundred, and no one else for long.
+    """Slows down clients that guess passwords or make hundreds of accounts.
 
-    A wrong password delays the next try from the same address on the same account: not at all at
-    first, then by 1, 2, 4 seconds, up to LONGEST. Beside that, the wrong passwords from all
-    addresses on one account, and from one address on all accounts, have a limit each; it does not
-    bind whoever logged in from this address to this account before. What is counted is the name
-    that was given, whether or not anybody has it.
+    A wrong password delays the next try from the same address for the same account: not at first,
+    then by 1, 2, 4 seconds, up to LONGEST. In addition there is a limit for wrong passwords for one
+    account from all addresses, and one for wrong passwords from one address for all accounts. These
+    do not apply if this address logged in to this account before. Names without an account are
+    counted in the same way.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Guard:
         address_logins: Meter,
         registrations: Meter,
     ) -> None:
-        """Keep the counts by `change`."""
+        """Store the counts with `change`."""
         self._change = change
         self._subjects = subjects
         self._logins = logins
@@ -53,7 +53,7 @@ class Guard:
         self._registrations = registrations
 
     async def register(self, address: str) -> None:
-        """Count an account that is made. Raises TooManyRequests."""
+        """Count a new account. Raises TooManyRequests."""
 
         def update(numbers: Sequence[int], now: int) -> tuple[Sequence[int], int]:
             left = self._registrations.left(numbers[0], now)
@@ -66,11 +66,12 @@ class Guard:
 
     @asynccontextmanager
     async def password(self, account: str, address: str) -> AsyncIterator[None]:
-        """Let a password be tried inside, or raise TooManyRequests.
+        """Allow one try of a password inside the context. Raises TooManyRequests.
 
-        It counts as wrong from the start, so that many tries at once gain nothing, until the
-        inside has ended: with InvalidCredentials, InvalidPasswordToken or WrongPassword it was
-        wrong, and what IdempotencyKeyReused tells is that it is not the one of before.
+        The try counts as wrong until the context ends, so that many tries at once gain nothing. It
+        stays counted if the context ends with InvalidCredentials, InvalidPasswordToken,
+        WrongPassword or IdempotencyKeyReused; the last one shows that the password differs from the
+        first request's.
         """
         account, address = account.lower(), network(address)
         keys = [
@@ -121,9 +122,9 @@ class Guard:
 
 
 def delay(number: int, now: int) -> int:
-    """Return for how many nanoseconds no password is tried.
+    """Return the nanoseconds until the next password may be tried.
 
-    The number is the time at which wrong passwords are forgiven, with their count in the last byte.
+    `number` is the time at which the count starts again from 0, with the count in its last byte.
     """
     wrong = number & COUNTED
     if number <= now or wrong < FREE:

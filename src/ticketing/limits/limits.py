@@ -22,35 +22,35 @@ CLEAN_EVERY: Final = 60.0
 
 
 class Counted(StrEnum):
-    """By which limits a request is counted: a route names one."""
+    """The limits that count a route's requests."""
 
     REQUESTS = "requests"
     BOOKINGS = "bookings"
 
 
 Taken = tuple[Meter, int]
-"""A limit that a request came under, and what it left."""
+"""A limit that counted a request, and what is left of it."""
 TAKEN: Final = "ticketing.taken"
-"""Where in an ASGI scope the list of them is, for the headers of the response."""
+"""Key of a scope: the list of these, for the headers of the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Every limit that a worker counts by."""
+    """All limits of a worker."""
 
     subjects: Subjects
     guard: Guard
     of_address: Mapping[Counted, Meter]
-    """What all requests from one address are counted by."""
+    """The limits of one address."""
     of_account: Mapping[Counted, Meter]
-    """What requests of one account are counted by too."""
+    """The limits of one account, which are counted too."""
     loops: Sequence[Loop] = ()
 
     def count(self, counted: Counted | None, account: UUID, taken: list[Taken]) -> None:
         """Count a request of an account into `taken`. Raises TooManyRequests."""
         meter = self.of_account.get(counted) if counted is not None else None
         if meter is not None:
-            # Most of an id is random already.
+            # Not hashed, because most of an id is random.
             left = meter.take(account.int & KEYS)
             taken.append((meter, left))
             if left < 0:
@@ -62,8 +62,8 @@ def compose(
 ) -> Limits | None:
     """Return the limits, or None if they are off.
 
-    They are counted in `memory`, which the workers of a machine share; without it, in memory of
-    this process alone.
+    Requests are counted in `memory`, which the workers of a machine share; without it, in memory of
+    this process.
     """
     if settings.rate_limits == "off":
         return None

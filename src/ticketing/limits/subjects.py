@@ -1,4 +1,4 @@
-"""What is counted, as numbers that nobody outside can choose."""
+"""Keys of what is counted, which clients can't choose or predict."""
 
 from functools import lru_cache
 from hashlib import blake2b
@@ -8,22 +8,22 @@ from typing import Final
 from ticketing.limits.cells import KEYS
 
 REMEMBERED: Final = 65_536
-"""Keys of addresses that a worker need not make again."""
+"""Keys of addresses that are cached."""
 
 
 class Subjects:
-    """What is counted, as a number that nobody outside can choose.
+    """Makes keys of what is counted, which clients can't choose or predict.
 
-    The same in each process that has the same secret.
+    The keys are the same in all processes with the same secret.
     """
 
     def __init__(self, secret: str) -> None:
-        """Derive from `secret`."""
+        """Derive the keys from `secret`."""
         self._secret = blake2b(secret.encode(), person=b"rate limits").digest()
         self.of_address = lru_cache(REMEMBERED)(self._of_address)
 
     def of(self, *named: str) -> int:
-        """Return the key of what is so named."""
+        """Return the key for these names."""
         text = "\0".join(named).encode("utf-8", "surrogatepass")
         return int.from_bytes(blake2b(text, digest_size=8, key=self._secret).digest()) & KEYS
 
@@ -32,7 +32,7 @@ class Subjects:
 
 
 def network(address: str) -> str:
-    """Return what one client has: an IPv4 address, or the /64 of an IPv6 address."""
+    """Return the network of one client: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         found = ip_address(address)
     except ValueError:

@@ -17,7 +17,7 @@ LOCK: Final = Statement(
     INSERT INTO rates AS held (key, until)
     SELECT key, 0 FROM unnest(CAST(:keys AS bigint[])) AS key ORDER BY key
     ON CONFLICT (key) DO UPDATE SET until = held.until
-    -- The clock of the database, which all machines share, read when each lock is held.
+    -- The clock of the database, because all machines share it, read while the locks are held.
     RETURNING key, until,
         CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint) * 1000 AS now
     """
@@ -30,7 +30,7 @@ WRITE: Final = Statement(
     """
 )
 NOW: Final = "CAST(extract(epoch FROM statement_timestamp()) * 1000000 AS bigint) * 1000"
-# As GCRA has it: what is taken is added to the later of the number and now.
+# GCRA: the cost is added to the later of the number and now.
 ADD: Final = Statement(
     f"""
     INSERT INTO rates AS held (key, until)
@@ -51,14 +51,14 @@ CLEAN: Final = Statement(
 
 
 class RateRepository:
-    """Keeps `rates`, and brings what other machines counted into this one's memory."""
+    """Keeps the table `rates`, and copies the counts of other machines into this one's memory."""
 
     def __init__(self, engine: AsyncEngine, counts: Cells) -> None:
-        """Work on `engine`; add what others counted to `counts`."""
+        """Work on `engine`; copy the counts of other machines to `counts`."""
         self._engine = engine
         self._counts = counts
         self.pending: dict[int, int] = {}
-        """What this process counted and nobody was told of yet: nanoseconds by key."""
+        """Counts of this process that are not in the database yet: nanoseconds by key."""
 
     async def change(self, keys: Sequence[int], update: Update[ResultT]) -> ResultT:
         """Change the numbers of several keys in one transaction: see `cells.Change`."""
@@ -71,9 +71,9 @@ class RateRepository:
         return result
 
     async def exchange(self) -> None:
-        """Add what this process counted since the last time, and learn what all counted.
+        """Add the counts of this process since the last time, and read those of all machines.
 
-        If it fails, the counts of that time stay this machine's own.
+        If it fails, other machines do not learn of these counts.
         """
         if not self.pending:
             return
@@ -87,6 +87,6 @@ class RateRepository:
             self._counts.numbers[place] = max(self._counts.numbers[place], now + row["ahead"])
 
     async def clean(self) -> None:
-        """Remove the numbers that mean nothing any more."""
+        """Remove the numbers that have passed."""
         async with driver(self._engine) as connection:
             await CLEAN.fetch(connection)
