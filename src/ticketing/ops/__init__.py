@@ -1,1 +1,1 @@
-"""What an operator sees and what runs by itself: logs, metrics, background loops."""
+"""Logs, metrics, background loops, and progress at a terminal."""

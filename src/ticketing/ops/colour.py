@@ -10,7 +10,7 @@ CYAN: Final = "36"
 
 
 def has_colours(stream: TextIO) -> bool:
-    """Whether to write in colour: to a terminal, unless it or NO_COLOR says otherwise.
+    """Whether to write in colour: only to a terminal with colours, and without NO_COLOR.
 
     Source: no-color.org.
     """
@@ -18,5 +18,5 @@ def has_colours(stream: TextIO) -> bool:
 
 
 def painted(text: str, colour: str) -> str:
-    """Return the text in a colour, which ends with it."""
+    """Return the text in a colour."""
     return f"\x1b[{colour}m{text}\x1b[0m"

@@ -1,4 +1,4 @@
-"""The files that logs go to: one that processes share, and the console."""
+"""Writes logs to a file that processes share, and to the console."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from select import PIPE_BUF
 
 
 class LogFile:
-    """A file that several processes append whole lines to, and that may be renamed away."""
+    """A file to which several processes append whole lines. It may be renamed at any time."""
 
     def __init__(self, path: Path) -> None:
         """Open or create `path`."""
@@ -32,10 +32,10 @@ class LogFile:
         os.close(old)
 
     def write(self, lines: bytes) -> None:
-        """Append lines in one system call, which O_APPEND keeps whole among processes.
+        """Append lines in one system call. O_APPEND keeps them whole between processes.
 
-        A log that can't be written must not fail a booking: the fault goes to the console. Of a
-        line that is cut there, for the disk is full, the next is kept apart.
+        If the log can't be written, the error goes to the console, because it must not fail a
+        booking. If a line was cut because the disk is full, the next write starts on a new line.
         """
         try:
             self._follow()
@@ -50,7 +50,7 @@ class LogFile:
 
 
 def pieces(lines: Iterable[str]) -> Iterator[str]:
-    """Join lines to what a pipe takes as a whole (POSIX, write): other workers write there too."""
+    """Join lines to pieces that a pipe takes whole (POSIX, write), because workers share it."""
     piece: list[str] = []
     size = 0
     for line in lines:
@@ -65,5 +65,5 @@ def pieces(lines: Iterable[str]) -> Iterator[str]:
 
 def to_console(text: str) -> None:
     """Write to the console, if there still is one."""
-    with suppress(OSError, ValueError):  # The terminal or the pipe may be gone.
+    with suppress(OSError, ValueError):  # The terminal or the pipe may be closed.
         sys.stderr.write(text)

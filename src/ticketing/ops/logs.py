@@ -24,21 +24,22 @@ from ticketing.settings import Settings
 
 LOG_FILE: Final = "combined.log"
 MAX_LINES: Final = 64
-"""Lines that wait to be written: of more, the first would be in no cache any more."""
+"""Lines that are collected before they are written. With more, the first would leave the
+processor's cache."""
 WAIT: Final = 0.01
-"""Seconds for which they wait, or as long as the event loop's turn takes."""
+"""Seconds for which lines are collected, or the length of the event loop's turn if longer."""
 PATIENT: Final = {"debug", "info"}
-"""The levels of the lines that wait."""
+"""Levels of lines that are collected; other lines are written at once."""
 LEVELS: Final = {
     level: f"{level:<7}" for level in ("debug", "info", "warning", "error", "critical")
 }
-"""How they look on the console."""
+"""Levels on the console."""
 IN_COLOUR: Final = LEVELS | {
     "warning": painted(LEVELS["warning"], YELLOW),
     "error": painted(LEVELS["error"], RED),
     "critical": painted(LEVELS["critical"], RED),
 }
-"""How they look on a terminal."""
+"""Levels on a terminal."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that the running code serves; empty outside one."""
@@ -47,22 +48,23 @@ log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 """Use it as `logs.log`: `configure` replaces it."""
 
 _Line: TypeAlias = tuple[int, str, str, EventDict]
-"""When, in nanoseconds since the epoch, the level, the event's name and its fields."""
+"""Time in nanoseconds since the epoch, level, event name and fields."""
 
 _sink: "_Sink | None" = None
-"""Where all is written since `configure`."""
+"""Destination of all lines; `configure` sets it."""
 
-# Of a longer one, its middle is left out, and our code sits between that of two libraries.
+# A longer traceback loses its middle, where our code is, between that of two libraries.
 _traceback = ExceptionDictTransformer(show_locals=False, max_frames=100)
 
 
 class _Sink:
-    """What structlog calls last, and `info`, for the file and the console.
+    """Writes lines to the file and the console. structlog and `info` call it.
 
-    Lines that are logged in an event loop are rendered and written together, a little later, when
-    they are many, or before one that is a warning or worse. Under load that is one system call for
-    many requests, and each line takes half as long: what renders them is in the processor's cache
-    then. And who books alone is answered before a file is written to.
+    Lines that are logged in an event loop are collected, then rendered and written together: after
+    a short time, when they are many, or at once with a warning or worse. Under load that is one
+    system call for many requests, and each line takes half as long, because the code that renders
+    them stays in the processor's cache. A single request gets its response before the file is
+    written.
     """
 
     def __init__(self, file: LogFile | None, level: int, *, console_is_json: bool) -> None:
@@ -72,7 +74,7 @@ class _Sink:
         self.takes_info = level <= logging.INFO
         self._lines: list[_Line] = []
         self._waiting: asyncio.AbstractEventLoop | None = None
-        # Reentrant: a garbage collection inside may log too.
+        # Reentrant, because a garbage collection inside may log too.
         self._lock = threading.RLock()
 
     def msg(self, line: _Line) -> None:
@@ -116,7 +118,7 @@ class _Sink:
 
 
 class _Forward(logging.Handler):
-    """Send what uvicorn, SQLAlchemy and other libraries log through the same pipeline."""
+    """Sends the logs of uvicorn, SQLAlchemy and other libraries through the same pipeline."""
 
     def emit(self, record: logging.LogRecord) -> None:
         log.log(
@@ -128,7 +130,7 @@ class _Forward(logging.Handler):
 
 
 def _line(_logger: WrappedLogger, level: str, event: EventDict) -> tuple[tuple[_Line], EventDict]:
-    """Return the line as the sink takes it, with what is only known now."""
+    """Return the line for the sink, with the time, the request's id and the traceback."""
     now = time.time_ns()
     name = event.pop("event")
     if current := request_id.get():
@@ -144,9 +146,9 @@ def _line(_logger: WrappedLogger, level: str, event: EventDict) -> tuple[tuple[_
 
 
 def _as_json(at: int, level: str, name: str, event: EventDict) -> tuple[bytes, str, bytes]:
-    """Return the line as JSON, and its time and its fields alone, which the text has too.
+    """Return the line as JSON, and its time and fields separately for `_as_text`.
 
-    They are rendered once for both: this runs several times per request.
+    They are rendered only once, because this runs several times per request.
     """
     when = _time(at)
     fields = _json(event)
@@ -156,17 +158,17 @@ def _as_json(at: int, level: str, name: str, event: EventDict) -> tuple[bytes, s
 
 def _as_text(when: str, level: str, name: str, event: EventDict, fields: bytes) -> str:
     """Return the line for people."""
-    if "logger" in event:  # Where in a library it was said interests nobody at a console.
+    if "logger" in event:  # The name of a library's logger is of no use at a console.
         del event["logger"]
         fields = _json(event)
     text = f"{name} {fields.decode()}" if event else name
-    if not text.isprintable():  # What could forge a second line or steer a terminal.
+    if not text.isprintable():  # It could forge a second line or control the terminal.
         text = text.encode("unicode_escape").decode()
     return f"{when}Z {level} {text}\n"
 
 
 def _in_ascii(line: bytes) -> str:
-    """Return the same record in characters that any console can write and none obeys."""
+    """Return the same record in ASCII, which every console can show and none executes."""
     text = line[:-1].decode()
     if text.isascii() and text.isprintable():
         return text + "\n"
@@ -188,18 +190,18 @@ def _json(value: object) -> bytes:
     try:
         return orjson.dumps(value, default=str)
     except TypeError:
-        # Lone surrogates and large numbers: slower, but a log may refuse nothing.
+        # For lone surrogates and large numbers. Slower, but a log must accept everything.
         try:
             return json.dumps(value, default=str, skipkeys=True).encode()
         except Exception as error:  # noqa: BLE001 - whatever a field's own `str` raises
-            # Nor may it fail those whose lines are rendered with this one.
+            # Other lines, which are rendered with this one, must not fail.
             return orjson.dumps({"unloggable": type(error).__name__})
 
 
 def info(name: str, fields: EventDict) -> None:
-    """Log as `log.info` does, but with nothing added to the fields, and for less.
+    """Log as `log.info` does, but faster and without adding fields.
 
-    For what is logged once per request, where structlog takes as long as all the rest of a line.
+    Use it for lines that every request logs, because structlog would double the cost of a line.
     """
     if _sink is not None and _sink.takes_info:
         _sink.msg((time.time_ns(), "info", name, fields))
@@ -207,17 +209,17 @@ def info(name: str, fields: EventDict) -> None:
 
 @atexit.register
 def flush() -> None:
-    """Write what waits to be written."""
+    """Write all collected lines."""
     if _sink is not None:
         _sink.flush()
 
 
 def configure(settings: Settings) -> None:
-    """Send every log of this process where the settings say: to the console, and to the file.
+    """Send the log of this process to the console and the file, as the settings say.
 
-    Raises StartupError if there can't be such a file.
+    Raises StartupError if the file can't be opened.
     """
-    # A logger that is looked up at each use takes as long as its line.
+    # Bound once, because looking the logger up takes as long as writing its line.
     global log, _sink  # noqa: PLW0603
     number = logging.getLevelNamesMapping()[settings.log_level]
     flush()
@@ -238,7 +240,7 @@ def configure(settings: Settings) -> None:
     )
     log = structlog.get_logger().bind()
     logging.basicConfig(handlers=[_Forward()], level=max(number, logging.INFO), force=True)
-    # It says which dialect it talks to, and each plugin that it loads.
+    # They log the dialect, and each plugin that is loaded.
     for name in ("alembic.runtime.migration", "alembic.runtime.plugins"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "sqlalchemy", "alembic"):

@@ -1,4 +1,4 @@
-"""Background loops, each owned and stopped by the lifespan."""
+"""Background loops, which the lifespan starts and stops."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,21 +11,21 @@ from ticketing.ops import logs
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Work that a worker does by itself, again every so many seconds."""
+    """Work that a worker repeats every `every` seconds."""
 
     name: str
     work: Callable[[], Awaitable[object]]
     every: float
     at_once: bool = True
-    """Whether the first time is at the start, before the worker serves."""
+    """Whether the work is first done at the start, before the worker serves."""
 
 
 @asynccontextmanager
 async def repeating(loop: Loop) -> AsyncIterator[None]:
-    """Do the loop's work for as long as the context lasts.
+    """Repeat the loop's work until the context ends.
 
-    Work that fails is tried again next time. The log has one line for each series of failures,
-    with a traceback if the failure is no domain error.
+    Work that fails is tried again the next time. The log has one line for each series of failures,
+    with a traceback unless the failure is a TicketingError.
     """
     is_failing = False
 
@@ -33,7 +33,7 @@ async def repeating(loop: Loop) -> AsyncIterator[None]:
         nonlocal is_failing
         try:
             await loop.work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the next time may be better
+        except Exception as error:  # noqa: BLE001 - the next attempt may succeed
             if not is_failing:
                 is_bug = not isinstance(error, TicketingError)
                 logs.log.warning("loop.failing", loop=loop.name, reason=str(error), exc_info=is_bug)

@@ -1,10 +1,9 @@
-"""Metrics: prometheus-client's, each defined where it is used, shown for all workers together.
+"""Metrics of prometheus-client, each defined where it is used, added up over all workers.
 
-A metric is made by prometheus-client's own classes, so it is listed wherever metrics are. A worker
-keeps its values in files of its own under a number that the supervisor gave it (`share`); the
-supervisor adds up the files of all workers when it is asked (`exposing`). The worker that replaces
-another goes on with the files of that number, so counts are never lost and files never grow in
-number; what is true of a live worker only (LIVE) goes with the worker (`forget`).
+A worker keeps its values in its own files, under a number from the supervisor (`share`). At each
+request for metrics the supervisor adds up the files of all workers (`exposing`). A worker that
+replaces another continues with the files of that number, so that no counts are lost and no files
+are added. Gauges of mode LIVE end with their worker (`forget`).
 """
 
 import os
@@ -23,18 +22,18 @@ from ticketing.errors import StartupError
 
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
-"""Upper bounds of histograms' buckets."""
+"""Upper bounds of the buckets of histograms."""
 
 LIVE: Final = "livesum"
-"""The mode of a gauge that is added up over the workers that live."""
+"""The mode of a gauge that is added up over live workers."""
 LATEST: Final = "mostrecent"
-"""The mode of a gauge of which the value that was set last counts."""
+"""The mode of a gauge whose last value counts, whichever worker set it."""
 
 is_shared = False
-"""Whether anybody is shown what this process counts."""
+"""Whether the metrics of this process are shown."""
 
 Sample: TypeAlias = tuple[Gauge, Callable[[], float]]
-"""A gauge that is set every second, and what to set it to."""
+"""A gauge that is set every second, and the function that returns its value."""
 
 ROOM: Final = {
     "histogram": 4 << 20,
@@ -42,14 +41,14 @@ ROOM: Final = {
     f"gauge_{LIVE}": 1 << 16,
     f"gauge_{LATEST}": 1 << 16,
 }
-"""Bytes of a worker's file of each kind: more than all series that there can be take."""
+"""Bytes of a worker's file of each kind; enough for all possible series."""
 
 
 def share(folder: Path, number: int) -> None:
-    """Keep the values of this process in `folder`, under this number.
+    """Keep the values of this process in `folder`, under `number`.
 
-    Call it before any module that defines a metric is imported. Raises OSError if there is no room:
-    the files are mapped, and a process that writes to one without room behind it is killed.
+    Call it before any module that defines a metric is imported. Raises OSError if the disk is full,
+    because the files are mapped, and writing to a mapped file on a full disk kills the process.
     """
     for kind, size in ROOM.items():
         file = folder / f"{kind}_{number}.db"
@@ -69,30 +68,28 @@ def share(folder: Path, number: int) -> None:
 
 
 def forget(folder: Path, number: int) -> None:
-    """Remove what was true only while the worker of this number lived."""
+    """Remove the LIVE gauges of the worker with this number."""
     mark_process_dead(number, str(folder))  # type: ignore[no-untyped-call]
 
 
 async def sample(samples: Sequence[Sample]) -> None:
-    """Set each gauge to what it is now."""
+    """Set each gauge to its current value."""
     for gauge, read in samples:
         gauge.set(read())
 
 
 @contextmanager
 def exposing(host: str, port: int) -> Iterator[tuple[Path, int]]:
-    """Show at `/metrics` what workers share in a folder; yield the folder and the port.
+    """Serve `/metrics` with what workers share in a folder; yield the folder and the port.
 
-    Raises StartupError if it can't listen there.
+    Raises StartupError if it can't listen on `host` and `port`.
     """
     with tempfile.TemporaryDirectory(
         prefix="ticketing-metrics-", ignore_cleanup_errors=True
     ) as folder:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-        build = Gauge(
-            "ticketing_build_info", "What serves.", ["version", "python"], registry=registry
-        )
+        build = Gauge("ticketing_build_info", "Versions.", ["version", "python"], registry=registry)
         build.labels(__version__, platform.python_version()).set(1)
         try:
             server, thread = start_http_server(port, host, registry)

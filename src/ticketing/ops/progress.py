@@ -1,4 +1,4 @@
-"""What takes long says so to a person at a terminal."""
+"""Shows the progress of a long operation to a person at a terminal."""
 
 import os
 import shutil
@@ -13,17 +13,17 @@ from typing import Final, Protocol
 from ticketing.ops.log_file import to_console
 
 PATIENCE: Final = 2.0
-"""Seconds for which nothing is shown: most things have ended by then."""
+"""Seconds before anything is shown, because most operations have ended by then."""
 AGAIN: Final = 0.25
-"""Seconds after which the line is written anew."""
+"""Seconds between two updates of the line."""
 ERASE: Final = "\r\x1b[2K"
 
 
 class Tell(Protocol):
-    """Takes what is being done now."""
+    """Receives the current step."""
 
     def __call__(self, step: str, /, file: Path | None = None) -> None:
-        """Show the step, and how large `file` is by then."""
+        """Show the step, and the size of `file`."""
 
 
 def silent(_step: str, /, file: Path | None = None) -> None:
@@ -32,9 +32,9 @@ def silent(_step: str, /, file: Path | None = None) -> None:
 
 @contextmanager
 def progress(what: str) -> Iterator[Tell]:
-    """Show on standard error what takes long, its step and its time, while the context lasts.
+    """Show `what`, its step and its duration on standard error until the context ends.
 
-    Shows nothing if standard error is no terminal, and leaves nothing behind.
+    Shows nothing if standard error is not a terminal. At the end the line is erased.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield silent
@@ -68,7 +68,7 @@ class _Line:
             parts = [self._what, step, _size(file), f"{minutes}:{seconds:02}"]
             columns = shutil.get_terminal_size().columns
             shown = ", ".join(part for part in parts if part)[: columns - 1]
-            # The cursor goes back: a line of the log that comes meanwhile starts where it should.
+            # The cursor goes back, so that a line of the log starts at the left.
             to_console(f"{ERASE}{shown}\r")
             sys.stderr.flush()
             if self.ended.wait(AGAIN):
