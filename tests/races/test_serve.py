@@ -121,7 +121,7 @@ def test_a_worker_that_dies_is_replaced_and_one_that_cannot_start_ends_the_servi
         said = service.console.read_text()
         assert f"TICKETING_LOG_DIR: {logs.name} can't be used: " in said
         last = said.splitlines()[-1]
-        assert last == "ticketing: a server process could not start: the log says why"
+        assert last == "ticketing: a worker could not start: see the log"
         wait_until_gone(relatives)
 
 

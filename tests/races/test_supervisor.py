@@ -65,7 +65,7 @@ def test_a_worker_that_does_not_stop_is_killed(tmp_path: Path) -> None:
         relatives = family(process.pid)
         process.send_signal(signal.SIGTERM)
         said("worker.killed")
-        said("failed: a server process did not stop in time, and was killed")
+        said("failed: a worker did not stop in time and was killed")
         wait_until_gone(relatives)
 
 

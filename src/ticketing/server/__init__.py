@@ -1,1 +1,1 @@
-"""The server: the supervisor, its workers, and HTTP on their connections."""
+"""The supervisor, its workers, and HTTP on their connections."""

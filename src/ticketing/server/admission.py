@@ -1,4 +1,4 @@
-"""How much a worker takes on at once, and what it sends away before it costs anything."""
+"""Limits the requests under way in a worker, and refuses more before they cost anything."""
 
 import asyncio
 import re
@@ -15,15 +15,16 @@ from ticketing.web.problems import MEDIA_TYPE, SHED, document
 from ticketing.web.streams import Streams
 
 TARGET: Final = 0.5
-"""Seconds in which what is taken on shall be answered."""
+"""Seconds in which accepted requests should get their responses."""
 FIRST: Final = 1000
-"""Requests under way that a worker takes on before it knows how fast it is."""
+"""Requests under way that a worker accepts before it has measured its speed."""
 LEAST: Final = 128
-"""The same of a worker that answers nothing, because its database hangs."""
+"""Requests under way that a worker accepts even if it completes none, as when its database
+hangs."""
 PERIOD: Final = 0.25
-"""Seconds over which it measures how fast it is."""
+"""Seconds over which it measures its speed."""
 STALE: Final = 2 * PERIOD
-"""Seconds after which a measurement tells more of a pause than of how fast it is."""
+"""Seconds. A longer measurement shows a pause rather than the worker's speed."""
 
 WHOLE: Final = 4096
 """Bytes of the largest request that is recognised without parsing."""
@@ -31,69 +32,69 @@ _FIELDS: Final = (
     rb"(?:(?!(?i:content-length|transfer-encoding|expect|upgrade|x-request-id"
     rb"|connection:(?! ?keep-alive\r)))[0-9A-Za-z-]++:[\t -~\x80-\xff]*+\r\n)*+"
 )
-"""Header fields but those that say how long a request is, or change what follows on it.
+"""Header fields, except those that define the request's length or change what follows.
 
-Nor may there be a control character: what ends a line for some does not for others.
+Control characters are excluded, because parsers differ in which of them end a line.
 """
 Answers: TypeAlias = Mapping[bytes, bytes]
-"""By path."""
+"""Responses by path."""
 
 
 class Admission:
-    """Bounds the requests under way in a worker to what it answers in TARGET seconds.
+    """Bounds the requests under way in a worker to what it completes in TARGET seconds.
 
-    By Little's law that is its rate times TARGET. The rate is measured while some are sent away,
-    for only then it is as fast as it can: an idle worker has nothing to measure, nor any cost of
-    this. It follows that a burst within the bound is taken on whole, and a standing queue can't
-    form. Streams are not under way: they have a limit of their own.
+    By Little's law the bound is its rate times TARGET. The rate is measured only while requests are
+    refused, because only then the worker is at its full speed; an idle worker does no work for
+    this. Therefore a burst within the bound is accepted whole, and no standing queue can form.
+    Streams do not count, because they have their own limit.
     """
 
     def __init__(
         self, shed: Sequence[str] = (), serve: Sequence[str] = (), streams: Streams | None = None
     ) -> None:
-        """Begin with a guess.
+        """Begin with the bound FIRST.
 
-        A POST to one of the paths in `shed` may be sent away before it is parsed; a request for one
-        in `serve` never is.
+        A POST to a path in `shed` may be refused before it is parsed. A request to a path in
+        `serve` is never refused.
         """
         self.shedding = Shedding(shed)
         self.serve = frozenset(serve)
         self._streams = streams or Streams()
         self.bound = FIRST
         self.shed = 0
-        """How many were sent away."""
+        """Number of refused requests."""
         self.answers: Answers = {}
-        """What those are told who are sent away unparsed; nothing while there are none."""
+        """Responses to requests that are refused unparsed; empty while none are refused."""
         self.measured_at = float("-inf")
-        """Seconds of the loop's clock."""
+        """Start of the measurement, in seconds of the loop's clock."""
         self._is_watching = False
         self._answered = self._told = self._like_any_other = 0
         self._shed_metric = SHED.labels("overload")
 
     def is_full(self, state: ServerState) -> bool:
-        """Whether as much is under way as it takes on."""
+        """Whether the requests under way have reached the bound."""
         return len(state.tasks) - self._streams.open >= self.bound
 
     def _under_way(self, state: ServerState) -> int:
         return len(state.tasks) - self._streams.open
 
     def refuse(self) -> None:
-        """Count one that is sent away by an answer like any other's."""
+        """Count a request that is refused after it was parsed."""
         self.shed += 1
-        self._like_any_other += 1  # The server will count its answer.
+        self._like_any_other += 1  # The server counts its response as completed.
 
     def watch(self, state: ServerState) -> None:
-        """Have `answers` from now on, and learn, until nobody is sent away; needs a running loop.
+        """Provide `answers` and measure until no more requests are refused; needs a running loop.
 
-        All of it is done by a timer: what each who is sent away costs, those who are served lack.
+        A timer does this work, because work for each refused request would slow down accepted ones.
         """
         if not self._is_watching:
             self._is_watching = True
-            # What begins now has had no time to be answered.
+            # Requests that begin now have had no time to complete.
             self._go_on(asyncio.get_running_loop(), state, is_busy=False)
 
     def close(self) -> None:
-        """Leave all to the server, whose headers say from now on that connections end."""
+        """Stop refusing unparsed requests, because responses must now say `Connection: close`."""
         self.answers = {}
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, state: ServerState, *, is_busy: bool) -> None:
@@ -114,7 +115,7 @@ class Admission:
         elapsed = loop.time() - self.measured_at
         answered = state.total_requests - self._like_any_other - self._answered
         bound = max(LEAST, round(answered / elapsed * TARGET))
-        # It can do what it did. That it can do no more is seen only while it has enough to do.
+        # A higher rate always raises the bound. A lower rate lowers it only if the worker was busy.
         self.bound = bound if was_busy and elapsed < STALE else max(bound, self.bound)
         count, self._told = self.shed - self._told, self.shed
         if count == 0:
@@ -132,12 +133,12 @@ class Admission:
 
 
 class Shedding:
-    """Recognises requests that may be sent away, and says what they are answered."""
+    """Recognises requests that may be refused unparsed, and makes the responses to them."""
 
     def __init__(self, paths: Sequence[str]) -> None:
-        """Recognise POSTs to these paths. Raises ValueError for one that has a parameter."""
+        """Recognise POSTs to these paths. Raises ValueError if a path has a parameter."""
         if any("{" in path for path in paths):
-            raise ValueError("what is shed unparsed is recognised by its path as it is written")
+            raise ValueError("a path that is shed unparsed can't have a parameter")
         self._paths = paths
         self._head = re.compile(
             rb"POST (%b) HTTP/1\.1\r\n" % "|".join(map(re.escape, paths)).encode()
@@ -148,18 +149,18 @@ class Shedding:
         )
 
     def answers(self, headers: Sequence[tuple[bytes, bytes]], request_id: str) -> Answers:
-        """Return the answers 503 `busy` that have these headers too, and this id.
+        """Return the responses 503 `busy`, with these headers and this id, by path.
 
-        There are none if a connection has to end with its answer.
+        There are none if the connection must close after the response.
         """
         if CLOSES in headers:
             return {}
         return {path.encode(): _answer(path, headers, request_id) for path in self._paths}
 
     def find(self, data: bytes, answers: Answers) -> bytes | None:
-        """Return the one of `answers` to a request that `data` is all of.
+        """Return the response from `answers` if `data` is exactly one request that may be refused.
 
-        None if it is anything else, or anything unusual: that is for the parser to understand.
+        None for anything else or unusual, which the parser must read.
         """
         if len(data) > WHOLE or (head := self._head.match(data)) is None:
             return None

@@ -1,4 +1,4 @@
-"""A transport that sends what is written in one turn of the event loop at the end of that turn."""
+"""A transport that collects the writes of one turn of the event loop, and sends them at its end."""
 
 import asyncio
 from collections import deque
@@ -7,28 +7,27 @@ from typing import Any, Final
 MAX_HELD: Final = 64 * 1024
 """Bytes of a connection that are held until the end of a turn; more are sent at once."""
 MAX_HOLDING: Final = 64
-"""Connections that are held: of more, the first would have left the processor's cache again."""
+"""Connections that are held. With more, the first would leave the processor's cache."""
 
 
 class Corked(asyncio.Transport):
-    """Joins what is written to a connection in one turn, as the head and the body of an answer.
+    """Joins the writes to a connection in one turn, such as the head and body of a response.
 
-    Each write of uvloop's is a system call and, to a client that reads at once, a packet. At the
-    end of a turn the connections are written to one after another, while what that takes is in
-    the processor's cache.
+    Each write of uvloop is a system call and often a packet. At the end of a turn the connections
+    are written one after another, while the code for it is in the processor's cache.
     """
 
     __slots__ = ("_cork", "_held", "_size", "_transport")
 
     def __init__(self, transport: asyncio.Transport, cork: "Cork") -> None:
-        """Write to `transport` when `cork` is pulled."""
+        """Write to `transport` when `cork` flushes."""
         self._transport = transport
         self._cork = cork
         self._held: list[bytes] = []
         self._size = 0
 
     def write(self, data: Any) -> None:  # noqa: ANN401 - bytes; asyncio's own says more
-        """Send it at the end of the turn."""
+        """Send `data` at the end of the turn."""
         if not self._held:
             self._cork.hold(self)
         self._held.append(data)
@@ -37,62 +36,62 @@ class Corked(asyncio.Transport):
             self.flush()
 
     def write_now(self, data: bytes) -> None:
-        """Send it at once, behind what is held."""
+        """Send `data` at once, after the held data."""
         if self._size:
             self.flush()
         self._transport.write(data)
 
     def flush(self) -> None:
-        """Send what is held, unless the connection is gone meanwhile."""
+        """Send the held data, unless the connection is closing."""
         held, self._held = self._held, []
         self._size = 0
         if held and not self._transport.is_closing():
             self._transport.write(b"".join(held))
 
     def write_eof(self) -> None:
-        """Send what is held, and no more after it."""
+        """Send the held data, and then end the stream."""
         self.flush()
         self._transport.write_eof()
 
     def close(self) -> None:
-        """Send what is held, and end the connection."""
+        """Send the held data, and close the connection."""
         self.flush()
         self._transport.close()
 
     def abort(self) -> None:
-        """End the connection at once."""
+        """Close the connection at once."""
         self._transport.abort()
 
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes are yet to be sent."""
+        """Return the number of bytes that are not sent yet."""
         return self._size + self._transport.get_write_buffer_size()
 
     def is_closing(self) -> bool:
-        """Whether it is being ended."""
+        """Whether the connection is closing."""
         return self._transport.is_closing()
 
     def pause_reading(self) -> None:
-        """Let what comes wait."""
+        """Stop reading."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take what comes."""
+        """Read again."""
         self._transport.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - asyncio's own
-        """Return what the transport knows of the connection."""
+        """Return the transport's information about the connection."""
         return self._transport.get_extra_info(name, default)
 
 
 class Cork:
-    """Holds all connections' writes of one turn of an event loop."""
+    """Holds the writes of all connections in one turn of an event loop."""
 
     def __init__(self) -> None:
         """Hold nothing yet."""
         self._holding: deque[Corked] = deque()
 
     def hold(self, corked: Corked) -> None:
-        """Have it flushed at the end of the turn."""
+        """Flush `corked` at the end of the turn."""
         if not self._holding:
             asyncio.get_running_loop().call_soon(self._pull)
         elif len(self._holding) >= MAX_HOLDING:
@@ -104,5 +103,5 @@ class Cork:
             while self._holding:
                 self._holding.popleft().flush()
         finally:
-            if self._holding:  # A fault of one is not to be the others'.
+            if self._holding:  # One connection failed; the others must still be flushed.
                 asyncio.get_running_loop().call_soon(self._pull)

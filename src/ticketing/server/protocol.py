@@ -1,7 +1,7 @@
-"""HTTP/1.1 on one connection: uvicorn's protocol, with bounds on how much may come how slowly.
+"""HTTP/1.1 on one connection: uvicorn's protocol, with limits on size and time.
 
-Nothing here is timed for a request that arrives in one piece and an answer that the kernel takes
-over whole, as nearly all do.
+No timer is set for a request that arrives in one piece and a response that the kernel accepts
+whole, as nearly all do.
 """
 
 import asyncio
@@ -40,39 +40,39 @@ from ticketing.web.problems import MEDIA_TYPE, SHED, document
 
 MAX_URL: Final = 8 * 1024
 MAX_HEADER: Final = 16 * 1024
-"""Bytes of request line and header fields together."""
+"""Bytes of the request line and header fields together."""
 MAX_FIELDS: Final = 100
 MAX_WIRE: Final = 512 * 1024
-"""Bytes of a body as it is sent: one of 64 KiB in chunks of a byte each, or what nobody reads."""
+"""Bytes of a body as it is sent, with its chunk headers: 64 KiB in chunks of one byte fit."""
 PIECE: Final = 4096
-"""Bytes parsed at a time, so that what a connection may make the parser hold is bounded."""
+"""Bytes parsed at a time, which bounds the parser's memory for a connection."""
 STOPPING: Final = 1.0
-"""Seconds that a body under way has to arrive, or an answer to be read, once the service stops."""
+"""Seconds in which a body must arrive, or a response must be read, once the service stops."""
 LINGER: Final = 1.0
-"""Seconds in which a client that is refused can read why, before its connection is reset."""
+"""Seconds in which a refused client can read the error before its connection is reset."""
 SINGULAR: Final = {
     *(b"authorization", b"content-type", b"expect", b"host", b"idempotency-key"),
     b"transfer-encoding",
 }
-"""Fields that a request has once, of those that are read; the parser sees to its length."""
+"""Fields that may come only once in a request. The parser checks Content-Length itself."""
 CURRENT: Final = "1.1"
 VERSIONS: Final = {CURRENT, "1.0"}
 HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{1,5})?"
 )
-"""What names a host (RFC 3986, section 3.2)."""
+"""A valid Host (RFC 3986, section 3.2)."""
 REFUSED: Final = Counter(
     "ticketing_http_refused_total",
-    "Requests that passed a limit, or were none, before a route had them, by problem code.",
+    "Requests that were refused before a route had them, by problem code.",
     ["code"],
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a client is given: seconds for the header and for the body, and connections in all.
+    """Limits for clients: seconds for the header and for the body, and number of connections.
 
-    So long as for sending a body, it has for taking in more of an answer: see Watch.
+    `body_timeout` also limits how long a client may read nothing of a response: see Watch.
     """
 
     header_timeout: float
@@ -81,25 +81,26 @@ class Bounds:
 
 
 class _Awaited(Enum):
-    """What the rest of the request under way is."""
+    """The part of the request that is expected next."""
 
     NOTHING = auto()
     HEADER = auto()
     BODY = auto()
 
 
-_NOTHING: Final = _Awaited.NOTHING  # Looked up for every request, which an enum makes expensive.
+_NOTHING: Final = _Awaited.NOTHING  # Because looking it up in the enum is expensive.
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Serves a connection, and drops it when the client passes a limit.
+    """Serves a connection, and closes it if the client exceeds a limit.
 
-    Who began a request is told by a problem document, after the answers to requests before it.
+    If a request was begun, the client gets a problem document, after the responses to earlier
+    requests.
     """
 
-    # With these in the instance's dictionary, that would have more entries than Python can share
-    # between instances: each connection would be larger, and every look at it slower. Two are
-    # uvicorn's, which are looked at for every request.
+    # In the instance's dictionary these would be more entries than Python can share between
+    # instances: each connection would be larger and every lookup slower. Two are uvicorn's, because
+    # every request looks them up.
     __slots__ = (
         "_admission",
         "_awaited",
@@ -128,7 +129,7 @@ class BoundedProtocol(HttpToolsProtocol):
         cork: Cork,
         **given: Any,  # noqa: ANN401 - uvicorn's own
     ) -> None:
-        """Serve within `bounds`, as far as there is `admission`; uvicorn gives the rest."""
+        """Serve within `bounds` and `admission`. uvicorn passes the other arguments."""
         super().__init__(**given)
         self.timeout_keep_alive = min(self.timeout_keep_alive, bounds.body_timeout)  # type: ignore[assignment]
         self._bounds = bounds
@@ -136,47 +137,47 @@ class BoundedProtocol(HttpToolsProtocol):
         self._cork = cork
         self._awaited = _NOTHING
         self._is_idle = True
-        """Nothing is under way, and the client has taken in what it was told."""
-        # Of the header under way, but for the piece that it began in: others' may be in that too.
+        """No request is under way, and the client has read all responses."""
+        # Without the piece in which the header began, because that may contain other requests too.
         self._header_bytes = 0
         self._body_bytes = 0
         self._held = b""
-        """What came behind a request that has to wait for those before it."""
+        """Data that arrived after a request that waits for earlier ones."""
         self._deadline: asyncio.TimerHandle | None = None
         self._sent_away_at = float("-inf")
         self._watch: Watch | None = None
-        """While writing is paused."""
+        """Set while writing is paused."""
         self._is_over = False
-        """The client sends no more: it may still read, and is answered."""
+        """The client sends no more. It may still read, so it gets its responses."""
         self._refused = False
         self._last_word: TicketingError | None = None
-        """Said when the requests before it are answered."""
+        """Sent after the responses to earlier requests."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a header from now on, and not for ever."""
+        """Wait for a header, with a timeout."""
         super().connection_made(Corked(transport, self._cork))
         if len(self.connections) > self._bounds.max_connections:
             self.app = partial(_too_many, self.app, self._admission, SHED.labels("connections").inc)
         self._expire_in(self._bounds.header_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget every timer."""
+        """Cancel every timer."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._disarm()
         self._stop_watching()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer what was asked, and close then: who says that this was all may wait for it.
+        """Respond to what was requested, and then close: the client may still wait for responses.
 
-        Or they have gone. That can't be told apart, and what they asked for is done either way.
+        Or it is gone. The server can't know which, and carries out the requests in both cases.
         """
         self._is_over = True
         self._conclude()
         return True
 
     def _conclude(self) -> None:
-        """Close when all that was asked is answered, and what was cut short is refused."""
+        """Close after all responses; refuse a request that is incomplete."""
         if self._held or self.pipeline:
             return
         if self._awaited is not _NOTHING and not self._refused:
@@ -185,9 +186,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Send away a request that is one too many, or read what came."""
-        # Under overload nothing is done more often than to send a request away that came in one
-        # piece, before it is parsed: what is looked at for that is in slots, and no timer is set.
+        """Refuse the request if the worker is full, or else read the data."""
+        # Under overload this is the most frequent operation: refuse a request that came in one
+        # piece, before it is parsed. So its attributes are in slots, and no timer is set.
         admission = self._admission
         if self._is_idle and admission.is_full(self.server_state):
             answer = admission.shedding.find(data, admission.answers)
@@ -199,10 +200,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._read(data)
 
     def _read(self, data: bytes) -> None:
-        """Parse what came, or hold it while requests before it wait."""
+        """Parse the data, or hold it while earlier requests wait."""
         if self._refused:
             return
-        if self._held:  # The application reads a body: that goes on reading the socket too.
+        if self._held:  # The application reads a body, which makes the socket read on.
             self._held += data
             self.flow.pause_reading()
             return
@@ -228,14 +229,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._expire_in(self._patience())
 
     def timeout_keep_alive_handler(self) -> None:
-        """Look at a connection on which nothing comes, for the first time."""
+        """Check an idle connection for the first time."""
         began = self.loop.time() - self.timeout_keep_alive
         self._look_at_idle(None, began + self.config.timeout_keep_alive)
 
     def _look_at_idle(self, before: int | None, until: float) -> None:
-        """End the connection at that time, or when the client takes in nothing between two looks.
+        """Close the connection at `until`, or if the client read nothing between two checks.
 
-        A request on it that was sent away keeps it for longer.
+        A refused request keeps it open for longer.
         """
         now = confirmed(self.transport)
         left = max(until - self.loop.time(), self._kept_alive_for())
@@ -270,13 +271,13 @@ class BoundedProtocol(HttpToolsProtocol):
             raise HeadersTooLarge
 
     def _check_singular(self) -> None:
-        # Of two, this service and what stands before it could each believe another one.
+        # With two, this service and a proxy could each use a different one.
         names = [name for name, _ in self.headers if name in SINGULAR]
         if len(set(names)) != len(names):
             raise MalformedRequest
 
     def _check_meaning(self, fields: Mapping[bytes, bytes]) -> None:
-        """Refuse what HTTP/1.1 has a server refuse (RFC 9110, 10.1.1; RFC 9112, 2.3, 3.2, 6.1)."""
+        """Refuse what a server must refuse (RFC 9110, 10.1.1; RFC 9112, 2.3, 3.2, 6.1)."""
         version = self.parser.get_http_version()
         if version not in VERSIONS:
             raise HttpVersionNotSupported
@@ -294,14 +295,14 @@ class BoundedProtocol(HttpToolsProtocol):
             elif expected.strip().lower() != b"100-continue":
                 raise ExpectationFailed
             elif int(fields.get(b"content-length", b"0")) > MAX_BODY:
-                # To go on would be for nothing; the client may not send it now.
+                # Reading it would be useless. The client learns this before it sends the body.
                 raise BodyTooLarge
 
     def _without_upgrade(self) -> bytes:
-        """Return the header that asked for an upgrade as it reads without that.
+        """Return the header without its request for an upgrade.
 
-        The parser takes what follows for another protocol's, and can't be told otherwise. There
-        is none to upgrade to, and a server may ignore the wish (RFC 9110, section 7.8).
+        The parser treats the data after it as another protocol, and has no option against that.
+        This server supports no upgrade, and may ignore the request for one (RFC 9110, section 7.8).
         """
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
@@ -319,7 +320,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_bytes = -PIECE
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header field; those behind a body may not pass for one, and are left out."""
+        """Take a header field. Trailer fields after a body are dropped."""
         if self._awaited is _Awaited.HEADER:
             super().on_header(name, value)
 
@@ -333,8 +334,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._check_header()
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise MalformedRequest  # This is no proxy.
-            return  # It begins again without.
+                raise MalformedRequest  # This is not a proxy.
+            return  # The request begins again without the upgrade.
         admission = self._admission
         if admission.is_full(self.server_state):
             admission.watch(self.server_state)
@@ -357,13 +358,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._disarm()
 
     def on_response_complete(self) -> None:
-        """Go on with what waited for this answer."""
+        """Continue with data that waited for this response."""
         if self._last_word is not None and not self.pipeline:
             self._say(self._last_word)
             return
         super().on_response_complete()
         if self._awaited is _NOTHING and self.cycle.response_complete:
-            # An idle connection needs none of what the request and its answer were made of.
+            # An idle connection needs none of these objects.
             self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
             self._is_idle = not self.flow.write_paused
         if self._held and not self.pipeline:
@@ -373,13 +374,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._conclude()
 
     def pause_writing(self) -> None:
-        """Answer as usual from now on: what can't be sent waits, and nothing more is read."""
+        """Stop reading while the client does not read, and watch it."""
         super().pause_writing()
         self._is_idle = False
         self._watch = Watch(self.transport, self._bounds.body_timeout)
 
     def resume_writing(self) -> None:
-        """Go on with what waited for the client to read."""
+        """Continue, because the client reads again."""
         super().resume_writing()
         self._stop_watching()
         self._is_idle = self.cycle is None and self._awaited is _NOTHING and not self._refused
@@ -403,7 +404,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _expire(self) -> None:
         self._deadline = None
-        if self.flow.read_paused or self._held:  # It is we who let them wait.
+        if self.flow.read_paused or self._held:  # The server lets the client wait.
             self._expire_in(self._patience())
         elif self._awaited is not _NOTHING:
             self._refuse(RequestTimeout())
@@ -413,7 +414,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, error: TicketingError) -> None:
-        """Read no further, and end the connection with this error where it can be told."""
+        """Stop reading, and close the connection, with this error if it can still be sent."""
         self._refused = True
         self._is_idle = False
         self._held = b""
@@ -431,7 +432,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.pipeline.popleft()
                 self._last_word = error
                 return
-            cycle.disconnected = True  # As the application sees it.
+            cycle.disconnected = True  # For the application.
             cycle.message_event.set()
         elif cycle is not None and not cycle.response_complete:
             self._last_word = error
@@ -451,7 +452,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._linger()
 
     def _linger(self) -> None:
-        # Closing while the client still sends would reset the connection, and the answer with it.
+        # Closing while the client still sends would reset the connection, and lose the response.
         if self._is_over:
             self.transport.close()
         elif not self.transport.is_closing():
@@ -460,7 +461,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._deadline = self.loop.call_later(LINGER, self.transport.abort)
 
     def shutdown(self) -> None:
-        """Finish what was asked for; what is still being asked for gets a moment."""
+        """Finish complete requests; an incomplete one gets STOPPING seconds."""
         super().shutdown()
         if self._awaited is _Awaited.BODY and not self.transport.is_closing():
             self._disarm()
@@ -481,7 +482,7 @@ def _is_host(text: bytes) -> bool:
 def _problem(
     error: TicketingError, path: str, client: tuple[str, int] | None
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the headers and the body of an answer that the application has no part in."""
+    """Return the headers and the body of a response that the server makes itself."""
     request_id = uuid4().hex
     logs.log.info(
         "request.refused",
@@ -514,7 +515,7 @@ async def _too_many(  # noqa: PLR0913, PLR0917 - three are ASGI's
     *,
     stays: bool = False,
 ) -> None:
-    """Answer one connection or, if it `stays`, one request too many, unless it is always served."""
+    """Return 503 `busy`, unless the path is always served. `stays` keeps the connection open."""
     if scope["path"] in admission.serve:
         await app(scope, receive, send)
         return

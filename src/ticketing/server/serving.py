@@ -1,4 +1,4 @@
-"""A server process: serves until it is told to leave, and leaves nobody without an answer."""
+"""A server process: serves until it must stop, and completes every accepted request."""
 
 import asyncio
 import os
@@ -28,17 +28,16 @@ from ticketing.web.service import Service
 
 WORKERS: Final = Gauge("ticketing_workers", "Processes that serve.", multiprocess_mode=LIVE)
 SPARE: Final = 100
-"""Files that a worker has open besides its connections, at the most."""
+"""Files that a worker has open besides its connections, at most."""
 
 
 class Server(uvicorn.Server):
-    """Serves one worker's share of the connections.
+    """Serves the connections of one worker.
 
-    Told to stop, it is not ready first, and goes on accepting for `drain` seconds, so that
-    whoever sends it traffic can send it elsewhere. Then, as when it retires, it stops accepting;
-    every answer says `Connection: close`, so that clients who keep connections open take their
-    next request to a new one; connections on which nothing comes within LINGER are closed, and
-    what is under way is finished.
+    When it stops, it first reports "not ready" and still accepts for `drain` seconds, so that a
+    load balancer can send traffic elsewhere. Then, and also when it retires, it stops accepting.
+    Every response says `Connection: close`, so that clients open a new connection for their next
+    request. Connections that are idle for LINGER are closed, and requests under way are finished.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Server(uvicorn.Server):
         service: Service,
         admission: Admission,
     ) -> None:
-        """Say so on `ready` once it serves, and tell `service` when it stops and when it drains."""
+        """Send to `ready` once it serves, and notify `service` when it stops and drains."""
         super().__init__(config)
         self._drain = drain
         self._ready = ready
@@ -69,10 +68,10 @@ class Server(uvicorn.Server):
             self._ready.close()
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
-        """Take a signal to leave."""
+        """Begin to stop or retire after a signal."""
         if self.should_exit:
             return
-        # Uvicorn itself would end the process by the same signal, before the last lines are logged.
+        # uvicorn itself would end the process by the same signal, before the last lines are logged.
         self.should_exit = True
         if sig == RETIRE:
             self._retiring = True
@@ -80,9 +79,9 @@ class Server(uvicorn.Server):
             self._service.stop()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain, then finish what is under way and shut the application down."""
+        """Drain, then finish requests under way and shut the application down."""
         self.config.encoded_headers = [*self.config.encoded_headers, CLOSES]
-        await self.on_tick(0)  # Puts them in force.
+        await self.on_tick(0)  # Applies the headers.
         self._admission.close()
         self._service.drain()
         if not self._retiring:
@@ -92,7 +91,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _stop_accepting(self, sockets: list[socket.socket]) -> None:
-        """Take in whoever is in the queue of each socket, and close it in the same breath."""
+        """Accept the connections in the queue of each socket, and close the socket."""
         queues = [] if self._retiring else [each.dup() for each in sockets]
         for server in self.servers:
             server.close()
@@ -116,7 +115,7 @@ class Server(uvicorn.Server):
     async def _serve_until(self, deadline: float, *, while_connected: bool = False) -> None:
         tick = 0
         while time.monotonic() < deadline:
-            await self.on_tick(tick)  # Each tenth renews the date.
+            await self.on_tick(tick)  # Each tenth tick renews the date.
             await asyncio.sleep(0.1)
             tick += 1
             if while_connected and not self.server_state.connections:
@@ -124,7 +123,7 @@ class Server(uvicorn.Server):
 
 
 def _room(connections: int) -> int:
-    """Let this process open the files it needs, if it may; return how many connections it can take.
+    """Raise the limit of open files as far as allowed; return the possible number of connections.
 
     The soft limit is 1,024 on most machines, and the hard one far above.
     """
@@ -155,7 +154,7 @@ def server_config(
         backlog=BACKLOG,
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # It would believe whoever calls from this machine.
+        proxy_headers=False,  # It would trust every client on this machine.
         server_header=False,
         timeout_keep_alive=settings.keep_alive,
         timeout_graceful_shutdown=GRACE,

@@ -1,4 +1,4 @@
-"""The parent of the server processes: starts, replaces, restarts and stops them."""
+"""The parent of the workers: starts, replaces, restarts and stops them."""
 
 import os
 import signal
@@ -16,14 +16,14 @@ from ticketing.ops.logs import log
 from ticketing.server.terms import RETIRE
 
 TICK: Final = 0.1
-"""Seconds between two looks at the database; a process that ends is seen at once."""
+"""Seconds between two calls of `watch`. A process that ends is noticed at once."""
 STEADY: Final = 10.0
-"""Seconds after which a worker that dies has not died of its start."""
+"""Seconds after which the death of a worker does not count as one during start-up."""
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 10.0
-"""Seconds before a worker that keeps dying is started again, doubled each time from the first."""
+"""Seconds before a worker that keeps dying is started again; doubled each time from FIRST_PAUSE."""
 LONGEST_OUTAGE: Final = 1.0
-"""The same of one that came to serve: it may do so again, and to be without is worse."""
+"""The same for a worker that was ready before it died: it may become ready again."""
 
 _spawn = get_context("spawn")
 
@@ -44,7 +44,7 @@ class _Worker:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has come to serve."""
+        """Whether it has been ready."""
         if not self._is_ready and not self._readiness.closed and self._readiness.poll():
             with self._readiness, suppress(EOFError):  # it died first
                 self._readiness.recv()
@@ -57,34 +57,33 @@ class _Worker:
 
     @property
     def status(self) -> int | None:
-        """How it ended: its exit status, or the signal as a negative number."""
+        """Its exit status, or minus the signal that ended it; None while it runs."""
         return self._process.exitcode
 
     def tell(self, number: int) -> None:
-        """Send a signal; to one that has ended, nothing."""
-        if self.status is None:  # Looking has not reaped somebody else's: the id is still its own.
+        """Send a signal, unless it has ended."""
+        if self.status is None:  # It is not reaped yet, so the process id is still its own.
             os.kill(self.pid, number)
 
 
 @dataclass
 class _Place:
-    """Where a worker belongs."""
+    """A slot for a worker."""
 
     worker: _Worker | None = None
     deaths: int = 0
-    """Of how many in a row it died at its start."""
+    """Number of consecutive deaths during start-up."""
     not_before: float = 0.0
-    """When the next may start."""
+    """Time before which no worker may start here."""
 
 
 class Supervisor:
-    """Keeps `count` processes running `work`, until it is told to stop.
+    """Keeps `count` processes running `work`, until it must stop.
 
-    `work` is called in each with a number that no other has while it lives, from 0 to `count`, and
-    with a connection on which to say something once it serves; `forget` is called with the number
-    of each that has ended. `watch` is called every TICK, and ends the service by raising
-    StartupError. Within `patience` seconds a worker becomes ready, or leaves when told to; one that
-    does not is killed.
+    `work` is called in each process with a number from 0 to `count`, which no other live process
+    has, and with a connection to which it sends once it serves. `forget` is called with the number
+    of each process that ended. `watch` is called every TICK; if it raises StartupError, the service
+    ends. A worker that does not become ready or stop within `patience` seconds is killed.
     """
 
     def __init__(
@@ -104,14 +103,14 @@ class Supervisor:
         self._patience = patience
         self._told_to_stop = self._told_to_restart = False
         self._beside: list[_Worker] = []
-        """In a restart: the one that is not ready yet, or the one that is leaving."""
+        """During a restart: the worker that is not ready yet, or the one that is stopping."""
 
     def run(self, *, on_starting: Callable[[], None], on_stopping: Callable[[], None]) -> None:
-        """Serve until SIGTERM or SIGINT; SIGHUP replaces the workers one by one.
+        """Serve until SIGTERM or SIGINT. SIGHUP replaces the workers one by one.
 
-        `on_starting` is called once signals are taken, before the first worker starts;
-        `on_stopping` before the workers are told to stop. Raises StartupError, when all has
-        stopped, if the workers can't start, if `watch` raised, or if a worker had to be killed.
+        `on_starting` is called after the signal handlers are set, before the first worker starts;
+        `on_stopping` before the workers are stopped. Raises StartupError, after all workers have
+        stopped, if they can't start, if `watch` raised it, or if a worker had to be killed.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._take)
@@ -128,7 +127,7 @@ class Supervisor:
             in_time = self._stop()
             log.info("service.stopped")
         if not in_time:
-            raise StartupError("a server process did not stop in time, and was killed")
+            raise StartupError("a worker did not stop in time and was killed")
 
     def _take(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
@@ -137,7 +136,7 @@ class Supervisor:
             self._told_to_stop = True
 
     def _start(self) -> _Worker:
-        """Start a worker, under the lowest number that is free."""
+        """Start a worker with the lowest free number."""
         taken = {worker.number for worker in (*self._workers(), *self._beside)}
         number = next(each for each in range(len(self._places) + 1) if each not in taken)
         return _Worker(self._work, number)
@@ -146,7 +145,7 @@ class Supervisor:
         return [place.worker for place in self._places if place.worker is not None]
 
     def _tick(self) -> None:
-        """Wait until something ends or a moment is over; start what is missing, look after all."""
+        """Start missing workers, wait up to TICK for one to end, and call `watch`."""
         for place in self._places:
             if place.worker is None and time.monotonic() >= place.not_before:
                 place.worker = self._start()
@@ -160,7 +159,7 @@ class Supervisor:
         status = worker.status or 0
         log.warning("worker.died", pid=worker.pid, status=max(status, 0), signal=max(-status, 0))
         if status > 0 and not any(each.is_serving for each in self._workers()):
-            raise StartupError("a server process could not start: the log says why")
+            raise StartupError("a worker could not start: see the log")
         now = time.monotonic()
         if worker.is_ready and now - worker.started_at >= STEADY:
             place.deaths = 0
@@ -168,13 +167,13 @@ class Supervisor:
             place.deaths += 1
         place.worker = None
         self._forget(worker.number)
-        # The first is replaced at once: it may have been killed by mistake.
+        # After its first death it is replaced at once, because it may have been killed by mistake.
         pause = FIRST_PAUSE * 2 ** min(place.deaths - 2, 10) if place.deaths > 1 else 0.0
         longest = LONGEST_OUTAGE if worker.is_ready else LONGEST_PAUSE
         place.not_before = now + min(pause, longest)
 
     def _restart(self) -> None:
-        """Replace each worker by one that is ready; if one does not get ready, keep the rest."""
+        """Replace each worker by a ready one. If one does not become ready, keep the rest."""
         started_at = time.monotonic()
         log.info("service.restarting", workers=len(self._places))
         for place in self._places:
@@ -192,14 +191,15 @@ class Supervisor:
                 return
             old, place.worker, place.deaths = place.worker, new, 0
             self._beside = [old] if old is not None else []
-            # Before the next one starts: the database has connections for one more than there are.
+            # Before the next one starts, because the database has connections for only one more
+            # worker.
             if old is not None and not self._leave(old):
                 return
         elapsed = time.monotonic() - started_at
         log.info("service.restarted", workers=len(self._places), durationMs=round(elapsed * 1000))
 
     def _leave(self, old: _Worker) -> bool:
-        """See a worker off that has been replaced; False if the service is to stop meanwhile."""
+        """Stop a worker that has been replaced. Return False if the service must stop."""
         old.tell(RETIRE)
         self._tick_until(lambda: old.status is not None)
         if self._told_to_stop:
@@ -217,7 +217,7 @@ class Supervisor:
             self._tick()
 
     def _stop(self) -> bool:
-        """Tell every worker to stop, and return whether all did so in time."""
+        """Stop every worker, and return whether all stopped in time."""
         left = [*self._workers(), *self._beside]
         for worker in left:
             worker.tell(signal.SIGTERM)
@@ -225,7 +225,7 @@ class Supervisor:
         while left and time.monotonic() < deadline:
             connection.wait([worker.sentinel for worker in left], TICK)
             left = [worker for worker in left if worker.status is None]
-            with suppress(StartupError):  # What is under way gets an answer all the same.
+            with suppress(StartupError):  # Requests under way still get their responses.
                 self._watch()
         for worker in left:
             log.error("worker.killed", pid=worker.pid)
@@ -235,8 +235,8 @@ class Supervisor:
 
 @contextmanager
 def _signals_for_parent_only() -> Iterator[None]:
-    """Have processes started inside never see what a terminal sends: their parent tells them."""
-    resource_tracker.ensure_running()  # Would unblock it in the midst of the first start.
+    """Block a terminal's signals in processes started inside, because their parent stops them."""
+    resource_tracker.ensure_running()  # It would unblock them during the first start.
     numbers = {signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:

@@ -1,6 +1,6 @@
-"""Clients that do not take in what they are sent.
+"""Disconnects clients that do not read their responses.
 
-Such a client would hold a connection and a request for ever.
+Such a client would hold a connection and a request forever.
 """
 
 import asyncio
@@ -9,17 +9,17 @@ import struct
 from typing import Final
 
 LOOKS: Final = 10
-"""As often is looked at a client that reads on; one that is behind for longer is too slow."""
+"""Number of checks of a client that reads slowly. After the last one it is disconnected."""
 INFO: Final = struct.Struct("=24xI92xQ16xI")
-"""Of Linux's `struct tcp_info`: packets under way, bytes confirmed, and bytes not sent yet."""
+"""Linux's `struct tcp_info`: packets under way, bytes confirmed, and bytes not sent yet."""
 
 
 def bound_unread(listener: socket.socket, seconds: float) -> None:
-    """Have the kernel end each connection whose client is behind for LOOKS times `seconds`.
+    """Have the kernel close each connection whose client confirms nothing for LOOKS * `seconds`.
 
-    For what the kernel has taken over whole, and goes on sending after the connection was closed.
-    A setting of Linux (RFC 5482), which sockets have of their listener; elsewhere, nothing is done.
-    It measures no progress: a client that reads a little at a time may be ended all the same.
+    This is for data that the kernel still sends after the connection was closed. It uses an option
+    of Linux (RFC 5482), which sockets inherit from their listener; on other systems it does
+    nothing. It does not measure progress, so it may also close the connection of a slow client.
     """
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         option, milliseconds = socket.TCP_USER_TIMEOUT, int(LOOKS * seconds * 1000)
@@ -27,9 +27,9 @@ def bound_unread(listener: socket.socket, seconds: float) -> None:
 
 
 def confirmed(transport: asyncio.WriteTransport) -> int | None:
-    """Return how many bytes the client's system has confirmed, or None if it has confirmed all.
+    """Return how many bytes the client's system has confirmed, or None if it confirmed all.
 
-    Only Linux says; elsewhere, it is always None.
+    It is always None on systems other than Linux.
     """
     if not hasattr(socket, "TCP_USER_TIMEOUT"):
         return None
@@ -42,9 +42,9 @@ def confirmed(transport: asyncio.WriteTransport) -> int | None:
 
 
 class Watch:
-    """Ends a connection on which writing is paused, unless the client reads on.
+    """Closes a connection on which writing is paused, unless the client reads on.
 
-    Every `seconds` some more must have been confirmed, and all of it after LOOKS times.
+    The client must confirm some data every `seconds`, and all of it within LOOKS times that.
     """
 
     def __init__(self, transport: asyncio.WriteTransport, seconds: float) -> None:
@@ -56,7 +56,7 @@ class Watch:
         self._timer = self._later()
 
     def stop(self) -> None:
-        """Look no more: it was taken in, or the connection is gone."""
+        """Stop checking, because the client read all, or the connection is gone."""
         self._timer.cancel()
 
     def _later(self) -> asyncio.TimerHandle:
@@ -72,5 +72,5 @@ class Watch:
 
 
 def has_stalled(before: int | None, now: int | None) -> bool:
-    """Whether nothing was taken in between two looks, at both of which something was left."""
+    """Whether the client confirmed nothing between two checks, although data was left."""
     return now is not None and now == before

@@ -1,8 +1,8 @@
-"""What is used of uvicorn that is not its public interface: the place to look at an upgrade.
+"""The parts of uvicorn that are used but not public. Check them at an upgrade.
 
-Tested with TESTED. `protocol.BoundedProtocol` is a subclass of HttpToolsProtocol and rests on the
-attributes and methods in OF_PROTOCOL, `serving.Server` one of Server and on those in OF_SERVER;
-a test sees that they are there.
+Tested with version TESTED. `protocol.BoundedProtocol` is a subclass of HttpToolsProtocol and needs
+the attributes and methods in OF_PROTOCOL. `serving.Server` is a subclass of Server and needs those
+in OF_SERVER. A test checks that they exist.
 """
 
 from typing import Final
@@ -37,7 +37,7 @@ OF_PROTOCOL: Final = (
     *("pause_writing", "resume_writing", "shutdown", "timeout_keep_alive_handler"),
     "_unset_keepalive_if_required",
 )
-"""`on_response_complete` is called at the end of a response, and starts what is pipelined."""
+"""`on_response_complete` is called at the end of a response, and starts the next request."""
 OF_CYCLE: Final = (
     *("disconnected", "keep_alive", "message_event", "response_complete", "response_started"),
 )

@@ -1,4 +1,4 @@
-"""A worker process, from its start to its end; the supervisor names `work` without loading more."""
+"""A worker process. The supervisor imports `work` without loading the application."""
 
 import gc
 import multiprocessing
@@ -13,7 +13,7 @@ from ticketing.server.terms import RETIRE
 from ticketing.settings import Settings
 
 
-def work(  # noqa: PLR0913, PLR0917 - what a process is started with
+def work(  # noqa: PLR0913, PLR0917 - arguments of a process
     settings: Settings,
     listener: socket.socket,
     memory: Memory,
@@ -21,7 +21,7 @@ def work(  # noqa: PLR0913, PLR0917 - what a process is started with
     number: int,
     ready: Connection,
 ) -> None:
-    """Be the worker of this number, which leaves when its parent is gone, even by kill -9.
+    """Run the worker with this number. It stops if its parent is gone, even by kill -9.
 
     Metrics are kept in `metrics_dir`.
     """
@@ -33,14 +33,14 @@ def work(  # noqa: PLR0913, PLR0917 - what a process is started with
             os.kill(os.getpid(), RETIRE)
 
         threading.Thread(target=follow, daemon=True).start()
-    gc.disable()  # What is loaded stays: looking through it over and over is a tenth of the time.
+    gc.disable()  # Scanning the loaded objects again and again would take a tenth of the time.
     if metrics_dir is not None:
         _share_metrics(settings, metrics_dir, number)
     _serve(settings, listener, memory, ready)
 
 
 def _share_metrics(settings: Settings, folder: Path, number: int) -> None:
-    """Share the metrics if there is room for them: a sale goes on without."""
+    """Share the metrics if there is room for them. A sale goes on without them."""
     from ticketing.ops import logs, metrics  # noqa: PLC0415 - before any module that defines one
 
     try:
@@ -51,7 +51,7 @@ def _share_metrics(settings: Settings, folder: Path, number: int) -> None:
 
 
 def _serve(settings: Settings, listener: socket.socket, memory: Memory, ready: Connection) -> None:
-    # Not for the parent, and after metrics are shared.
+    # Imported here, because the parent does not need it, and after metrics are shared.
     from ticketing.app import create_app  # noqa: PLC0415
     from ticketing.server.admission import Admission  # noqa: PLC0415
     from ticketing.server.serving import Server, server_config  # noqa: PLC0415
@@ -65,7 +65,7 @@ def _serve(settings: Settings, listener: socket.socket, memory: Memory, ready: C
     gc.enable()
     bound_unread(listener, settings.body_timeout)
     table = app.state.table
-    # A request is recognised before its prefix is taken off.
+    # With and without the prefix, because requests are recognised before it is removed.
     shed, serve = [
         [
             prefix + path
