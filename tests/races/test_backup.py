@@ -22,7 +22,7 @@ ROWS = """
     FROM pg_tables WHERE schemaname = 'public'
 """
 
-NO_BACKUP = "bad.dump is no backup, or not a whole one: pg_restore failed: "
+NO_BACKUP = "bad.dump is not a complete backup: pg_restore failed: "
 
 
 def run(cwd: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -97,7 +97,7 @@ async def test_a_backup_goes_through_pipes(kept_dir: Path) -> None:
     assert said.decode() == f"Restored standard input to {kept_dir / 'elsewhere'}.\n"
     assert await rows_at_rest(kept_dir / "elsewhere") == before
     why = piped(kept_dir, "restore", "-", "--data-dir", "more", given=whole[:-1], status=1)
-    assert why.decode().startswith("ticketing: standard input is no backup, or not a whole one: ")
+    assert why.decode().startswith("ticketing: standard input is not a complete backup: ")
 
 
 def piped(cwd: Path, *arguments: str, given: bytes = b"", status: int = 0) -> bytes:
@@ -132,7 +132,7 @@ def test_a_backup_to_a_broken_pipe_fails(kept_dir: Path) -> None:
             assert done.returncode == 1
             assert done.stderr == f"ticketing: standard output can't be written: {why}\n"
     line = refusal(kept_dir, "backup", "-", TMPDIR=str(kept_dir), TICKETING_DATA_DIR="none")
-    assert "holds no database" in line
+    assert "contains no database" in line
 
 
 def test_a_backup_overwrites_the_target_of_a_link_but_no_device(open_dir: Path) -> None:
@@ -142,13 +142,13 @@ def test_a_backup_overwrites_the_target_of_a_link_but_no_device(open_dir: Path) 
     link.symlink_to(Path("kept") / "file.dump")
     with embedded(data) as server:
         migrations.upgrade(server.url)
-        with pytest.raises(StartupError, match=r"latest\.dump exists: --force overwrites it"):
+        with pytest.raises(StartupError, match=r"latest\.dump exists: use --force to overwrite it"):
             backup.save(data, link)
         backup.save(data, link, force=True)
         assert link.is_symlink()
         assert file.read_bytes().startswith(b"PGDMP")
         os.mkfifo(open_dir / "pipe")
-        with pytest.raises(StartupError, match="pipe is no file: - writes to standard output"):
+        with pytest.raises(StartupError, match="pipe is not a file: use - to write"):
             backup.save(data, open_dir / "pipe", force=True)
     assert names(file.parent) == {"file.dump"}
 
@@ -194,7 +194,9 @@ async def test_a_restore_replaces_data_only_with_an_option_and_never_data_in_use
             await visitor.register("somebody-later")
     second = await rows_at_rest(data)
     assert len(second) > len(first)
-    assert refusal(kept_dir, "restore", file) == f"{data} holds data: --force replaces them"
+    assert (
+        refusal(kept_dir, "restore", file) == f"{data} contains data: use --force to replace them"
+    )
     assert await rows_at_rest(data) == second
     restored(kept_dir, file, "--force")
     assert await rows_at_rest(data) == first
@@ -224,9 +226,9 @@ async def test_a_restore_that_fails_keeps_the_old_data(kept_dir: Path) -> None:
         assert refusal(kept_dir, "restore", "--force", "bad.dump").startswith(NO_BACKUP)
     (kept_dir / "bad.dump").write_bytes(gzip.compress(b"something else"))
     assert refusal(kept_dir, "restore", "--force", "bad.dump").startswith(NO_BACKUP)
-    assert refusal(kept_dir, "restore", "--force", ".") == ". is no file"
+    assert refusal(kept_dir, "restore", "--force", ".") == ". is not a file"
     assert refusal(kept_dir, "backup", "--force", ".") == ". is a directory"
-    assert refusal(kept_dir, "restore", "none.dump") == "none.dump is not there"
+    assert refusal(kept_dir, "restore", "none.dump") == "none.dump does not exist"
     assert await rows_at_rest(kept_dir / "data") == before
     assert not (kept_dir / "data" / "postgres.half").exists()
 
@@ -267,7 +269,7 @@ async def revision(url: str, change: str = "") -> str | None:
 
 def test_a_backup_overwrites_only_with_an_option(open_dir: Path) -> None:
     data, file = open_dir / "data", open_dir / "file.dump"
-    with pytest.raises(StartupError, match="holds no database"):
+    with pytest.raises(StartupError, match="contains no database"):
         backup.save(data, file)
     assert not data.exists()
     with embedded(data) as server:
@@ -276,7 +278,7 @@ def test_a_backup_overwrites_only_with_an_option(open_dir: Path) -> None:
         assert not file.exists()
         migrations.upgrade(server.url)
         file.write_text("precious")
-        with pytest.raises(StartupError, match="--force overwrites it"):
+        with pytest.raises(StartupError, match="use --force to overwrite it"):
             backup.save(data, file)
         assert file.read_text() == "precious"
         backup.save(data, file, force=True)
@@ -306,11 +308,11 @@ def test_a_backup_of_data_in_use_without_a_running_server_is_refused(
         pid_file = data / "postgres" / "postmaster.pid"
         kept = pid_file.read_text()
         pid_file.write_text(kept.replace("ready", "starting"))
-        with pytest.raises(StartupError, match="is not up: try again"):
+        with pytest.raises(StartupError, match="is not ready: try again"):
             backup.save(data, open_dir / "file.dump")
         pid_file.write_text(kept)
         # Another program writes the file during the backup.
         monkeypatch.setattr(backup, "_verify", lambda *_: (open_dir / "file.dump").touch())
-        with pytest.raises(StartupError, match="--force overwrites it"):
+        with pytest.raises(StartupError, match="use --force to overwrite it"):
             backup.save(data, open_dir / "file.dump")
     assert (open_dir / "file.dump").stat().st_size == 0

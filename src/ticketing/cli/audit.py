@@ -14,15 +14,15 @@ from ticketing.ops.progress import progress
 def audit(
     *,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Write each difference as a line of JSON.")
+        bool, typer.Option("--json", help="Print each difference as a line of JSON.")
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Recount every event's bookings.
+    """Recount every event's bookings and print differences.
 
-    Nothing is changed, and the service may run meanwhile. The status is 1 if anything differs.
+    Nothing is changed, and the service may be running. The exit status is 1 if anything differs.
     """
-    # What `serve` does without, or the service would start later and be larger.
+    # Imported here, so that `serve` starts sooner and uses less memory.
     from ticketing.db import engine, schema  # noqa: PLC0415
     from ticketing.sale.repositories.recount import RecountRepository  # noqa: PLC0415
 

@@ -23,25 +23,25 @@ STREAM: Final = Path("-")
 """Stands for standard output or standard input."""
 SAVING: Final = "Backing up"
 PREFIX: Final = "ticketing-backup-"
-"""Of the folder where the backup is until it is checked, in the one for temporary files."""
+"""Of the temporary folder that holds a backup until it is checked."""
 
 
 def back_up(
     *,
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="What to write; - is standard output.")
+        Path, typer.Argument(metavar="FILE", help="The backup to write; - is standard output.")
     ],
     data_dir: DataDir = None,
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Overwrite the file; a symbolic link stays, and its file is replaced."
+            "--force", help="Overwrite the file. A symbolic link stays, and its target is replaced."
         ),
     ] = False,
 ) -> None:
     """Write a backup of the embedded database.
 
-    The service may run meanwhile, and need not.
+    The service may be running or stopped.
     """
     settings = _of_embedded(data_dir)
     where = folder_of(settings)
@@ -57,14 +57,12 @@ def restore(
     *,
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="What `ticketing backup` wrote; - is standard input."),
+        typer.Argument(metavar="FILE", help="A backup of `ticketing backup`; - is standard input."),
     ],
     data_dir: DataDir = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the data that are there.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing data.")] = False,
 ) -> None:
-    """Replace the embedded database by a backup.
+    """Replace the embedded database with a backup.
 
     Stop the service first.
     """
@@ -83,14 +81,14 @@ def restore(
 
 
 def _print(data_dir: Path) -> None:
-    """Write a backup to standard output, once it is whole and checked."""
+    """Write a backup to standard output, after it is complete and checked."""
     if sys.stdout.isatty():
         raise StartupError("standard output is a terminal: redirect it to a file or a program")
     with _room() as whole:
         with progress(SAVING) as tell:
             backup.save(data_dir, whole, tell=tell)
         try:
-            # Not `sys.stdout`, which would try once more at the end.
+            # Not `sys.stdout`, because that would try to write again at the exit.
             with whole.open("rb") as source, open(1, "wb", closefd=False) as target:
                 shutil.copyfileobj(source, target)
         except OSError as error:
@@ -99,7 +97,7 @@ def _print(data_dir: Path) -> None:
 
 @contextmanager
 def _archive(file: Path) -> Iterator[Path]:
-    """Yield where the backup can be read more than once."""
+    """Yield a file with the backup, which can be read more than once."""
     if file != STREAM:
         yield file
         return
@@ -118,12 +116,12 @@ def _archive(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def _room() -> Iterator[Path]:
-    """Yield where a backup may be written that is gone in the end."""
+    """Yield a path for a temporary backup."""
     try:
         made = tempfile.TemporaryDirectory(prefix=PREFIX)
     except OSError as error:
         raise StartupError(
-            f"no folder for temporary files can be used: {error.strerror}; TMPDIR names another"
+            f"no temporary folder can be used: {error.strerror}: set TMPDIR to another one"
         ) from error
     with made as folder:
         yield Path(folder) / "backup"

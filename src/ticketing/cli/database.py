@@ -1,4 +1,4 @@
-"""The database that a command works with: the embedded one, or one that the settings name."""
+"""The database of a command: the embedded one, or one that the settings name."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -18,9 +18,9 @@ MIGRATING: Final = "Migrating the database"
 
 @contextmanager
 def database(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]]]:
-    """Yield settings whose database is up and migrated, and whose secret is known.
+    """Yield complete settings, whose database runs and is migrated, and a function.
 
-    And what keeps the embedded one up, if it is called often. Raises StartupError.
+    The function keeps the embedded database running if it is called often. Raises StartupError.
     """
     if settings.database_url is not None:
         if settings.jwt_secret is None:
@@ -32,7 +32,7 @@ def database(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]]
             schema.check(url)
         yield settings, lambda: None
         return
-    # One worker more, for a rolling restart starts the new one before it stops the old.
+    # One worker more, because a rolling restart starts the new one before it stops the old one.
     connections = str((settings.workers + 1) * (settings.pool_size + 2) + 20)
     with server.embedded(data_dir(settings), max_connections=connections) as running:
         migrate(running.url)
@@ -51,14 +51,14 @@ def database(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]]
 
 @contextmanager
 def reachable(settings: Settings) -> Iterator[str]:
-    """Yield the address of the database, be it embedded and served by another process or not."""
+    """Yield the URL of the database. An embedded one is started if no other process runs it."""
     if settings.database_url is None:
         where = data_dir(settings)
         if sockets := server.server_of(where):
             yield server.url_of(sockets)
             return
         data.require_data(where)
-    # No token is signed here.
+    # No secret is needed, because no token is signed here.
     unsigned = settings.model_copy(update={"jwt_secret": SecretStr("")})
     with database(unsigned) as (complete, _):
         assert complete.database_url is not None  # noqa: S101 - for mypy: it is complete
@@ -66,14 +66,14 @@ def reachable(settings: Settings) -> Iterator[str]:
 
 
 def data_dir(settings: Settings) -> Path:
-    """Return where the embedded database is."""
+    """Return the folder of the embedded database."""
     if "data_dir" in settings.model_fields_set:
         return settings.data_dir
     return data.default_data_dir(settings.data_dir)
 
 
 def migrate(url: str, tell: Tell | None = None) -> None:
-    """Bring the database to the newest revision, and show it unless `tell` does."""
+    """Migrate the database to the newest revision. Progress goes to `tell`, or to the terminal."""
     if not revision.is_newest(url):
         from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
 

@@ -1,4 +1,4 @@
-"""How help looks: the same for every command, in groups, in colour on a terminal."""
+"""The look of help: the same for every command, in groups, in colour on a terminal."""
 
 import ast
 import inspect
@@ -15,24 +15,24 @@ from ticketing.settings import PREFIX, RateLimit, Settings
 
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 WHERE: Final = (
-    "Each is a variable of the environment, or a line NAME=value of the file .env in the working"
+    "Each setting is an environment variable, or a line NAME=value in the file .env of the working"
     " folder. An option wins over its setting."
 )
 SPELT: Final = re.compile(r"`([^`]+)`")
 
 
 def heading(text: str) -> str:
-    """Return the text as help shows a heading."""
+    """Return the text in the style of a heading."""
     return painted(text, BOLD) if has_colours(sys.stdout) else text
 
 
 def name(text: str) -> str:
-    """Return the text as help shows what can be typed."""
+    """Return the text in the style of something to type."""
     return painted(text, CYAN) if has_colours(sys.stdout) else text
 
 
 class _Help:
-    """Shows options and commands under the heading that each was given (`rich_help_panel`)."""
+    """Shows options and commands under their headings (`rich_help_panel`)."""
 
     def format_options(self: Any, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - private
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -41,7 +41,7 @@ class _Help:
                 is_argument = each.param_type_name == "argument"
                 panel = "Arguments" if is_argument else each.rich_help_panel or "Options"
                 groups.setdefault(panel, []).append(record)
-        # Options come last where there are commands.
+        # Options come last if there are commands.
         commands: dict[str, list[tuple[str, str]]] = {}
         for called, each in getattr(self, "commands", {}).items():
             panel = each.rich_help_panel or "Commands"
@@ -56,11 +56,11 @@ class Command(_Help, TyperCommand):
 
 
 class Group(_Help, TyperGroup):
-    """A command that has commands."""
+    """A command with subcommands."""
 
 
 class Serve(Command):
-    """The command whose help has every setting."""
+    """The command whose help lists every setting."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - private
         """Write the settings, in the order of their class."""
@@ -72,7 +72,7 @@ class Serve(Command):
 
 
 def described() -> list[tuple[str, str]]:
-    """Return the variable of every setting, and what its docstring says of it."""
+    """Return the variable and the description of every setting, from its docstring."""
     (tree,) = ast.parse(inspect.getsource(Settings)).body
     assert isinstance(tree, ast.ClassDef)  # noqa: S101 - for mypy, as those below
     found = []
@@ -95,7 +95,7 @@ def _as_shown(found: re.Match[str]) -> str:
 
 
 def _values(name: str) -> Iterator[str]:
-    """Yield what may be chosen, and the default."""
+    """Yield the possible values, and the default."""
     field = Settings.model_fields[name]
     if get_origin(field.annotation) is Literal:
         yield " | ".join(get_args(field.annotation))

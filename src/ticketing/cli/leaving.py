@@ -1,4 +1,4 @@
-"""How a command ends when it is interrupted."""
+"""Ends a command that is interrupted."""
 
 import sys
 from types import FrameType
@@ -7,15 +7,15 @@ _told: list[int] = []
 
 
 def leave(number: int, _frame: FrameType | None) -> None:
-    """Take a signal: leave past everything that has to be closed.
+    """Exit after a signal, and close everything that is open.
 
-    While it serves, the supervisor takes signals.
+    While the service runs, the supervisor handles signals instead.
     """
     _told.append(number)
     sys.exit(128 + number)
 
 
 def leave_if_told() -> None:
-    """Leave if a signal was taken and its exception got lost: some library caught it."""
+    """Exit if a signal arrived, but a library caught its exception."""
     if _told:
         sys.exit(128 + _told[0])

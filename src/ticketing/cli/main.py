@@ -1,4 +1,4 @@
-"""The command itself: its commands, and how it ends."""
+"""The `ticketing` command: its subcommands, and its exit status."""
 
 import signal
 import sys
@@ -20,12 +20,12 @@ from ticketing.ops.colour import RED, has_colours, painted
 SERVING, DATABASE, ACCOUNTS = "Service", "Database", "Accounts"
 
 cli = typer.Typer(
-    help="Sell places at events, and never one of them twice.",
-    epilog="`ticketing COMMAND -h` says more of each. `ticketing serve -h` lists every setting.",
+    help="Sell places at events, and never sell one twice.",
+    epilog="`ticketing COMMAND -h` describes a command. `ticketing serve -h` lists every setting.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # It draws boxes, in a pipe too, and says that a flag takes a <bool>.
+    rich_markup_mode=None,  # It draws boxes even in a pipe, and shows a flag as <bool>.
     cls=Group,
     context_settings=CONTEXT,
 )
@@ -40,9 +40,9 @@ for each in user.registered_commands:
 
 
 def main() -> None:
-    """Run the command; a StartupError ends it with one line and status 1.
+    """Run the command. A StartupError ends it with one line and status 1.
 
-    So does a file that it may not use.
+    A file without permission ends it in the same way.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
@@ -53,7 +53,7 @@ def main() -> None:
     except PermissionError as error:
         _refuse(f"{error.filename} can't be used: {error.strerror}")
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # It has ended, but for the interpreter.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Only the interpreter's exit is left.
 
 
 def _refuse(why: str) -> NoReturn:
@@ -78,4 +78,4 @@ def options(
         ),
     ] = False,
 ) -> None:
-    """Take the options that go before a command."""
+    """Handle the options before a command."""

@@ -27,7 +27,7 @@ def migrate(
     ] = None,
     accept_data_loss: Annotated[
         bool,
-        typer.Option("--accept-data-loss", help="Go back even if that removes data for good."),
+        typer.Option("--accept-data-loss", help="Go back even if that deletes data permanently."),
     ] = False,
     as_sql: Annotated[
         bool, typer.Option("--sql", help="Print the SQL instead of running it.")
@@ -36,7 +36,7 @@ def migrate(
         bool,
         typer.Option(
             "--role-sql",
-            help="Print the psql script that makes a database role for the service alone.",
+            help="Print the psql script that creates a database role for the service only.",
         ),
     ] = False,
     data_dir: DataDir = None,
@@ -44,7 +44,7 @@ def migrate(
     """Migrate the database to the newest revision, or to another one.
 
     Uses TICKETING_MIGRATION_DATABASE_URL, else TICKETING_DATABASE_URL, else the embedded database.
-    To go back, first replace the services by the earlier version.
+    Before you go back, replace all services with the earlier version.
     """
     if role_sql:
         from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
@@ -70,15 +70,15 @@ def migrate(
 
 @contextmanager
 def _address(settings: Settings) -> Iterator[str]:
-    """Yield the address of the database by a role that may change the schema."""
+    """Yield the URL of the database with a role that may change the schema."""
     if address := settings.migration_database_url or settings.database_url:
         yield address.get_secret_value()
         return
     where = database.data_dir(settings)
     if not data.has_data(where):
         raise StartupError(
-            f"there is no database to migrate: set TICKETING_DATABASE_URL, or --data-dir to where"
-            f" the embedded database is (not in {where.resolve()})"
+            f"{where.resolve()} has no database to migrate: set TICKETING_DATABASE_URL, or set"
+            f" --data-dir to the folder of the embedded database"
         )
     try:
         with server.embedded(where) as running:

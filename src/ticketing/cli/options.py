@@ -1,4 +1,4 @@
-"""The options that several commands have."""
+"""Options that several commands have."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,19 +10,17 @@ from ticketing.settings import Settings
 
 
 def option(field: str, told: str) -> Any:  # noqa: ANN401 - typer's own
-    """Return the option for a setting, which tells what holds without it."""
+    """Return the option for a setting. Its help shows the setting's variable and default."""
     default = Settings.model_fields[field].default
     return typer.Option(help=f"{told} [TICKETING_{field.upper()}, else {default}]")
 
 
-DataDir = Annotated[
-    Path | None, option("data_dir", "Where the embedded PostgreSQL keeps its data.")
-]
+DataDir = Annotated[Path | None, option("data_dir", "Folder of the embedded PostgreSQL.")]
 
 
 def load(data_dir: Path | None, **overrides: object) -> Settings:
-    """Return the settings. Raises StartupError for one that is wrong, or contradicts another."""
+    """Return the settings. Raises StartupError if one is wrong or contradicts another."""
     settings = Settings.load(data_dir=data_dir, **overrides)
     if data_dir is not None and settings.database_url is not None:
-        raise StartupError("--data-dir: is the embedded database's, TICKETING_DATABASE_URL is set")
+        raise StartupError("--data-dir: can't be used, because TICKETING_DATABASE_URL is set")
     return settings

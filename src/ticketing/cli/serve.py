@@ -27,9 +27,9 @@ from ticketing.server.worker import work
 from ticketing.settings import Settings
 
 CLOSING: Final = 15
-"""Seconds after them in which a worker closes what it has open, or is killed."""
+"""Seconds after GRACE in which a worker must close its connections, or it is killed."""
 LET_GO: Final = 5.0
-"""Seconds in which the workers of a service that was killed have let go of its port."""
+"""Seconds in which the workers of a killed service release its port."""
 
 
 def serve(
@@ -41,14 +41,14 @@ def serve(
 ) -> None:
     """Run the service.
 
-    On an embedded PostgreSQL unless TICKETING_DATABASE_URL is set.
+    Without TICKETING_DATABASE_URL, it runs an embedded PostgreSQL.
     """
-    # There is nothing yet that a rolling restart could replace, and its default is to end.
+    # Ignored until workers run, because SIGHUP would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     settings = load(data_dir, host=host, port=port, workers=workers)
     if settings.otel == "on" and not _has_otel():
         raise StartupError(
-            "TICKETING_OTEL: is on, and needs the extra `otel` of this package, in a checkout by"
+            "TICKETING_OTEL: needs the extra `otel` of this package; in a checkout:"
             " `.venv/bin/pip install -e '.[otel]'`"
         )
     logs.configure(settings)
@@ -65,7 +65,7 @@ def serve(
             patience=complete.drain + LINGER + GRACE + CLOSING,
         )
         supervisor.run(
-            # Whoever reads that the service listens may stop it at once, and it ends well.
+            # A signal that arrives right after this message already stops the service cleanly.
             on_starting=partial(
                 _welcome,
                 complete,
@@ -73,8 +73,7 @@ def serve(
                 metrics_port,
                 embedded=settings.database_url is None,
             ),
-            # This process listens too: a connection in a queue that nobody serves would wait
-            # for ever.
+            # This process listens too, and a connection that it never accepts would wait forever.
             on_stopping=listener.close,
         )
 
@@ -93,9 +92,9 @@ def _has_otel() -> bool:
 
 @contextmanager
 def _metrics(settings: Settings) -> Iterator[tuple[Path | None, int | None, Callable[[int], None]]]:
-    """Yield where workers keep their metrics, the port that shows them, and how to forget one.
+    """Yield the folder of the workers' metrics, their port, and a function that forgets a worker.
 
-    If metrics are not wanted, there is neither folder nor port.
+    If metrics are off, folder and port are None.
     """
     if settings.metrics_port is None:
         yield None, None, lambda _: None
@@ -111,14 +110,14 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """Listen before anything else starts, so that a port in use is found at once."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        # `localhost` is both; IPv4 is what every machine has.
+        # `localhost` has both; IPv4 first, because every machine has it.
         family, kind, protocol, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _bind(listener, address)
         listener.listen(BACKLOG)
-    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host is like that
-        reason = error.strerror if isinstance(error, OSError) else "not the name of a host"
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
+        reason = error.strerror if isinstance(error, OSError) else "not a host name"
         raise StartupError(f"can't listen on {host} port {port}: {reason}") from error
     listener.set_inheritable(True)
     with listener:
@@ -146,7 +145,7 @@ def _welcome(
     address = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
     logs.log.info("service.started", address=address, version=__version__, pid=os.getpid())
     if settings.log_format == "json":
-        return  # What reads that expects nothing else.
+        return  # Programs that read JSON expect nothing else.
     typer.echo(f"ticketing {__version__}, process {os.getpid()}")
     typer.echo(f"  listening  {address}")
     typer.echo(f"  docs       {address}/docs")

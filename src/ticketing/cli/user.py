@@ -1,4 +1,4 @@
-"""`ticketing user`: accounts, passwords and rights, and logging people out."""
+"""`ticketing user`: accounts, passwords, rights and logout."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LONGEST_LINE: Final = 4096
-"""Bytes of a password that are read; it may have far fewer."""
+"""Bytes of a password that are read; more than it may have."""
 
 user = typer.Typer(
     help="Manage accounts, passwords and rights, and log people out.", no_args_is_help=True
@@ -29,7 +29,7 @@ user = typer.Typer(
 Username = Annotated[str, typer.Argument(metavar="NAME", help="A username.")]
 FromStdin = Annotated[
     bool,
-    typer.Option("--password-stdin", help="Set the password that is read from standard input."),
+    typer.Option("--password-stdin", help="Read the password from standard input and set it."),
 ]
 
 
@@ -37,10 +37,10 @@ FromStdin = Annotated[
 def add(name: Username, *, password_stdin: FromStdin = False, data_dir: DataDir = None) -> None:
     """Add a user and print a token that sets their password.
 
-    The token is good once, for 24 hours: the person sends it to POST /api/users/password with a
-    password of their choice. This works where registration is closed, too.
+    The token can be used once, within 24 hours. The user sends it to POST /api/users/password with
+    a new password. This also works if registration is closed.
     """
-    # What `serve` does without, or the service would start later and be larger.
+    # Imported here, so that `serve` starts sooner and uses less memory.
     from ticketing.identity import fields  # noqa: PLC0415
 
     if not _is_valid(TypeAdapter(fields.Username), name):
@@ -59,8 +59,8 @@ def password(
 ) -> None:
     """Print a token that sets a new password for a user.
 
-    The token is good once, for 24 hours: the person sends it to POST /api/users/password with a
-    password of their choice. Until then the old password stays. A newer token replaces it.
+    The token can be used once, within 24 hours. The user sends it to POST /api/users/password with
+    a new password. Until then the old password is valid. A newer token replaces this one.
     """
     if password_stdin:
         given = _read_password()
@@ -74,7 +74,7 @@ def password(
 def promote(name: Username, *, data_dir: DataDir = None) -> None:
     """Make a user an admin of the site.
 
-    An admin may do whatever any event's owner may.
+    An admin may do everything that the owner of any event may do.
     """
     _run(name, data_dir, lambda operator: operator.access.promote(name))
     typer.echo(f"{name} is an admin.")
@@ -82,38 +82,38 @@ def promote(name: Username, *, data_dir: DataDir = None) -> None:
 
 @user.command()
 def demote(name: Username, *, data_dir: DataDir = None) -> None:
-    """Take the admin role from a user."""
+    """Revoke a user's admin role."""
     _run(name, data_dir, lambda operator: operator.access.demote(name))
-    typer.echo(f"{name} is no admin.")
+    typer.echo(f"{name} is not an admin.")
 
 
 @user.command()
 def grant_organiser(name: Username, *, data_dir: DataDir = None) -> None:
-    """Let a user create events where TICKETING_ORGANISERS is `granted`."""
+    """Let a user create events if TICKETING_ORGANISERS is `granted`."""
     _run(name, data_dir, lambda operator: operator.organisers.grant_by_name(name))
     typer.echo(f"{name} is an organiser.")
 
 
 @user.command()
 def revoke_organiser(name: Username, *, data_dir: DataDir = None) -> None:
-    """Take the right to create events from a user.
+    """Revoke a user's right to create events.
 
-    Events that the user created stay theirs.
+    The user keeps the events that they created.
     """
     _run(name, data_dir, lambda operator: operator.organisers.revoke_by_name(name))
-    typer.echo(f"{name} is no organiser.")
+    typer.echo(f"{name} is not an organiser.")
 
 
 @user.command()
 def logout(name: Username, *, data_dir: DataDir = None) -> None:
-    """End all sessions of a user; their API keys stay."""
+    """End all sessions of a user. Their API keys stay valid."""
     _run(name, data_dir, lambda operator: operator.access.log_out(name))
-    typer.echo(f"{name} is logged in nowhere.")
+    typer.echo(f"{name} has no active session.")
 
 
 def _run(name: str, data_dir: Path | None, work: "Callable[[Operator], Awaitable[T]]") -> T:
-    """Do it in the database; a running service learns of it within a second or so."""
-    # As above.
+    """Run `work` on the database. A running service notices the change in about a second."""
+    # Imported here for the same reason.
     from ticketing.db import engine, schema  # noqa: PLC0415
     from ticketing.identity.operator import Operator  # noqa: PLC0415
 
@@ -132,7 +132,7 @@ def _run(name: str, data_dir: Path | None, work: "Callable[[Operator], Awaitable
 
 
 def _require_text(name: str) -> None:
-    """Raise UserNotFound for bytes that are no text: nobody has such a name."""
+    """Raise UserNotFound if the name is not valid text, because no user has such a name."""
     try:
         name.encode()
     except UnicodeEncodeError as error:
@@ -140,7 +140,7 @@ def _require_text(name: str) -> None:
 
 
 def _read_password() -> str:
-    """Return the first line of standard input, hidden while it is typed. Raises StartupError."""
+    """Return the first line of standard input, without echo. Raises StartupError."""
     from ticketing.identity import fields  # noqa: PLC0415
 
     if sys.stdin.isatty():
@@ -162,10 +162,10 @@ def _is_valid(kind: TypeAdapter[str], value: str) -> bool:
 
 
 def _show(name: str, made: "PasswordToken") -> None:
-    """Print the token alone, for scripts, and beside it what it is."""
+    """Print the token to standard output, for scripts, and its meaning to standard error."""
     until = made.expires_at.strftime("%Y-%m-%d %H:%M UTC")
     typer.echo(
-        f"This token sets the password of {name} once, until {until}, by POST /api/users/password:",
+        f"This token sets the password of {name} once at POST /api/users/password, until {until}:",
         err=True,
     )
     typer.echo(made.token)

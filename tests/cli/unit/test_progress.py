@@ -97,7 +97,7 @@ def test_a_backup_and_a_restore_say_at_a_terminal_what_they_do(open_dir: Path) -
     sent = at_terminal(open_dir, "backup", "file.dump", command=SOON)
     assert "Backing up, writing, 0." in sent
     assert " MB, 0:0" in sent
-    assert "Backing up, checking what was written, " in sent
+    assert "Backing up, checking it, " in sent
     assert f"{CLEARED}Wrote file.dump (" in sent
     sent = at_terminal(open_dir, "restore", "file.dump", "--force", command=SOON)
     for step in ("checking it", "writing the data", "migrating"):
