@@ -1,4 +1,4 @@
-"""Everything a run needs, started when first asked for: PostgreSQL, databases and servers."""
+"""PostgreSQL, databases and servers of a run, each started when it is first needed."""
 
 import resource
 import tempfile
@@ -18,12 +18,12 @@ from ticketing.embedded.server import embedded
 TEMPLATE: Final = "people"
 MAIN: Final = "main"
 FILES: Final = 65_536
-"""Open files that a stampede may need; the limit is raised this far if it may be."""
+"""Open files that a stampede may need. The limit is raised to this if that is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A running PostgreSQL without databases of a run, and the folder of everything in the run."""
+    """A running PostgreSQL without databases yet, and the folder of the run."""
 
     folder: Path
     url: str
@@ -31,17 +31,17 @@ class Cluster:
     """Process id."""
 
     def driver(self, people: int) -> Driver:
-        """Write tokens for so many people, and return the driver that sends their requests."""
+        """Write the people's tokens, and return the driver that sends their requests."""
         tokens = self.folder / "people"
         write_tokens(tokens, people)
         return Driver(tokens, self.folder, self.postmaster)
 
 
 class Arena:
-    """One PostgreSQL, and on it databases and servers by name."""
+    """One PostgreSQL with databases and servers by name."""
 
     def __init__(self, cluster: Cluster, stack: ExitStack, people: int) -> None:
-        """Make the people that all databases start with."""
+        """Set the people that all databases start with."""
         self.folder = cluster.folder
         self.driver = cluster.driver(people)
         self.people = self.driver.people
@@ -57,19 +57,19 @@ class Arena:
             template.settle()
 
     def url(self, database: str = MAIN) -> str:
-        """Return the address of a database."""
+        """Return the URL of a database."""
         if database not in self._urls:
             self._urls[database] = make_database(self._server_url, database, TEMPLATE)
         return self._urls[database]
 
     def ground(self, database: str = MAIN) -> Ground:
-        """Return the harness's own way into a database."""
+        """Return the harness's own connection to a database."""
         if database not in self._grounds:
             self._grounds[database] = self._stack.enter_context(ground(self.url(database)))
         return self._grounds[database]
 
     def server(self, name: str, *, workers: int = 2, database: str = MAIN) -> Server:
-        """Return a contender's server; one that is idle costs the others nothing."""
+        """Return a contender's server. An idle server costs the others nothing."""
         key = (name, workers, database)
         if key not in self._servers:
             server = self._stack.enter_context(self.fresh(name, workers=workers, database=database))
@@ -80,7 +80,7 @@ class Arena:
 
     @contextmanager
     def fresh(self, name: str, *, workers: int = 2, database: str = MAIN) -> Iterator[Server]:
-        """Run a server of one's own, which has seen nobody yet."""
+        """Run a new server, which has seen no tokens yet."""
         environment = service_environment(self.url(database), self.folder, workers=workers)
         with serving(name, ("benchmarks.serve", name), environment, ROOT) as server:
             yield server
@@ -90,7 +90,7 @@ class Arena:
 def cluster(**parameters: str) -> Iterator[Cluster]:
     """Start PostgreSQL with its default durability, in a folder that is removed at the end.
 
-    `parameters` are set on it. Raises CannotRunError if there is nothing to make the load.
+    `parameters` are set on it. Raises CannotRunError if the load generator is missing.
     """
     wrk()
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -98,7 +98,7 @@ def cluster(**parameters: str) -> Iterator[Cluster]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ticketing-bench-")))
-        folder.chmod(0o711)  # PostgreSQL's account must pass, which is not ours under root
+        folder.chmod(0o711)  # As root, PostgreSQL has another account, which must pass through
         data = folder / "data"
         running = stack.enter_context(embedded(data, max_connections="200", **parameters))
         pid = int((data / "postgres" / "postmaster.pid").read_text().split()[0])

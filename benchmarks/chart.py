@@ -1,4 +1,4 @@
-"""A chart of the contests, drawn by hand: one SVG that reads well on light and dark pages."""
+"""A chart of the contests: one SVG that is readable on light and dark pages."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -34,7 +34,7 @@ PANELS: Final[Sequence[tuple[str, Sequence[Line]]]] = (
             ("row lock per request", contest_key("rowlock", HOT)),
             ("compare-and-swap per request", contest_key("cas", HOT)),
             ("the same server without a database", contest_key("noop", HOT)),
-            ("a bare ASGI answer", contest_key("bare", HOT)),
+            ("a bare ASGI response", contest_key("bare", HOT)),
             ("PostgreSQL alone, one per transaction", pgbench.contest_name(CLIENTS, 1)),
         ),
     ),
@@ -69,11 +69,11 @@ PANELS: Final[Sequence[tuple[str, Sequence[Line]]]] = (
     ),
 )
 LEAST: Final = 2
-"""A panel of fewer bars compares nothing."""
+"""Bars that a panel needs at least, because one bar compares nothing."""
 
 
 def chart(found: Mapping[str, Summary], machine: str) -> str:
-    """Draw what was measured; panels without contests are left out."""
+    """Draw the measurements. Panels without contests are left out."""
     body = [_text(24, 32, "ticketing", "title"), _text(24, 50, f"Medians. {machine}.", "small")]
     y = 66
     for title, lines in PANELS:

@@ -1,4 +1,4 @@
-"""Measure the checkout beside an earlier commit: `python -m benchmarks.compare --help`."""
+"""Compare the checkout with an earlier commit: `python -m benchmarks.compare --help`."""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ RESULTS: Final = Path(__file__).with_name("results") / "compare"
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A load that both sides meet."""
+    """A load for both sides."""
 
     load: str
     mode: str = "book"
@@ -30,7 +30,7 @@ class Scenario:
     at_once: int = 1
     """Events that are booked at the same time."""
     by_latency: bool = False
-    """Whether the p50 is compared, and not the requests per second."""
+    """Whether the p50 is compared instead of the requests per second."""
 
     @property
     def name(self) -> str:
@@ -38,7 +38,7 @@ class Scenario:
         return f"{self.load}, {self.connections} connection{'s' * (self.connections > 1)}"
 
     def contest(self, on: Side) -> Contest:
-        """Return it as a contest of one side."""
+        """Return the contest of one side."""
         return Contest(
             on.code.name,
             self.load,
@@ -61,7 +61,7 @@ SCENARIOS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to compare, and for how long."""
+    """Options of a comparison."""
 
     base: str
     scenarios: Sequence[str]
@@ -108,7 +108,7 @@ def _commits(base: str) -> dict[str, str]:
         commit = git("rev-parse", "--verify", "--end-of-options", f"{base}^{{commit}}")
     except CannotRunError as error:
         raise CannotRunError(f"--base {base} is not a commit ({error})") from error
-    # The service itself: a page of docs or the last result changes nothing that is measured.
+    # The service only, because docs and results do not affect the measurement.
     changes = git("status", "--porcelain", "--", "src", "alembic")
     changed = ", with changes that are not committed" if changes else ""
     return {"now": git("rev-parse", "HEAD") + changed, "before": commit}
@@ -119,7 +119,7 @@ Rounds = dict[str, dict[str, list[Round]]]
 
 
 def _take_turns(options: Options, driver: Driver, sides: Sequence[Side]) -> Rounds:
-    """Run all rounds: the sides right after each other, and each is first in every other round."""
+    """Run all rounds: both sides one after the other, and each is first in every second round."""
     done: Rounds = {name: {each.code.name: [] for each in sides} for name in options.scenarios}
     for number in range(options.rounds):
         for name in options.scenarios:

@@ -1,4 +1,4 @@
-"""What every run says on the console, and the status that it ends with."""
+"""Console output and exit status of every run."""
 
 import signal
 import sys
@@ -9,14 +9,14 @@ from benchmarks.ground import BooksWrongError, CannotRunError
 
 
 def say(text: str) -> None:
-    """Print a line about progress to standard error at once, with the time of day."""
+    """Print a line with the time of day to standard error, without buffering."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def status_of(run: Callable[[], None]) -> int:
     """Run it and return the exit status: 0, 1 if it fails, 130 if it is interrupted.
 
-    SIGTERM interrupts it as Ctrl-C does, so that whatever it started is ended.
+    SIGTERM interrupts it as Ctrl-C does, so that it ends everything that it started.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

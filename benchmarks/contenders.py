@@ -1,7 +1,8 @@
-"""The contenders: one application, of which each replaces the one object that books.
+"""The contenders: one application, in which each replaces only the object that books.
 
-So routing, authentication, validation, response and server are the service's own in every one;
-only where the place comes from differs. `bare` is the exception: what uvicorn itself can do.
+Therefore routing, authentication, validation, response and server are the service's own in each;
+they differ only in how they take a place. `bare` is the exception: it shows what uvicorn alone can
+do.
 """
 
 import asyncio
@@ -40,18 +41,18 @@ ASGIApp: TypeAlias = Callable[
 ]
 
 MAX_WAIT: Final = 5.0
-"""Seconds until a compare-and-swap that keeps losing gives up; the service's own bound."""
+"""Seconds until a compare-and-swap that keeps losing gives up; the same as in the service."""
 POOL_TIMEOUT: Final = 30.0
-"""SQLAlchemy's default: whoever waits for a connection of the pool is not sent away sooner."""
+"""Seconds to wait for a connection of the pool; SQLAlchemy's default."""
 
 
 def service(settings: Settings) -> FastAPI:
-    """Make the service, as it is."""
+    """Make the unchanged service."""
     return create_app(settings)
 
 
 def noop(settings: Settings) -> FastAPI:
-    """Make a service that answers every booking without asking a database."""
+    """Make a service that responds to every booking without a database."""
     return _booking_by(settings, NoDatabase())
 
 
@@ -66,7 +67,7 @@ def cas(settings: Settings) -> FastAPI:
 
 
 def bare(_: Settings) -> ASGIApp:
-    """Make an ASGI application that answers the bytes of a booking, whatever it is asked."""
+    """Make an ASGI application that responds to every request with the bytes of a booking."""
     body = (
         b'{"id":"019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa","eventId":1,'
         b'"userId":"019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa","status":"booked",'
@@ -106,7 +107,7 @@ def _booking_by(settings: Settings, bookings: BookingRepository) -> FastAPI:
 
 
 def _engine(settings: Settings) -> AsyncEngine:
-    """Make an engine like the service's, but for the patience of its pool."""
+    """Make an engine like the service's, except for the timeout of its pool."""
     if settings.database_url is None:
         raise ValueError("database_url must be set")
     return create_async_engine(
@@ -133,7 +134,7 @@ def _row(booking: Booking) -> tables.Booking:
 
 
 class NoDatabase(BookingRepository):
-    """Books nothing and says it did."""
+    """Responds as if it booked, but does nothing."""
 
     def __init__(self) -> None:  # pylint: disable=super-init-not-called
         """Do without an engine."""
@@ -145,12 +146,12 @@ class NoDatabase(BookingRepository):
         origin: Origin = COMMAND_LINE,  # noqa: ARG002
         intent: KeyedRequest | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
-        """Answer at once."""
+        """Respond at once."""
         return Booked(_booking(event_id, user_id, BookingStatus.BOOKED))
 
 
 class RowLock(BookingRepository):
-    """The textbook: lock the event's row, look, write, commit; one transaction per request."""
+    """The textbook way: lock the event's row, read, write, commit; one transaction per request."""
 
     def __init__(self, engine: AsyncEngine) -> None:  # pylint: disable=super-init-not-called
         """Work on `engine`."""
@@ -163,7 +164,7 @@ class RowLock(BookingRepository):
         origin: Origin = COMMAND_LINE,  # noqa: ARG002
         intent: KeyedRequest | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
-        """Take a place, or one in the line."""
+        """Take a place, or a position on the waiting list."""
         try:
             async with AsyncSession(self._engine) as session, session.begin():
                 event = await session.get(tables.Event, event_id, with_for_update=True)
@@ -187,7 +188,7 @@ class RowLock(BookingRepository):
 
 
 class CompareAndSwap(BookingRepository):
-    """The other textbook: read, swap if the version is still the same, else wait and try again."""
+    """The other textbook way: read, swap if the version is the same, else wait and try again."""
 
     def __init__(self, engine: AsyncEngine) -> None:  # pylint: disable=super-init-not-called
         """Work on `engine`."""
@@ -200,7 +201,7 @@ class CompareAndSwap(BookingRepository):
         origin: Origin = COMMAND_LINE,  # noqa: ARG002
         intent: KeyedRequest | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
-        """Take a place, or one in the line."""
+        """Take a place, or a position on the waiting list."""
         deadline = time.monotonic() + MAX_WAIT
         pause = 0.005
         while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The ground that contenders meet on: a PostgreSQL with people and events, and its books."""
+"""A PostgreSQL with people and events for all contenders, and checks of its rows."""
 
 import asyncio
 import os
@@ -18,12 +18,12 @@ from ticketing.identity.tokens import Tokens
 SECRET: Final = "a secret of the benchmarks, long enough for HS256"  # noqa: S105 - signs nothing real
 LIFETIME: Final = 86_400
 PEOPLE: Final = 10_000
-"""People with tokens, unless the run is told otherwise: as many as a worker remembers, so that
-the contenders hardly pay for signatures and differ by what they do with the database. In a real
-rush a token is often new to the worker; then everything but `bare` is slower by the same amount,
-and nearer to each other: see `--people`."""
+"""Default number of people with tokens: as many as a worker caches, so that verifying signatures
+costs little and the contenders differ by their use of the database. In a real rush many tokens are
+new to the worker. Then all but `bare` are slower by the same amount, and closer to each other: see
+`--people`."""
 CROWD: Final = 1_000_000
-"""The number from which people are counted who only ever stand in preloaded rows."""
+"""First number of the people that exist only in preloaded rows."""
 SETTINGS: Final = (
     "server_version",
     "fsync",
@@ -43,21 +43,21 @@ class BooksWrongError(Exception):
 
 
 class CannotRunError(Exception):
-    """A run lacks something; the message says what, and what to do."""
+    """Something that a run needs is missing. The message says what it is and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What the database holds about a range of events."""
+    """Counters and rows of a range of events."""
 
     taken: int
-    """Places that are not available, by the events' own counters."""
+    """Places that are not available, by the events' counters."""
     waiting: int
     booked_rows: int
     waiting_rows: int
     cancelled_rows: int
     crooked: int
-    """Events whose counters are not what their rows say."""
+    """Events whose counters differ from their rows."""
 
     @property
     def rows(self) -> int:
@@ -66,7 +66,7 @@ class Books:
 
 
 def person_id(number: int) -> UUID:
-    """Return the id of a person: version 7 by its form, so that it sorts as real ones do."""
+    """Return the id of a person, which looks like UUID version 7, so that it sorts like one."""
     return UUID(f"01990000-0000-7000-8000-{number:012x}")
 
 
@@ -74,7 +74,7 @@ PERSON_SQL: Final = "('01990000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::u
 
 
 class Ground:
-    """One database of the cluster, reached from the harness without a service in between."""
+    """One database of the cluster, which the harness uses without a service."""
 
     def __init__(self, url: str) -> None:
         """Connect."""
@@ -83,12 +83,12 @@ class Ground:
         self._connection = self._runner.run(asyncpg.connect(url))
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         self._runner.run(self._connection.close())
         self._runner.close()
 
     def execute(self, statement: str, *parameters: object) -> None:
-        """Run a statement, however long it takes."""
+        """Run a statement, without a timeout."""
         self._runner.run(self._connection.execute(statement, *parameters, timeout=None))
 
     def row(self, query: str, *parameters: object) -> asyncpg.Record:
@@ -99,11 +99,11 @@ class Ground:
         return found
 
     def settings(self) -> dict[str, str]:
-        """Return the server's settings that a reader of figures wants to know."""
+        """Return the server's settings that affect the figures."""
         return {name: self.row("SELECT current_setting($1)", name)[0] for name in SETTINGS}
 
     def add_people(self, first: int, count: int) -> None:
-        """Make accounts that nobody can log in to."""
+        """Make accounts without a password."""
         self.execute(
             f"INSERT INTO users (id, username, password_hash)"  # noqa: S608 - our own constant
             f" SELECT {PERSON_SQL}, 'person-' || n, '' FROM generate_series($1::int, $2::int) AS n",
@@ -112,7 +112,7 @@ class Ground:
         )
 
     def add_events(self, count: int, places: int = 1_000_000) -> int:
-        """Make events whose ids follow each other, and return the first."""
+        """Make events with consecutive ids, and return the first id."""
         found = self.row(
             "WITH made AS ("
             " INSERT INTO events (name, organiser_id, total_tickets, available_tickets)"
@@ -123,16 +123,16 @@ class Ground:
             places,
         )
         if found["last"] - found["first"] != count - 1:
-            raise RuntimeError("somebody else makes events too")
+            raise RuntimeError("another process makes events too")
         return int(found["first"])
 
     def preload(self, event: int, bookings: int, places: int = 1_000_000) -> None:
         """Fill an event with the bookings of the crowd, and leave PEOPLE and more places free.
 
-        The last of a million rows are cancelled ones: an event has a million places at most.
+        The last of a million rows are cancelled, because an event has at most a million places.
         """
         booked = min(bookings, places - 2 * PEOPLE)
-        # Foreign keys are true by construction; checking them row by row takes longer than all.
+        # Foreign keys are correct by construction, and checking each row would take longest.
         self.execute("SET session_replication_role = replica")
         self.execute(
             f"INSERT INTO bookings (id, event_id, user_id, status, created_at)"  # noqa: S608
@@ -152,7 +152,7 @@ class Ground:
         )
 
     def clear(self, first_event: int, events: int) -> None:
-        """Cancel every booking of the people with tokens, as if all had changed their minds."""
+        """Cancel every booking of the people with tokens."""
         self.execute(
             "WITH gone AS ("
             " UPDATE bookings SET status = 'cancelled'"
@@ -167,12 +167,12 @@ class Ground:
         )
 
     def settle(self) -> None:
-        """Gather statistics and flush, so that neither happens inside a round."""
+        """Gather statistics and flush, so that this does not happen during a round."""
         self.execute("VACUUM ANALYZE")
         self.execute("CHECKPOINT")
 
     def bookings(self, event: int) -> set[tuple[str, str, int | None]]:
-        """Return id, status and place in the line (None for a place) of every booking."""
+        """Return id, status and position on the waiting list (None if booked) of every booking."""
         rows = self._runner.run(
             self._connection.fetch(
                 "SELECT id::text, status, CASE WHEN status = 'waiting' THEN"
@@ -184,7 +184,7 @@ class Ground:
         return {(row["id"], row["status"], row["position"]) for row in rows}
 
     def books(self, first_event: int, events: int) -> Books:
-        """Add up counters and rows of the events, and find those that do not agree."""
+        """Add up counters and rows of the events, and count events in which they differ."""
         found = self.row(
             "SELECT coalesce(sum(total_tickets - available_tickets), 0) AS taken,"
             " coalesce(sum(waiting_list_count), 0) AS waiting,"
@@ -204,7 +204,7 @@ class Ground:
 
 @contextmanager
 def ground(url: str) -> Iterator[Ground]:
-    """Connect to a database for as long as the context lasts."""
+    """Connect to a database until the context ends."""
     made = Ground(url)
     try:
         yield made
@@ -213,7 +213,7 @@ def ground(url: str) -> Iterator[Ground]:
 
 
 def make_database(server_url: str, name: str, template: str | None = None) -> str:
-    """Make a database, empty or as a copy of `template`, and return its address."""
+    """Make a database, empty or as a copy of `template`, and return its URL."""
     with ground(server_url) as server:
         server.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
     return make_url(server_url).set(database=name).render_as_string(hide_password=False)
@@ -235,6 +235,6 @@ def program(name: str) -> Path:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment for a child: ours, without settings of the service."""
+    """Return this process's environment without settings of the service, for a child process."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("TICKETING_")}
     return {**kept, **more}

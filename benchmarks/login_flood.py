@@ -1,10 +1,10 @@
-"""Flood the service with logins while people book, and see how long a booking takes then.
+"""Flood the service with logins while people book, and measure how long a booking takes.
 
-Rounds without and with the flood take turns, so that whatever else the machine does meets both.
-Bookings arrive at their times (an open load); the flood is clients that log in without end, half
-of them with a right password. Rate limits are off: with them, a flood is over sooner.
+Rounds with and without the flood alternate, so that other load on the machine affects both.
+Bookings arrive at a fixed rate (an open load). The flood is clients that log in again and again,
+half of them with a correct password. Rate limits are off, because they would stop the flood.
 
-`python -m benchmarks.login_flood` fails when the p99 of a booking is over 3 times its quiet value.
+`python -m benchmarks.login_flood` fails if the p99 of a booking is over 3 times its quiet value.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from benchmarks.servers import ROOT
 
 EVENTS: Final = 100
 AT_MOST: Final = 3.0
-"""What the flood may make of the p99 of a booking."""
+"""How many times longer the p99 of a booking may be in the flood."""
 ACCOUNT: Final = {"username": "flood", "password": "correct horse battery"}
 WRONG: Final = ACCOUNT | {"password": "incorrect horse"}
 WARM_UP: Final = 3.0
@@ -54,8 +54,8 @@ async def _login(port: int, body: dict[str, str], answers: Counter[int]) -> None
 
 
 async def _flood(port: int, connections: int) -> None:
-    """Log in until the standard input is closed, then write down what was answered."""
-    # An attacker has processors of their own: of the service's this takes what is left over.
+    """Log in until standard input is closed, then print the responses by status."""
+    # An attacker has other processors, so this uses only what the service leaves over.
     os.nice(19)
     answers: Counter[int] = Counter()
     async with asyncio.TaskGroup() as group:
@@ -73,7 +73,7 @@ async def _flood(port: int, connections: int) -> None:
 
 @contextmanager
 def _flooded(port: int, connections: int) -> Iterator[Counter[str]]:
-    """Have the flood for as long as the context lasts; its answers are counted at the end."""
+    """Run the flood until the context ends, and count its responses at the end."""
     answers: Counter[str] = Counter()
     with subprocess.Popen(
         [
@@ -108,7 +108,7 @@ def _tell(what: str, phase: Phase, answers: Counter[str] | None = None) -> None:
 async def _measure(
     generator: Generator, port: int, given: argparse.Namespace
 ) -> tuple[list[Phase], list[Phase], Counter[str]]:
-    """Return the quiet rounds, those in the flood, and what the flood was told."""
+    """Return the quiet rounds, the rounds in the flood, and the flood's responses by status."""
     gc.disable()
     await generator.offer(given.rate, WARM_UP)
     quiet: list[Phase] = []
@@ -124,16 +124,16 @@ async def _measure(
             flooded.append((await generator.offer(given.rate, given.seconds))())
         told += answers
         _tell("flood", flooded[-1], answers)
-        await asyncio.sleep(WARM_UP)  # What waited for its turn is done.
+        await asyncio.sleep(WARM_UP)  # Requests that waited are done.
     return quiet, flooded, told
 
 
 def main() -> None:
-    """Measure, and fail if the flood shows."""
+    """Measure, and fail if the flood slows bookings down too much."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.login_flood", description=__doc__)
     parser.add_argument("--rounds", type=int, default=6, help="of each kind")
-    parser.add_argument("--seconds", type=float, default=10.0, help="that a round takes")
-    parser.add_argument("--rate", type=float, default=100.0, help="bookings a second")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of a round")
+    parser.add_argument("--rate", type=float, default=100.0, help="bookings per second")
     parser.add_argument("--connections", type=int, default=64, help="that log in")
     parser.add_argument("--flood", type=int, metavar="PORT", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -155,11 +155,11 @@ def main() -> None:
     )
     phases = [*quiet, *flooded]
     if books.crooked or books.taken != books.booked_rows:
-        sys.exit("the books are wrong")
+        sys.exit("counters and rows differ")
     if not (told["200"] and told["401"]):
-        sys.exit("no password was verified: that was no flood")
+        sys.exit("no password was verified, so there was no flood")
     if sum(each.told for each in phases) < sum(each.sent for each in phases):
-        sys.exit("not everybody who booked was told so")
+        sys.exit("not every booking was acknowledged")
     if rough > AT_MOST * calm:
         sys.exit("too slow")
 

@@ -1,4 +1,4 @@
-"""From rounds to figures, and from figures to what must be reached."""
+"""Computes figures from rounds, and compares them with targets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MAX_WORKER: Final = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A contest's medians, with the lowest and highest round beside the rate."""
+    """A contest's medians, and the lowest and highest rate of its rounds."""
 
     rounds: int
     per_second: float
@@ -25,7 +25,7 @@ class Summary:
     p99: float
     refused: int
     connections: list[list[int]]
-    """Per round, what each worker held."""
+    """Connections of each worker, by round."""
     cpu: dict[str, float]
 
 
@@ -47,7 +47,7 @@ def summarise(rounds: Sequence[Round]) -> Summary:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One line of what must be reached."""
+    """One target and its measured value."""
 
     name: str
     value: float
@@ -63,7 +63,7 @@ class Measure:
 
     @property
     def verdict(self) -> str:
-        """Say it in a word."""
+        """Return the verdict as one word."""
         if not self.is_reached:
             return "missed"
         return "reached" if self.aim is None or self.value < self.aim else "aim reached"
@@ -96,7 +96,7 @@ TARGETS: Final[
         *(20, 30, False),
     ),
     (
-        "hot event, 256 connections: bookings/s over a bare ASGI answer's",
+        "hot event, 256 connections: bookings/s over a bare ASGI response's",
         _ratio(SERVICE, contest_key("bare", HOT)),
         *(0.25, 0.35, False),
     ),
@@ -138,11 +138,11 @@ TARGETS: Final[
         *(0.8, None, False),
     ),
 )
-"""Name, how to work it out, target, aim, and whether the target is a ceiling."""
+"""Name, function that computes it, target, aim, and whether the target is an upper limit."""
 
 
 def measures(found: Mapping[str, Summary], memory: Memory | None) -> list[Measure]:
-    """Work out every measure whose contests were run."""
+    """Compute every measure whose contests were run."""
     done = []
     for name, work_out, target, aim, at_most in TARGETS:
         try:

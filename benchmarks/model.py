@@ -1,10 +1,10 @@
 """Many replicas on one hot event, by simulation: `python -m benchmarks.model [--check]`.
 
-One machine can't hold a hundred replicas, but what they share is simple: the event's row, which a
-commit holds from its swap until it is durable. So bookings per second are what fits into the
-commits that the row lets through one after the other. The model has a replica's processor, which
-works on one request at a time, its combiner, which commits all that waits, and the row with its
-queue. `--check` measures the service itself on this machine, with slow commits, beside it.
+One machine can't run a hundred replicas, but they share only one thing: the event's row, which a
+commit locks from its swap until it is durable. So the bookings per second are those that fit into
+commits one after the other. The model has a replica's processor, which works on one request at a
+time, its combiner, which commits everything that waits, and the row with its queue. `--check` also
+measures the service itself on this machine, with slow commits.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from ticketing.db.combiner import MAX_BATCH
 
 MILLISECOND: Final = 1e-3
 LATENCIES: Final = (0.2, 1.0, 5.0)
-"""Milliseconds that a commit takes to be durable: a local disk, a good one afar, a replica afar."""
+"""Milliseconds until a commit is durable: a local disk, a good remote disk, a remote replica."""
 REPLICAS: Final = (1, 2, 5, 10, 20, 50, 100)
 LOCK_TIMEOUT: Final = 0.25
 
@@ -33,26 +33,27 @@ class Costs:
     """Seconds, as measured on one machine."""
 
     request: float = 100e-6
-    """Of a replica's processor for a request, its share of a batch included."""
+    """Processor time of a replica for a request, with its share of a batch."""
     commit: float = 0.4e-3
-    """Of a commit without its rows: the way there and back, and the swap."""
+    """Time of a commit without its rows: the round trip and the swap."""
     row: float = 10e-6
-    """Of the database for each booking of a commit."""
+    """Time of the database for each booking of a commit."""
     durable: float = 0.0
-    """From the last row written until the commit is durable; the event's row is held as long."""
+    """Time from the last written row until the commit is durable. The event's row is locked until
+    then."""
 
 
 @dataclass
 class _Replica:
     working: int
-    """Requests that its processor has yet to hand to the combiner."""
+    """Requests that its processor has not passed to the combiner yet."""
     waiting: int = 0
     under_way: int = 0
 
 
 @dataclass
 class Simulation:
-    """Replicas with so many connections each, which ask again as soon as they are answered."""
+    """Replicas with `connections` each, which send a request as soon as they have a response."""
 
     replicas: int
     connections: int
@@ -60,16 +61,16 @@ class Simulation:
     now: float = 0.0
     booked: int = 0
     gave_up: int = 0
-    """Commits that did not get the row in time, and were tried again."""
+    """Commits that did not get the row in time and were tried again."""
     waits: list[float] = field(default_factory=list)
-    """For the row, in seconds."""
+    """Seconds of waiting for the row."""
 
     def run(self, seconds: float) -> "Simulation":
-        """Let so much time pass."""
+        """Simulate `seconds`."""
         self._all = [_Replica(self.connections) for _ in range(self.replicas)]
         self._row_free = True
         self._queue: deque[tuple[int, float]] = deque()
-        # Not all begin at one moment.
+        # They do not all begin at the same time.
         self._events = [
             (number / self.replicas * MILLISECOND, number, "work")
             for number in range(self.replicas)
@@ -89,7 +90,7 @@ class Simulation:
         heapq.heappush(self._events, (self.now + delay, number, what))
 
     def _work(self, number: int) -> None:
-        """Hand one request to the combiner, and take the next."""
+        """Pass one request to the combiner, and take the next."""
         replica = self._all[number]
         if replica.working:
             replica.working -= 1
@@ -148,11 +149,11 @@ def table(costs: Costs, connections: int) -> Iterator[str]:
 
 
 def check(rounds: int, seconds: int) -> Iterator[str]:
-    """Measure the service with slow commits, and yield what the model says beside it."""
+    """Measure the service with slow commits, and yield a table with the model's values."""
     yield "| commit takes | workers | connections | measured | model | model / measured |"
     yield "| ---: | ---: | ---: | ---: | ---: | ---: |"
     for delay in (1.0, 5.0, 20.0):
-        # PostgreSQL sleeps so long before it writes a commit out, with the row held.
+        # PostgreSQL sleeps for this time before it writes a commit, while the row is locked.
         slow = str(int(delay * 1000))
         with arena(commit_delay=slow, commit_siblings="0") as here:
             cases = [(workers, each) for workers in (1, 2, 4) for each in (16, 64, 256)]
@@ -177,8 +178,8 @@ def check(rounds: int, seconds: int) -> Iterator[str]:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="measure beside it")
-    parser.add_argument("--connections", type=int, default=128, help="of each replica")
+    parser.add_argument("--check", action="store_true", help="measure the service too")
+    parser.add_argument("--connections", type=int, default=128, help="connections of each replica")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2)
     options = parser.parse_args()

@@ -1,14 +1,13 @@
-"""Offer more than the service can do, without ever waiting for it, and see what it still does.
+"""Offer more requests than the service can handle, and measure what it still does.
 
-The load is open: requests are sent at their times whatever became of those before, and a latency
-counts from the time that a request was meant to be sent (no coordinated omission). First the rate
-is raised until the service can't follow. Then, in rounds, a little more than that is offered, where
-it books the most; then four times what it just booked, which is all that it can sustain while the
-machine is as it is; then half of it. What is promised of that is checked, and the status is 1 if
-any of it does not hold.
+The load is open: requests are sent on schedule, without waiting for earlier responses, and latency
+counts from the scheduled time (no coordinated omission). First the rate is raised until the service
+can't follow. Each round then offers a little more than that rate, which gives the most bookings;
+then four times what was just booked; then half of it. At the end the promises are checked. The exit
+status is 1 if one is broken.
 
-`make overload`, or `python -m benchmarks.overload`. The generator is a process of its own, and has
-the last core to itself where there are two: those who come at ten o'clock bring their own machines.
+`make overload`, or `python -m benchmarks.overload`. The generator is a separate process. If there
+are at least two cores, it has the last one to itself, because real clients have their own machines.
 """
 
 import argparse
@@ -38,36 +37,36 @@ MAX_CONNECTIONS: Final = 8000
 PATIENCE: Final = 5.0
 """Seconds after which a client gives up."""
 TICK: Final = 0.002
-"""Seconds that a generator sleeps which shares its core; one with its own looks all the time.
+"""Seconds that a generator without its own core sleeps between two looks.
 
-Waking it would cost the service more than to answer does.
+Waking it more often would cost the service more than responding.
 """
 FOLLOWS: Final = 0.97
-"""The share of what is offered that is booked while it is offered as long as a service follows."""
+"""Share of the offered requests that must be booked in time if the service follows."""
 SWIFT: Final = 0.5
-"""Seconds within which 99 of 100 are answered as long as it follows."""
+"""Seconds within which 99 of 100 get a response if the service follows."""
 RAISES: Final = (1.35, 1.08)
-"""By what the rate is raised until the service can't follow: roughly, then finely."""
+"""Factors by which the rate is raised until the service can't follow: coarse, then fine."""
 ROUNDS: Final = 5
 PEAK: Final = 1.35
-"""How many times what the service can sustain is offered to see the most that it books."""
+"""Multiple of the sustained rate that is offered to measure the peak."""
 FAILURES: Final = 2
-"""How often in a row it must not follow a rate: once may be somebody else's doing."""
+"""Consecutive failures at a rate before it counts, because one may have another cause."""
 TIMES: Final = 4
-"""How many times the most that the service booked just before is offered."""
+"""Multiple of the last peak that is offered as overload."""
 KEPT: Final = 0.8
-"""The share of the peak that is still booked then."""
+"""Share of the peak that must still be booked under overload."""
 LATEST: Final = 2.0
-"""Seconds within which 99 of 100 of those that are served are answered then."""
+"""Seconds within which 99 of 100 accepted requests must get a response under overload."""
 BACK: Final = 5.0
-"""Seconds after it in which all is as usual."""
+"""Seconds after the overload until everything must be normal."""
 LENGTH: Final = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 BOOKED, BUSY, GIVEN_UP = 201, 503, 0
 CLOSE: Final = b"\r\nconnection: close"
 
 
 class _Wish:
-    """A request, and what became of it."""
+    """A request and its result."""
 
     __slots__ = ("at", "done", "meant", "retry_after", "status")
 
@@ -124,36 +123,36 @@ class _Line(asyncio.Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """What was offered for a while, and what came of it. Times in seconds."""
+    """One phase: the offered load and its results. Times in seconds."""
 
     offered: float
     """Requests per second."""
     seconds: float
     sent: int
     good: int
-    """Places that were booked, and told before the phase was over."""
+    """Bookings that were acknowledged before the end of the phase."""
     told: int
-    """The same, or later, within the client's patience."""
+    """Bookings that were acknowledged within the client's timeout."""
     shed: int
-    """Answers 503 with Retry-After."""
+    """Responses 503 with Retry-After."""
     other: dict[int, int]
-    """Other answers by status; 0 for none."""
+    """Other responses by status; 0: no response."""
     p50: float
     p99: float
-    """Of the good ones."""
+    """Latency of acknowledged bookings."""
     alive_worst: float
-    """The longest that /livez took."""
+    """Longest duration of /livez."""
     alive_missed: int
     generator: float
-    """Cores that the generator took."""
+    """Cores used by the generator."""
     service: float
-    """Cores that the service took."""
+    """Cores used by the service."""
     machine: float
-    """Cores that anything took: these, PostgreSQL, and whoever shares the machine."""
+    """Cores used in total: also by PostgreSQL and other programs."""
     connections: int
-    """At the end, open."""
+    """Open connections at the end."""
     recovered: float
-    """After the start of the phase, when all began to be as it should."""
+    """Time from the start of the phase until everything was normal."""
 
     @property
     def goodput(self) -> float:
@@ -162,13 +161,13 @@ class Phase:
 
     @property
     def follows(self) -> bool:
-        """Whether the service did what was asked."""
-        # What is booked afterwards does not count: a queue that grows shows in that.
+        """Whether the service followed the rate."""
+        # Later bookings do not count, because they show that a queue grew.
         return self.good >= FOLLOWS * self.sent and self.p99 <= SWIFT
 
 
 class Generator:
-    """Sends bookings at their times, whatever becomes of those before."""
+    """Sends bookings on schedule, without waiting for earlier responses."""
 
     def __init__(
         self, port: int, pid: int, first_event: int, people: Path, tick: float = TICK
@@ -234,7 +233,7 @@ class Generator:
                 self._all.discard(line)
 
     async def gather(self) -> None:
-        """Open all connections before anything counts, a few at a time: the queue is bounded."""
+        """Open all connections first, a few at a time, because the listen queue is bounded."""
         while len(self._all) < MAX_CONNECTIONS:
             self._opening += 50
             await asyncio.gather(*(self._open() for _ in range(50)))
@@ -256,9 +255,9 @@ class Generator:
     async def offer(
         self, rate: float, seconds: float, *, drain: bool = True
     ) -> Callable[[], Phase]:
-        """Offer `rate` requests a second, and return what tells what came of them.
+        """Offer `rate` requests per second, and return a function that returns the results.
 
-        With `drain`, wait for the last answers; without, ask when they are there.
+        With `drain`, wait for the last responses. Without it, call the function after they arrived.
         """
         self._alive = []
         wishes: list[_Wish] = []
@@ -298,7 +297,7 @@ class Generator:
     ) -> Phase:
         end = began + seconds
         told = [w for w in wishes if w.status == BOOKED and w.done - w.meant <= PATIENCE]
-        # Goodput is what was done while it was offered, not what trickled in afterwards.
+        # Goodput counts responses during the phase, and none after it.
         good = sum(w.done <= end for w in told)
         late = sorted(w.done - w.meant for w in told) or [0.0, 0.0]
         percentiles = quantiles(late, n=100)
@@ -325,14 +324,14 @@ class Generator:
 
 
 def _recovered(wishes: list[_Wish], began: float) -> float:
-    """Return after how many seconds the last request was meant that was not booked swiftly."""
+    """Return the scheduled time of the last request that was not booked quickly."""
     late = [w.meant for w in wishes if w.status != BOOKED or w.done - w.meant > SWIFT]
-    # One in a hundred may be late also in good times.
+    # One in a hundred may be late even without overload.
     return late[-1 - len(wishes) // 100] - began if len(late) > len(wishes) // 100 else 0.0
 
 
 class Round(NamedTuple):
-    """What is offered after each other, while the machine is the same."""
+    """Three phases one after the other."""
 
     peak: Phase
     over: Phase
@@ -340,7 +339,7 @@ class Round(NamedTuple):
 
 
 async def _generate(generator: Generator, seconds: float) -> list[Round]:
-    """Find what the service can follow, and return the rounds."""
+    """Find the rate that the service can follow, and return the rounds."""
     gc.disable()
     await generator.gather()
     followed = 500.0
@@ -358,7 +357,7 @@ async def _generate(generator: Generator, seconds: float) -> list[Round]:
     while len(rounds) < ROUNDS:
         peak = (await generator.offer(PEAK * sustained, seconds))()
         _tell(peak)
-        if peak.follows:  # It was the machine that did not, before.
+        if peak.follows:  # The machine, not the service, was the limit before.
             sustained *= PEAK
             continue
         sustained = peak.goodput
@@ -382,7 +381,7 @@ def _tell(phase: Phase) -> None:
 
 
 def judge(rounds: Sequence[Round]) -> list[tuple[bool, str]]:
-    """Say of each promise whether it was kept."""
+    """Return for each promise whether it was kept."""
     peak = median(each.peak.goodput for each in rounds)
     booked = median(each.over.goodput for each in rounds)
     overs = [each.over for each in rounds]
@@ -402,20 +401,22 @@ def judge(rounds: Sequence[Round]) -> list[tuple[bool, str]]:
         ),
         (p99 <= LATEST, f"p99 of the booked is at most {LATEST} s: {p99:.2f} s"),
         (
-            # Else those that were taken on and left waiting would make the percentile look good.
+            # Otherwise accepted requests without a response would make the percentile look better.
             unanswered <= (told + unanswered) / 100,
-            f"at most one in a hundred that are not sent away gets no answer: {unanswered:,}",
+            f"at most one in a hundred accepted requests gets no response: {unanswered:,}",
         ),
-        (not strange, f"all others are told 503 with Retry-After: {shed:,}, {dict(strange)} not"),
-        (missed == 0, f"/livez always answers: {missed} missed, at most {alive:.2f} s"),
-        (recovered <= BACK, f"all is as usual at most {BACK} s after: {recovered:.2f} s"),
+        (not strange, f"all others get 503 with Retry-After: {shed:,}, {dict(strange)} not"),
+        (missed == 0, f"/livez always responds: {missed} missed, at most {alive:.2f} s"),
+        (recovered <= BACK, f"everything is normal at most {BACK} s later: {recovered:.2f} s"),
     ]
 
 
 def main() -> None:
-    """Start a service, offer it too much, and write down what it did."""
+    """Start a service, overload it, and record what it did."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=6.0, help="of each part of a round")
+    parser.add_argument(
+        "--seconds", type=float, default=6.0, help="seconds of each part of a round"
+    )
     parser.add_argument("--client", nargs=6, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.client:
@@ -445,13 +446,13 @@ def main() -> None:
         books = here.ground().books(first, EVENTS)
         rounds = [Round(*map(_phase, each)) for each in json.loads(out.read_text())]
     is_right = not books.crooked and books.taken == books.booked_rows
-    verdicts = [*judge(rounds), (is_right, f"the books are right: {books}")]
+    verdicts = [*judge(rounds), (is_right, f"counters and rows agree: {books}")]
     print("\n".join(f"{'kept  ' if kept else 'BROKEN'}  {what}" for kept, what in verdicts))
     sys.exit(not all(kept for kept, _ in verdicts))
 
 
 def _phase(document: dict[str, Any]) -> Phase:
-    """Read what the generator wrote: JSON has no numbers for names."""
+    """Read the generator's output. JSON has no numbers as names, so statuses are converted."""
     other = {int(status): n for status, n in document["other"].items()}
     return Phase(**{**document, "other": other})
 

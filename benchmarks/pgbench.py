@@ -1,4 +1,4 @@
-"""The database's own ceiling: the same rows written by pgbench, without a service."""
+"""The upper limit of the database: the same rows, written by pgbench without a service."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from benchmarks.rounds import MAX_RATE, Round
 BATCH: Final = 100
 
 # One statement is one transaction and one round trip. As in the other contests there is one hot
-# event at any moment, and the next when every person has booked it.
+# event at a time, and the next one after every person has booked it.
 SCRIPT: Final = f"""
 WITH draw AS MATERIALIZED (SELECT nextval('bench_draw') * :batch AS start),
 swapped AS (
@@ -26,12 +26,12 @@ FROM swapped, generate_series(start % {PEOPLE}, start % {PEOPLE} + :batch - 1) A
 
 
 def contest_name(clients: int, batch: int) -> str:
-    """Name the contest within a run."""
+    """Return the name of the contest within a run."""
     return f"pgbench, {batch} per transaction, {clients} clients"
 
 
 def run(ground: Ground, folder: Path, seconds: int, *, clients: int, batch: int) -> Round:
-    """Run one round and check the books. Raises BooksWrongError."""
+    """Run one round, and check counters and rows. Raises BooksWrongError."""
     most = MAX_RATE * 10 if batch > 1 else MAX_RATE
     events = int(most * seconds / PEOPLE) + 2
     first = ground.add_events(events)

@@ -1,4 +1,4 @@
-"""From the rounds of both sides to ratios, and to a table of them."""
+"""Computes ratios from the rounds of both sides, and a table of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -9,9 +9,9 @@ from benchmarks import report
 from benchmarks.rounds import Round
 
 NOTE: Final = """\
-Above 1, the code as it is now is better. The ratio is one of medians; "by round" are the lowest and
-the highest ratio of the two neighbours in one round, and in how many rounds it was above 1. Beside
-each median are the lowest and the highest round of that side. Times in milliseconds.
+Above 1, the current code is better. The ratio is one of medians. "By round" shows the lowest and
+the highest ratio of one round, and the number of rounds in which it was above 1. Beside each median
+are the lowest and the highest round of that side. Times in milliseconds.
 """
 
 
@@ -30,7 +30,7 @@ class Spread:
         return cls(median(found), min(found), max(found))
 
     def told(self, digits: int) -> str:
-        """Return it as the cell of a table."""
+        """Return the cell of a table."""
         low, middle, high = (
             f"{value:,.{digits}f}" for value in (self.lowest, self.median, self.highest)
         )
@@ -39,7 +39,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the rounds of one side measured. Times in milliseconds."""
+    """Measurements of one side's rounds. Times in milliseconds."""
 
     per_second: Spread
     p50: Spread
@@ -57,7 +57,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both sides under one load. Above 1, the code as it is now is better."""
+    """Both sides under one load. Above 1, the current code is better."""
 
     load: str
     compared: str
@@ -68,11 +68,11 @@ class Comparison:
 
     @property
     def above(self) -> int:
-        """In how many rounds the code as it is now was better."""
+        """Number of rounds in which the current code was better."""
         return sum(each > 1 for each in self.by_round)
 
     def row(self, name: str) -> list[str]:
-        """Return it as a row of the table."""
+        """Return the row of the table."""
         return [
             f"`{name}`: {self.load}",
             self.compared,
@@ -91,7 +91,7 @@ class Comparison:
 def compare(
     load: str, now: Sequence[Round], before: Sequence[Round], *, by_latency: bool
 ) -> Comparison:
-    """Compare the rounds of both sides: by requests a second, or by the p50 of the latency."""
+    """Compare the rounds of both sides by requests per second, or by the p50 of the latency."""
     ours, theirs = Figures.of(now), Figures.of(before)
     pairs = list(zip(now, before, strict=True))
     if by_latency:
@@ -105,24 +105,24 @@ def compare(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything that a comparison found."""
+    """The results of a comparison."""
 
     commits: Mapping[str, str]
-    """What was measured on each side."""
+    """The commit of each side."""
     options: Mapping[str, Any]
     postgres: Mapping[str, str]
     audits: Mapping[str, str]
-    """What each side's own recount printed."""
+    """The output of each side's own recount."""
     comparisons: Mapping[str, Comparison]
     rounds: Mapping[str, Mapping[str, Sequence[Round]]]
     """By scenario and side."""
 
     def document(self, around: Mapping[str, Any]) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return the results for JSON."""
         return {**around, **asdict(self)}
 
     def markdown(self, around: Mapping[str, Any]) -> str:
-        """Return it as a page."""
+        """Return the results as a page."""
         head = ["scenario", "compared", "ratio", "by round", "above 1 in"]
         for what in ("requests/s", "p50", "p99"):
             head += [f"{what} now", f"{what} before"]

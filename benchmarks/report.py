@@ -1,4 +1,4 @@
-"""What a run leaves behind: a table to read, JSON to compare, a chart to show."""
+"""The results of a run: a table to read, JSON to compare, a chart to show."""
 
 import json
 import os
@@ -35,7 +35,7 @@ PACKAGES: Final = (
 
 @dataclass(slots=True)
 class Record:
-    """Everything that a run found."""
+    """The results of a run."""
 
     options: dict[str, Any]
     postgres: dict[str, str]
@@ -50,12 +50,12 @@ class Record:
 
     @property
     def measures(self) -> list[Measure]:
-        """What must be reached and was measured."""
+        """Targets that were measured."""
         return measures(self.summaries, self.memory)
 
 
 def surroundings() -> dict[str, Any]:
-    """Describe the machine and the versions that figures depend on."""
+    """Return the machine and the versions that the figures depend on."""
     info = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.partition(":")[2].strip() for line in info if line.startswith("model name")]
     commit = subprocess.run(
@@ -107,9 +107,9 @@ def save(stem: Path, text: str, document: Mapping[str, Any]) -> list[Path]:
 
 
 def save_one(stem: Path, suffix: str, text: str) -> Path:
-    """Write one file, in a folder that is made if there is none, and return its path."""
+    """Write one file, create its folder if needed, and return its path."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    # Not with_suffix: a name such as `v1.2` has a dot of its own.
+    # Not with_suffix, because a name such as `v1.2` contains a dot.
     path = stem.with_name(stem.name + suffix)
     path.write_text(text)
     return path
@@ -130,21 +130,22 @@ def markdown(record: Record, around: Mapping[str, Any]) -> str:
 
 
 CONTESTS_NOTE: Final = """\
-Medians of the rounds; in brackets the lowest and the highest. Times in milliseconds as wrk sees
-them. The cores that each side used in a round say what bound it: workers near their number are
-busy with Python; a sum near the machine's cores, all but the last column, is a machine that is
-full; a large "other" is somebody else's noise. A worker's share of the connections is the kernel's
-choice (`accept` by whoever comes first). Refused: answers 503.
+Medians of the rounds; in brackets the lowest and the highest. Times in milliseconds, measured by
+wrk. The cores used in a round show its limit: if "workers" is near their number, it is Python; if
+the sum without the last column is near the machine's cores, it is the machine; a large "other" is
+load from other programs. The kernel chooses how many connections each worker gets (the first one to
+`accept`). Refused: responses 503.
 """
 
 STAMPEDE_NOTE: Final = """\
-Everybody on a connection of their own, all requests sent together, by workers that have seen none
-of the tokens before. Every answer was compared with its row, the place in the line too.
+Each person has their own connection, all requests are sent together, and the workers have not seen
+the tokens before. Every response was compared with its row, including the position on the waiting
+list.
 """
 
 
 def facts(around: Mapping[str, Any], postgres: Mapping[str, str]) -> str:
-    """Return the machine, the versions and the settings as lines of a list."""
+    """Return the machine, the versions and the settings as a list."""
     listed = ", ".join(f"{name} {number}" for name, number in around["packages"].items())
     settings = ", ".join(f"{name} {value}" for name, value in postgres.items())
     return (
@@ -173,7 +174,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def measures_table(found: Sequence[Measure]) -> str:
-    """Return what must be reached as a table."""
+    """Return the targets as a table."""
     rows = []
     for each in found:
         target = ("at most " if each.at_most else "") + f"{each.target:g}"
@@ -221,7 +222,7 @@ def _stampede_table(found: Sequence[Stampede]) -> str:
         ]
         for each in found
     ]
-    head = ["contender", "people", "places", "everybody answered after", "p50", "p99"]
+    head = ["contender", "people", "places", "all responses after", "p50", "p99"]
     head += ["booked", "waiting", "503 and came again", "connections per worker"]
     return table(head, rows)
 

@@ -1,4 +1,4 @@
-"""One round: wrk drives one contender for a few seconds, and then the books are checked."""
+"""One round: wrk sends requests to one contender for some seconds; then the rows are checked."""
 
 import json
 import resource
@@ -23,14 +23,14 @@ from ticketing.server.admission import FIRST
 
 SCRIPT: Final = Path(__file__).with_name("wrk.lua")
 TIMEOUT: Final = 30
-"""Seconds after which wrk counts an answer as late."""
+"""Seconds after which wrk counts a response as late."""
 MAX_RATE: Final = 40_000
-"""Bookings per second that no server here reaches: so many fresh pairs are prepared."""
+"""Bookings per second that no server here reaches. Fresh pairs are prepared for this rate."""
 GREETINGS: Final = 3
-"""How often the tokens go round before a server is measured: each time, half of those that a worker
-has not seen come to it."""
+"""How often all tokens are sent before a server is measured. Each time, a worker sees half of the
+tokens that are still new to it."""
 MAX_GREETING: Final = 12
-"""Seconds for that; the rounds themselves do the rest."""
+"""Seconds for sending the tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +46,36 @@ class Contest:
     at_once: int = 1
     """Events that are booked at the same time."""
     event: int | None = None
-    """An event that is cleared after each round; without one, each round has fresh events."""
+    """An event that is cleared after each round. Without it, each round has new events."""
 
     @property
     def key(self) -> str:
-        """Name the contest within a run."""
+        """Return the name of the contest within a run."""
         return contest_key(self.contender, self.load, self.connections, len(self.server.workers))
 
     @property
     def writes(self) -> bool:
-        """Whether an answer means rows in the database."""
+        """Whether responses have rows in the database."""
         return self.contender not in {"noop", "bare"} and self.mode != "read"
 
     @property
     def may_refuse(self) -> bool:
-        """Whether it may answer 503: a textbook way, or more at once than a worker may take on."""
+        """Whether it may return 503: a textbook way, or more requests than a worker accepts."""
         return self.contender in {"rowlock", "cas"} or self.connections > FIRST
 
 
 def contest_key(contender: str, load: str, connections: int = 256, workers: int = 2) -> str:
-    """Return what names a contest within a run."""
+    """Return the name of a contest within a run."""
     return f"{contender}, {load}, {connections} connections, {workers} workers"
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round measured. Times in milliseconds, processor use in cores."""
+    """Measurements of one round. Times in milliseconds, processor use in cores."""
 
     contest: str
     per_second: float
-    """Requests answered with success."""
+    """Requests with a successful response."""
     p50: float
     p90: float
     p99: float
@@ -83,14 +83,14 @@ class Round:
     answered: int = 0
     refused: int = 0
     unanswered: int = 0
-    """Sent, and under way when the load stopped."""
+    """Requests under way when the load stopped."""
     rows: int = 0
-    """Bookings that the database had more after the round."""
+    """Bookings that the round added to the database."""
     connections: list[int] = field(default_factory=list)
-    """How many each worker held."""
+    """Connections of each worker."""
     worker_cpu: list[float] = field(default_factory=list)
     cpu: dict[str, float] = field(default_factory=dict)
-    """What the workers, the load, PostgreSQL and everything else on the machine used."""
+    """Used by the workers, the load, PostgreSQL and all other programs."""
 
 
 def wrk() -> str:
@@ -106,7 +106,7 @@ def wrk() -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """What wrk is told."""
+    """The input of wrk."""
 
     mode: str
     connections: int
@@ -118,7 +118,7 @@ class _Load:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What wrk says that it did."""
+    """The output of wrk."""
 
     seconds: float
     answers: float
@@ -149,14 +149,14 @@ class Driver:
     """Process id of PostgreSQL."""
 
     def greet(self, server: Server) -> None:
-        """Show the workers the tokens, so that all contenders remember them alike."""
+        """Send all tokens to the workers, so that all contenders have cached them."""
         self._finish(
             self._start(server, _Load("greet", 64, MAX_GREETING, limit=GREETINGS * PEOPLE))
         )
         server.wait_until_idle()
 
     def run(self, contest: Contest, seconds: int, *, limit: int = 0) -> Round:
-        """Run one round, of so many requests at most, and check the books.
+        """Run one round of at most `limit` requests, and check counters and rows.
 
         Raises BooksWrongError.
         """
@@ -167,7 +167,7 @@ class Driver:
             # Those on their way when the limit is reached are fresh pairs too.
             limit = PEOPLE - 2 * contest.connections
         else:
-            # A contender that writes nothing books events that need not exist.
+            # A contender that writes nothing does not need real events.
             if contest.writes:
                 events *= int(MAX_RATE * seconds / (events * PEOPLE)) + 2
             first = ground.add_events(events)
@@ -247,31 +247,31 @@ class Driver:
 
 
 def _check(contest: Contest, sent: _Sent, before: Books, after: Books) -> None:
-    """Compare what was answered with what was written, to the last one."""
+    """Compare all responses with all rows."""
 
     def require(agrees: bool, complaint: str) -> None:  # noqa: FBT001 - a condition
         if not agrees:
             raise BooksWrongError(f"{contest.key}: {complaint}")
 
     require(sent.broken == 0, f"{sent.broken:.0f} connections broke")
-    require(sent.refused == 0 or contest.may_refuse, f"{sent.refused:.0f} answers were errors")
-    # wrk makes one request at its start that it only looks at.
+    require(sent.refused == 0 or contest.may_refuse, f"{sent.refused:.0f} responses were errors")
+    # wrk sends one request at its start that it does not count.
     open_end = sent.unanswered
-    require(0 <= open_end <= contest.connections + 1, f"{open_end} requests without an answer")
-    require(after.crooked == 0, "an event's counters are not what its rows say")
-    require(after.waiting_rows == 0, "somebody waits though places are free")
+    require(0 <= open_end <= contest.connections + 1, f"{open_end} requests without a response")
+    require(after.crooked == 0, "an event's counters differ from its rows")
+    require(after.waiting_rows == 0, "people wait although places are free")
     written = after.rows - before.rows
     if not contest.writes:
         require(written == 0, f"wrote {written} bookings and should not")
         return
-    # How many of each kind are open is not known, so each kind is bounded by all.
+    # The number of open requests of each kind is unknown, so each kind is bounded by the total.
     books, cancels = int(sent.sent_books - sent.refused), int(sent.sent_cancels)
     require(
         books - open_end <= written <= books,
-        f"{written} bookings written for {books} sent, of which {open_end} at most unanswered",
+        f"{written} bookings written for {books} sent, at most {open_end} of them without response",
     )
     cancelled = after.cancelled_rows - before.cancelled_rows
     require(
         cancels - open_end <= cancelled <= cancels,
-        f"{cancelled} cancelled for {cancels} sent, of which {open_end} at most unanswered",
+        f"{cancelled} cancelled for {cancels} sent, at most {open_end} of them without response",
     )

@@ -25,7 +25,7 @@ SHORT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to run and for how long."""
+    """Options of a run."""
 
     scenarios: Sequence[str]
     contenders: Sequence[str]
@@ -39,9 +39,9 @@ class Options:
 def _options(arguments: Sequence[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.run",
-        description="Measure the service beside other ways to book, and check the books.",
-        epilog="Without scenarios, all that a short (or full) run has; the results are then written"
-        f" to {RESULTS.parent.name}/, with scenarios only if --out says where.",
+        description="Compare the service with other ways to book, and check counters and rows.",
+        epilog="Without scenarios, a run measures all of its scenarios and writes the results to"
+        f" {RESULTS.parent.name}/. With scenarios, results are written only if --out is given.",
     )
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help=", ".join(EVERYTHING))
     length = parser.add_mutually_exclusive_group()
@@ -53,10 +53,10 @@ def _options(arguments: Sequence[str] | None = None) -> Options:
         "--people",
         type=int,
         default=PEOPLE,
-        help=f"with a token; {PEOPLE:,} are remembered by the workers, {3 * PEOPLE:,} are not",
+        help=f"people with a token; workers cache {PEOPLE:,}, but not {3 * PEOPLE:,}",
     )
-    parser.add_argument("--contenders", default="", help="only these, with commas between")
-    parser.add_argument("--out", type=Path, help="where to write, without a suffix")
+    parser.add_argument("--contenders", default="", help="only these, separated by commas")
+    parser.add_argument("--out", type=Path, help="file to write, without a suffix")
     given = parser.parse_args(arguments)
     if unknown := set(given.scenarios) - set(EVERYTHING):
         parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
@@ -74,7 +74,7 @@ def _options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def _compete(here: Arena, options: Options, record: report.Record) -> None:
-    """Run all contests, interleaved: in every round each has its turn, in a changing order."""
+    """Run all contests, interleaved: each runs once in every round, in a changing order."""
     tasks: dict[str, Task] = {}
     for name in options.scenarios:
         if name in CONTESTS:
@@ -94,7 +94,7 @@ def _compete(here: Arena, options: Options, record: report.Record) -> None:
                 f"  p50 {done.p50:7.2f} ms  p99 {done.p99:7.2f} ms"
                 + (f"  refused {done.refused}" if done.refused else "")
             )
-        # Nobody always follows the same one.
+        # So that no contest always follows the same one.
         queue = queue[len(queue) // 2 :] + queue[: len(queue) // 2]
     record.rounds = {key: record.rounds[key] for key in tasks}
 
@@ -109,7 +109,7 @@ def _stampede(here: Arena, options: Options, record: report.Record) -> None:
             record.stampedes.append(done)
             say(
                 f"{done.people:,} people, {done.places:,} places:"
-                f" everybody answered after {done.everybody:.2f} s"
+                f" all responses after {done.everybody:.2f} s"
             )
 
 
@@ -128,7 +128,7 @@ def _run(options: Options) -> report.Record:
         if "stampede" in options.scenarios:
             _stampede(here, options, record)
         if "memory" in options.scenarios:
-            say("weighing workers")
+            say("measuring the memory of workers")
             seconds = 600 if options.full else 20
             record.memory = memory(here, MILLION, seconds, say)
         return record

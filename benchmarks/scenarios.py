@@ -1,4 +1,4 @@
-"""What is measured: contests that are interleaved round by round, and what is run by itself."""
+"""The scenarios: contests that are interleaved round by round, and others that run alone."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,15 +19,15 @@ EVENTS: Final = 100
 MILLION: Final = 1_000_000
 CLIENTS: Final = 8
 FEW: Final = 1_000
-"""Bookings before the first look at a worker's memory."""
+"""Bookings before a worker's memory is first measured."""
 
 Task: TypeAlias = tuple[str, Callable[[int], Round]]
-"""A contest's key, and what runs one round of so many seconds."""
+"""A contest's key, and the function that runs one round of some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What workers weigh: proportional set size in MiB, the heaviest one."""
+    """Memory of workers: proportional set size in MiB of the largest one."""
 
     fresh: float
     few: int
@@ -37,7 +37,7 @@ class Memory:
 
 
 def loaded_with(bookings: int) -> str:
-    """Name the load of a hot event that has so many bookings before."""
+    """Return the name of the load for a hot event that already has `bookings`."""
     return f"event with {bookings:,} bookings"
 
 
@@ -55,7 +55,7 @@ def hot(arena: Arena, *, full: bool) -> list[Task]:
 
 
 def events(arena: Arena, *, full: bool) -> list[Task]:
-    """As many events as it takes to spread people out."""
+    """Many events at the same time."""
     names = ("service", "noop", "rowlock", "cas") if full else ("service",)
     return _tasks(
         arena,
@@ -67,7 +67,7 @@ def events(arena: Arena, *, full: bool) -> list[Task]:
 
 
 def mix(arena: Arena, *, full: bool) -> list[Task]:
-    """What a day looks like."""
+    """A typical mix of requests."""
     del full
     server = arena.server("service")
     return _tasks(
@@ -76,7 +76,7 @@ def mix(arena: Arena, *, full: bool) -> list[Task]:
 
 
 def read(arena: Arena, *, full: bool) -> list[Task]:
-    """Everybody looks at one event."""
+    """Everybody reads one event."""
     del full
     return _tasks(
         arena, [Contest("service", READ, arena.server("service"), arena.ground(), mode="read")]
@@ -94,7 +94,7 @@ def latency(arena: Arena, *, full: bool) -> list[Task]:
 
 
 def ceiling(arena: Arena, *, full: bool) -> list[Task]:
-    """Measure what PostgreSQL can do, by one and by a hundred bookings per transaction."""
+    """Measure PostgreSQL alone, with one and with a hundred bookings per transaction."""
     del full
     return [_pgbench(arena, clients=CLIENTS, batch=batch) for batch in (1, pgbench.BATCH)]
 
@@ -105,7 +105,7 @@ def _pgbench(arena: Arena, *, clients: int, batch: int) -> Task:
 
 
 def growth(arena: Arena, *, full: bool) -> list[Task]:
-    """Book an event that has many bookings already, in a database of its own."""
+    """Book an event that already has many bookings, in a separate database."""
     contests = []
     for bookings in (0, 100_000, MILLION) if full else (0, MILLION):
         database = f"growth_{bookings}"
@@ -161,7 +161,7 @@ CONTESTS: Final[dict[str, Callable[..., list[Task]]]] = {
 
 
 def memory(arena: Arena, bookings: int, seconds: float, say: Callable[[str], None]) -> Memory:
-    """Weigh fresh workers after few and after `bookings` bookings, or what `seconds` allow."""
+    """Measure the memory of new workers, for at most `seconds`, up to `bookings` bookings."""
     with arena.fresh("service") as server:
         contest = Contest("service", HOT, server, arena.ground())
         fresh = max(server.memory())

@@ -20,7 +20,7 @@ from ticketing.settings import Settings
 
 
 def _stop_with_harness() -> None:
-    # The harness holds the other end, and the kernel closes it however the harness ends.
+    # The harness holds the other end, and the kernel closes it if the harness ends for any reason.
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
 

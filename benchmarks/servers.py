@@ -1,4 +1,4 @@
-"""Servers under test, and what the kernel knows about their processes."""
+"""Servers under test, and the kernel's data about their processes."""
 
 import json
 import os
@@ -24,7 +24,7 @@ PATIENCE: Final = 60.0
 TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 ESTABLISHED: Final = "01"
 LISTENING: Final = re.compile(r"\s+listening\s+http://\S+:(\d+)\s*")
-"""What a server prints about its port."""
+"""The line in which a server prints its port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Server:
     log_dir: Path
 
     def create(self, path: str, document: Mapping[str, object], token: str = "") -> Any:  # noqa: ANN401 - JSON
-        """Send a POST, and return what it created. Raises CannotRunError if that is not a 201."""
+        """Send a POST, and return the response's body. Raises CannotRunError if it is not a 201."""
         headers = {"Content-Type": "application/json"}
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -73,24 +73,24 @@ class Server:
         return [_pss(pid) for pid in self.workers]
 
     def is_idle(self, seconds: float = 0.2) -> bool:
-        """Whether the workers do nothing for so long."""
+        """Whether the workers are idle for `seconds`."""
         before = sum(self.cpu())
         time.sleep(seconds)
-        # Ten ticks a second would be 10% of a core: the supervisor's pings are far below.
+        # Ten ticks per second would be 10% of a core. The supervisor's pings are far below.
         return sum(self.cpu()) - before <= 1.5 * TICK * len(self.workers)
 
     def wait_until_idle(self) -> None:
-        """Wait until what was under way is done. Raises TimeoutError."""
+        """Wait until all requests under way are done. Raises TimeoutError."""
         deadline = time.monotonic() + PATIENCE
         while not self.is_idle():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.name} does not come to rest")
-        # Its log is on record; what counts is that it was written.
+                raise TimeoutError(f"{self.name} does not become idle")
+        # Only writing the log matters; its contents do not.
         (self.log_dir / "combined.log").unlink(missing_ok=True)
 
 
 def cpu_seconds(pid: int, *, with_children: bool = False) -> float:
-    """Return the processor time of a process; of its ended children too if wanted."""
+    """Return the processor time of a process, and optionally of its ended children."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:
@@ -105,13 +105,13 @@ def children(pid: int) -> list[int]:
 
 
 def tree_cpu_seconds(pid: int) -> float:
-    """Return the processor time of a process and of all its children, living or ended."""
+    """Return the processor time of a process and all its children, running or ended."""
     living = sum(cpu_seconds(child) for child in children(pid))
     return cpu_seconds(pid, with_children=True) + living
 
 
 def machine_cpu_seconds() -> float:
-    """Return the processor time that anything on this machine has used."""
+    """Return the processor time that all programs on this machine have used."""
     fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     user, nice, system, _idle, _wait, irq, softirq, steal = map(int, fields)
     return (user + nice + system + irq + softirq + steal) * TICK
@@ -158,7 +158,7 @@ def service_environment(
 def serving(
     name: str, module: Sequence[str], variables: Mapping[str, str], cwd: Path
 ) -> Iterator[Server]:
-    """Run a Python module with its arguments as a server for as long as the context lasts.
+    """Run a Python module with its arguments as a server until the context ends.
 
     `variables` are those of `service_environment`. Raises CannotRunError if it does not start.
     """
@@ -168,7 +168,7 @@ def serving(
         env=variables,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        # The console's lines are written as in real life, and nobody reads them.
+        # The console's lines are written as in production, but not read.
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
@@ -179,7 +179,7 @@ def serving(
             with suppress(subprocess.TimeoutExpired):
                 process.wait(PATIENCE)
         finally:
-            # The whole session: a worker outlives a parent that was killed.
+            # The whole session, because a worker may outlive a killed parent.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
@@ -211,7 +211,7 @@ def _started(name: str, process: subprocess.Popen[str], variables: Mapping[str, 
         if process.poll() is not None or time.monotonic() > deadline:
             raise CannotRunError(f"{name} did not start")
         time.sleep(0.05)
-    # The first worker responds; the others may still be starting.
+    # The first worker responds, but the others may still be starting.
     workers = int(variables["TICKETING_WORKERS"])
     while len(found := _workers_of(process.pid)) < workers and time.monotonic() < deadline:
         time.sleep(0.05)

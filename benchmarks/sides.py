@@ -1,4 +1,4 @@
-"""The two sides of a comparison: the code of a commit, with a database and a server of its own."""
+"""The two sides of a comparison: the code of a commit, each with its own database and server."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ OWN_CODE: Final = "import ticketing; print(ticketing.__file__)"
 
 
 def git(*arguments: str) -> str:
-    """Run git on the repository and return what it prints. Raises CannotRunError."""
+    """Run git on the repository and return its output. Raises CannotRunError."""
     try:
         done = subprocess.run(
             ["git", *arguments],  # noqa: S607 - the one on the path
@@ -29,7 +29,7 @@ def git(*arguments: str) -> str:
             start_new_session=True,  # Ctrl-C must not stop it while it cleans up.
         )
     except FileNotFoundError as error:
-        raise CannotRunError("git is not installed: it gets the earlier commit") from error
+        raise CannotRunError("git is not installed; it must get the earlier commit") from error
     if done.returncode:
         raise CannotRunError(f"git {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout.strip()
@@ -43,18 +43,18 @@ def worktree(commit: str, folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         if folder.exists():
-            # Twice: git locks a worktree while it adds it, and that may be interrupted.
+            # --force twice, because an interrupted `worktree add` leaves the worktree locked.
             git("worktree", "remove", "--force", "--force", str(folder))
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """The code of one side, and what its commands are run with."""
+    """The code of one side, and the environment of its commands."""
 
     name: str
     tree: Path
     folder: Path
-    """Where its commands are run: an empty folder, so that no file there changes anything."""
+    """Working folder of its commands, which is empty so that no file there has an effect."""
     variables: Mapping[str, str]
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -71,7 +71,7 @@ class Code:
     def prepare(self) -> None:
         """Migrate the database. Raises CannotRunError.
 
-        Commands that the code lacks are found here, and not at the end of a long run.
+        Missing commands are noticed here, and not at the end of a long run.
         """
         found = self.python("-c", OWN_CODE)
         if not Path(found.stdout.strip()).is_relative_to(self.tree):
@@ -87,7 +87,7 @@ class Code:
                 )
 
     def audit(self) -> str:
-        """Recount by this side's own command, and return what it prints.
+        """Recount with this side's own command, and return its output.
 
         Raises BooksWrongError if counters and rows differ.
         """
@@ -101,20 +101,20 @@ class Code:
 
 
 class SharedGround(Ground):
-    """A database that is used only through what all commits share.
+    """A database that is used only through interfaces that all commits share.
 
     Events are made over HTTP, and only the columns `event_id` and `status` of bookings are read,
     so that the rest of the schema may differ. `ticketing audit` checks the counters.
     """
 
     def __init__(self, url: str, server: Server, token: str) -> None:
-        """Connect; `token` speaks for the person who makes the events."""
+        """Connect. `token` is that of the person who makes the events."""
         super().__init__(url)
         self._server = server
         self._token = token
 
     def add_events(self, count: int, places: int = 1_000_000) -> int:
-        """Make events whose ids follow each other, and return the first."""
+        """Make events with consecutive ids, and return the first id."""
         made = [
             self._server.create(
                 "/api/events/initialize",
@@ -125,11 +125,11 @@ class SharedGround(Ground):
         ]
         first = int(made[0]["id"])
         if [each["id"] for each in made] != list(range(first, first + count)):
-            raise CannotRunError(f"{self._server.name}: the ids of new events do not follow")
+            raise CannotRunError(f"{self._server.name}: the ids of new events are not consecutive")
         return first
 
     def books(self, first_event: int, events: int) -> Books:
-        """Count the rows of the events by status; counters are what the rows say.
+        """Count the rows of the events by status. The counters are computed from the rows.
 
         A status that only one of the commits knows counts as booked.
         """
@@ -158,7 +158,7 @@ class Side:
 def side(
     name: str, tree: Path, cluster: Cluster, driver: Driver, **settings: str
 ) -> Iterator[Side]:
-    """Run the code in `tree` for as long as the context lasts, with people who can book.
+    """Run the code in `tree` until the context ends, with people who can book.
 
     `settings` are environment variables of the service. Its workers have seen all tokens.
     """

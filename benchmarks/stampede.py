@@ -1,6 +1,6 @@
-"""Everybody at once: each person on a connection of their own, all requests sent together.
+"""Everybody at once: each person has their own connection, and all requests are sent together.
 
-The client runs as a process of its own: `python -m benchmarks.stampede PORT EVENT PEOPLE OUT`.
+The client is a separate process: `python -m benchmarks.stampede PORT EVENT PEOPLE OUT`.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from benchmarks.servers import ROOT, Server
 PLACES: Final = 500
 PATIENCE: Final = 600.0
 TOGETHER: Final = 200
-"""Connections that are opened at the same time: the listen queue is bounded."""
+"""Connections that are opened at the same time, because the listen queue is bounded."""
 BOOKED, WAITING, BUSY = 201, 202, 503
 LENGTH: Final = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 RETRY: Final = re.compile(rb"\r\nretry-after: (\d+)", re.IGNORECASE)
@@ -32,27 +32,27 @@ RETRY: Final = re.compile(rb"\r\nretry-after: (\d+)", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Stampede:
-    """How one went. Times in seconds from the moment that the first request was sent."""
+    """The result of one stampede. Times in seconds since the first request was sent."""
 
     contender: str
     people: int
     places: int
     everybody: float
-    """When the last person had an answer."""
+    """Time of the last person's response."""
     p50: float
     p99: float
     booked: int
     waiting: int
     told_to_come_again: int
-    """Answers 503; the person came again after `Retry-After`, as told."""
+    """Responses 503. The person resent the request after `Retry-After`."""
     connections: list[int]
 
 
 class Person(asyncio.Protocol):
-    """One person with one connection and one wish."""
+    """One person with one connection and one request."""
 
     def __init__(self, request: bytes, crowd: "Crowd") -> None:
-        """Know what to send."""
+        """Keep the request."""
         self._request = request
         self._crowd = crowd
         self._transport: asyncio.WriteTransport | None = None
@@ -67,7 +67,7 @@ class Person(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Give up: an answer is missing."""
+        """Give up, because a response is missing."""
         if not self.status:
             self._crowd.leave()
 
@@ -77,7 +77,7 @@ class Person(asyncio.Protocol):
             self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        """Note the answer and when it was whole."""
+        """Record the response and its time."""
         self._received += data
         head, separator, body = self._received.partition(b"\r\n\r\n")
         length = LENGTH.search(head)
@@ -95,21 +95,21 @@ class Person(asyncio.Protocol):
 
 
 class Crowd:
-    """Everybody, until the last one has left."""
+    """All people, until the last one has a response."""
 
     def __init__(self) -> None:
-        """Start with nobody."""
+        """Begin with nobody."""
         self._missing = 0
         self._all_gone = asyncio.Event()
 
     def leave(self) -> None:
-        """Have one less to wait for."""
+        """Count one person less to wait for."""
         self._missing -= 1
         if not self._missing:
             self._all_gone.set()
 
     async def come(self, port: int, requests: list[bytes]) -> tuple[float, list[Person]]:
-        """Connect everybody, let all ask at once, and return when that was and how all fared."""
+        """Connect everybody, send all requests at once, and return the start and all results."""
         loop = asyncio.get_running_loop()
         self._missing = len(requests)
         everybody: list[Person] = []
@@ -161,7 +161,7 @@ def _client(port: int, event: int, people: Path, out: Path) -> None:
 
 
 def run(server: Server, ground: Ground, people: Path, folder: Path) -> Stampede:
-    """Run one stampede and check every answer. Raises BooksWrongError."""
+    """Run one stampede and check every response. Raises BooksWrongError."""
     event = ground.add_events(1, PLACES)
     out = folder / "stampede.json"
     process = subprocess.Popen(
@@ -171,7 +171,7 @@ def run(server: Server, ground: Ground, people: Path, folder: Path) -> Stampede:
     )
     connections = [0]
     while process.poll() is None:
-        # The client holds all connections until the last answer.
+        # The client holds all connections until the last response.
         connections = max(connections, server.connections(), key=sum)
         time.sleep(0.5)
     if process.returncode:
@@ -180,7 +180,7 @@ def run(server: Server, ground: Ground, people: Path, folder: Path) -> Stampede:
     out.unlink()
     server.wait_until_idle()
     if server.name == "noop":
-        _require(all(each["status"] == BOOKED for each in answers), "the no-op refused somebody")
+        _require(all(each["status"] == BOOKED for each in answers), "the no-op refused a request")
     else:
         _check(ground, event, answers)
     after = sorted(each["after"] for each in answers)
@@ -206,11 +206,11 @@ def _require(agrees: bool, complaint: str) -> None:  # noqa: FBT001 - a conditio
 
 
 def _check(ground: Ground, event: int, answers: list[dict[str, Any]]) -> None:
-    """Compare every single answer with the database's row of it."""
+    """Compare every response with its row in the database."""
     status = Counter(each["status"] for each in answers)
     line = len(answers) - PLACES
     _require(
-        status == Counter({BOOKED: PLACES, WAITING: line}), f"answers by status: {dict(status)}"
+        status == Counter({BOOKED: PLACES, WAITING: line}), f"responses by status: {dict(status)}"
     )
     books = ground.books(event, 1)
     _require(
@@ -223,7 +223,7 @@ def _check(ground: Ground, event: int, answers: list[dict[str, Any]]) -> None:
         (each["answer"]["id"], each["answer"]["status"], each["answer"].get("position"))
         for each in answers
     }
-    _require(told == rows, f"{len(told ^ rows)} answers are not what the rows say")
+    _require(told == rows, f"{len(told ^ rows)} responses differ from their rows")
 
 
 if __name__ == "__main__":
