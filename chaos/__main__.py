@@ -1,4 +1,4 @@
-"""`python -m chaos`: rounds of faults under load, and a table of what was seen."""
+"""`python -m chaos`: rounds of faults under load, and a table of the results."""
 
 import argparse
 import asyncio
@@ -22,14 +22,14 @@ from chaos.versions import earlier
 RESULTS: Final = Path(__file__).parent / "results"
 PEOPLE: Final = 24
 EMBEDDED: Final = 0.6
-"""The share, of rounds that can, with a database of the service's own."""
+"""Share of rounds with the service's embedded database, of those that allow it."""
 KEYED: Final = 0.5
-"""The share of rounds whose people send Idempotency-Key, and retry by it."""
+"""Share of rounds in which people send an Idempotency-Key and resend with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a round is to be."""
+    """The plan of a round."""
 
     number: int
     faults: list[str]
@@ -38,10 +38,10 @@ class Planned:
 
 
 def plan(chance: random.Random, names: Sequence[str], rounds: int) -> list[Planned]:
-    """Choose the faults of each round, each at least as often as chance leaves to others."""
+    """Choose the faults of each round at random, so that none is left out."""
     made = []
     for number in range(rounds):
-        # Each in turn comes first, so that each has its share.
+        # Each one is first in turn, so that all get their share.
         first = names[number % len(names)]
         others = [name for name in names if name != first]
         more = chance.choices((0, 1, 2), (4, 3, 2))[0]
@@ -67,17 +67,17 @@ async def run(  # noqa: PLR0913 - by name
     due: float = DUE,
     network: Network | None = None,
 ) -> None:
-    """Play the rounds, add each to `played`, and save the histories of those that fail."""
+    """Run the rounds, add each to `played`, and save the histories of those that fail."""
     chance = random.Random(seed)
     lacking = {name: why for name in names if (why := faults.impossible(name))}
     for name, why in lacking.items():
         report.say(f"skipped: {name}: {why}")
     if faults.NEED_EARLIER & set(names) and (version := earlier()) is not None:
-        report.say(f"the version before: {version.told()}")
+        report.say(f"the previous version: {version.told()}")
     planned = plan(chance, [name for name in names if name not in lacking], rounds)
-    if forgetful:  # Only the harness's own database can be.
+    if forgetful:  # Only the harness's own database allows this.
         planned = [replace(each, kind="proxied") for each in planned if each.kind != "earlier"]
-    # One rig for all rounds that can share one.
+    # One rig for all rounds that can share it.
     left = deque(sorted(planned, key=lambda each: each.kind))
     while left:
         kind = left[0].kind
@@ -98,7 +98,7 @@ async def run(  # noqa: PLR0913 - by name
                 played.append(one)
                 is_well = await play(ready, people, one, seconds=seconds, freeze=freeze, due=due)
                 _tell(one, results)
-                if not is_well or kind == "earlier":  # The next has a rig of its own.
+                if not is_well or kind == "earlier":  # The next round gets a new rig.
                     break
 
 
@@ -135,11 +135,11 @@ async def _knows_keys(ready: Rig, token: str) -> bool:
 
 
 def _network() -> Network | None:
-    """Move to a network of the harness's own, if there can be one."""
+    """Move this process to its own network, if that is possible."""
     try:
         network = Network()
     except OSError as error:
-        report.say(f"network: can't be spoilt here: {error}")
+        report.say(f"network: faults are not possible here: {error}")
         return None
     if not network.has_netem:
         report.say(
@@ -149,17 +149,19 @@ def _network() -> Network | None:
 
 
 def main() -> None:
-    """Play as many rounds as the command line says; exit 1 if any failed."""
+    """Run the rounds that the command line asks for. The exit status is 1 if any failed."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=120)
-    parser.add_argument("--seconds", type=float, default=3.0, help="within which faults begin")
-    parser.add_argument("--freeze", type=float, default=10.0, help="how long a database is frozen")
-    parser.add_argument("--faults", default=",".join(faults.FAULTS), help="some of the default's")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds before the last fault")
+    parser.add_argument("--freeze", type=float, default=10.0, help="seconds of a freeze")
+    parser.add_argument(
+        "--faults", default=",".join(faults.FAULTS), help="only these, separated by commas"
+    )
     parser.add_argument("--seed", default=str(random.SystemRandom().randrange(10**6)))
     parser.add_argument(
         "--forgetful",
         action="store_true",
-        help="have the database acknowledge before it writes, which the harness must find out",
+        help="have the database acknowledge before it writes, which the harness must detect",
     )
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
@@ -170,8 +172,8 @@ def main() -> None:
     played: list[Round] = []
 
     async def until_told() -> None:
-        # By the loop, as asyncio.run has it for SIGINT: an exception in the midst of a driver's
-        # compiled code would end the process, and leave what it has started.
+        # By the loop, as asyncio.run does for SIGINT, because an exception inside a driver's
+        # compiled code would end the process without ending the processes that it started.
         task = asyncio.current_task()
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -1,9 +1,10 @@
-"""Judges a history: is there an order of its operations, one at a time, that explains everything?
+"""Checks a history: is there an order of its operations, one at a time, that explains everything?
 
 Wing and Gong, "Testing and verifying concurrent objects" (1993), with the memory of visited states
 by Lowe, "Testing for linearizability" (2017). An operation takes effect at one moment between its
-start and its end; one whose outcome is unknown at any moment after its start, or never. The rows of
-an event tell the order in which bookings took effect (`seq`), which leaves little to search.
+start and its end. If its outcome is unknown, it takes effect at any moment after its start, or
+never. The rows of an event show the order in which bookings took effect (`seq`), so the search is
+small.
 """
 
 from collections import Counter, defaultdict
@@ -15,22 +16,22 @@ from typing import Final, NamedTuple, TypeAlias
 from chaos.history import Books, Operation
 
 MAX_STEPS: Final = 400_000
-"""States after which a search is given up; those of a round need a few for each operation."""
+"""States after which a search gives up. A round needs a few for each operation."""
 BOOKED_NOW, JOINED = 201, 202
 BOOKED, WAITING, CANCELLED = "booked", "waiting", "cancelled"
 
 
 class State(NamedTuple):
-    """An event at one moment; bookings are numbers of rows."""
+    """An event at one moment. Bookings are numbers of rows."""
 
     made: int
-    """How many of the rows there are already."""
+    """Number of rows that exist already."""
     booked: frozenset[int]
     line: tuple[int, ...]
 
 
 class _Node(NamedTuple):
-    """How far a search has come: what is done of the known and of the unknown ones, as bits."""
+    """Progress of a search: the known and unknown operations that are done, as bits."""
 
     done: int
     tried: int
@@ -38,25 +39,25 @@ class _Node(NamedTuple):
 
 
 Step: TypeAlias = tuple[State, bool]
-"""The state after an operation, and whether it differs."""
+"""The state after an operation, and whether it changed."""
 
 
 def judge(operations: Sequence[Operation], books: Sequence[Books]) -> list[str]:
-    """Return what is wrong, in words; nothing if the history is explained."""
+    """Return sentences about what is wrong; none if the history is explained."""
     by_event: dict[int, list[Operation]] = defaultdict(list)
     for each in operations:
         by_event[each.event].append(each)
     found = []
     for its in books:
         wrong = list(_plainly_wrong(by_event[its.event], its))
-        # The search would only say the same, less clearly.
+        # The search would find the same faults, with a less clear message.
         wrong = wrong or _Search(by_event[its.event], its).run()
         found += [f"event {its.event}: {what}" for what in wrong]
     return found
 
 
 def _plainly_wrong(operations: Sequence[Operation], books: Books) -> Iterator[str]:
-    """What can be seen without an order."""
+    """Yield faults that can be seen without an order."""
     status = Counter(row.status for row in books.rows)
     if status[BOOKED] > books.total:
         yield f"{status[BOOKED]} places of {books.total} are sold"
@@ -76,23 +77,21 @@ def _plainly_wrong(operations: Sequence[Operation], books: Books) -> Iterator[st
         elif each.answer["status"] in {200, 201, 202} and each.verb != "read":
             row = rows.get(each.answer["id"])
             if row is None or row.user != each.user:
-                yield f"the {each.verb} of {each.user}, answered {each.answer}, is lost"
+                yield f"the {each.verb} of {each.user} with the response {each.answer} is lost"
             elif each.verb == "book":
                 acknowledged[row.id] += 1
-    yield from (
-        f"booking {row} was given out {n} times" for row, n in acknowledged.items() if n > 1
-    )
+    yield from (f"booking {row} was returned {n} times" for row, n in acknowledged.items() if n > 1)
     own = Counter(row.user for row in books.rows if row.id not in acknowledged)
     for user, n in own.items():
         if n > unknown[user]:
-            yield f"{user} has {n} bookings that nobody was told of, by {unknown[user]} requests"
+            yield f"{user} has {n} unacknowledged bookings, but {unknown[user]} unanswered requests"
 
 
 class _Search:
     """The search for an order of one event's operations."""
 
     def __init__(self, operations: Sequence[Operation], books: Books) -> None:
-        # What was refused with no effect constrains nothing.
+        # Requests that were refused without effect don't constrain the order.
         told = [each for each in operations if each.answer is None or _tells(each)]
         told.sort(key=lambda each: each.start)
         self.known = [each for each in told if each.is_known]
@@ -109,7 +108,7 @@ class _Search:
             self.of_user[row.user].append(number)
 
     def run(self) -> list[str]:
-        """Return nothing, or one sentence."""
+        """Return no sentence, or one."""
         everything = (1 << len(self.known)) - 1
         stack = [_Node(self._settle(0, State(0, frozenset(), ())), 0, State(0, frozenset(), ()))]
         seen: set[_Node] = set()
@@ -129,7 +128,7 @@ class _Search:
         return [f"no order explains it: {self._say(furthest)}"]
 
     def _next(self, node: "_Node") -> Iterator["_Node"]:
-        """Make what may come next; what is made last is tried first."""
+        """Yield the possible next steps. The last one is tried first."""
         candidates, horizon = self._candidates(node.done)
         for number, each in reversed(list(enumerate(self.unknown))):
             if not node.tried >> number & 1 and each.start <= horizon:
@@ -143,7 +142,7 @@ class _Search:
                 yield _Node(done, node.tried, step[0])
 
     def _settle(self, done: int, state: State) -> int:
-        """Do at once whatever may be done and changes nothing: it can't be in anybody's way."""
+        """Do all possible operations that change nothing, because they can't affect others."""
         while True:
             before = done
             for number in self._candidates(done)[0]:
@@ -154,7 +153,7 @@ class _Search:
                 return done
 
     def _candidates(self, done: int) -> tuple[list[int], float]:
-        """Return the known ones that may be next, and until when any next one must have begun."""
+        """Return the known operations that may be next, and the latest start of the next one."""
         found = []
         horizon = inf
         first = ((~done) & (done + 1)).bit_length() - 1
@@ -177,7 +176,7 @@ class _Search:
         return len(state.booked) < self.books.total and not state.line
 
     def _answered(self, each: Operation, state: State) -> Step | None:
-        """Return the step that gives just this answer, if any."""
+        """Return the step that gives exactly this response, if any."""
         answer = each.answer or {}
         if each.verb == "read":
             seen = (answer["available"], answer["waiting"])
@@ -199,7 +198,7 @@ class _Search:
         return None if after is None else (after, True)
 
     def _refusal(self, each: Operation, state: State, active: int | None) -> str | None:
-        """Return the code with which the state refuses it."""
+        """Return the code with which the state refuses the operation."""
         if active is not None:
             return "already_booked" if active in state.booked else "already_waiting"
         came_before = any(number < state.made for number in self.of_user[each.user])
@@ -208,7 +207,7 @@ class _Search:
     def _cancelled(self, each: Operation, state: State, active: int | None) -> Step | None:
         answer = each.answer or {}
         if active is None:
-            # Cancelled again: the last one, and nobody gets a place by it.
+            # The last booking is cancelled again, and nobody is promoted.
             past = [n for n in self.of_user[each.user] if n < state.made]
             fits = past and self.rows[past[-1]].id == answer["id"] and answer["promoted"] == 0
             return (state, False) if fits else None
@@ -219,7 +218,7 @@ class _Search:
         return None if after is None else (after, True)
 
     def _effect(self, each: Operation, state: State) -> State | None:
-        """Return the state after an operation of unknown outcome, if it can have one."""
+        """Return the state after an operation of unknown outcome, if it can take effect."""
         active = self._active(each.user, state)
         if each.verb == "cancel":
             return None if active is None else self._cancel(state, active)
@@ -259,7 +258,7 @@ class _Search:
         left = [self.known[number] for number in self._candidates(node.done)[0]]
         return (
             f"after {node.done.bit_count()} operations {booked} are booked, {line} wait,"
-            f" {state.made} rows are made, and none fits of {left}"
+            f" {state.made} rows are made, and none of {left} fits"
         )
 
 
@@ -270,7 +269,7 @@ def _tells(each: Operation) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """An event and its rows, seen in one statement while all goes on."""
+    """An event and its rows, read in one statement under load."""
 
     event: int
     total: int
@@ -280,7 +279,7 @@ class Sighting:
     waiting_rows: int
 
     def wrong(self) -> list[str]:
-        """Return what must never be seen, in words."""
+        """Return sentences about states that must never be seen."""
         found = []
         if self.booked_rows > self.total or self.available < 0:
             found.append(f"{self.booked_rows} places of {self.total} were sold")

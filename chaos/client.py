@@ -1,6 +1,6 @@
-"""A small HTTP client: one connection, one request at a time, and nothing is ever sent again.
+"""A small HTTP client: one connection, one request at a time, and nothing is ever resent.
 
-A library's client would repeat what was not answered, and hide just what is to be seen.
+A library's client would resend requests without a response, and hide what the harness must see.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from typing import Any
 
 
 class Unanswered(Exception):
-    """The connection ended, or patience did, with no whole answer: the outcome is unknown."""
+    """There was no complete response in time, so the outcome is unknown."""
 
 
 class NotSent(Exception):
-    """There was no connection to send it on: it has no outcome."""
+    """There was no connection, so the request was not sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +28,26 @@ class Response:
     headers: dict[str, str]
     body: Any
     port: int
-    """Of whoever answered."""
+    """Of the service or a proxy."""
 
     @property
     def code(self) -> str:
-        """The problem's code; empty if it is none."""
+        """The problem's code; empty if the response is not a problem."""
         return str(self.body.get("code", "")) if isinstance(self.body, dict) else ""
 
 
 class Client:
-    """Somebody with a connection to a service."""
+    """A client with a connection to a service."""
 
     def __init__(self, ports: Sequence[int], *, patience: float) -> None:
-        """Connect to any of `ports`, as they are then; wait `patience` seconds for an answer."""
+        """Connect to any of the current `ports`, and wait `patience` seconds for a response."""
         self._ports = ports
         self._patience = patience
         self._port = 0
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
-    async def request(  # noqa: PLR0913 - a request has so many parts
+    async def request(  # noqa: PLR0913 - the parts of a request
         self,
         method: str,
         path: str,
@@ -57,9 +57,9 @@ class Client:
         key: str = "",
         leave_after: float | None = None,
     ) -> Response:
-        """Ask, once. Raises NotSent or Unanswered.
+        """Send the request once. Raises NotSent or Unanswered.
 
-        With `leave_after`, hang up so many seconds after it was sent.
+        With `leave_after`, close the connection that many seconds after it was sent.
         """
         sent = False
         try:

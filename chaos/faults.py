@@ -1,4 +1,4 @@
-"""What goes wrong, on purpose. Each fault returns when it is over; being well again is then due."""
+"""The faults. Each one returns when it is over; after that the service must become healthy."""
 
 import asyncio
 import os
@@ -14,25 +14,25 @@ from chaos.versions import earlier
 
 HOUR: Final = 3600
 FULL: Final = 3.0
-"""Seconds without room on the disk."""
+"""Seconds for which the disk is full."""
 
 
 @dataclass
 class Stage:
-    """What a fault works on."""
+    """The objects that a fault acts on."""
 
     rig: Rig
     chance: random.Random
     freeze: float
-    """Seconds for which a frozen database stays so."""
+    """Seconds for which a database is frozen."""
     rudeness: float = 0.0
-    """How likely a client hangs up before it is answered."""
+    """Probability that a client closes the connection before the response."""
     wrong: list[str] = field(default_factory=list)
-    """What must not be, whatever the clients saw."""
+    """Faults of the service, apart from those that clients see."""
 
 
 async def _until_served(stage: Stage) -> None:
-    """Wait until the harness's own database is up: bringing it up is not the service's work."""
+    """Wait until the harness's own database runs, because the service can't start it."""
     if stage.rig.is_embedded:
         return
 
@@ -57,7 +57,7 @@ async def workers(stage: Stage) -> None:
 
 
 async def backend(stage: Stage) -> None:
-    """Kill one process of the database that serves a connection; it then drops all others."""
+    """Kill a process of the database that serves a connection; the database drops the others."""
     found = stage.rig.backends
     stage.rig.harm(stage.chance.sample(found, min(1, len(found))), signal.SIGKILL)
     await asyncio.sleep(0.05)
@@ -73,7 +73,7 @@ async def postmaster(stage: Stage) -> None:
 
 
 async def restart(stage: Stage) -> None:
-    """Stop the database's server as an operator does; it is started again."""
+    """Stop the database's server as an operator does. It is started again."""
     if (found := stage.rig.postmaster) is not None:
         stage.rig.harm([found], signal.SIGINT)
     await asyncio.sleep(0.05)
@@ -81,7 +81,7 @@ async def restart(stage: Stage) -> None:
 
 
 async def freeze(stage: Stage) -> None:
-    """Stop every process of the database where it is, and let it go on later."""
+    """Freeze every process of the database, and let it continue later."""
     server = stage.rig.postmaster
     if server is None:
         return
@@ -94,7 +94,7 @@ async def freeze(stage: Stage) -> None:
 
 
 async def cut(stage: Stage) -> None:
-    """Cut connections half-way through a commit, whose outcome nobody then knows."""
+    """Cut connections during a commit, so that its outcome is unknown."""
     proxy = stage.rig.proxy
     if proxy is None:
         return
@@ -107,7 +107,7 @@ async def cut(stage: Stage) -> None:
 
 
 async def slow(stage: Stage) -> None:
-    """Have pieces between service and database come late, and some very late."""
+    """Delay data between service and database, some of it for very long."""
     proxy = stage.rig.proxy
     if proxy is None:
         return
@@ -119,7 +119,7 @@ async def slow(stage: Stage) -> None:
 
 
 async def network(stage: Stage) -> None:
-    """Have the network lose packets of everybody, and be slow."""
+    """Have the network drop packets, and delay the others."""
     spoilt = stage.rig.network
     if spoilt is None:
         return
@@ -137,7 +137,7 @@ async def network(stage: Stage) -> None:
 
 
 async def rude(stage: Stage) -> None:
-    """Have clients hang up before they are answered, and come again."""
+    """Have clients close the connection before the response, and connect again."""
     stage.rudeness = 0.3
     try:
         await asyncio.sleep(stage.chance.uniform(1.0, 2.5))
@@ -146,7 +146,7 @@ async def rude(stage: Stage) -> None:
 
 
 async def clock(stage: Stage) -> None:
-    """Step the service's clock by an hour, forth or back, and later right again."""
+    """Move the service's clock by an hour, forward or back, and later reset it."""
     if stage.rig.clock is None:
         return
     stage.rig.clock.write_text(f"{stage.chance.choice((HOUR, -HOUR)):+}\n")
@@ -154,12 +154,12 @@ async def clock(stage: Stage) -> None:
         await asyncio.sleep(2.5)
     finally:
         stage.rig.clock.write_text("+0\n")
-    # Each process looks at the file once a second: until then one of them goes wrong.
+    # Each process reads the file once a second, so until then their clocks differ.
     await asyncio.sleep(1.5)
 
 
 async def disk(stage: Stage) -> None:
-    """Leave the database without a byte of room."""
+    """Fill the database's disk."""
     if stage.rig.disk is None:
         return
     filler = stage.rig.disk / "filler"
@@ -170,9 +170,9 @@ async def disk(stage: Stage) -> None:
                 free = room.f_bavail * room.f_frsize
                 if free:
                     size = file.seek(0, os.SEEK_END)
-                    with suppress(OSError):  # Somebody was faster.
+                    with suppress(OSError):  # Another process was faster.
                         os.posix_fallocate(file.fileno(), size, free)
-                # A new segment of the log needs room, and to have none makes the database panic.
+                # A new segment of the log needs room, and without it the database panics.
                 with suppress(*DATABASE_ERRORS):
                     connection = await stage.rig.connection()
                     try:
@@ -195,21 +195,21 @@ async def rolling(stage: Stage) -> None:
         now = set(service.workers)
         return len(now) == len(before) and not now & before
 
-    # Where a worker is killed meanwhile, the restart may be given up: that is no failure.
+    # If a worker is killed meanwhile, the restart may be cancelled, which is no failure.
     with suppress(TimeoutError):
         async with asyncio.timeout(20):
             await until(replaced)
 
 
 async def upgrade(stage: Stage) -> None:
-    """Migrate under load, run this version beside the one before, and have that one leave."""
+    """Migrate under load, run this version beside the previous one, and stop the previous one."""
     rig = stage.rig
     before = rig.services[0]
-    complaint = "nothing was tried"
+    complaint = "no attempt was made"
     with suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
-            # What else goes wrong meanwhile may cut it off: then it is run again.
-            while complaint := await rig.migrate():  # noqa: ASYNC110 - nothing tells when
+            # Another fault may interrupt it. It is then run again.
+            while complaint := await rig.migrate():  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(0.2)
     if complaint:
         stage.wrong.append(f"the database could not be migrated: {complaint}")
@@ -217,15 +217,15 @@ async def upgrade(stage: Stage) -> None:
     new = await _beside(rig)
     rig.ports.append(new.port)
     await asyncio.sleep(stage.chance.uniform(1.0, 2.5))
-    # As a load balancer does, before it is stopped.
+    # Stop sending requests to it first, as a load balancer does.
     rig.ports.remove(before.port)
     status = await rig.stop(before, signal.SIGTERM)
     if status != 0:
-        stage.wrong.append(f"the version before, told to stop, ended with status {status}")
+        stage.wrong.append(f"the previous version ended with status {status} when it was stopped")
 
 
 async def _beside(rig: Rig) -> Service:
-    """Start this version, as often as it takes."""
+    """Start this version, with retries."""
     async with asyncio.timeout(PATIENCE):
         while True:
             with suppress(RuntimeError):
@@ -256,23 +256,23 @@ FAULTS: Final[Mapping[str, Callable[[Stage], Awaitable[None]]]] = {
 }
 
 NEED_PROXY: Final = {"cut", "slow", "clock", "disk"}
-"""Those that need a database of the harness's own."""
+"""Faults that need a database of the harness."""
 NEED_EARLIER: Final = {"upgrade"}
-"""Those that need the version before this one."""
+"""Faults that need the previous version."""
 
 ORDERLY: Final = {"rolling", "upgrade"}
-"""Those in which no request fails, where nothing else goes wrong."""
+"""Faults during which no request may fail, if there is no other fault."""
 
 
 def impossible(name: str) -> str:
-    """Say what a fault lacks on this machine, whatever the rig; nothing if it can be."""
+    """Return what a fault lacks on this machine with any rig; empty if it is possible."""
     if name in NEED_EARLIER and earlier() is None:
         return "the history of the repository has no version with an earlier database"
     return ""
 
 
 def missing(name: str, rig: Rig) -> str:
-    """Say what a fault lacks here; nothing if it can be."""
+    """Return what a fault lacks here; empty if it is possible."""
     if name == "network" and rig.network is None:
         return "the harness has no network of its own"
     if name == "clock" and rig.clock is None:

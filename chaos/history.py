@@ -1,4 +1,4 @@
-"""What was asked, when, and what was answered: the record that the checker judges."""
+"""Requests, their times and their responses: the record that the checker checks."""
 
 import json
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ Verb = Literal["book", "cancel", "read"]
 
 @dataclass(slots=True)
 class Operation:
-    """One intention of one person at one event; or what somebody saw of the event.
+    """One request of one person at one event, or one read of the event.
 
     Times are seconds of one monotonic clock. `end` is infinite and `answer` None while the outcome
-    is unknown: it may have taken effect, may do so yet, or never. An answer is the `status` and
-    what a judge needs of the body: `id`, `position`, `promoted`, `code`; of what was seen
+    is unknown: it may have taken effect, may do so later, or never. An answer has the `status` and
+    the members of the body that the checker needs: `id`, `position`, `promoted`, `code`; for a read
     `available` and `waiting`.
     """
 
@@ -31,13 +31,13 @@ class Operation:
 
     @property
     def is_known(self) -> bool:
-        """Whether it is known what became of it."""
+        """Whether its outcome is known."""
         return self.answer is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A booking as the database has it."""
+    """A booking in the database."""
 
     id: str
     event: int
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """An event as the database has it at the end, with its bookings in the order of `seq`."""
+    """An event in the database at the end, with its bookings in the order of `seq`."""
 
     event: int
     total: int
@@ -57,7 +57,7 @@ class Books:
 
 
 async def read_books(connection: "asyncpg.Connection[asyncpg.Record]", event: int) -> Books:
-    """Return an event with its bookings, as they are at one moment. Raises LookupError."""
+    """Return a snapshot of an event with its bookings. Raises LookupError."""
     async with connection.transaction(isolation="repeatable_read"):
         found = await connection.fetchrow(
             "SELECT id, total_tickets, available_tickets, waiting_list_count"
@@ -76,11 +76,11 @@ async def read_books(connection: "asyncpg.Connection[asyncpg.Record]", event: in
 
 
 def save(path: Path, operations: Sequence[Operation], books: Sequence[Books], **more: Any) -> None:  # noqa: ANN401 - JSON
-    """Write a history so that it can be judged again."""
+    """Write a history to a file, so that it can be checked again."""
     document = {
         **more,
         "books": [asdict(each) for each in books],
-        # An infinite end has no JSON.
+        # JSON has no infinity.
         "operations": [{**asdict(o), "end": o.end if o.end != inf else None} for o in operations],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def save(path: Path, operations: Sequence[Operation], books: Sequence[Books], **
 
 
 def load(path: Path) -> tuple[list[Operation], list[Books]]:
-    """Read what `save` wrote."""
+    """Read a history that `save` wrote."""
     document = json.loads(path.read_text())
     operations = [
         Operation(**{**each, "end": inf if each["end"] is None else each["end"]})

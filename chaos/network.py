@@ -1,4 +1,4 @@
-"""A network of the harness's own, which loses packets and holds them up, and nobody else's does."""
+"""A network for the harness only, which can drop and delay packets without affecting others."""
 
 import ctypes
 import os
@@ -13,12 +13,12 @@ DROP: Final = ("INPUT", "-i", "lo", "-p", "tcp", "-m", "statistic", "--mode", "r
 
 
 class Network:
-    """A network namespace with nothing but a loopback, on which all that it starts is."""
+    """A network namespace with only a loopback interface, for this process and its children."""
 
     def __init__(self) -> None:
-        """Move this process to a new namespace, before it has any thread.
+        """Move this process to a new namespace. It must not have threads yet.
 
-        Raises OSError, with why, if there can't be one or nothing in it can be spoilt.
+        Raises OSError with the reason if this is not possible, or if no fault can be made in it.
         """
         missing = [name for name in ("ip", "tc") if shutil.which(name) is None]
         if missing:
@@ -29,7 +29,7 @@ class Network:
         _run("ip", "link", "set", "lo", "up")
         self.has_netem = True
         self.lacks = ""
-        """Why there is no netem."""
+        """The reason why netem is missing."""
         self._rule: list[str] = []
         try:
             self.spoil(delay=0.001, loss=0.01)
@@ -39,7 +39,7 @@ class Network:
         self.mend()
 
     def spoil(self, *, delay: float, loss: float) -> None:
-        """Lose this share of packets, and, with netem, have the others late by so many seconds."""
+        """Drop this share of packets and, with netem, delay the others by `delay` seconds."""
         if self.has_netem:
             late = f"{delay * 1000:.1f}ms"
             _run("tc", *NETEM, "delay", late, late, "loss", f"{loss:.2%}", "limit", "10000")
@@ -48,7 +48,7 @@ class Network:
             _run("iptables", "-I", *self._rule)
 
     def mend(self) -> None:
-        """Be as before."""
+        """Remove all faults."""
         if self.has_netem:
             _run("tc", "qdisc", "del", "dev", "lo", "root")
         else:

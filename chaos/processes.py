@@ -1,4 +1,4 @@
-"""Processes that the harness started, and signals to them: to nobody else."""
+"""Processes that the harness started, and signals to them only."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def every() -> dict[int, tuple[int, str]]:
-    """Return the parent and the command line of every process that lives."""
+    """Return the parent and the command line of every running process."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -25,10 +25,10 @@ def children(pid: int) -> dict[int, str]:
 
 
 def send(pids: Iterable[int], number: signal.Signals, *, parent: int) -> int:
-    """Send a signal to those of `pids` that are, or descend from, `parent`; return to how many.
+    """Send a signal to those of `pids` that are `parent` or its descendants; return their number.
 
-    By a file descriptor of each, held while its descent is looked up: no id can come to mean
-    another process in between.
+    Each process is addressed by a file descriptor that is opened before the check, so that an id
+    can't be reused in between.
     """
     sent = 0
     for pid in pids:

@@ -1,4 +1,4 @@
-"""A TCP proxy between the service and its database, which delays, stalls and cuts."""
+"""A TCP proxy between the service and its database, which delays, stalls and cuts connections."""
 
 import asyncio
 import random
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 PREPARES: Final = re.compile(rb"([\w]+)\0([^\0]*)\0")
-"""In a Parse message of PostgreSQL's protocol: the statement's name and its text."""
+"""Matches a statement's name and text in a Parse message of PostgreSQL's protocol."""
 COMMITS: Final = b"UPDATE events SET"
 CUTS: Final = ("request", "answer", "both")
 
@@ -31,27 +31,27 @@ class _Link:
 
 
 class Proxy:
-    """Listens on the loopback and hands on to a Unix socket."""
+    """Listens on the loopback and forwards to a Unix socket."""
 
     def __init__(self, target: Path, chance: random.Random) -> None:
-        """Hand on to `target`; `chance` says when what goes wrong."""
+        """Forward to `target`. `chance` decides about faults."""
         self._target = target
         self._chance = chance
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
         self.latency = 0.0
-        """Seconds by which each piece is late, on average."""
+        """Average delay of a piece, in seconds."""
         self.stalls = 0.0
-        """How likely a piece is lost, and comes after a retransmission's pause."""
+        """Probability that a piece is lost, and arrives after a retransmission."""
         self.cuts_left = 0
-        """How many commits are still to be cut."""
+        """Number of commits that are still to be cut."""
         self.cuts = 0
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         if self._server is None:
-            raise RuntimeError("it does not listen")
+            raise RuntimeError("the proxy does not listen")
         return int(self._server.sockets[0].getsockname()[1])
 
     async def start(self) -> None:
@@ -59,7 +59,7 @@ class Proxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
 
     async def close(self) -> None:
-        """Stop, and drop whatever is connected."""
+        """Stop, and drop all connections."""
         if self._server is not None:
             self._server.close()
         self.cut_all()
@@ -96,7 +96,7 @@ class Proxy:
                 self.cuts_left -= 1
                 self.cuts += 1
                 how = self._chance.choice(CUTS)
-                if how == "request":  # Half of it arrives: it can't have been done.
+                if how == "request":  # Only half of it arrives, so it can't have been done.
                     link.theirs.write(data[: len(data) // 2])
                     await link.theirs.drain()
                     raise EOFError
@@ -104,7 +104,8 @@ class Proxy:
                 link.theirs.write(data)
                 await link.theirs.drain()
                 if how == "both":
-                    # A moment or none: the server may or may not have begun, and finishes.
+                    # Wait briefly or not at all: the server may or may not have begun, and
+                    # finishes.
                     await asyncio.sleep(self._chance.choice((0.0, 0.001, 0.01)))
                     raise EOFError
                 continue

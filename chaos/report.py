@@ -1,4 +1,4 @@
-"""What is said of the rounds: a line each while they go on, a table at the end."""
+"""Reports on the rounds: a line for each, and a table at the end."""
 
 import sys
 from collections import Counter
@@ -11,7 +11,7 @@ from chaos.rounds import Round
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line without buffering."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -48,18 +48,18 @@ def table(rounds: Sequence[Round]) -> list[str]:
 
 
 def write(path: Path, rounds: Sequence[Round], *, seed: str) -> None:
-    """Write the table and the sums to a file."""
+    """Write the table and the totals to a file."""
     failed = [each for each in rounds if each.wrong]
     kinds = Counter(each.kind for each in rounds)
     loads = [each.load for each in rounds] or [0.0]
     summary = (
         f"{len(rounds)} rounds (seed {seed}; {kinds['embedded']} on the embedded database,"
         f" {kinds['proxied']} on one behind the harness's proxy, {kinds['earlier']} the same with"
-        f" the version before), {sum(len(r.operations) for r in rounds):,} operations,"
+        f" the previous version), {sum(len(r.operations) for r in rounds):,} operations,"
         f" {sum(r.unknown for r in rounds):,} of them of unknown outcome,"
-        f" {sum(r.sightings for r in rounds):,} looks at the rows while all went on,"
+        f" {sum(r.sightings for r in rounds):,} reads of the rows under load,"
         f" {sum(r.keyed for r in rounds)} rounds with `Idempotency-Key`, in which"
-        f" {sum(r.replays for r in rounds):,} intentions were sent again long after their answer."
+        f" {sum(r.replays for r in rounds):,} requests were resent long after their response."
         f" The machine's load was {median(loads):.1f} (median) to {max(loads):.1f}."
         f" Failed: {len(failed)}."
     )

@@ -1,4 +1,4 @@
-"""The service under test with its database, as processes of their own that may be harmed."""
+"""The service under test and its database, as separate processes that faults may harm."""
 
 import asyncio
 import os
@@ -33,21 +33,21 @@ SECRET: Final = "a secret of the harness, long enough for HS256"  # noqa: S105 -
 PASSWORD: Final = "correct horse"  # noqa: S105 - of nobody
 FAKETIME: Final = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 DISK: Final = 400
-"""MiB that the database has where it is to run out of them."""
+"""MiB of the database's disk, if the disk is to become full."""
 DATABASE_ERRORS: Final = (
     OSError,
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
-"""What a connection may raise whose server is harmed."""
+"""Exceptions of a connection whose server is harmed."""
 STREAK: Final = 3
-"""Bookings in a row, each on a new connection, that show that all is well."""
+"""Consecutive bookings, each on a new connection, that show that the service is healthy."""
 
 
 @dataclass
 class Person:
-    """Somebody with an account."""
+    """A person with an account."""
 
     name: str
     id: str = ""
@@ -55,48 +55,48 @@ class Person:
 
 
 Kind = Literal["embedded", "proxied", "earlier"]
-"""With a database of the service's own; with one of the harness's behind a proxy; the same, and at
-first with the version of the service before this one."""
+"""With the service's embedded database; with the harness's database behind a proxy; the same, but
+first with the previous version of the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service that was started, with the processes that it starts."""
+    """A started service and its processes."""
 
     process: subprocess.Popen[str]
     port: int
 
     @property
     def workers(self) -> list[int]:
-        """The ids of its server processes."""
+        """The ids of its workers."""
         found = processes.children(self.process.pid).items()
         return [pid for pid, command in found if "spawn_main" in command]
 
 
 @dataclass
 class Rig:
-    """A running service: its own database embedded, or one of the harness behind a proxy."""
+    """A running service, with an embedded database or the harness's database behind a proxy."""
 
     folder: Path
     environment: Mapping[str, str]
     started: ExitStack
-    """Where what is started is ended."""
+    """Ends everything that was started."""
     services: list[Service]
-    """Those that run; more than one while one takes another's place."""
+    """Running services; more than one while one replaces another."""
     ports: list[int]
-    """Where clients are sent."""
+    """Ports for clients."""
     earlier: int | None
-    """Where the version before this one listens, or did."""
+    """Ports of the previous version, past or present."""
     network: Network | None
     cluster: Path
     sockets: Path
     database: Embedded | None
-    """The harness's own; None if the service runs its own."""
+    """The harness's database; None if the service runs its own."""
     proxy: Proxy | None
     clock: Path | None
-    """Tells the service by how much its clock is wrong."""
+    """Contains the error of the service's clock."""
     disk: Path | None
-    """A file system of the database's own."""
+    """A separate file system for the database."""
 
     @property
     def is_embedded(self) -> bool:
@@ -105,12 +105,12 @@ class Rig:
 
     @property
     def url(self) -> str:
-        """The database, without the proxy."""
+        """The URL of the database, without the proxy."""
         return url_of(self.sockets)
 
     @property
     def workers(self) -> list[int]:
-        """The ids of the server processes of all services."""
+        """The ids of the workers of all services."""
         return [pid for service in self.services for pid in service.workers]
 
     @property
@@ -130,15 +130,15 @@ class Rig:
 
     def harm(self, pids: list[int], number: signal.Signals) -> int:
         """Send a signal to processes of the service or of its database."""
-        # The harness's own database descends from this process, by its guard.
+        # The harness's database is a descendant of this process, through its guard.
         return processes.send(pids, number, parent=os.getpid())
 
     def client(self, patience: float = 15.0) -> Client:
-        """Return somebody who can connect."""
+        """Return a client."""
         return Client(self.ports, patience=patience)
 
     def start(self, code: Path | None = None) -> Service:
-        """Start a service, of other code if some is given. Raises RuntimeError."""
+        """Start a service, with other code if it is given. Raises RuntimeError."""
         environment = self.environment if code is None else of_code(code, self.environment)
         console = self.folder / f"console-{len(list(self.folder.glob('console-*')))}.txt"
         process = self.started.enter_context(_service(self.folder, environment, console))
@@ -147,7 +147,7 @@ class Rig:
         return service
 
     async def stop(self, service: Service, number: signal.Signals) -> int | None:
-        """Tell a service to stop, and return its status, or None if it does not."""
+        """Stop a service, and return its exit status, or None if it does not stop."""
         self.services.remove(service)
         service.process.send_signal(number)
         with suppress(subprocess.TimeoutExpired):
@@ -155,7 +155,7 @@ class Rig:
         return None
 
     async def is_ready(self, service: Service) -> bool:
-        """Whether a service says that it can serve."""
+        """Whether a service is ready."""
         client = Client([service.port], patience=5.0)
         try:
             return (await client.request("GET", "/readyz")).status == 200  # noqa: PLR2004 - HTTP
@@ -165,7 +165,7 @@ class Rig:
             client.close()
 
     async def migrate(self) -> str:
-        """Bring the database to the newest revision; return what was wrong, or nothing."""
+        """Migrate the database to the newest revision, and return what was wrong, if anything."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "ticketing", "migrate"),
             cwd=self.folder,
@@ -177,14 +177,14 @@ class Rig:
         return complaint.decode() if process.returncode else ""
 
     async def keep_database_up(self) -> None:
-        """Start the harness's own database again whenever it has died."""
+        """Restart the harness's database each time it has died."""
         while True:
             if self.database is not None:
                 self.database.keep_up()
             await asyncio.sleep(0.05)
 
     async def log_in(self, person: Person) -> None:
-        """Get a new token, however long it takes."""
+        """Get a new token, without a timeout."""
 
         async def logged_in() -> bool:
             client = self.client(5.0)
@@ -219,7 +219,7 @@ class Rig:
         return people
 
     async def ask(self, method: str, path: str, body: object = None, token: str = "") -> Response:
-        """Ask a healthy service. Raises RuntimeError for an answer of its own fault."""
+        """Send a request to a healthy service. Raises RuntimeError for a status from 500 up."""
         client = self.client()
         try:
             answer = await client.request(method, path, body, token=token)
@@ -242,7 +242,7 @@ class Rig:
         return int(made.body["id"])
 
     async def healthy(self, prober: Person, event: int) -> None:
-        """Wait until it is ready and books and cancels, several times on new connections."""
+        """Wait until it is ready, and books and cancels several times on new connections."""
         streak = 0
         deadline = time.monotonic() + PATIENCE
         while streak < STREAK:
@@ -264,7 +264,7 @@ class Rig:
                 if answer.status == 401:  # noqa: PLR2004
                     await self.log_in(prober)
                     return False
-                # 409: what was booked before it could be answered.
+                # 409: the booking was made, but its response was lost.
                 if answer.status not in {200, 201, 409}:
                     return False
         except (NotSent, Unanswered):
@@ -279,14 +279,14 @@ class Rig:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what other processes do. Raises TimeoutError."""
+    """Wait for other processes. Raises TimeoutError."""
     async with asyncio.timeout(PATIENCE):
         while not await condition():  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.05)
 
 
 def can_mount() -> bool:
-    """Whether a file system of its own can be made for the database."""
+    """Whether a separate file system can be made for the database."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         return False
     with tempfile.TemporaryDirectory() as folder:
@@ -302,7 +302,7 @@ def can_mount() -> bool:
 
 @contextmanager
 def _folder(*, limited: bool) -> Iterator[Path]:
-    """Make a folder that the database's account can enter, `limited` to a small disk of its own."""
+    """Make a folder that the database's account can enter; if `limited`, on a small disk."""
     folder = Path(tempfile.mkdtemp(prefix="ticketing-chaos-"))
     try:
         if limited:
@@ -322,9 +322,9 @@ def _folder(*, limited: bool) -> Iterator[Path]:
 async def rig(
     kind: Kind, *, forgetful: bool, chance: random.Random, network: Network | None = None
 ) -> AsyncIterator[Rig]:
-    """Run a service and its database for as long as the context lasts.
+    """Run a service and its database until the context ends.
 
-    One that is `forgetful` acknowledges before it writes, and must be found out.
+    A `forgetful` database acknowledges before it writes, which the harness must detect.
     """
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(limited=False))
@@ -400,7 +400,7 @@ async def rig(
 
 
 def _older(folder: Path, environment: Mapping[str, str]) -> Path:
-    """Unpack the version before this one, and have it migrate the database; return its code."""
+    """Unpack the previous version, have it migrate the database, and return its code."""
     version = earlier()
     if version is None:
         raise RuntimeError("the history of the repository has no earlier version")
@@ -416,7 +416,7 @@ def _older(folder: Path, environment: Mapping[str, str]) -> Path:
 
 
 def of_code(code: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment in which that code is run, with those settings that it knows."""
+    """Return the environment for that code, with those settings that it knows."""
     known = (code / "ticketing" / "settings.py").read_text()
     kept = {
         name: value
@@ -446,7 +446,7 @@ def _service(
         try:
             yield process
         finally:
-            # The whole session, which is the harness's own.
+            # The whole session, because it belongs to the harness.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""One round: clients book and cancel, things go wrong, and the history is judged."""
+"""One round: clients book and cancel, faults happen, and the history is checked."""
 
 import asyncio
 import os
@@ -21,21 +21,21 @@ from chaos.rig import DATABASE_ERRORS, Kind, Person, Rig
 
 EVENTS: Final = 6
 PAUSE: Final = 0.06
-"""Seconds between two requests of a person, on average."""
+"""Average seconds between two requests of a person."""
 PATIENCE: Final = 12.0
-"""Seconds that a client waits: longer than the service lets anybody wait."""
+"""Seconds that a client waits; longer than any wait in the service."""
 AFTER: Final = 0.5
 """Seconds of load after the last fault."""
 STARTS: Final = 0.2
 DUE: Final = 5.0
-"""Seconds after the end of the last fault in which the service has to be well again."""
+"""Seconds after the last fault in which the service must become healthy."""
 AGAIN: Final = 0.15
-"""How likely a person who sends keys sends one again that was answered long ago."""
+"""Probability that a person with keys resends an old request that has a response."""
 REFUSED: Final = {"booking_not_found", "already_booked", "already_waiting"}
 HARMLESS: Final = {"busy", "not_ready"}
-"""Codes of 503 that say that nothing was changed."""
+"""Codes of 503 that mean that nothing was changed."""
 OPEN: Final = {"database_unavailable", "outcome_unknown"}
-"""Codes of 503 that leave open whether it was."""
+"""Codes of 503 that mean that the change may have been made."""
 REPLAYED: Final = "idempotency-replayed"
 
 SIGHTING: Final = """
@@ -48,7 +48,7 @@ SIGHTING: Final = """
 
 @dataclass
 class Round:
-    """What was done and seen."""
+    """The results of a round."""
 
     number: int
     seed: str
@@ -61,33 +61,33 @@ class Round:
     sightings: int = 0
     healthy_after: float = inf
     load: float = 0.0
-    """The machine's, of a minute, at the end."""
+    """Load average of the last minute at the end."""
     keyed: bool = False
     of_before: list[str] = field(default_factory=list)
-    """What the version before this one answered and should not have: nobody can mend it there."""
+    """Wrong responses of the previous version, which can't be fixed."""
     replays: int = 0
-    """Intentions that were sent again and answered as at first."""
+    """Requests that were resent and got the first response again."""
 
     @property
     def unknown(self) -> int:
-        """How many operations have an outcome that no client knows."""
+        """Number of operations with an unknown outcome."""
         return sum(not each.is_known for each in self.operations)
 
     def line(self) -> str:
-        """Say in a line how it went."""
+        """Return the result as one line."""
         verdict = "ok" if not self.wrong else f"FAILED: {self.wrong[0]}"
         return (
             f"{self.number:4}  seed {self.seed}  {self.kind:8}  {'keys' if self.keyed else '    '}"
             f"  {'+'.join(self.faults):30}  {len(self.operations):5} operations"
             f"  {self.unknown:4} unknown  {self.replays:4} replays"
             f"  healthy after {self.healthy_after:5.2f} s at load {self.load:4.1f}  {verdict}"
-            + (f" (the version before: {self.of_before[0]})" if self.of_before else "")
+            + (f" (the previous version: {self.of_before[0]})" if self.of_before else "")
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """An intention with a key that changed something, and what was answered at first."""
+    """A request with a key that changed something, and its first response."""
 
     path: str
     body: dict[str, Any]
@@ -106,7 +106,7 @@ class _Crowd:
         self.enough = asyncio.Event()
 
     async def live(self, person: Person, events: Sequence[int]) -> None:
-        """Book and cancel until it is enough."""
+        """Book and cancel until the round ends."""
         client = self._rig.client(PATIENCE)
         chance = random.Random(f"{self._round.seed}-{person.name}")
         holds: dict[int, bool | None] = {}
@@ -118,7 +118,8 @@ class _Crowd:
                 event = chance.choice(events)
                 wants_to_cancel = bool(holds.get(event)) != (chance.random() < 0.1)  # noqa: PLR2004
                 verb: Verb = "cancel" if wants_to_cancel else "book"
-                # What changes nothing is not kept under its key, and what may be unknown is no use.
+                # Responses without a change are not stored under the key, and unknown outcomes are
+                # useless.
                 keep = sent if verb == "book" or holds.get(event) else []
                 holds[event] = await self._do(client, person, event, verb, chance, keep)
                 await asyncio.sleep(chance.expovariate(1 / PAUSE))
@@ -126,7 +127,7 @@ class _Crowd:
             client.close()
 
     async def _send_again(self, client: Client, person: Person, sent: _Sent) -> None:
-        """Send what was answered before: it must have no effect, and the same answer."""
+        """Resend a request. It must have no effect, and get the first response again."""
         try:
             answer = await client.request(
                 "POST", sent.path, sent.body, token=person.token, key=sent.key
@@ -139,13 +140,13 @@ class _Crowd:
         if (answer.status, answer.body) == (sent.answer.status, sent.answer.body) and is_replay:
             self._round.replays += 1
         else:
-            what = "replayed" if is_replay else "answered anew"
+            what = "replayed" if is_replay else "which is not a stored response"
             self._round.wrong.append(
                 f"{sent.path} with a key was answered {sent.answer.status} {sent.answer.body},"
                 f" and again {answer.status} {answer.body}, {what}"
             )
 
-    async def _do(  # noqa: PLR0913, PLR0917 - by whom, what, and where to keep it
+    async def _do(  # noqa: PLR0913, PLR0917 - the parts of a request, and where to store it
         self,
         client: Client,
         person: Person,
@@ -154,9 +155,9 @@ class _Crowd:
         chance: random.Random,
         keep: list[_Sent],
     ) -> bool | None:
-        """Do it; return whether the person then holds a booking, or None if it is not known.
+        """Send it; return whether the person now has a booking, or None if that is unknown.
 
-        What was sent with a key and changed something is kept.
+        A request with a key that changed something is stored.
         """
         key = str(uuid4()) if self._round.keyed else ""
         operation = Operation(verb, event, person.id, time.monotonic())
@@ -196,7 +197,7 @@ class _Crowd:
         return None
 
     def _take(self, operation: Operation, answer: Response) -> str:
-        """Note an answer, and say of what kind it is."""
+        """Record a response, and return its kind."""
         found = answer.body
         if answer.status in {200, 201, 202}:
             told = {name: found[name] for name in ("id", "position", "promoted")}
@@ -220,7 +221,7 @@ class _Crowd:
         return "answered"
 
     async def watch(self, events: Sequence[int]) -> None:
-        """Look at the events, through the service and past it, until it is enough."""
+        """Read the events, through the service and from the database, until the round ends."""
         client = self._rig.client(PATIENCE)
         try:
             while not self.enough.is_set():
@@ -236,7 +237,7 @@ class _Crowd:
             client.close()
 
     async def watch_rows(self, events: Sequence[int]) -> None:
-        """Look at the rows, past the service, until it is enough."""
+        """Read the rows from the database until the round ends."""
         connection: asyncpg.Connection[asyncpg.Record] | None = None
         while not self.enough.is_set():
             event = self._chance.choice(events)
@@ -263,9 +264,9 @@ class _Crowd:
 
 
 def _failures(played: Round) -> list[str]:
-    """Return what nobody may see while such faults happen."""
+    """Return faults that clients may not see during these faults."""
     fatal = set() if "clock" in played.faults else {"unauthorised"}
-    if ORDERLY.issuperset(played.faults):  # What an operator does every day.
+    if ORDERLY.issuperset(played.faults):  # Operators do this every day.
         fatal = set(played.statuses) - {"answered"}
     failed = {what: n for what, n in played.statuses.items() if what in fatal}
     return [f"requests failed: {failed}"] if failed else []
@@ -287,11 +288,11 @@ async def play(  # noqa: PLR0913 - by name
     freeze: float,
     due: float,
 ) -> bool:
-    """Play a round on a healthy service, and judge it; return whether the service is well after."""
+    """Run a round on a healthy service, and check it. Return whether it is healthy again."""
     chance = random.Random(played.seed)
     stage = Stage(rig, chance, freeze, wrong=played.wrong)
     organiser, prober, *crowd = people
-    # A token from when the clock was wrong is refused by whoever has not seen it before.
+    # A worker that has not seen a token refuses it if its clock was wrong when it was made.
     await asyncio.gather(*map(rig.log_in, people))
     probe = await rig.organise(organiser, 10)
     totals = {
@@ -321,14 +322,14 @@ async def play(  # noqa: PLR0913 - by name
         played.load = os.getloadavg()[0]
         if played.healthy_after > due:
             played.wrong.append(
-                f"well again only after {played.healthy_after:.2f} s, at load {played.load:.1f}"
+                f"healthy only after {played.healthy_after:.2f} s, at load {played.load:.1f}"
             )
         await asyncio.sleep(AFTER)
         people_of.enough.set()
         await asyncio.gather(*living)
         played.wrong += _failures(played)
     except TimeoutError as error:
-        played.wrong.append(f"it does not become well again: {error}")
+        played.wrong.append(f"it does not become healthy: {error}")
         return False
     finally:
         people_of.enough.set()
@@ -342,7 +343,7 @@ async def play(  # noqa: PLR0913 - by name
 
 
 async def _settle(rig: Rig, played: Round, totals: dict[int, int]) -> None:
-    """Read the books once nothing moves any more."""
+    """Read the events after everything has finished."""
     connection = await rig.connection()
     try:
         before: list[Books] | None = None
@@ -355,14 +356,14 @@ async def _settle(rig: Rig, played: Round, totals: dict[int, int]) -> None:
 
 
 async def _compare_with_lists(rig: Rig, organiser: Person, played: Round) -> None:
-    """See that the organiser's list has just what the rows say."""
+    """Check that the organiser's list has exactly the rows."""
     for books in played.books:
         listed: list[tuple[str, str]] = []
         cursor = ""
         while True:
             path = f"/api/events/{books.event}/bookings?limit=100{cursor}"
             page = await rig.ask("GET", path, token=organiser.token)
-            if page.status == 401:  # noqa: PLR2004 - of a token from when the clock was wrong
+            if page.status == 401:  # noqa: PLR2004 - a token from when the clock was wrong
                 await rig.log_in(organiser)
                 continue
             listed += [(item["id"], item["status"]) for item in page.body["items"]]
@@ -370,4 +371,4 @@ async def _compare_with_lists(rig: Rig, organiser: Person, played: Round) -> Non
                 break
             cursor = f"&cursor={page.body['nextCursor']}"
         if listed != [(row.id, row.status) for row in books.rows]:
-            played.wrong.append(f"event {books.event}: the list is not what the rows say")
+            played.wrong.append(f"event {books.event}: the list differs from the rows")

@@ -1,4 +1,4 @@
-"""The version of the service before this one, taken from the history of the repository."""
+"""The previous version of the service, from the history of the repository."""
 
 import io
 import shutil
@@ -12,29 +12,29 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 MIGRATIONS: Final = "alembic/versions"
 LOOKED_AT: Final = 1000
-"""Commits at most, from today's backwards."""
+"""Number of commits to search, from the newest one backwards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A commit that knew fewer migrations than the checkout."""
+    """A commit with fewer migrations than the checkout."""
 
     commit: str
     date: str
     newest: str
     """The file of its newest migration."""
     behind: int
-    """How many migrations it lacks."""
+    """Number of migrations that it lacks."""
 
     def told(self) -> str:
-        """Say in words which it is."""
+        """Describe it in words."""
         return f"{self.commit[:7]} of {self.date}, at {self.newest}, {self.behind} behind"
 
     def unpack(self, folder: Path) -> Path:
-        """Write it to a folder, and return what a process needs as PYTHONPATH to run it."""
+        """Write it to a folder, and return the PYTHONPATH to run it."""
         archive = _git("archive", "--format=tar", self.commit, "src", "alembic")
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            # As an attribute: the first releases of Python 3.11 know no argument for it.
+            # As an attribute, because the first releases of Python 3.11 have no argument for it.
             tar.extraction_filter = getattr(tarfile, "data_filter", None)
             tar.extractall(folder)  # noqa: S202 - our own history
         return folder / "src"
@@ -42,10 +42,10 @@ class Version:
 
 @cache
 def earlier() -> Version | None:
-    """Return the newest commit of those with the most of today's migrations, but not all of them.
+    """Return the newest of the commits with the most of today's migrations, but not all of them.
 
-    Its migrations are the very ones of today, byte for byte, so that its database is one that
-    today's migrations go on from. None if the checkout has no such history.
+    Its migrations are byte for byte the same as today's, so that today's migrations can continue
+    from its database. None if the checkout has no such history.
     """
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         return None

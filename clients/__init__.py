@@ -1,1 +1,1 @@
-"""Clients that are generated from the OpenAPI document, and have to work: `make clients`."""
+"""Generates clients from the OpenAPI document and checks that they work: `make clients`."""

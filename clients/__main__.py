@@ -1,4 +1,4 @@
-"""Generate clients from the document of a running service, and have each of them book."""
+"""Generate clients from the OpenAPI document of a running service, and have each of them book."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ PATIENCE: Final = 30.0
 
 
 def main(wanted: list[str]) -> int:
-    """Check the document, then each kind of client, or those that are wanted."""
+    """Check the document, and then every kind of client, or only the given ones."""
     try:
         tools = Tools(BUILT / "tools")
     except FailedError as error:
@@ -84,7 +84,7 @@ def _redocly(tools: Tools, document: Path) -> None:
 
 
 def _prism(tools: Tools, document: Path) -> None:
-    """Whoever reads the pages of the mock server comes to an end, and sees every outcome."""
+    """Check that the mock server has a last page and returns every outcome."""
     body = {"eventId": 1, "userId": "019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa"}
     with _mock(tools, document) as client:
         page = client.get("/api/events").json()

@@ -1,4 +1,4 @@
-"""Each kind of client: how it is generated, compiled, and run against a service."""
+"""The kinds of clients: each is generated, compiled, and run against a service."""
 
 import os
 import shutil
@@ -10,17 +10,17 @@ from clients.tools import Command, Tools, run
 
 PROGRAMS: Final = Path(__file__).parent / "programs"
 ANNOTATIONS: Final = ("Generated", "Nonnull", "Nullable")
-"""Of `jakarta.annotation`: what the Java client needs of it, it names only."""
+"""Stubs of `jakarta.annotation`, because the Java client only names them."""
 
 Kind = Callable[[Tools, Path, Path, str], None]
-"""Has what is generated from a document, in a folder that is empty, book at a service."""
+"""Generates a client from a document in an empty folder, and books with it at a service."""
 
 
 def openapi_python_client(tools: Tools, document: Path, folder: Path, url: str) -> None:
     """Python, with its own HTTP client."""
     made = folder / "made"
     generate: Command = [tools.py("openapi-python-client"), "generate", "--fail-on-warning"]
-    # It formats what it makes.
+    # The generator runs a formatter.
     path = {"PATH": f"{tools.python / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     run([*generate, "--path", document, "--output-path", made], env=_with(path))
     _run_python(tools, "client.py", made, folder, url)
@@ -65,7 +65,7 @@ def openapi_typescript(tools: Tools, document: Path, folder: Path, url: str) -> 
 
 
 def _run_typescript(tools: Tools, program: str, folder: Path, url: str) -> None:
-    # What is imported is looked for above the program.
+    # Imports are searched for in the folders above the program.
     here = tools.node / folder.name
     shutil.rmtree(here, ignore_errors=True)
     shutil.copytree(folder, here)

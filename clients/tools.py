@@ -1,4 +1,4 @@
-"""What generates, checks and compiles: installed beside the project, in these versions."""
+"""The generators, checkers and compilers, which are installed beside the project."""
 
 import shutil
 import subprocess
@@ -27,18 +27,18 @@ FROM_NPM: Final = (
 )
 NEEDED: Final = {"npm": "Node.js 20 or newer", "javac": "a JDK 17 or newer"}
 LAST_LINES: Final = 40
-"""Of what a command said before it failed."""
+"""Lines of a failed command's output that are shown."""
 
 
 Command = Sequence[str | Path]
 
 
 class FailedError(Exception):
-    """Something does not work; the message says what was done and what came of it."""
+    """A step failed. The message has the command and its output."""
 
 
 class Tools:
-    """The tools in a folder. Raises FailedError if what they run on is not on this machine."""
+    """The tools in a folder. Raises FailedError if Java or Node is missing."""
 
     def __init__(self, folder: Path) -> None:
         missing = [what for name, what in NEEDED.items() if shutil.which(name) is None]
@@ -71,13 +71,13 @@ class Tools:
 
     @property
     def jar(self) -> Path:
-        """The generator's own archive: Jackson, which the Java client needs, is in it."""
+        """The generator's archive, which contains Jackson for the Java client."""
         (found,) = self.python.glob("lib/*/site-packages/openapi_generator_cli/*.jar")
         return found
 
 
 def run(command: Command, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-    """Run a program and return what it writes. Raises FailedError with its last words."""
+    """Run a program and return its output. Raises FailedError with its last lines."""
     done = subprocess.run(
         command,
         cwd=cwd,

@@ -1,4 +1,4 @@
-"""Three people and an event with one place, by what openapi-python-client makes."""
+"""Three people and an event with one place, with a client of openapi-python-client."""
 
 import sys
 

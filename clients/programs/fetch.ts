@@ -1,4 +1,4 @@
-// Three people and an event with one place, by what openapi-generator makes (typescript-fetch).
+// Three people and an event with one place, with a client of openapi-generator (typescript-fetch).
 import assert from "node:assert/strict";
 import {
   BookingStatus,

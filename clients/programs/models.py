@@ -1,4 +1,4 @@
-"""Three people and an event with one place, by httpx and what datamodel-code-generator makes."""
+"""Three people and an event with one place, with httpx and models of datamodel-code-generator."""
 
 import sys
 

@@ -1,4 +1,4 @@
-// Three people and an event with one place, by openapi-fetch and what openapi-typescript makes.
+// Three people and an event with one place, with openapi-fetch and types of openapi-typescript.
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
 import type { components, paths } from "./generated.js";
@@ -42,7 +42,7 @@ assert.deepEqual([rest.data!.items.length, rest.data!.nextCursor], [1, null]);
 const body = { eventId, userId: ada.userId };
 const refused = await ada.api.POST("/api/events/book", { body });
 assert.equal(refused.response.status, 409);
-// The compiler knows every code that may come, so that a misspelt one is no case.
+// The compiler knows every possible code, so that a misspelt one does not compile.
 const already: Problem["code"] = "already_booked";
 assert.equal(refused.error!.code, already);
 switch (refused.error!.code) {

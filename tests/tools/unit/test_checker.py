@@ -120,16 +120,16 @@ BAD = {
         books(1, "a1 booked"),
         "no order",
     ),
-    "a booking appears": ([], books(1, "a1 booked"), "nobody was told of"),
+    "a booking appears": ([], books(1, "a1 booked"), "unacknowledged"),
     "one intention is done twice": (
         [book("a", 0, 1), cancel("a", 2, 3)],
         books(2, "a1 cancelled", "a2 booked"),
-        "nobody was told of",
+        "unacknowledged",
     ),
     "one unknown intention is done twice": (
         [unknown("book", "a", 0), unknown("cancel", "a", 1)],
         books(1, "a1 cancelled", "a2 booked"),
-        "2 bookings that nobody was told of",
+        "2 unacknowledged bookings",
     ),
     "a place is sold twice": (
         [book("a", 0, 1), book("b", 0, 1)],
