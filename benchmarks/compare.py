@@ -80,7 +80,7 @@ def _positive(text: str) -> int:
 def _options(arguments: Sequence[str] | None = None) -> Options:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.compare",
-        description="Measure the checkout as it is beside an earlier commit, in turn, and compare"
+        description="Measure the checkout and an earlier commit in turn, and compare"
         " every acknowledged booking with its row. The status is 1 if any differs.",
     )
     names = ", ".join(SCENARIOS)

@@ -137,7 +137,7 @@ class NoDatabase(BookingRepository):
     """Responds as if it booked, but does nothing."""
 
     def __init__(self) -> None:  # pylint: disable=super-init-not-called
-        """Do without an engine."""
+        """Need no engine."""
 
     async def book(
         self,

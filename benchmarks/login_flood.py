@@ -101,7 +101,7 @@ def _tell(what: str, phase: Phase, answers: Counter[str] | None = None) -> None:
         f"{what:6} {phase.told:6,} of {phase.sent:,} booked  p50 {phase.p50 * 1000:6.1f} ms"
         f"  p99 {phase.p99 * 1000:6.1f} ms  other {phase.other}  cores: service"
         f" {phase.service:.2f}, in all {phase.machine:.2f}"
-        f"{'' if answers is None else f'  logins by answer {dict(sorted(answers.items()))}'}\n"
+        f"{'' if answers is None else f'  logins by status {dict(sorted(answers.items()))}'}\n"
     )
 
 
@@ -148,7 +148,7 @@ def main() -> None:
         quiet, flooded, told = uvloop.run(_measure(generator, server.port, given))
         books = here.ground().books(first, EVENTS)
     calm, rough = (median(each.p99 for each in rounds) for rounds in (quiet, flooded))
-    print(f"logins: {dict(sorted(told.items()))}; books: {books}")
+    print(f"logins: {dict(sorted(told.items()))}; rows: {books}")
     print(
         f"p99 of a booking, median of {given.rounds} rounds: {calm * 1000:.1f} ms quiet,"
         f" {rough * 1000:.1f} ms in the flood: {rough / calm:.2f} times, at most {AT_MOST:g}"

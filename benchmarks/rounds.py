@@ -164,7 +164,7 @@ class Driver:
         events = contest.at_once
         if contest.event is not None:
             first = contest.event
-            # Those on their way when the limit is reached are fresh pairs too.
+            # Requests that are under way at the limit are fresh pairs too.
             limit = PEOPLE - 2 * contest.connections
         else:
             # A contender that writes nothing does not need real events.

@@ -1,5 +1,5 @@
--- What wrk sends. Every booking is a fresh pair of person and event, for a person has one active
--- booking per event: pair i of a thread is worked out from i alone, so nothing is kept.
+-- The requests of wrk. Every booking is a new pair of person and event, because a person has one
+-- active booking per event. Pair i of a thread is computed from i alone, so nothing is stored.
 --
 -- BENCH_MODE     book | keyed | read | mix | greet
 -- BENCH_PEOPLE   file with a line "id token" per person
@@ -19,7 +19,7 @@ local first_event = tonumber(os.getenv("BENCH_EVENT"))
 local at_once = tonumber(os.getenv("BENCH_AT_ONCE"))
 local limit = tonumber(os.getenv("BENCH_LIMIT"))
 
--- Cancels follow this many bookings behind, so that what is cancelled has long been answered.
+-- Cancels follow this many bookings behind, so that bookings have a response before they are cancelled.
 local behind = 4 * tonumber(os.getenv("BENCH_CONNECTIONS"))
 
 local threads = {}
@@ -59,7 +59,7 @@ local function book()
    return text
 end
 
--- Each booking an intention of its own.
+-- Each booking is a new request with its own key.
 local function keyed()
    local text = post("/api/events/book", booked, "Idempotency-Key: booking-" .. first_event .. "-" .. booked .. "\r\n")
    booked = booked + 1
@@ -77,7 +77,7 @@ local step = 0
 local function mix()
    step = step + 1
    local turn = step % 20
-   -- Never the first pair: wrk makes one request to look at it, and does not send it.
+   -- Never the first pair, because wrk makes one request that it does not send.
    local next = 5 * (cancelled + 1)
    if turn == 0 and booked > behind + next then
       cancelled = cancelled + 1
@@ -88,7 +88,7 @@ local function mix()
    return get()
 end
 
--- Authenticates, and is refused before any database is asked.
+-- Authenticates, and is refused before the database is used.
 local function greet()
    read = read + 1
    return "GET /api/users/me/bookings?cursor=no" .. heads[read % people + 1] .. "\r\n"

@@ -22,13 +22,13 @@ class NotSent(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer."""
+    """A response."""
 
     status: int
     headers: dict[str, str]
     body: Any
     port: int
-    """Of the service or a proxy."""
+    """The port of the service that responded."""
 
     @property
     def code(self) -> str:

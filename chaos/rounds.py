@@ -142,7 +142,7 @@ class _Crowd:
         else:
             what = "replayed" if is_replay else "which is not a stored response"
             self._round.wrong.append(
-                f"{sent.path} with a key was answered {sent.answer.status} {sent.answer.body},"
+                f"{sent.path} with a key returned {sent.answer.status} {sent.answer.body},"
                 f" and again {answer.status} {answer.body}, {what}"
             )
 
@@ -213,7 +213,7 @@ class _Crowd:
             return "refused"
         else:
             if answer.code not in OPEN:
-                said = f"{operation.verb} was answered {answer.status} {found}"
+                said = f"{operation.verb} returned {answer.status} {found}"
                 is_of_before = answer.port == self._rig.earlier
                 (self._round.of_before if is_of_before else self._round.wrong).append(said)
             return "unknown"

@@ -37,7 +37,7 @@ class TicketingError(Exception):
     code: ClassVar[str] = "internal_error"
     detail: ClassVar[str] = "The service has a fault. The log has it under this `requestId`."
     headers: ClassVar[dict[str, str]] = {}
-    """Sent with every response of this error."""
+    """Headers of every response of this error."""
     example: ClassVar[dict[str, object]] = {}
     """Members of the problem document, for the documentation."""
     example_headers: ClassVar[dict[str, str]] = {}
@@ -313,7 +313,7 @@ class NotFound(TicketingError):
     """Something that the request names does not exist."""
 
     status, code = 404, "not_found"
-    detail = "No route has this path. Check it in the documentation."
+    detail = "No route has this path. `/openapi.json` lists all paths."
 
 
 class RouteNotFound(NotFound):
@@ -323,13 +323,13 @@ class RouteNotFound(NotFound):
 class EventNotFound(NotFound):
     """No event has this id."""
 
-    status, code, detail = 404, "event_not_found", "No event has this id."
+    status, code, detail = 404, "event_not_found", "No event has this id. Check the id."
 
 
 class UserNotFound(NotFound):
     """No user has this id."""
 
-    status, code, detail = 404, "user_not_found", "No user has this id."
+    status, code, detail = 404, "user_not_found", "No user has this id. Check the id."
 
 
 class BookingNotFound(NotFound):
@@ -342,19 +342,22 @@ class BookingNotFound(NotFound):
 class KeyNotFound(NotFound):
     """The caller has no API key of this id."""
 
-    status, code, detail = 404, "key_not_found", "You have no API key with this id."
+    status, code = 404, "key_not_found"
+    detail = "You have no API key with this id. `GET /api/users/me/keys` lists your keys."
 
 
 class SessionNotFound(NotFound):
     """The caller has no session of this id."""
 
-    status, code, detail = 404, "session_not_found", "You have no session with this id."
+    status, code = 404, "session_not_found"
+    detail = "You have no session with this id. `GET /api/users/me/sessions` lists your sessions."
 
 
 class MemberNotFound(NotFound):
     """The person has no role at the event."""
 
-    status, code, detail = 404, "member_not_found", "This person has no role at this event."
+    status, code = 404, "member_not_found"
+    detail = "This person has no role at this event. `GET /api/events/{eventId}/team` lists roles."
 
 
 class MethodNotAllowed(TicketingError):

@@ -1,4 +1,4 @@
-"""`ticketing audit`: the recount."""
+"""`ticketing audit`: recounts bookings."""
 
 from typing import Annotated
 

@@ -23,7 +23,7 @@ STREAM: Final = Path("-")
 """Stands for standard output or standard input."""
 SAVING: Final = "Backing up"
 PREFIX: Final = "ticketing-backup-"
-"""Of the temporary folder that holds a backup until it is checked."""
+"""Name prefix of the temporary folder that holds a backup until it is checked."""
 
 
 def back_up(

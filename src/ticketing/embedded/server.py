@@ -114,7 +114,7 @@ class Embedded:
         account: Account,
         parameters: Mapping[str, str],
     ) -> None:
-        """Nothing is started yet."""
+        """Keep the arguments. `start` starts the server."""
         self.data_dir = data_dir
         self.sockets = sockets
         self._binaries = binaries

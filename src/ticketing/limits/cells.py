@@ -34,7 +34,7 @@ class Change(Protocol):
 
 
 class Cells:
-    """Numbers by key, in memory that outlives no process of the service and needs no file.
+    """Numbers by key, in shared memory that needs no file and ends with the service.
 
     A number is a time on the machine's monotonic clock, in nanoseconds; once it has passed, the
     number means nothing. A key without room replaces the number that would pass first. If it is

@@ -1,4 +1,4 @@
-"""Limits the requests under way in a worker, and refuses more before they cost anything."""
+"""Limits the requests under way in a worker, and refuses others before they cost anything."""
 
 import asyncio
 import re

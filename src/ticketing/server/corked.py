@@ -87,7 +87,7 @@ class Cork:
     """Holds the writes of all connections in one turn of an event loop."""
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Begin without held writes."""
         self._holding: deque[Corked] = deque()
 
     def hold(self, corked: Corked) -> None:

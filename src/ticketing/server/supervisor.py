@@ -95,7 +95,7 @@ class Supervisor:
         forget: Callable[[int], None],
         patience: float,
     ) -> None:
-        """Nothing is started yet."""
+        """Keep the arguments. `run` starts the workers."""
         self._work = work
         self._places = [_Place() for _ in range(count)]
         self._watch = watch

@@ -1,1 +1,1 @@
-"""What every route shares."""
+"""Everything that all routes share."""

@@ -33,7 +33,7 @@ class BodyLimit:
         given = next((v for k, v in scope["headers"] if k == b"content-length"), b"")
         declared = int(given) if DECLARED_LENGTH.fullmatch(given) else None
         if declared is not None and declared <= MAX_BODY:
-            # The server reads no more than was declared.
+            # The server reads at most the declared length.
             await self._app(scope, receive, send)
             return
         received = declared or 0

@@ -23,7 +23,7 @@ CLOCK_EVERY: Final = 10.0
 
 
 def share(settings: Settings, memory: Memory | None) -> Shared:
-    """Return what every part is made with. It connects to nothing yet.
+    """Return the objects that all parts share. They connect to nothing yet.
 
     Rate limits are counted in `memory`; without it, in memory of this process.
     """

@@ -88,7 +88,7 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
         "example": "Accept",
     },
     "WWW-Authenticate": {
-        "description": "What is wrong with the credential, if the request has one.",
+        "description": "The authentication scheme, and what is wrong with the credential.",
         "schema": {"type": "string"},
         "example": 'Bearer error="invalid_token"',
     },
@@ -105,7 +105,7 @@ OF_LIMITS: Final = ("RateLimit", "RateLimit-Policy")
 
 
 class WrongField(BaseModel):
-    """What is wrong in a request, and where."""
+    """A field that is wrong, and its place."""
 
     in_: Literal["body", "path", "query"] = Field(alias="in")
     pointer: str

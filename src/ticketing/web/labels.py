@@ -70,7 +70,7 @@ class Label:
                 "unpaired_direction", "A change of text direction must end within the name"
             )
         if not any(map(_is_visible, text)):
-            raise PydanticCustomError("invisible", "The name has no visible character")
+            raise PydanticCustomError("invisible", "The name needs a visible character")
         return text
 
 

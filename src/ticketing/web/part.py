@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What every part is made with."""
+    """The objects that all parts share."""
 
     settings: Settings
     secret: str

@@ -7,7 +7,7 @@ from ticketing.limits.limits import Counted
 
 
 class Overload(Enum):
-    """What happens to a route's requests while a worker is overloaded."""
+    """How a worker treats a route's requests while it is overloaded."""
 
     SHED = auto()
     """They are refused before they are parsed. For requests that come by the thousand."""

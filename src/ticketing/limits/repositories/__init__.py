@@ -1,1 +1,1 @@
-"""Reads and writes of the database: rate limits."""
+"""SQL of rate limits."""

@@ -1,1 +1,1 @@
-"""Reads and writes of the database: what every route shares."""
+"""SQL of everything that all routes share."""

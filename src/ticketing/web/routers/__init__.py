@@ -1,1 +1,1 @@
-"""Routes: what every route shares."""
+"""Routes of the service itself."""
