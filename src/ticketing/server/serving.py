@@ -151,6 +151,7 @@ def server_config(
         loop="uvloop",
         http=cast("type[asyncio.Protocol]", protocol),
         ws="none",
+        lifespan="on",  # By default, one that fails is taken for none, and the worker serves.
         backlog=BACKLOG,
         log_config=None,
         access_log=False,

@@ -40,6 +40,9 @@ class TrustedProxies:
 
     async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope["type"] != "http":  # The application's lifespan has neither client nor path.
+            await self._app(scope, receive, send)
+            return
         peer, prefix = scope.get("client"), self._root_path
         if peer is not None:
             forwarded, told = [], []

@@ -14,6 +14,7 @@ from tests.examples import examples
 from tests.people import Visitor
 from ticketing.app import create_app
 from ticketing.settings import OWN_SEGMENTS, Settings
+from ticketing.web.asgi import Message
 
 HERE = ip_network("127.0.0.0/8")
 HEADER = "X-Forwarded-Prefix"
@@ -59,6 +60,24 @@ async def client(
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url=base, headers=headers) as client:
         yield client
+
+
+async def test_the_application_starts_and_ends_as_a_server_tells_it(
+    settings: Settings, way: str
+) -> None:
+    known = {"root_path": "/shop/tickets"} if way == "set" else {"trusted_proxies": (HERE,)}
+    app = create_app(settings.model_copy(update=known))
+    told = [{"type": "lifespan.shutdown"}, {"type": "lifespan.startup"}]
+    said = []
+
+    async def receive() -> Message:
+        return told.pop()
+
+    async def send(message: Message) -> None:
+        said.append(message["type"])
+
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+    assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 async def test_a_location_is_below_the_prefix(visitor: Visitor) -> None:
