@@ -230,7 +230,10 @@ class NotAuthenticated(TicketingError):
     """There is no valid bearer token (RFC 6750, section 3.1)."""
 
     status, code = 401, "not_authenticated"
-    detail = "The request needs a valid bearer token. Get one from POST /api/users/login."
+    detail = (
+        "The request needs a valid access token or API key: `Authorization: Bearer ...`."
+        " Get a token from POST /api/users/login."
+    )
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
 
 

@@ -251,7 +251,8 @@ def test_a_second_service_on_the_same_data_or_port_is_refused(kept_dir: Path) ->
         line = refusal(elsewhere, "--data-dir", str(kept_dir / "data"))
         assert line == f"{kept_dir / 'data'} is in use by another `ticketing serve`"
         line = refusal(elsewhere, "--port", port)
-        assert line == f"can't listen on 127.0.0.1 port {port}: Address already in use"
+        expected = f"can't listen on 127.0.0.1 port {port}: Address already in use"
+        assert line == f"{expected}: choose another --port"
         assert httpx.get(service.url + "/readyz", timeout=PATIENCE).status_code == 200
     assert not (elsewhere / "data").exists()
 

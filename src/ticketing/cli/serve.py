@@ -118,7 +118,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listener.listen(BACKLOG)
     except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
         reason = error.strerror if isinstance(error, OSError) else "not a host name"
-        raise StartupError(f"can't listen on {host} port {port}: {reason}") from error
+        other = ": choose another --port" if getattr(error, "errno", 0) == errno.EADDRINUSE else ""
+        raise StartupError(f"can't listen on {host} port {port}: {reason}{other}") from error
     listener.set_inheritable(True)
     with listener:
         yield listener
