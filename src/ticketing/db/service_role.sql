@@ -6,6 +6,11 @@
 
 \set ON_ERROR_STOP on
 \getenv password SERVICE_PASSWORD
+\if :{?password}
+\else
+\set SHOW_CONTEXT never
+DO $$ BEGIN RAISE 'Set the environment variable SERVICE_PASSWORD to the password of the role.'; END $$;
+\endif
 \if :{?owner}
 \else
 \set owner :USER

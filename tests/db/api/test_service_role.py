@@ -115,6 +115,14 @@ async def test_the_error_of_a_role_without_rights_says_how_to_grant_them(
         await asyncio.to_thread(check, database_url)
 
 
+def test_the_script_names_the_password_that_is_missing(
+    server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SERVICE_PASSWORD", raising=False)
+    with pytest.raises(StartupError, match="Set the environment variable SERVICE_PASSWORD"):
+        run_client("psql", "--quiet", "--no-psqlrc", f"--dbname={server_url}", "--file", SCRIPT)
+
+
 async def test_the_services_role_can_not_change_the_schema(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     try:
