@@ -208,6 +208,18 @@ def test_commands_for_people_create_no_secret(kept_dir: Path) -> None:
     assert not (kept_dir / "data" / "jwt_secret").exists()
 
 
+@pytest.mark.parametrize("command", [("audit",), ("user", "promote", "ada")])
+def test_a_database_that_was_migrated_back_stays_so(
+    kept_dir: Path, command: tuple[str, ...]
+) -> None:
+    back = ticketing(kept_dir, "migrate", "--to", "0008", "--accept-data-loss")
+    assert back.returncode == 0, back.stderr
+    done = ticketing(kept_dir, *command)
+    assert (done.returncode, done.stdout) == (1, "")
+    refusal = "ticketing: the database is not migrated: run `ticketing migrate` first"
+    assert done.stderr.splitlines() == [refusal]
+
+
 def test_an_unusable_data_directory_is_refused(tmp_path: Path) -> None:
     external = "TICKETING_DATABASE_URL=postgresql://ada@127.0.0.1:1/none\n"
     (tmp_path / ".env").write_text(external)

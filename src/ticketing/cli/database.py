@@ -17,25 +17,27 @@ MIGRATING: Final = "Migrating the database"
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[tuple[Settings, Callable[[], None]]]:
+def database(
+    settings: Settings, *, migrates: bool = True
+) -> Iterator[tuple[Settings, Callable[[], None]]]:
     """Yield complete settings, whose database runs and is migrated, and a function.
 
-    The function keeps the embedded database running if it is called often. Raises StartupError.
+    The function keeps the embedded database running if it is called often. An embedded database is
+    migrated first if `migrates`. Raises StartupError.
     """
     if settings.database_url is not None:
         if settings.jwt_secret is None:
             raise StartupError("TICKETING_JWT_SECRET: is required with TICKETING_DATABASE_URL")
-        url = settings.database_url.get_secret_value()
-        if not revision.is_newest(url):
-            from ticketing.db import schema  # noqa: PLC0415
-
-            schema.check(url)
+        _require_migrated(settings.database_url.get_secret_value())
         yield settings, lambda: None
         return
     # One worker more, because a rolling restart starts the new one before it stops the old one.
     connections = str((settings.workers + 1) * (settings.pool_size + 2) + 20)
     with server.embedded(data_dir(settings), max_connections=connections) as running:
-        migrate(running.url)
+        if migrates:
+            migrate(running.url)
+        else:
+            _require_migrated(running.url)
         secret = settings.jwt_secret
         if secret is None:
             secret = SecretStr(data.secret(running.data_dir))
@@ -60,9 +62,16 @@ def reachable(settings: Settings) -> Iterator[str]:
         data.require_data(where)
     # No secret is needed, because no token is signed here.
     unsigned = settings.model_copy(update={"jwt_secret": SecretStr("")})
-    with database(unsigned) as (complete, _):
+    with database(unsigned, migrates=False) as (complete, _):
         assert complete.database_url is not None  # noqa: S101 - for mypy: it is complete
         yield complete.database_url.get_secret_value()
+
+
+def _require_migrated(url: str) -> None:
+    if not revision.is_newest(url):
+        from ticketing.db import schema  # noqa: PLC0415 - SQLAlchemy takes long to load
+
+        schema.check(url)
 
 
 def data_dir(settings: Settings) -> Path:
