@@ -32,7 +32,7 @@ def test_root_runs_the_server_as_another_account(monkeypatch: pytest.MonkeyPatch
     assert (chosen.uid, chosen.gid) == (nobody.pw_uid, nobody.pw_gid)
     assert chosen.popen == {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
     known.clear()
-    with pytest.raises(StartupError, match="needs an account"):
+    with pytest.raises(StartupError, match="create an account"):
         Account.choose()
 
 

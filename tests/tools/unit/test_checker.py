@@ -144,7 +144,7 @@ BAD = {
     "one booking is given to two": (
         [book("a", 0, 1), book("a", 2, 3)],
         books(1, "a1 booked"),
-        "given out 2 times",
+        "returned 2 times",
     ),
     "somebody else's booking": (
         [book("a", 0, 1, row="b1"), unknown("book", "b", 0)],

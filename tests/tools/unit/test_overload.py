@@ -47,7 +47,7 @@ def test_the_number_of_bookings_is_the_median_of_the_rounds() -> None:
     [
         (KEPT._replace(over=replace(OVER, p99=2.1)), "p99 of the booked"),
         (KEPT._replace(over=replace(OVER, other={GIVEN_UP: 300})), "at most one in a hundred"),
-        (KEPT._replace(over=replace(OVER, other={500: 1})), "all others are told 503"),
+        (KEPT._replace(over=replace(OVER, other={500: 1})), "all others get 503"),
         (KEPT._replace(over=replace(OVER, alive_missed=1)), "/livez"),
         (KEPT._replace(after=replace(AFTER, recovered=5.1)), "everything is normal"),
     ],
