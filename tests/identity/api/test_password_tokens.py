@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,7 +15,8 @@ from tests.people import PASSWORD, Person, Visitor
 from ticketing.errors import PasswordTooCommon, UsernameTaken, UserNotFound
 from ticketing.identity.credentials import digest
 from ticketing.identity.operator import Operator
-from ticketing.identity.repositories.password_tokens import LIFETIME
+from ticketing.identity.part import Identity
+from ticketing.identity.repositories.password_tokens import LIFETIME, Owner
 from ticketing.settings import Settings
 
 ME = "/api/users/me"
@@ -185,6 +187,24 @@ async def test_a_token_that_is_used_several_times_at_once_works_once(
     assert {answer.status_code for answer in answers} <= {204, 401, 403}
     opened = [await login(visitor.client, ada.username, each) for each in (*passwords, NEW)]
     assert [answer.status_code for answer in opened].count(200) == 1
+
+
+async def test_a_request_that_is_resent_while_it_runs_is_not_told_that_its_token_is_used(
+    visitor: Visitor, operator: Operator, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await visitor.register()
+    token = await token_of(operator, ada)
+    tokens = app.state.provided[Identity].password_tokens
+    find = tokens.owner
+
+    async def find_late(given: str) -> Owner:
+        monkeypatch.undo()
+        assert (await use(visitor.client, token, key="once")).status_code == 204
+        return await find(given)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(tokens, "owner", find_late)
+    again = await use(visitor.client, token, key="once")
+    assert (again.status_code, again.headers.get("idempotency-replayed")) == (204, "true")
 
 
 async def test_using_a_token_does_not_deadlock_with_a_change_of_the_password(

@@ -11,7 +11,7 @@ from ticketing.identity.credentials import digest
 from ticketing.identity.fields import Password
 from ticketing.identity.part import Identity
 from ticketing.identity.permissions import Action
-from ticketing.identity.routers.authentication import origin, recall, trying_password
+from ticketing.identity.routers.authentication import origin, trying_password
 from ticketing.web.fields import In, Text
 from ticketing.web.part import of
 from ticketing.web.replay import IdempotencyKey, Rendered, keyed_request, nothing
@@ -51,9 +51,15 @@ async def set_password(
     keyed = keyed_request(UUID(bytes=hashed[:16]), idempotency_key, body, nothing, have.seals)
     # The account is not known yet. Each guess is another token, so only its address is limited.
     account = f"password token {hashed.hex()}"
-    await recall(request, keyed, account)
     async with trying_password(request, account):
-        owner = await have.password_tokens.owner(body.token)
+        try:
+            owner = await have.password_tokens.owner(body.token)
+        except InvalidPasswordToken:
+            # It may have been used by this very request. Looked up before the token, the response
+            # would be missed that is stored in between.
+            if keyed and (answer := await have.users.recall(keyed)):
+                raise answer from None
+            raise
         have.passwords.require_uncommon(body.new_password, owner.username)
         new_hash = await have.passwords.hash(body.new_password)
         await have.password_tokens.use(body.token, new_hash, origin(request), keyed)
