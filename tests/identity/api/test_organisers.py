@@ -14,6 +14,7 @@ from tests.calls import MIN_ROUNDS, promote
 from tests.contract import assert_problem
 from tests.logs import content
 from tests.people import PASSWORD, Person, Visitor
+from ticketing.errors import UserNotFound
 from ticketing.identity.callers import AccessList
 from ticketing.identity.operator import Operator
 from ticketing.identity.part import Identity
@@ -176,3 +177,20 @@ async def test_the_right_is_given_to_no_account_that_is_being_deleted(
                 assert not granting.done()
                 await asyncio.sleep(0.01)
     assert_problem(await granting, 404, "user_not_found")
+
+
+async def test_no_account_that_is_being_deleted_becomes_an_admin(
+    visitor: Visitor, operator: Operator, engine: AsyncEngine
+) -> None:
+    ada = await visitor.register()
+    async with engine.begin() as connection:
+        end = text("UPDATE users SET password_hash = NULL WHERE id = CAST(:id AS uuid)")
+        await connection.execute(end, {"id": ada.id})
+        promoting = asyncio.create_task(operator.access.promote(ada.username))
+        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        async with asyncio.timeout(10):
+            while not await connection.scalar(waiting):
+                assert not promoting.done()
+                await asyncio.sleep(0.01)
+    with pytest.raises(UserNotFound):
+        await promoting

@@ -49,6 +49,12 @@ CLEAN_SESSIONS: Final = Statement(
 FIND: Final = Statement(
     "SELECT id FROM users WHERE lower(username) = lower(:name) AND password_hash IS NOT NULL"
 )
+# The lock makes this wait for a deletion of the account that is under way, and such a deletion wait
+# for this: no deleted account becomes an admin.
+LOCK: Final = Statement(
+    "SELECT id FROM users WHERE lower(username) = lower(:name) AND password_hash IS NOT NULL"
+    " FOR SHARE"
+)
 PROMOTE: Final = Statement(
     f"""
     WITH promoted AS (
@@ -121,7 +127,7 @@ class AccessRepository:
 
     async def _change(self, statement: Statement, username: str, fact: str) -> UUID:
         async with driver(self._engine) as connection, connection.transaction():
-            rows = await FIND.fetch(connection, name=username)
+            rows = await LOCK.fetch(connection, name=username)
             if not rows:
                 raise UserNotFound
             user_id: UUID = rows[0]["id"]
