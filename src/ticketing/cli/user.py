@@ -121,7 +121,7 @@ def _run(name: str, data_dir: Path | None, work: "Callable[[Operator], Awaitable
     logs.configure(settings)
     with reachable(settings) as url, schema.naming_the_database(url):
         try:
-            _require_text(name)
+            _require_ascii(name)
             return engine.run(url, lambda pool: work(Operator(pool, settings.bcrypt_rounds)))
         except UserNotFound as error:
             raise StartupError(f"there is no user {name!r}") from error
@@ -131,12 +131,10 @@ def _run(name: str, data_dir: Path | None, work: "Callable[[Operator], Awaitable
             raise StartupError(f"the password is refused: {error.detail}") from error
 
 
-def _require_text(name: str) -> None:
-    """Raise UserNotFound if the name is not valid text, because no user has such a name."""
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise UserNotFound from error
+def _require_ascii(name: str) -> None:
+    """Raise UserNotFound for a name that no user can have: its lower case may be another's name."""
+    if not name.isascii():
+        raise UserNotFound
 
 
 def _read_password() -> str:

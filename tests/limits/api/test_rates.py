@@ -122,6 +122,21 @@ async def test_guessing_a_password_is_slowed_and_the_owner_gets_in(serve: Serve)
         assert (await guess(visitor.client, PASSWORD)).status_code == 200
 
 
+@pytest.mark.parametrize("letters", ["\u0130", "\u212a"])
+async def test_a_letter_whose_lower_case_is_in_a_name_does_not_open_the_account(
+    serve: Serve, letters: str
+) -> None:
+    async with serve() as visitor:
+        ada = await visitor.register()
+        name = f"ki{ada.username[:20]}"
+        known = {"username": name, "password": PASSWORD}
+        assert (await visitor.client.post("/api/users/register", json=known)).status_code == 201
+        for first in ("ki", f"{letters}i", f"k{letters}", f"{letters}{letters}"):
+            body = {"username": f"{first}{name[2:]}", "password": PASSWORD}
+            answer = await visitor.client.post("/api/users/login", json=body)
+            assert answer.status_code == (200 if first == "ki" else 401), ascii(first)
+
+
 async def test_guessing_a_token_that_sets_a_password_is_limited(serve: Serve) -> None:
     async with serve(limit_address_logins=RateLimit(4, 400)) as visitor:
 

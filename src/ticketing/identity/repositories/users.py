@@ -121,6 +121,10 @@ class UserRepository:
 
     async def find_by_name(self, username: str) -> User | None:
         """Return the user with this name, ignoring case."""
+        if not username.isascii():
+            # The database has a lower case for more letters (U+0130 becomes i, U+212A becomes k).
+            # Wrong passwords for such a spelling would be counted apart from those for the name.
+            return None
         async with driver(self._engine) as connection:
             rows = await FIND.fetch(connection, username=username)
         return _user(rows[0]) if rows else None
