@@ -21,7 +21,7 @@ OPENING: Final = {
 CLOSING: Final = frozenset(OPENING.values())
 REFUSED: Final = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories: control characters, surrogates, line and paragraph separators."""
-BLANK: Final = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+BLANK: Final = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U0001d159")
 """Letters and symbols that are invisible."""
 
 

@@ -38,7 +38,8 @@ def test_names_in_real_scripts_are_kept_unchanged(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "character", ["\u200b", "\u2800", "\u3164", "\u00ad", "\ufeff", "\u2060", "\u0301", "\u115f"]
+    "character",
+    ["\u200b", "\u2800", "\u3164", "\u00ad", "\ufeff", "\u2060", "\u0301", "\u115f", "\U0001d159"],
 )
 def test_an_invisible_text_is_no_name(character: str) -> None:
     for name in (character * 3, f"{character} {character} {character}"):
