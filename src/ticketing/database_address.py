@@ -7,8 +7,6 @@ file.
 import os
 import re
 from collections.abc import Mapping, Sequence
-from configparser import ConfigParser
-from configparser import Error as ConfigError
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -60,6 +58,23 @@ LACKING: Final[Mapping[str, set[str]]] = {
     "oauth_scope": set(),
 }
 """Parameters of libpq that the driver does not support, and their values that change nothing."""
+LACKING_ENVIRONMENT: Final = {
+    "hostaddr": "PGHOSTADDR",
+    "require_auth": "PGREQUIREAUTH",
+    "channel_binding": "PGCHANNELBINDING",
+    "gssencmode": "PGGSSENCMODE",
+    "gssdelegation": "PGGSSDELEGATION",
+    "requiressl": "PGREQUIRESSL",
+    "sslcompression": "PGSSLCOMPRESSION",
+    "sslcertmode": "PGSSLCERTMODE",
+    "sslcrldir": "PGSSLCRLDIR",
+    "sslsni": "PGSSLSNI",
+    "requirepeer": "PGREQUIREPEER",
+    "min_protocol_version": "PGMINPROTOCOLVERSION",
+    "max_protocol_version": "PGMAXPROTOCOLVERSION",
+    "load_balance_hosts": "PGLOADBALANCEHOSTS",
+}
+"""Environment variables for some of these: what they require is not ignored."""
 ENVIRONMENT: Final = {
     "host": "PGHOST",
     "port": "PGPORT",
@@ -67,6 +82,7 @@ ENVIRONMENT: Final = {
     "servicefile": "PGSERVICEFILE",
     "target_session_attrs": "PGTARGETSESSIONATTRS",
     "connect_timeout": "PGCONNECT_TIMEOUT",
+    "options": "PGOPTIONS",
 }
 """Environment variables for missing parameters. The driver reads PGUSER, PGPASSWORD and others."""
 
@@ -121,8 +137,10 @@ class Address:
         for name in (*OURS, "service", "servicefile"):
             said.pop(name, None)
         for name, harmless in LACKING.items():
-            if said.pop(name, "") not in {*harmless, ""}:
-                raise ValueError(f"has {name}, which the database driver does not support")
+            variable = "" if name in said else LACKING_ENVIRONMENT.get(name, "")
+            if (said.pop(name, "") or os.environ.get(variable, "")) not in {*harmless, ""}:
+                by = f" by {variable}" if variable else ""
+                raise ValueError(f"has {name}{by}, which the database driver does not support")
         if said.get("ssl") == "true":  # The spelling of JDBC, which libpq accepts too.
             said = {"sslmode": "require", **said}
             del said["ssl"]
@@ -166,6 +184,7 @@ class Address:
 
 def _read(text: str) -> dict[str, str]:
     """Return the parameters in the text, by name."""
+    text = text.strip()  # A file that is read for it most likely ends its line.
     scheme = next((each for each in SCHEMES if text.startswith(each)), None)
     if scheme is None or "\0" in unquote(text):
         raise ValueError(MALFORMED)
@@ -185,6 +204,7 @@ def _read(text: str) -> dict[str, str]:
 
 def _of_query(query: str) -> dict[str, str]:
     said: dict[str, str] = {}
+    query = query.removesuffix("&")
     for pair in query.split("&") if query else []:
         name, equals, value = (unquote(each, errors="strict") for each in pair.partition("="))
         if not equals or not PARAMETER.fullmatch(name):
@@ -259,15 +279,32 @@ def _of_service(said: Mapping[str, str]) -> dict[str, str]:
     if folder := os.environ.get("PGSYSCONFDIR"):
         files.append(Path(folder) / "pg_service.conf")
     for file in files:
-        found = ConfigParser(interpolation=None, default_section="", delimiters=("=",))
         try:
-            found.read(file, encoding="utf-8")
-        except (ConfigError, OSError, UnicodeDecodeError):
+            found = _section(file.read_text("utf-8"), name)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
             raise ValueError(f"names a service, and {file} can't be read") from None
-        if name in found:
-            return {
-                {"database": "dbname"}.get(key, key): value
-                for key, value in found[name].items()
-                if value
-            }
+        if found is not None:
+            return found
     raise ValueError(f"names a service that is not in {' or '.join(map(str, files))}")
+
+
+def _section(text: str, name: str) -> dict[str, str] | None:
+    """Return what a service file says of one service, as libpq reads it: nothing of any other.
+
+    Raises ValueError for a line of it that is no parameter.
+    """
+    found: dict[str, str] | None = None
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("["):
+            if found is not None:
+                return found
+            found = {} if line.startswith(f"[{name}]") else None
+        elif found is not None and line and not line.startswith("#"):
+            key, equals, value = line.partition("=")
+            if not equals or not PARAMETER.fullmatch(key := key.strip()) or key == "service":
+                raise ValueError(MALFORMED)
+            if value := value.strip():
+                found.setdefault({"database": "dbname"}.get(key, key), value)
+    return found

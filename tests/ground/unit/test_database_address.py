@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from ticketing.database_address import ENVIRONMENT, LACKING, NUMBERS, Address, Host
+from ticketing.database_address import (
+    ENVIRONMENT,
+    LACKING,
+    LACKING_ENVIRONMENT,
+    NUMBERS,
+    Address,
+    Host,
+)
 
 H1, H2, H3 = (Host(f"h{number}", 5432) for number in (1, 2, 3))
 FOLDER = Host("/run/postgresql", 5432)
@@ -14,7 +21,7 @@ Setenv = Callable[[str, str], None]
 
 @pytest.fixture(autouse=True)
 def setenv(monkeypatch: pytest.MonkeyPatch) -> Setenv:
-    for name in ENVIRONMENT.values():
+    for name in (*ENVIRONMENT.values(), *LACKING_ENVIRONMENT.values()):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch.setenv
 
@@ -55,6 +62,8 @@ def refusal(text: str) -> str:
         (":6000/db", [Host("", 6000)]),
         ("/db?port=6000", [Host("", 6000)]),
         ("u@/db?host=", [Host("", 5432)]),
+        ("h1/db\n", [H1]),
+        ("h1/db?port=6000& ", [Host("h1", 6000)]),
     ],
 )
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg"])
@@ -96,6 +105,19 @@ def test_parameters_that_the_service_sets_and_values_without_effect_are_left_out
 @pytest.mark.parametrize("name", sorted(LACKING))
 def test_parameters_that_the_driver_does_not_support_are_refused_by_name(name: str) -> None:
     assert refusal(f"postgresql://h/db?{name}=xyzzy").startswith(f"has {name}, which")
+
+
+@pytest.mark.parametrize("name", sorted(LACKING_ENVIRONMENT))
+def test_what_the_driver_lacks_is_refused_where_the_environment_demands_it(
+    setenv: Setenv, name: str
+) -> None:
+    variable = LACKING_ENVIRONMENT[name]
+    setenv(variable, "xyzzy")
+    assert refusal("postgresql://h/db").startswith(f"has {name} by {variable}, which")
+    for harmless in LACKING[name]:
+        assert Address.parse(f"postgresql://h/db?{name}={harmless}").options == {}
+        setenv(variable, harmless)
+        assert Address.parse("postgresql://h/db").options == {}
 
 
 @pytest.mark.parametrize("name", sorted(NUMBERS))
@@ -153,9 +175,11 @@ def test_environment_variables_replace_missing_parameters(setenv: Setenv) -> Non
     setenv("PGPORT", "6000")
     setenv("PGTARGETSESSIONATTRS", "any")
     setenv("PGCONNECT_TIMEOUT", "7")
+    setenv("PGOPTIONS", "-c geqo=off")
     address = Address.parse("postgresql:///db")
     assert list(address.hosts) == [Host("h1", 6000), Host("h2", 6000)]
     assert (address.role, address.numbers["connect_timeout"]) == ("any", 7)
+    assert address.options == {"options": "-c geqo=off"}
     said = "target_session_attrs=standby&connect_timeout=3&port=1"
     address = Address.parse(f"postgresql://h3/db?{said}")
     assert list(address.hosts) == [Host("h3", 1)]
@@ -184,5 +208,17 @@ def test_a_service_that_is_missing_or_unreadable_is_named(tmp_path: Path, setenv
     file = tmp_path / "services"
     setenv("PGSERVICEFILE", str(file))
     assert refusal("postgresql:///?service=xyzzy") == f"names a service that is not in {file}"
-    file.write_text("host=h1\n")
-    assert refusal("postgresql:///?service=xyzzy") == f"names a service, and {file} can't be read"
+    for broken in ("host", "ldap://h1/plugh", "service=plugh", "ho-st=plugh"):
+        file.write_text(f"[xyzzy]\n{broken}\n")
+        said = f"names a service, and {file} can't be read"
+        assert refusal("postgresql:///?service=xyzzy") == said
+
+
+def test_a_service_is_read_whatever_the_file_says_of_others(tmp_path: Path) -> None:
+    file = tmp_path / "services"
+    other = "ldap://h9/x\nhost=h8\nhost=h9\n"
+    ours = "\n  # ours\nhost = h1\nhost=h2\npassword=a;b#c=[d]\ndbname=\n"
+    file.write_text(f"host=h9\n[other]\n{other}[tickets]\n{ours}[tickets]\nport=1\n[last]\n{other}")
+    address = Address.parse(f"postgresql://?service=tickets&servicefile={file}")
+    assert list(address.hosts) == [H1]
+    assert (address.password, address.database) == ("a;b#c=[d]", "")
