@@ -1,8 +1,10 @@
 """A cached event whose version went back and reached the same number with other bookings."""
 
+import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.databases import execute
 from tests.factories import make_event, make_people
 from tests.outcomes import counters, rows
-from ticketing.errors import Busy
+from ticketing.errors import BookingNotFound, Busy
 from ticketing.sale.inventory.model import Booked, Cancelled, Waiting
 from ticketing.sale.repositories.bookings import BookingRepository
 
@@ -22,6 +24,20 @@ LOST = """
         version = {version} WHERE id = {event}
 """
 """Lose the last commits, like a failover: bookings, counters and version go together."""
+
+BOOKED = """
+    INSERT INTO bookings (id, event_id, user_id, status, created_at)
+    VALUES (gen_random_uuid(), {event}, '{user}', 'booked', now())
+"""
+WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid())"
+
+
+async def until_somebody_waits(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    async with asyncio.timeout(10):
+        while not await connection.fetchval(WAITS):  # noqa: ASYNC110 - it is another process
+            await asyncio.sleep(0.001)
+    await connection.close()
 
 
 async def set_back(engine: AsyncEngine, event: int, lost: Sequence[UUID], **now: int) -> None:
@@ -111,3 +127,48 @@ async def test_counters_that_contradict_the_bookings_are_refused_cheaply(
     assert isinstance(await bookings.book(show, people[1]), Booked)
     assert isinstance(await bookings.cancel(show, people[1]), Cancelled)
     assert [status for _, status in await rows(engine, show)] == ["booked", "cancelled"]
+
+
+@pytest.mark.parametrize("now", ["gone", "waiting", "booked"])
+async def test_who_was_decided_about_while_it_became_another_is_decided_about_again(
+    engine: AsyncEngine, bookings: BookingRepository, database_url: str, now: str
+) -> None:
+    first, second, third = await make_people(engine, 3)
+    show = await make_event(engine, total=1, organiser=first)
+    await bookings.book(show, first)
+    if now == "booked":
+        await bookings.book(show, second)
+    version = await version_of(engine, show)
+    other = await asyncpg.connect(database_url)
+    transaction = other.transaction()
+    await transaction.start()
+    # The cancel decides on the rows that it sees, and then waits for this lock.
+    await other.execute(f"SELECT FROM events WHERE id = {show} FOR UPDATE")
+    cancelling = asyncio.create_task(bookings.cancel(show, first))
+    await until_somebody_waits(database_url)
+    about = f"event_id = {show} AND user_id = '{first}'"
+    left = f"UPDATE events SET version = {version}, (available_tickets, waiting_list_count)"
+    match now:
+        case "gone":
+            await other.execute(f"DELETE FROM bookings WHERE {about}")
+            await other.execute(f"{left} = (0, 0) WHERE id = {show}")
+            await other.execute(BOOKED.format(event=show, user=third))
+        case "waiting":
+            await other.execute(f"UPDATE bookings SET status = 'waiting' WHERE {about}")
+            await other.execute(f"{left} = (0, 1) WHERE id = {show}")
+            await other.execute(BOOKED.format(event=show, user=third))
+        case _:
+            await other.execute(f"UPDATE bookings SET status = 'waiting' WHERE {about}")
+            about = about.replace(str(first), str(second))
+            await other.execute(f"UPDATE bookings SET status = 'booked' WHERE {about}")
+            await other.execute(f"{left} = (0, 1) WHERE id = {show}")
+    await transaction.commit()
+    await other.close()
+    if now == "gone":
+        with pytest.raises(BookingNotFound):
+            await cancelling
+    else:
+        assert (await cancelling).promoted == []
+    held = [status for _, status in await rows(engine, show) if status != "cancelled"]
+    assert held == ["booked"]
+    assert (await counters(engine, show))[:2] == (0, 0)

@@ -88,7 +88,8 @@ class Rows:
         asked = {user: booking for user, booking in known.items() if user in askers}
         decision = decide(self.snapshot, requests, active=asked, line=line, at=NOW)
         new = [b for b in decision.inserts.values() if b.status is not BookingStatus.CANCELLED]
-        cancelled = {id_ for id_, to in decision.changes.items() if to is BookingStatus.CANCELLED}
+        changes = decision.changes.items()
+        cancelled = {id_ for id_, change in changes if change.to is BookingStatus.CANCELLED}
         if any(b.user_id in known and known[b.user_id].id not in cancelled for b in new):
             # The unique index refuses the batch. It is decided again with all active bookings.
             decision = decide(self.snapshot, requests, active=known, line=line, at=NOW)
@@ -99,8 +100,9 @@ class Rows:
 
     def _write(self, decision: Decision) -> None:
         assert decision.before == self.snapshot
-        for booking_id, status in decision.changes.items():
-            self.bookings[booking_id] = self.bookings[booking_id]._replace(status=status)
+        for booking_id, change in decision.changes.items():
+            assert self.bookings[booking_id].status is change.was
+            self.bookings[booking_id] = self.bookings[booking_id]._replace(status=change.to)
         for booking in decision.inserts.values():
             assert booking.id not in self.bookings
             self.bookings[booking.id] = booking

@@ -101,9 +101,23 @@ class Swap(Part):
 
 
 class Change(Part):
-    """Bookings that are there and get another status."""
+    """Bookings that are there and get another status: each is as it was read, or nothing is."""
 
-    ROWS: Final = Rows("changed", {"id": "uuid", "event": "bigint", "status": "text"})
+    ROWS: Final = Rows(
+        "changed", {"id": "uuid", "event": "bigint", "was": "text", "status": "text"}
+    )
+    FOUND: Final = """
+        1 / CASE
+            WHEN (SELECT count(*) FROM changes) = (
+                SELECT count(*) FROM unnest(CAST(:changed_event AS bigint[])) AS of(event)
+                JOIN swapped ON swapped.id = of.event
+            ) THEN 1 ELSE 0
+        END AS found
+    """
+    """A column that divides by zero, and so ends the commit, unless each was found as it was read.
+
+    Rows that are put back, or removed by hand, while a commit waits for its lock are not.
+    """
 
     def is_in(self, shape: Shape) -> bool:
         """If a booking is changed."""
@@ -117,6 +131,8 @@ class Change(Part):
                 UPDATE bookings SET status = changed.status
                 FROM {self.ROWS.sql(lone=False)} JOIN swapped ON swapped.id = changed.event
                 WHERE bookings.id = ANY(CAST(:changed_id AS uuid[])) AND bookings.id = changed.id
+                    -- What was cancelled meanwhile is for a trigger to refuse.
+                    AND bookings.status IN (changed.was, 'cancelled')
                 RETURNING bookings.id
             )
         """  # noqa: S608 - our own text
@@ -125,9 +141,9 @@ class Change(Part):
         """Return the bookings and their new statuses."""
         del shape
         rows: Sequence[Row] = [
-            (booking_id, each.before.event_id, status)
+            (booking_id, each.before.event_id, change.was, change.to)
             for each in commit.decisions
-            for booking_id, status in each.changes.items()
+            for booking_id, change in each.changes.items()
         ]
         return self.ROWS.parameters(rows, lone=False)
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.db.clock import DatabaseClock
 from ticketing.db.statements import Driver, Statement
 from ticketing.sale.commit.commit import Commit
-from ticketing.sale.commit.parts import PARTS, Part
+from ticketing.sale.commit.parts import PARTS, Change, Part
 from ticketing.sale.commit.settle import settle
 from ticketing.sale.commit.shape import Shape
 from ticketing.sale.inventory.model import Snapshot
@@ -27,6 +27,10 @@ UNCERTAIN: Final = (
 """After these a statement may have been committed, or still be."""
 
 
+class NotAsReadError(Exception):
+    """Somebody who does not swap the version has changed a booking: nothing was written."""
+
+
 @cache
 def parts_of(shape: Shape) -> Sequence[Part]:
     """Return the parts that a commit of this shape has."""
@@ -40,7 +44,8 @@ def statement(shape: Shape) -> Statement:
     It returns the inventory of each event whose swap was won, and the database's time.
     """
     parts = ", ".join(part.sql(shape) for part in parts_of(shape))
-    return Statement(f"WITH {parts} SELECT swapped.*, clock_timestamp() AS now FROM swapped")  # noqa: S608
+    found = f", {Change.FOUND}" if shape.changes else ""
+    return Statement(f"WITH {parts} SELECT swapped.*, clock_timestamp() AS now{found} FROM swapped")  # noqa: S608
 
 
 async def write(
@@ -49,7 +54,8 @@ async def write(
     """Write it, and return the events whose decision was good, with their inventories.
 
     None stands for one that is not known, because the connection was lost; then `engine` was asked
-    what had become of the commit. Raises OutcomeUnknown if it did not say.
+    what had become of the commit. Raises OutcomeUnknown if it did not say, and NotAsReadError, with
+    nothing written, if a booking to be changed is no more what the decision rests on.
     """
     shape = commit.shape
     parameters: dict[str, object] = {}
@@ -63,6 +69,8 @@ async def write(
             if not shape.many:
                 return {}
             rows = await statement(shape._replace(skip=True)).fetch(connection, **parameters)
+    except asyncpg.DivisionByZeroError as error:
+        raise NotAsReadError from error
     except UNCERTAIN:
         connection.lose()
         return dict.fromkeys(await settle(engine, commit.id))

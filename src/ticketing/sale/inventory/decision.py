@@ -28,6 +28,13 @@ class Fact(NamedTuple):
     """Whether the booking was not there before."""
 
 
+class Change(NamedTuple):
+    """The status that a booking had, and the one that it gets."""
+
+    was: BookingStatus
+    to: BookingStatus
+
+
 @dataclass(slots=True)
 class Decision:
     """What to write, all or nothing, if the event is still at `before.version`.
@@ -43,7 +50,7 @@ class Decision:
     after: Snapshot
     outcomes: list[Outcome] = field(default_factory=list)
     inserts: dict[UUID, Booking] = field(default_factory=dict)
-    changes: dict[UUID, BookingStatus] = field(default_factory=dict)
+    changes: dict[UUID, Change] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
     """In order of arrival."""
     needs: int | None = None
@@ -171,11 +178,12 @@ class State:
         return booking
 
     def _write(self, booking: Booking, status: BookingStatus) -> Booking:
+        changes, was = self._decision.changes, booking.status
         booking = booking._replace(status=status)
         if booking.id in self._decision.inserts:
             self._decision.inserts[booking.id] = booking
         else:
-            self._decision.changes[booking.id] = status
+            changes[booking.id] = Change(changes.get(booking.id, Change(was, was)).was, status)
         return booking
 
     def _record(self, name: str, booking: Booking) -> None:

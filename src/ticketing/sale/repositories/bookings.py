@@ -19,7 +19,7 @@ from ticketing.db.statements import Driver, Held, Statement, driver
 from ticketing.errors import BookingNotFound, EventNotFound, TicketingError, UserNotFound
 from ticketing.ops import logs, metrics
 from ticketing.sale.commit.commit import AttributedFact, Commit, Stored
-from ticketing.sale.commit.write import write
+from ticketing.sale.commit.write import NotAsReadError, write
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel
 from ticketing.sale.inventory.decision import Decision
@@ -277,6 +277,10 @@ class BookingRepository:
                 while True:
                     try:
                         return await self._write(connection, batch, asking=asking, settled=settled)
+                    except NotAsReadError:
+                        # Each is read anew, and rides again at most so often.
+                        self._forget(each.request.event_id for each in batch)
+                        return [RETRY] * len(batch)
                     except asyncpg.IntegrityConstraintViolationError as error:
                         if error.constraint_name in INVENTORY:
                             self._forget(each.request.event_id for each in batch)
