@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -14,7 +15,9 @@ from tests.contract import assert_problem
 from tests.logs import content
 from tests.people import PASSWORD, Person, Visitor
 from ticketing.app import create_app
-from ticketing.identity.callers import AccessList
+from ticketing.db.facts import COMMAND_LINE
+from ticketing.errors import UserNotFound
+from ticketing.identity.callers import AccessList, Caller
 from ticketing.identity.part import Identity
 from ticketing.identity.passwords import password_threads
 from ticketing.identity.repositories.access import AccessRepository
@@ -252,3 +255,21 @@ async def test_a_deleted_admin_loses_the_rights(visitor: Visitor, engine: AsyncE
     await eve.post(f"{ME}/delete", {"password": PASSWORD})
     async with engine.connect() as connection:
         assert await connection.scalar(text("SELECT count(*) FROM admins")) == 0
+
+
+async def test_no_right_password_is_called_wrong_because_the_account_was_deleted_meanwhile(
+    visitor: Visitor, app: FastAPI
+) -> None:
+    ada = await visitor.register()
+    users = app.state.provided[Identity].users
+    user = await users.get(UUID(ada.id))
+    deletions = [ada.post(f"{ME}/delete", {"password": PASSWORD}) for _ in range(4)]
+    statuses = [answer.status_code for answer in await asyncio.gather(*deletions)]
+    assert statuses.count(204) == 1
+    assert set(statuses) <= {204, 401, 404}
+    # Both had verified the password before.
+    with pytest.raises(UserNotFound):
+        await users.delete(user, user.password_hash, COMMAND_LINE)
+    caller = Caller(user.id, user.id, 0)
+    with pytest.raises(UserNotFound):
+        await users.change_password(caller, user.password_hash, "new hash", COMMAND_LINE)

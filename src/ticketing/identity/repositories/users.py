@@ -148,8 +148,8 @@ class UserRepository:
     ) -> None:
         """Change the caller's password and end all their sessions except this one.
 
-        Raises WrongPassword if the password was changed since `old_hash` was verified. With
-        `keyed`, also raises what `once` raises.
+        Raises WrongPassword if the password was changed since `old_hash` was verified, and
+        UserNotFound if the account was deleted since. With `keyed`, also raises what `once` raises.
         """
         async with (
             once(self._engine, keyed) as (connection, keep),
@@ -157,7 +157,7 @@ class UserRepository:
         ):
             changed = {"user": caller.id, "old": old_hash, "new": new_hash}
             if not await CHANGE_PASSWORD.fetch(connection, **changed, **origin._asdict()):
-                raise WrongPassword
+                raise await _not_as_verified(connection, caller.id)
             # A separate statement, because it sees the sessions that were started before the first
             # statement took its lock.
             rows = await sessions.END_OTHERS.fetch(
@@ -173,12 +173,13 @@ class UserRepository:
 
         Bookings stay. Stored responses of the person's requests are deleted.
 
-        Raises WrongPassword if the password was changed since `password_hash` was verified.
+        Raises WrongPassword if the password was changed since `password_hash` was verified, and
+        UserNotFound if the account was deleted since.
         """
         async with driver(self._engine) as connection, connection.transaction():
             by = origin._asdict()
             if not await DELETE.fetch(connection, user=user.id, old=password_hash, **by):
-                raise WrongPassword
+                raise await _not_as_verified(connection, user.id)
             ended = await sessions.END_OTHERS.fetch(connection, user=user.id, keep=None)
             revoked = await keys.REVOKE_ALL.fetch(connection, user=user.id, **by)
             roles = await team.REVOKE_ALL.fetch(connection, user=user.id, **by)
@@ -201,6 +202,13 @@ async def insert(connection: Driver, username: str, password_hash: str, origin: 
         connection, id=user_id, username=username, password_hash=password_hash, **by._asdict()
     )
     return User(user_id, username, password_hash, row["created_at"])
+
+
+async def _not_as_verified(connection: Driver, user_id: UUID) -> WrongPassword | UserNotFound:
+    """Return what has become of a password that was right a moment ago."""
+    rows = await GET.fetch(connection, user=user_id)
+    is_gone = not rows or rows[0]["password_hash"] is None
+    return UserNotFound() if is_gone else WrongPassword()
 
 
 def _user(row: asyncpg.Record) -> User:
