@@ -250,7 +250,17 @@ def _hosts(names: str, ports: str) -> tuple[Host, ...]:
         raise ValueError("names several hosts, and one of them is empty")
     if any(name.startswith("@") for name in each_name):
         raise ValueError("names an abstract socket, which the database driver does not support")
+    if not all(name.startswith("/") or _can_be_looked_up(name) for name in each_name):
+        raise ValueError("names a host of which a part is empty or too long")
     return tuple(Host(name, _port(port)) for name, port in zip(each_name, each_port, strict=True))
+
+
+def _can_be_looked_up(name: str) -> bool:
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _port(text: str) -> int:

@@ -77,8 +77,10 @@ async def domain_errors() -> AsyncIterator[None]:
         if state in BUSY:
             raise Busy from error
         was_lost = isinstance(error, DBAPIError) and (
-            # Connecting failed, for example because no host is a primary.
-            error.connection_invalidated
+            # Connecting failed: no host is a primary, or the database refuses the role or its
+            # password.
+            error.statement is None
+            or error.connection_invalidated
             or isinstance(from_driver and from_driver.__cause__, NOT_CONNECTED)
         )
         if not was_lost and not state.startswith(UNAVAILABLE):

@@ -20,6 +20,12 @@ class Loop:
     """Whether the work is first done at the start, before the worker serves."""
 
 
+def _reason(error: Exception) -> str:
+    """Return what it says, and the first line of what is behind it."""
+    behind = str(error.__cause__ or "").splitlines()
+    return f"{error} ({behind[0]})" if behind else str(error)
+
+
 @asynccontextmanager
 async def repeating(loop: Loop) -> AsyncIterator[None]:
     """Repeat the loop's work until the context ends.
@@ -36,7 +42,9 @@ async def repeating(loop: Loop) -> AsyncIterator[None]:
         except Exception as error:  # noqa: BLE001 - the next attempt may succeed
             if not is_failing:
                 is_bug = not isinstance(error, TicketingError)
-                logs.log.warning("loop.failing", loop=loop.name, reason=str(error), exc_info=is_bug)
+                logs.log.warning(
+                    "loop.failing", loop=loop.name, reason=_reason(error), exc_info=is_bug
+                )
             is_failing = True
         else:
             is_failing = False

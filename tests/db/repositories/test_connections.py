@@ -14,6 +14,7 @@ from asyncpg import Record
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.databases import execute
 from ticketing.db.engine import IDLE_TIMEOUT, STATEMENT_TIMEOUT, connect
 from ticketing.db.statements import Statement, driver
 from ticketing.errors import Busy, DatabaseUnavailable
@@ -174,3 +175,33 @@ async def test_verify_full_refuses_a_server_without_tls() -> None:
     await engine.dispose()
     server.close()
     await server.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER ROLE visitor NOLOGIN",
+        "REVOKE CONNECT ON DATABASE {database} FROM PUBLIC",
+        "ALTER DATABASE {database} WITH ALLOW_CONNECTIONS false",
+        "ALTER DATABASE {database} RENAME TO elsewhere",
+    ],
+)
+async def test_who_may_not_connect_any_more_is_told_that_the_database_is_unavailable(
+    server_url: str, change: str
+) -> None:
+    await execute(server_url, "CREATE DATABASE entered")
+    await execute(server_url, "CREATE ROLE visitor LOGIN PASSWORD 'first'")
+    url = make_url(server_url).set(username="visitor", password="first", database="entered")
+    engine = connect(url.render_as_string(hide_password=False), pool_size=1)
+    try:
+        assert await shown(engine, "timezone") == "UTC"
+        await engine.dispose()
+        await execute(server_url, change.format(database="entered"))
+        with pytest.raises(DatabaseUnavailable):
+            async with driver(engine):
+                pass
+    finally:
+        await engine.dispose()
+        for name in ("entered", "elsewhere"):
+            await execute(server_url, f"DROP DATABASE IF EXISTS {name}")
+        await execute(server_url, "DROP ROLE visitor")

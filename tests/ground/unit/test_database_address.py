@@ -140,6 +140,7 @@ def test_numbers_are_numbers(name: str) -> None:
             "ada@host/db?port=xyzzy",
         ),
         *("h1,h2/db?port=1,2,3", "h1,,h2/db", "/db?host=h1,", "h1,h2/db?port=1,xyzzy"),
+        *(f"{'xyzzy' * 13}/db", "xyzzy..example/db", "h1,.xyzzy/db"),
         *("host/db?target_session_attrs=xyzzy", "%40xyzzy/db", "h/db?xyzzy=1&xyzzy=2"),
     ],
 )

@@ -1,5 +1,8 @@
 import asyncio
 
+from structlog.testing import capture_logs
+
+from ticketing.errors import DatabaseUnavailable
 from ticketing.ops.loops import Loop, repeating
 
 
@@ -32,3 +35,14 @@ async def test_work_under_way_is_cut_short_at_the_end() -> None:
 
     async with repeating(Loop("test", work, 0)):
         await started.wait()
+
+
+async def test_a_failure_is_logged_with_what_is_behind_it() -> None:
+    async def work() -> None:
+        raise DatabaseUnavailable from OSError("nobody listens\nthere")
+
+    with capture_logs() as logged:
+        async with repeating(Loop("test", work, 60)):
+            pass
+    assert [(line["event"], line["loop"]) for line in logged] == [("loop.failing", "test")]
+    assert logged[0]["reason"] == f"{DatabaseUnavailable()} (nobody listens)"
