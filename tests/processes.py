@@ -17,7 +17,7 @@ def processes() -> dict[int, tuple[int, str]]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             state, parent, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
-            command = (folder / "cmdline").read_text().replace("\0", " ")
+            command = (folder / "cmdline").read_text(errors="replace").replace("\0", " ")
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has just ended
         if state != "Z":

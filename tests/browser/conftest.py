@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.browser.traffic import PATIENCE
 from tests.folders import folder_open_to_all, put
 from tests.serving import Service, serving
 
@@ -21,8 +22,6 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-PATIENCE = 20_000
-"""Milliseconds that one action on a page may take."""
 
 
 @pytest.fixture(scope="session", autouse=True)

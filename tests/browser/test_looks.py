@@ -8,8 +8,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
-from tests.browser.conftest import PATIENCE
-from tests.browser.traffic import Traffic
+from tests.browser.traffic import PATIENCE, Traffic
 from tests.serving import Service
 from ticketing import __version__
 

@@ -2,6 +2,9 @@
 
 from playwright.async_api import Page
 
+PATIENCE = 20_000
+"""Milliseconds that one action on a page may take."""
+
 
 class Traffic:
     """The requests of a page with their results, and its errors."""
