@@ -44,14 +44,13 @@ class Version:
 def earlier() -> Version | None:
     """Return the newest of the commits with the most of today's migrations, but not all of them.
 
-    Its migrations are byte for byte the same as today's, so that today's migrations can continue
-    from its database. None if the checkout has no such history.
+    Its migrations have the names of today's, so that today's can continue from its database: what a
+    migration does never changes, only how it is described. None if the checkout has no such
+    history.
     """
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         return None
-    files = sorted((ROOT / MIGRATIONS).glob("*.py"))
-    hashes = _git("hash-object", *map(str, files)).decode().split()
-    today = [(file.name, made) for file, made in zip(files, hashes, strict=True)]
+    today = sorted(file.name for file in (ROOT / MIGRATIONS).glob("*.py"))
     commits = _git("log", f"--max-count={LOOKED_AT}", "--format=%H %cs").decode().splitlines()
     best: Version | None = None
     for line in commits:
@@ -60,15 +59,13 @@ def earlier() -> Version | None:
         behind = len(today) - len(known)
         is_older = known and behind > 0 and known == today[: len(known)]
         if is_older and (best is None or behind < best.behind):
-            best = Version(commit, date, known[-1][0], behind)
+            best = Version(commit, date, known[-1], behind)
     return best
 
 
-def _migrations(commit: str) -> list[tuple[str, str]]:
-    listed = _git("ls-tree", commit, f"{MIGRATIONS}/").decode().splitlines()
-    # As in "100644 blob <hash>\t<path>".
-    parts = (line.replace("\t", " ").split() for line in listed)
-    return [(Path(path).name, made) for _, _, made, path in parts if path.endswith(".py")]
+def _migrations(commit: str) -> list[str]:
+    listed = _git("ls-tree", "--name-only", commit, f"{MIGRATIONS}/").decode().splitlines()
+    return [Path(path).name for path in listed if path.endswith(".py")]
 
 
 def _git(*arguments: str) -> bytes:
