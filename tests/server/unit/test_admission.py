@@ -190,7 +190,8 @@ async def test_a_client_that_reads_nothing_gets_a_limited_number_of_responses(mo
         assert protocol.transport.get_write_buffer_size() < 2 * HIGH_WATER_LIMIT
         for _ in range(sent + more):
             assert (await answer(reader))[0].startswith(b"HTTP/1.1 503 ")
-        while protocol.flow.write_paused:  # The reader is ahead of the loop's next turn.
+        # The reader is ahead of the loop's next turn.
+        while protocol.flow.write_paused:  # noqa: ASYNC110 - the transport sets no event
             await asyncio.sleep(0)
         before = parsed(protocol)
         protocol.data_received(request())
