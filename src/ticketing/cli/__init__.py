@@ -1,1 +1,1 @@
-"""The `ticketing` command: one module for each of its commands."""
+"""The `ticketing` command, with one module per subcommand."""

@@ -1,1 +1,1 @@
-"""Rate limits, and protection of passwords from guessing."""
+"""Rate limits, and protection against guessed passwords."""

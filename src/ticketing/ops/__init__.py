@@ -1,1 +1,1 @@
-"""Logs, metrics, background loops, and progress at a terminal."""
+"""Logs, metrics, background loops, and progress on a terminal."""

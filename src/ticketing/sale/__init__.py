@@ -1,1 +1,1 @@
-"""The sale: events, bookings, and the decisions about places."""
+"""The sale: events, bookings, and decisions about places."""

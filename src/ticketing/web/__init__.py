@@ -1,1 +1,1 @@
-"""Everything that all routes share."""
+"""The parts that all routes share: requests, responses, errors, lists, and the API document."""

@@ -1,1 +1,1 @@
-"""A commit: what was decided about many requests, in one statement, and what became of it."""
+"""A commit: one statement that writes the decisions about many requests."""

@@ -1,4 +1,4 @@
-"""What is written together: decisions, what became of each booking, and responses to store."""
+"""A commit: decisions, the facts about bookings, and the responses to store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from ticketing.web.replay import KeyedRequest, Rendered
 
 
 class AttributedFact(NamedTuple):
-    """What became of a booking: its status, or `promoted`; and whose doing it was.
+    """A change of a booking: its new status, or `promoted`, and the origin of the request.
 
-    `inserted_as` is the status with which it is inserted, if it was not there before.
+    `inserted_as` is the status of a new booking when it is inserted, else None.
     """
 
     name: str
@@ -28,7 +28,7 @@ class AttributedFact(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """The response to a keyed request, to be stored if the event's swap is won."""
+    """The response to a keyed request. It is stored if the event's swap is won."""
 
     event_id: int
     keyed: KeyedRequest
@@ -37,7 +37,7 @@ class Stored(NamedTuple):
 
 @dataclass(frozen=True)
 class Commit:
-    """What is written together, each decision if it is still good."""
+    """Decisions that one statement writes: those that are still valid."""
 
     decisions: Sequence[Decision]
     facts: Sequence[AttributedFact]
@@ -46,12 +46,12 @@ class Commit:
 
     @cached_property
     def id(self) -> UUID:
-        """Its id, which is in order of the database's time."""
+        """The id of the commit. Ids sort by the database's time."""
         return uuid7(self.at)
 
     @property
     def shape(self) -> Shape:
-        """What there is to do."""
+        """Which parts the statement needs."""
         changes = any(each.changes for each in self.decisions)
         return Shape(
             many=len(self.decisions) > 1,

@@ -1,4 +1,4 @@
-"""What became of a commit whose connection was lost before it was confirmed."""
+"""Finding the result of a commit whose connection was lost before it was confirmed."""
 
 import asyncio
 from typing import Final
@@ -9,17 +9,17 @@ from ticketing.db.statements import Statement, driver
 from ticketing.errors import OutcomeUnknown, Unavailable
 
 PATIENCE: Final = 10.0
-"""Seconds in which the database must come back to be asked."""
+"""Seconds within which the database must be reachable again."""
 PAUSE: Final = 0.1
 
-# Every commit writes its own id. So whoever writes it first, the commit or this, has the last
-# word: a backend that hangs with the statement unread can't carry it out years later.
+# Every commit writes its own id. This statement writes the same id, and the first of the two wins.
+# So a backend that hangs before it reads the commit's statement can't execute it later.
 GIVE_UP: Final = Statement(
     "INSERT INTO commits (id) VALUES (:commit) ON CONFLICT (id) DO NOTHING RETURNING id"
 )
 WON: Final = Statement("SELECT events FROM commits WHERE id = :commit")
 
-# The ids begin with the time (RFC 9562). After an hour nobody asks any more.
+# The ids begin with the time (RFC 9562). After an hour no worker looks for them.
 CLEAN: Final = Statement(
     """
     DELETE FROM commits WHERE id < CAST(
@@ -31,9 +31,9 @@ CLEAN: Final = Statement(
 
 
 async def settle(engine: AsyncEngine, commit: object) -> set[int]:
-    """Return the events that the commit has written, having made sure that it writes no more.
+    """Return the events that the commit has written. From then on it can't write any more.
 
-    Raises OutcomeUnknown if the database does not say in time.
+    Raises OutcomeUnknown if the database does not respond within PATIENCE.
     """
     try:
         async with asyncio.timeout(PATIENCE):
@@ -51,6 +51,6 @@ async def settle(engine: AsyncEngine, commit: object) -> set[int]:
 
 
 async def clean(engine: AsyncEngine) -> None:
-    """Forget the commits of more than an hour ago."""
+    """Delete the ids of commits that are older than an hour."""
     async with driver(engine) as connection:
         await CLEAN.fetch(connection)

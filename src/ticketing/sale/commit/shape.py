@@ -1,4 +1,4 @@
-"""Which parts a commit's statement has, and in which form."""
+"""The shape of a commit: which parts its statement has, and in which form."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -6,22 +6,22 @@ from typing import NamedTuple
 
 
 class Shape(NamedTuple):
-    """What a commit has to do; a part without work would cost more than a booking does."""
+    """The work of a commit. Unused parts are left out: each would cost more than a booking."""
 
     many: bool = False
     """It swaps several events."""
     changes: bool = False
-    """It changes bookings that are there."""
+    """It changes existing bookings."""
     stores: bool = False
     """It stores responses under their keys."""
     lone: bool = False
-    """It is about one new booking: it has values where the others have arrays."""
+    """It is about one new booking. Its parameters are single values, not arrays."""
     skip: bool = False
-    """It does without the events that somebody else has locked."""
+    """It leaves out events that another transaction has locked."""
 
     @property
     def can_occur(self) -> bool:
-        """Whether there is such a commit: a lone booking is at one event, and is no change."""
+        """Whether such a commit exists. A lone booking is at one event and changes no other."""
         return not (self.lone and (self.many or self.changes)) and (self.many or not self.skip)
 
 

@@ -2,9 +2,9 @@
 
 The invariants that every decision keeps (the database refuses the first two by constraint):
 
-- 0 <= available <= total, and every place is either available or held by one booked row;
+- 0 <= available <= total, and every place is either available or taken by one booked row;
 - a place is free only while nobody waits;
-- the waiting list is served from its head: nobody is passed, and a newcomer joins its tail.
+- freed places go to the head of the waiting list: nobody is passed, and a newcomer joins its tail.
 
-Each kind of request has a module of its own, which `kinds` lists.
+Each kind of request has its own module. `kinds` lists them.
 """

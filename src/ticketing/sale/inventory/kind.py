@@ -1,4 +1,4 @@
-"""What there is to know of a kind of request, beside the request itself."""
+"""The description of a kind of request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ RequestT = TypeVar("RequestT")
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[RequestT]):
-    """A kind of request to the inventory: how it is decided, and what must be read for that."""
+    """A kind of request: how it is decided, and what must be read before."""
 
     request: type[RequestT]
     decide: Callable[[State, RequestT], Outcome]
-    """Changes the state, and returns what became of the request; a refusal changes nothing."""
+    """Changes the state and returns the outcome. A refusal changes nothing."""
     needs_active: bool
-    """Whether the active booking of its person must be known."""
+    """Whether the person's active booking must be read."""
     frees: int
-    """How many places it may free: so many of the head of the line must be known."""
+    """How many places it may free. As many bookings of the waiting list's head must be read."""
     inserts: bool
-    """Whether it may make a booking, of a person who must exist."""
+    """Whether it may make a booking. Then the person must exist."""

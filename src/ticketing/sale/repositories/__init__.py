@@ -1,1 +1,1 @@
-"""Reads and writes of the database: the sale."""
+"""SQL of the sale."""

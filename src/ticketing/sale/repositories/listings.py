@@ -1,4 +1,4 @@
-"""The lists of bookings: a person's, and an event's."""
+"""Lists of the bookings of a person, and of an event."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,10 +16,10 @@ from ticketing.sale.rows import booking
 
 
 def _place(event: str, seq: str) -> str:
-    """Return the expression of how many wait in the event's line up to `seq`, and with it.
+    """Return an SQL expression for the position of booking `seq` in the event's waiting list.
 
-    Counted from the nearer end, by where `seq` is between the first and the last: how many wait in
-    all, the event's own row says.
+    It counts from the end of the list to which `seq` is closer. From the far end, it subtracts from
+    the event's `waiting_list_count`.
     """
     line = f"FROM bookings AS line WHERE line.event_id = {event} AND line.status = 'waiting'"
     return f"""
@@ -45,7 +45,7 @@ OF_USER: Final = Statement(
     """  # noqa: S608 - our own text
 )
 
-# The line ahead of the page is counted once; within the page, positions follow each other.
+# The bookings ahead of the page are counted once. Within the page, positions are consecutive.
 OF_EVENT: Final = Statement(
     f"""
     WITH page AS (
@@ -67,7 +67,7 @@ OF_EVENT: Final = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A booking in a list, with its place in the line if it waits."""
+    """A booking in a list, with its position in the waiting list if it waits."""
 
     id: UUID
     event_id: int
@@ -79,20 +79,20 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Attendance(Standing):
-    """A booking in an event's list, with whose it is; None if the account was deleted."""
+    """A booking in an event's list. `username` is None if the account was deleted."""
 
     username: str | None
 
 
 class ListingRepository:
-    """Lists bookings, with the place in the line of those that wait."""
+    """Lists bookings, with positions in the waiting list."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         """Work on `engine`."""
         self._engine = engine
 
     async def of_user(self, user_id: UUID, *, before: int | None, limit: int) -> Page[Standing]:
-        """Return the person's bookings, newest first, from below key `before`."""
+        """Return the person's bookings with keys below `before`, newest first."""
         wanted = {"user": user_id, "before": before, "limit": limit + 1}
         async with driver(self._engine) as connection:
             rows = await OF_USER.fetch(connection, **wanted)
@@ -101,7 +101,7 @@ class ListingRepository:
     async def of_event(
         self, event_id: int, *, status: BookingStatus | None, after: int | None, limit: int
     ) -> Page[Attendance]:
-        """Return the event's bookings in the order they were made, from above key `after`."""
+        """Return the event's bookings with keys above `after`, oldest first."""
         wanted = {"event": event_id, "status": status, "after": after, "limit": limit + 1}
         async with driver(self._engine) as connection:
             rows = await OF_EVENT.fetch(connection, **wanted)

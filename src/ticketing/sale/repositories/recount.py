@@ -1,4 +1,4 @@
-"""The recount: events' counters against their bookings. Nothing here changes either."""
+"""The recount: compares the counters of events with their bookings. It changes neither."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ from ticketing.ops.progress import Tell, silent
 
 EVENTS_AT_ONCE: Final = 1000
 BOOKINGS_AT_ONCE: Final = 200_000
-"""How much one transaction looks at, but for an event that has more."""
+"""How many one transaction reads. A single event may have more bookings."""
 STATEMENT_TIMEOUT: Final = 120.0
 LOGGED: Final = 100
-"""Differences of one recount that the log names."""
+"""How many differences of one recount are logged."""
 SHOWN: Final = 20
-"""Bookings that one difference names."""
+"""How many bookings one difference names."""
 
 FIRST: Final = -(2**63)
 LAST: Final = 2**63 - 1
@@ -46,8 +46,8 @@ DURATION: Final = Gauge(
 )
 WHOLE: Final = "it counts all rows"
 
-# All of the service keep statements from reading whole tables, and plan them once. An audit is the
-# one that does read them, and tables grow.
+# Elsewhere the service prevents scans of whole tables, and plans statements once. The recount needs
+# such scans, and new plans as tables grow.
 PLANS: Final = "SET LOCAL enable_seqscan = on; SET LOCAL plan_cache_mode = force_custom_plan"
 
 TRY_LOCK: Final = Statement("SELECT pg_try_advisory_lock(:lock) AS is_ours")
@@ -131,20 +131,20 @@ STRANGERS: Final = Statement(
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What is not as it must be, at one event."""
+    """A difference between the counters and the bookings of one event."""
 
     kind: str
     event_id: int
     recorded: int | None = None
-    """What the event says."""
+    """The number in the event's row."""
     counted: int | None = None
-    """What the bookings say."""
+    """The number of bookings."""
     user_id: UUID | None = None
     booking_ids: Sequence[UUID] = ()
-    """The bookings concerned, or some of them."""
+    """The bookings concerned, at most SHOWN."""
 
     def document(self) -> dict[str, object]:
-        """Return what there is to say, as in the log."""
+        """Return the fields that are not empty, as in the log."""
         fields = {
             "kind": self.kind,
             "eventId": self.event_id,
@@ -158,7 +158,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Recount:
-    """What was looked at, and found."""
+    """How much was checked, and the differences found."""
 
     events: int
     bookings: int
@@ -166,16 +166,16 @@ class Recount:
 
 
 class RecountRepository:
-    """Recounts every event's bookings, beside those who book."""
+    """Recounts every event's bookings, while the sale goes on."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        """Work on one connection of `engine`, which is nobody else's: see `take_turn`."""
+        """Work on one connection of `engine`. Nothing else may use it: see `take_turn`."""
         self._engine = engine
 
     async def take_turn(self) -> bool:
-        """Recount, if no other process is the one that does; return whether it was this one.
+        """Recount, unless another process does it. Return whether this process did.
 
-        It is the one whose connection holds the lock, for as long as it lives.
+        The process whose connection holds the advisory lock recounts, until it ends.
         """
         async with driver(self._engine) as connection:
             (row,) = await TRY_LOCK.fetch(connection, lock=LOCK)
@@ -186,10 +186,10 @@ class RecountRepository:
         return bool(row["is_ours"])
 
     async def recount(self, tell: Tell = silent) -> Recount:
-        """Return every difference, which the log names too.
+        """Return every difference, and log the first of them.
 
-        Events are looked at a thousand or so at a time, each with its bookings in one snapshot:
-        whoever books meanwhile makes no difference.
+        Each transaction reads up to EVENTS_AT_ONCE events with their bookings in one snapshot. So
+        bookings made meanwhile cause no difference.
         """
         started = time.perf_counter()
         events = bookings = 0
@@ -246,7 +246,7 @@ def _at_event(row: asyncpg.Record) -> Iterator[Difference]:
         yield Difference("line_miscounted", event, recorded=recorded, counted=waiting)
     if waiting and booked < total:
         yield Difference("line_not_served", event, recorded=total - booked, counted=waiting)
-    # Who came later has a place, and who came before still waits for one.
+    # A later booking has a place, and an earlier one still waits.
     if row["out_of_turn"]:
         yield Difference("served_out_of_turn", event, booking_ids=row["out_of_turn"])
     if row["organiser_is_missing"]:

@@ -1,1 +1,1 @@
-"""Routes: the sale."""
+"""Routes of the sale."""

@@ -1,1 +1,1 @@
-"""SQL of everything that all routes share."""
+"""SQL of stored responses."""
