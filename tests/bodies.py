@@ -17,12 +17,16 @@ BODIED = [
     "/api/users/me/keys",
     "/api/users/me/delete",
     "/api/users/password",
+    "/api/events",
+    "/api/events/1/copies",
+    "/api/events/1/owner",
     "/api/events/1",
     f"/api/users/me/sessions/{NOBODY}/end",
     f"/api/events/1/team/{NOBODY}",
 ]
 METHODS = {
     "/api/events/1": "PATCH",
+    "/api/events/1/owner": "PUT",
     BODIED[-1]: "PUT",
 }
 """The methods of routes that have a body and are not POST."""
@@ -45,6 +49,9 @@ def body_of(person: Person, path: str) -> dict[str, Any]:
         "/api/users/me/keys": {"name": "A program", "scopes": ["bookings:read"]},
         "/api/users/me/delete": {"password": "correct horse"},
         "/api/users/password": {"token": "unknown", "newPassword": "another horse"},
+        "/api/events": {"name": "A concert", "capacity": 1},
+        "/api/events/1/copies": {"startsAt": ["2027-06-01T19:30:00Z"]},
+        "/api/events/1/owner": {"userId": person.id},
         "/api/events/1": {"name": "Another concert"},
         BODIED[-2]: {"password": "correct horse"},
         BODIED[-1]: {"role": "staff"},

@@ -20,6 +20,7 @@ class Scene:
 
     caller: Person
     event: int
+    draft: int
     about: Person
     key: str
     session: str
@@ -89,10 +90,31 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
     ),
     Action.GET_EVENT: lambda scene: ("GET", f"/api/events/{scene.event}", None),
     Action.LIST_EVENTS: lambda _: ("GET", "/api/events", None),
-    Action.RENAME_EVENT: lambda scene: (
+    Action.CREATE_EVENT: lambda _: (
+        "POST",
+        "/api/events",
+        {"name": "Another concert", "capacity": 1},
+    ),
+    Action.LIST_MY_EVENTS: lambda _: ("GET", "/api/users/me/events", None),
+    Action.UPDATE_EVENT: lambda scene: (
         "PATCH",
         f"/api/events/{scene.event}",
         {"name": "Renamed"},
+    ),
+    Action.PUBLISH_EVENT: lambda scene: ("POST", f"/api/events/{scene.event}/publish", None),
+    Action.PAUSE_SALE: lambda scene: ("POST", f"/api/events/{scene.event}/pause", None),
+    Action.RESUME_SALE: lambda scene: ("POST", f"/api/events/{scene.event}/resume", None),
+    Action.CANCEL_EVENT: lambda scene: ("POST", f"/api/events/{scene.event}/cancel", None),
+    Action.DELETE_EVENT: lambda scene: ("DELETE", f"/api/events/{scene.draft}", None),
+    Action.COPY_EVENT: lambda scene: (
+        "POST",
+        f"/api/events/{scene.event}/copies",
+        {"startsAt": ["2027-06-01T19:30:00Z"]},
+    ),
+    Action.CHANGE_OWNER: lambda scene: (
+        "PUT",
+        f"/api/events/{scene.event}/owner",
+        {"userId": scene.about.id},
     ),
     Action.BOOK_TICKET: lambda scene: ("POST", "/api/events/book", scene.subject),
     Action.CANCEL_TICKET: lambda scene: ("POST", "/api/events/cancel", scene.subject),
@@ -142,11 +164,12 @@ async def promote(app: FastAPI, engine: AsyncEngine, person: Person) -> None:
 async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role) -> Scene:
     """Make a caller who has this role at a new event, or for a person."""
     owner = await visitor.register()
-    event = await owner.organise()
+    event, draft = await owner.organise(), await owner.draft()
     caller = owner if role is Role.OWNER else await visitor.register()
     about = caller if role is Role.SELF else await visitor.register()
     if role in {Role.MANAGER, Role.STAFF}:
-        await owner.appoint(event, caller, role)
+        for each in (event, draft):
+            await owner.appoint(each, caller, role)
     if role is Role.ADMIN:
         await promote(app, engine, caller)
     await caller.make_key("bookings:read")
@@ -155,14 +178,15 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
     sessions = (await caller.get("/api/users/me/sessions")).json()["items"]
     other = next(session["id"] for session in sessions if not session["isCurrent"])
     made = await Operator(engine, MIN_ROUNDS).make_token(about.username)
-    return Scene(caller, event, about, key["id"], other, made.token)
+    return Scene(caller, event, draft, about, key["id"], other, made.token)
 
 
 async def call(
     action: Action, on: Scene, headers: dict[str, str], visitor: Visitor
 ) -> httpx.Response:
     method, path, body = CALLS[action](on)
-    return await visitor.client.request(method, path, headers=headers, json=body)
+    condition = {"If-Match": "*"} if method == "PATCH" else {}
+    return await visitor.client.request(method, path, headers=headers | condition, json=body)
 
 
 async def prepare(

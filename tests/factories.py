@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.db.facts import Origin
 from ticketing.identity.callers import AccessList
 from ticketing.identity.repositories.users import UserRepository
+from ticketing.sale.details import Details
 from ticketing.sale.repositories.events import EventRepository
 
 
@@ -17,4 +18,5 @@ async def make_people(engine: AsyncEngine, count: int) -> list[UUID]:
 
 
 async def make_event(engine: AsyncEngine, *, total: int, organiser: UUID) -> int:
-    return (await EventRepository(engine).initialize(organiser, "An event", total, Origin())).id
+    events = EventRepository(engine)
+    return (await events.make(organiser, Details("An event"), total, Origin())).id

@@ -229,7 +229,7 @@ ALWAYS = {
 }
 # Rows at an event that a caller may change if the table allows it.
 UNLESS = {
-    Action.RENAME_EVENT: "SELECT id, name FROM events, given WHERE id = ANY(given.events)",
+    Action.UPDATE_EVENT: "SELECT id, name FROM events, given WHERE id = ANY(given.events)",
     # Everybody may give up their own role, but not change it.
     Action.GRANT_ROLE: "SELECT event_id, user_id, role FROM event_roles, given"
     " WHERE event_id = ANY(given.events) AND (user_id IS DISTINCT FROM me OR role <> caller)",

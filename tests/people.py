@@ -60,8 +60,10 @@ class Person(Visitor):
     async def put(self, path: str, body: object) -> httpx.Response:
         return await self.client.put(path, headers=self.headers, json=body)
 
-    async def patch(self, path: str, body: object) -> httpx.Response:
-        return await self.client.patch(path, headers=self.headers, json=body)
+    async def patch(self, path: str, body: object, *, etag: str | None = "*") -> httpx.Response:
+        """Change something that is as `etag` says; None sends no If-Match."""
+        condition = {} if etag is None else {"If-Match": etag}
+        return await self.client.patch(path, headers=self.headers | condition, json=body)
 
     async def delete(self, path: str, body: object = None) -> httpx.Response:
         return await self.client.request("DELETE", path, headers=self.headers, json=body)
@@ -85,6 +87,13 @@ class Person(Visitor):
     async def organise(self, total: int = 10, name: str = "A concert") -> int:
         """Make an event and return its id."""
         made = await self.post("/api/events/initialize", {"name": name, "totalTickets": total})
+        assert made.status_code == 201, made.text
+        return int(made.json()["id"])
+
+    async def draft(self) -> int:
+        """Make an event that is a draft and return its id."""
+        body = {"name": "A concert", "capacity": 10, "status": "draft"}
+        made = await self.post("/api/events", body)
         assert made.status_code == 201, made.text
         return int(made.json()["id"])
 

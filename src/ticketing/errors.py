@@ -5,8 +5,8 @@
     │   ├── MalformedRequest, RequestTimeout, UrlTooLong, HeadersTooLarge, OriginRefused
     │   ├── HttpVersionNotSupported, TransferCodingNotImplemented, ExpectationFailed
     │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge, ValidationFailed, InvalidCursor
-    │   ├── PasswordTooCommon, InvalidIdempotencyKey, IdempotencyKeyReused
-    ├── AnswerLost
+    │   ├── PasswordTooCommon, InvalidIdempotencyKey, IdempotencyKeyReused, PreconditionRequired
+    ├── AnswerLost, PreconditionFailed
     ├── NotAuthenticated (NoCredential), InvalidCredentials, InvalidRefreshToken,
     │   InvalidPasswordToken
     ├── Forbidden, InsufficientScope, WrongPassword, RegistrationClosed, OrganiserRequired
@@ -16,6 +16,7 @@
     ├── MethodNotAllowed
     ├── Conflict
     │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, AlreadyOwner, TooManyKeys
+    │   ├── SaleNotOpen, SaleClosed, EventState, CapacityBelowTaken, EventHasBookings, OwnsEvents
     ├── Later              the request is valid, but can't be served now
     │   ├── RequestInProgress, TooManyRequests
     │   ├── Unavailable
@@ -26,7 +27,9 @@ A class has the HTTP status, a stable code and a sentence. An instance may add m
 program needs to act. The wire form is RFC 9457 (`application/problem+json`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from math import ceil
 from typing import ClassVar
 
 
@@ -409,6 +412,95 @@ class AlreadyOwner(Conflict):
 
     status, code = 409, "already_owner"
     detail = "This person owns the event and needs no role."
+
+
+class SaleNotOpen(Conflict):
+    """The sale is not open now. `state` says why. `opensAt` is when it opens, if this is known."""
+
+    status, code = 409, "sale_not_open"
+    detail = "Places are not on sale now: see `state`. If there is an `opensAt`, try again then."
+    example: ClassVar[dict[str, object]] = {
+        "state": "scheduled",
+        "opensAt": "2026-11-02T10:00:00Z",
+        "retryAfter": 75,
+    }
+
+    def __init__(self, state: str, opens_at: datetime | None, at: datetime) -> None:
+        """Name the state and, if it is known, the time of opening and the seconds until then."""
+        when: dict[str, object] = {}
+        if opens_at is not None:
+            when["opensAt"] = opens_at.isoformat().replace("+00:00", "Z")
+            when["retryAfter"] = ceil((opens_at - at).total_seconds())
+        super().__init__(state=state, **when)
+
+
+class SaleClosed(Conflict):
+    """The sale is over. `state` says why."""
+
+    status, code = 409, "sale_closed"
+    detail = "The sale is over: see `state`. If it is `closed`, bookings can still be cancelled."
+    example: ClassVar[dict[str, object]] = {"state": "closed"}
+
+    def __init__(self, state: str) -> None:
+        """Name the state: `closed`, `ended` or `cancelled`."""
+        super().__init__(state=state)
+
+
+class EventState(Conflict):
+    """The state of the event does not allow this."""
+
+    status, code = 409, "event_state"
+    detail = "The event's `state` does not allow this change. Read the event again."
+    example: ClassVar[dict[str, object]] = {"state": "cancelled"}
+
+    def __init__(self, state: str) -> None:
+        """Name the state."""
+        super().__init__(state=state)
+
+
+class CapacityBelowTaken(Conflict):
+    """More places are taken than the new capacity has."""
+
+    status, code = 409, "capacity_below_taken"
+    detail = "More places are taken than you requested. Cancel bookings, or send at least `taken`."
+    example: ClassVar[dict[str, object]] = {"requested": 16, "taken": 44}
+
+    def __init__(self, requested: int, taken: int) -> None:
+        """Name both numbers of places."""
+        super().__init__(requested=requested, taken=taken)
+
+
+class EventHasBookings(Conflict):
+    """The event can't be deleted, because it is not a draft or was booked."""
+
+    status, code = 409, "event_has_bookings"
+    detail = "Only a draft that was never booked can be deleted. Cancel the event instead."
+
+
+class OwnsEvents(Conflict):
+    """The user owns events with active bookings that are not over."""
+
+    status, code = 409, "owns_events"
+    detail = "You own events with active bookings. Give them another owner, or cancel them."
+    example: ClassVar[dict[str, object]] = {"eventIds": [1]}
+
+    def __init__(self, event_ids: Sequence[int]) -> None:
+        """Name the events."""
+        super().__init__(eventIds=list(event_ids))
+
+
+class PreconditionRequired(Invalid):
+    """A change of an event needs the ETag of the version that it changes."""
+
+    status, code = 428, "precondition_required"
+    detail = "Read the event, and send its ETag as `If-Match`."
+
+
+class PreconditionFailed(TicketingError):
+    """The event was changed since the client read it."""
+
+    status, code = 412, "precondition_failed"
+    detail = "The event was changed since you read it. Read it again, and repeat your change."
 
 
 class TooManyKeys(Conflict):

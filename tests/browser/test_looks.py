@@ -103,7 +103,7 @@ async def test_everybody_can_read_the_docs_page(
     page: Page, service: Service, scheme: Scheme
 ) -> None:
     await page.goto(f"{service.url}/docs")
-    for operation in ("bookTicket", "renameEvent", "deleteMe", "grantRole", "listEvents"):
+    for operation in ("bookTicket", "updateEvent", "deleteMe", "grantRole", "listEvents"):
         block = page.locator(f".opblock[id$=-{operation}]")
         await block.locator(".opblock-summary-control").click()
         await block.locator(".responses-table").wait_for()

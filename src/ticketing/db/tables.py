@@ -215,12 +215,16 @@ class Event(Base):
         CheckConstraint("waiting_list_count >= 0", name="waiting"),
         # No place may be free while people wait, so that none is sold to a newcomer.
         CheckConstraint("available_tickets = 0 or waiting_list_count = 0", name="line_served"),
+        CheckConstraint("status in ('draft', 'published', 'cancelled')", name="status"),
+        CheckConstraint("visibility in ('public', 'unlisted')", name="visibility"),
         Index(
             "ix_events_name_folded",
             "name_folded",
             postgresql_using="gin",
             postgresql_ops={"name_folded": "gin_trgm_ops"},
         ),
+        Index("ix_events_organiser_id", "organiser_id", "id"),
+        Index("ix_events_starts_at", "starts_at", "id"),
         Index("ix_events_not_folded", "id", postgresql_where=text("name_folded IS NULL")),
         {"postgresql_with": {"fillfactor": "50"}},
     )
@@ -235,6 +239,48 @@ class Event(Base):
     waiting_list_count: Mapped[int] = mapped_column(server_default=text("0"))
     version: Mapped[int] = mapped_column(server_default=text("1"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    revision: Mapped[int] = mapped_column(server_default=text("1"))
+    """Grows with every other change of the event: a decision rests on it too."""
+    status: Mapped[str] = mapped_column(server_default=text("'published'"))
+    visibility: Mapped[str] = mapped_column(server_default=text("'public'"))
+    sales_paused: Mapped[bool] = mapped_column(server_default=text("false"))
+    starts_at: Mapped[datetime | None]
+    ends_at: Mapped[datetime | None]
+    sales_open_at: Mapped[datetime | None]
+    sales_close_at: Mapped[datetime | None]
+
+
+class EventDetails(Base):
+    """What an event has that no sale needs: in a table of its own, a booking does not copy it.
+
+    Local times are those that were given as such, in the event's time zone. An event without any of
+    it has no row.
+    """
+
+    __tablename__ = "event_details"
+
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id"), primary_key=True)
+    description: Mapped[str | None]
+    venue_name: Mapped[str | None]
+    venue_address: Mapped[str | None]
+    latitude: Mapped[float | None]
+    longitude: Mapped[float | None]
+    url: Mapped[str | None]
+    timezone: Mapped[str | None]
+    starts_local: Mapped[datetime | None] = mapped_column(TIMESTAMP())
+    ends_local: Mapped[datetime | None] = mapped_column(TIMESTAMP())
+    sales_open_local: Mapped[datetime | None] = mapped_column(TIMESTAMP())
+    sales_close_local: Mapped[datetime | None] = mapped_column(TIMESTAMP())
+
+
+class Cancellation(Base):
+    """An event that was cancelled, until all of its bookings are; and who cancelled it."""
+
+    __tablename__ = "cancellations"
+
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id"), primary_key=True)
+    actor: Mapped[UUID | None]
+    cancelled_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class EventRole(Base):

@@ -52,9 +52,18 @@ class Action(StrEnum):
     LIST_KEYS = "listKeys"
     REVOKE_KEY = "revokeKey"
     INITIALIZE_EVENT = "initializeEvent"
+    CREATE_EVENT = "createEvent"
+    LIST_MY_EVENTS = "listMyEvents"
     GET_EVENT = "getEvent"
     LIST_EVENTS = "listEvents"
-    RENAME_EVENT = "renameEvent"
+    UPDATE_EVENT = "updateEvent"
+    PUBLISH_EVENT = "publishEvent"
+    PAUSE_SALE = "pauseSale"
+    RESUME_SALE = "resumeSale"
+    COPY_EVENT = "copyEvent"
+    CANCEL_EVENT = "cancelEvent"
+    DELETE_EVENT = "deleteEvent"
+    CHANGE_OWNER = "changeOwner"
     BOOK_TICKET = "bookTicket"
     CANCEL_TICKET = "cancelTicket"
     LIST_EVENT_BOOKINGS = "listEventBookings"
@@ -72,6 +81,11 @@ class Rule:
 
     roles: frozenset[Role]
     scopes: frozenset[Scope] = frozenset()
+
+    @cached_property
+    def is_public(self) -> bool:
+        """Whether no credential is needed."""
+        return Role.NOBODY in self.roles
 
     @cached_property
     def of_oneself(self) -> bool:
@@ -112,9 +126,19 @@ RULES: Final[dict[Action, Rule]] = {
     Action.REVOKE_KEY: Rule(_LOGGED_IN),
     # About events, which are public. A setting can let only organisers and admins create them.
     Action.INITIALIZE_EVENT: Rule(_LOGGED_IN, _EVENTS),
+    Action.CREATE_EVENT: Rule(_LOGGED_IN, _EVENTS),
+    Action.LIST_MY_EVENTS: Rule(_LOGGED_IN, _EVENTS | _LISTS),
+    # A draft is shown to its team alone: see the route.
     Action.GET_EVENT: Rule(_PUBLIC),
     Action.LIST_EVENTS: Rule(_PUBLIC),
-    Action.RENAME_EVENT: Rule(_MANAGERS, _EVENTS),
+    Action.UPDATE_EVENT: Rule(_MANAGERS, _EVENTS),
+    Action.PUBLISH_EVENT: Rule(_MANAGERS, _EVENTS),
+    Action.PAUSE_SALE: Rule(_MANAGERS, _EVENTS),
+    Action.RESUME_SALE: Rule(_MANAGERS, _EVENTS),
+    Action.COPY_EVENT: Rule(_MANAGERS, _EVENTS),
+    Action.CANCEL_EVENT: Rule(_OWNERS, _EVENTS),
+    Action.DELETE_EVENT: Rule(_OWNERS, _EVENTS),
+    Action.CHANGE_OWNER: Rule(_OWNERS),
     # About places: the caller's own, and those that a box office books.
     Action.BOOK_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     Action.CANCEL_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),

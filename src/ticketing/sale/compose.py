@@ -1,4 +1,4 @@
-"""How the part is composed."""
+"""Compose the part."""
 
 from functools import partial
 from typing import Final
@@ -10,20 +10,23 @@ from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.listings import ListingRepository
 from ticketing.sale.repositories.recount import RecountRepository
-from ticketing.sale.routers import bookings, events
+from ticketing.sale.repositories.revisions import RevisionRepository
+from ticketing.sale.routers import bookings, events, revisions
 from ticketing.web.part import Part, Shared
 
 CLEAN_EVERY: Final = 60.0
 DEPARTURES_EVERY: Final = 1.0
+CANCELLATIONS_EVERY: Final = 1.0
 FOLD_EVERY: Final = 60.0
 
 
 def compose(shared: Shared) -> Part:
-    """Return the part."""
+    """Return the part's routes, loops and metrics, and what to close."""
     pools = shared.pools
-    # Commits, reads of single events, and the lock of the recount hold a connection each.
+    # Commits, reads of single events, and the recount's lock each hold their own connection.
     have = Sale(
         events=EventRepository(pools.requests, pools.alone("reads")),
+        revisions=RevisionRepository(pools.requests, shared.clock),
         bookings=BookingRepository(pools.requests, pools.alone("commits"), shared.clock),
         listings=ListingRepository(pools.requests),
     )
@@ -31,11 +34,12 @@ def compose(shared: Shared) -> Part:
     loops = [Loop("cleaning of commits", partial(settle.clean, pools.requests), CLEAN_EVERY)]
     loops.append(Loop("folding of names", have.events.fold_names, FOLD_EVERY))
     loops.append(Loop("departures", have.bookings.finish_departures, DEPARTURES_EVERY))
+    loops.append(Loop("cancellations", have.bookings.finish_cancellations, CANCELLATIONS_EVERY))
     if every := shared.settings.audit_every:
         loops.append(Loop("audit", recount.take_turn, every, at_once=False))
     return Part(
         have,
-        routes=[bookings.routes, events.routes, bookings.mine],
+        routes=[bookings.routes, events.routes, revisions.routes, bookings.mine, events.mine],
         loops=loops,
         departed=[have.bookings.leave],
         samples=[have.bookings.sample, have.events.sample],

@@ -1,16 +1,18 @@
-"""What the routes of this part work with."""
+"""The objects that the routes of this part work with."""
 
 from dataclasses import dataclass
 
 from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.listings import ListingRepository
+from ticketing.sale.repositories.revisions import RevisionRepository
 
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """What the routes of this part work with."""
+    """The repositories that the routes of the sale use."""
 
     events: EventRepository
+    revisions: RevisionRepository
     bookings: BookingRepository
     listings: ListingRepository

@@ -23,6 +23,7 @@ from starlette.responses import Response
 from ticketing.errors import InternalError, MethodNotAllowed, UnsupportedMediaType
 from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
 from ticketing.web.bodies import JSON, JsonRequest, has_body, is_plain, read, require_json
+from ticketing.web.etags import NOT_MODIFIED, is_known
 from ticketing.web.fields import In
 from ticketing.web.policy import Policy
 from ticketing.web.problems import response_to
@@ -127,6 +128,8 @@ class DirectRoute(PolicyRoute):
                 body = await read(receive)
                 given[name] = _valid(partial(model.model_validate_json, body), "body")
         response: Rendered = await self.endpoint(**given)
+        if response.etag is not None and is_known(headers, scope["method"], response.etag):
+            return Rendered(NOT_MODIFIED, b"", etag=response.etag)
         return response
 
 
@@ -179,6 +182,8 @@ class DirectRoutes:
         headers: list[tuple[bytes, bytes]] = []
         if answer.location is not None:
             headers.append((b"location", answer.location.encode()))
+        if answer.etag is not None:
+            headers.append((b"etag", answer.etag.encode()))
         if answer.body:
             length = str(len(answer.body)).encode()
             headers += [(b"content-type", JSON), (b"content-length", length)]

@@ -58,6 +58,12 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": "identity",
     },
+    "ETag": {
+        "description": "What the event is like. If-Match takes it; bookings don't make it stale"
+        " for that.",
+        "schema": {"type": "string"},
+        "example": '"1-1-open"',
+    },
     "Idempotency-Replayed": {
         "description": "Present only on a stored response: the same request used the key before.",
         "schema": {"type": "string", "enum": ["true"]},

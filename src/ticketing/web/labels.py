@@ -36,6 +36,8 @@ class Label:
     shortest: int
     longest: int
     example: str
+    lines: bool = False
+    """Whether it may have several lines."""
 
     def __get_pydantic_core_schema__(
         self, _source: object, _handler: GetCoreSchemaHandler
@@ -51,14 +53,15 @@ class Label:
         # `minLength` and `maxLength` would count the spaces at the ends, which don't count.
         return {
             "type": "string",
-            "pattern": _pattern(self.shortest, self.longest),
+            **({} if self.lines else {"pattern": _pattern(self.shortest, self.longest)}),
             "description": f"{self.shortest} to {self.longest} characters, at least one visible."
             " Spaces at the ends are removed.",
             "examples": [self.example],
         }
 
     def _checked(self, text: str) -> str:
-        if any(unicodedata.category(each) in REFUSED for each in text):
+        allowed = "\n\r\t" if self.lines else ""
+        if any(unicodedata.category(each) in REFUSED and each not in allowed for each in text):
             raise PydanticCustomError("control_character", "Control characters are not allowed")
         length = len(unicodedata.normalize("NFC", text))
         if length < self.shortest:

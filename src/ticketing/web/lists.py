@@ -11,7 +11,9 @@ from ticketing.db.pages import Page
 from ticketing.errors import InvalidCursor
 from ticketing.web.fields import INT32, Out, Whole
 
-CURSOR: Final = "^[1-9a-f][0-9a-f]{0,14}$"
+_KEY: Final = "[1-9a-f][0-9a-f]{0,14}"
+CURSOR: Final = f"^{_KEY}$"
+SORTED_CURSOR: Final = f"^{_KEY}(-{_KEY})?$"
 
 ItemT = TypeVar("ItemT")
 
@@ -20,16 +22,18 @@ class PageOut(Out, Generic[ItemT]):
     """Part of a list."""
 
     items: list[ItemT]
-    # The example is null, so that a client of a mock server finds a last page.
+    # The example is null, so that clients of a mock server reach the last page.
     next_cursor: str | None = Field(
         description="Send it as `cursor` to get the next page; null on the last page.",
         examples=[None],
     )
 
     @classmethod
-    def of(cls, page: Page[Any]) -> Self:
-        """Return the body of a page."""
-        cursor = None if page.next_after is None else f"{page.next_after:x}"
+    def of(cls, page: Page[Any], key: tuple[int, ...] = ()) -> Self:
+        """Return the body of a page. `key` has the sort keys that precede the id."""
+        cursor = None
+        if page.next_after is not None:
+            cursor = "-".join(f"{each:x}" for each in (*key, page.next_after))
         return cls.model_validate({"items": page.items, "next_cursor": cursor})
 
 
@@ -47,10 +51,32 @@ Cursor = Annotated[
 ]
 
 
+SortedCursor = Annotated[
+    str | SkipJsonSchema[None],
+    Query(
+        description="`nextCursor` of the previous page, which had the same `sort`.",
+        json_schema_extra={"pattern": SORTED_CURSOR},
+    ),
+]
+"""Of a list that has several orders."""
+
+
 def decode_cursor(cursor: str | None) -> int | None:
-    """Return the key of the page's last item. Raises InvalidCursor."""
+    """Return the key of the previous page's last item. Raises InvalidCursor."""
+    keys = _keys(cursor, 1)
+    return keys[0] if keys else None
+
+
+def decode_pair(cursor: str | None) -> tuple[int, int] | None:
+    """Return both keys of the previous page's last item. Raises InvalidCursor."""
+    keys = _keys(cursor, 2)
+    return (keys[0], keys[1]) if keys else None
+
+
+def _keys(cursor: str | None, count: int) -> list[int]:
     if cursor is None:
-        return None
-    if not re.fullmatch(CURSOR, cursor):
+        return []
+    keys = cursor.split("-")
+    if not re.fullmatch(SORTED_CURSOR, cursor) or len(keys) != count:
         raise InvalidCursor
-    return int(cursor, 16)
+    return [int(key, 16) for key in keys]

@@ -47,6 +47,8 @@ class Rendered(NamedTuple):
     body: bytes
     location: str | None = None
     """Path of the new resource."""
+    etag: str | None = None
+    """The entity tag of the representation (RFC 9110, section 8.8.3)."""
 
 
 def rendered(status: int, body: Out, location: str | None = None) -> Rendered:
@@ -62,6 +64,8 @@ def nothing(_: object) -> Rendered:
 def as_response(answer: Rendered, headers: Mapping[str, str] | None = None) -> Response:
     """Return the response for the framework, with these headers too."""
     more = {} if answer.location is None else {"Location": answer.location}
+    if answer.etag is not None:
+        more["ETag"] = answer.etag
     media_type = "application/json" if answer.body else None
     return Response(answer.body, answer.status, {**more, **(headers or {})}, media_type)
 

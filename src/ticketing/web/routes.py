@@ -13,7 +13,7 @@ from ticketing.limits.limits import Counted
 from ticketing.web.direct import DirectRoute, PolicyRoute, StrictRoute
 from ticketing.web.documented import problems
 from ticketing.web.fields import In
-from ticketing.web.lists import Cursor
+from ticketing.web.lists import Cursor, SortedCursor
 from ticketing.web.policy import Overload, Policy
 from ticketing.web.replay import IdempotencyKey, Rendered
 
@@ -138,7 +138,7 @@ def _responses(
         more.get("errors", ()),
         body=any(inspect.isclass(each) and issubclass(each, In) for each in wanted),
         keyed=IdempotencyKey in wanted,
-        listed=Cursor in wanted,
+        listed=Cursor in wanted or SortedCursor in wanted,
         counted=policy.counted is not None,
     )
     if "model" in more or status == NO_CONTENT:

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
+from pydantic.alias_generators import to_snake
+
 SCHEMAS: Final = "#/components/schemas/"
 PARAMETERS: Final = "#/components/parameters/"
 
@@ -25,6 +27,7 @@ def tidy(document: dict[str, Any]) -> None:
         _make_plain(schema)
         for member in schema.get("properties", {}).values():
             _make_plain(member)
+    _name_members(schemas)
     operations = [each for item in document["paths"].values() for each in item.values()]
     components["parameters"] = _share_parameters(operations)
     for node in _nodes(document):
@@ -46,14 +49,29 @@ def _plain_name(name: str) -> str:
 def _make_plain(schema: dict[str, Any]) -> None:
     """Shorten the schema without changing its meaning."""
     schema.pop("title", None)  # It only repeats the name.
-    for bound in {"minimum", "maximum"} & schema.keys():
-        schema[bound] = int(schema[bound])  # The framework turns them into floats.
     match schema.get("anyOf"):
         case [{"type": kind, **rest}, {"type": "null"}]:
             del schema["anyOf"]
             schema["type"] = [kind, "null"]
             for name, value in rest.items():
                 schema.setdefault(str(name), value)
+    for bound in {"minimum", "maximum"} & schema.keys():
+        schema[bound] = int(schema[bound])  # The framework turns them into floats.
+
+
+def _name_members(schemas: dict[str, dict[str, Any]]) -> None:
+    """Name the members of enumerations, if others have the same: in Go, they are in one scope."""
+    plain = {
+        name: schema["enum"]
+        for name, schema in schemas.items()
+        if "enum" in schema and "x-enum-varnames" not in schema
+    }
+    times = Counter(member for members in plain.values() for member in members)
+    for name, members in plain.items():
+        if any(times[member] > 1 for member in members):
+            schemas[name]["x-enum-varnames"] = [
+                f"{to_snake(name)}_{to_snake(member)}".upper() for member in members
+            ]
 
 
 def _share_parameters(operations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -20,16 +20,33 @@ from ticketing.db.hosts import Server
 from ticketing.db.statements import Driver, Statement
 from ticketing.identity.permissions import Role
 from ticketing.identity.repositories import team
-from ticketing.sale.repositories import events
+from ticketing.sale.details import Details
+from ticketing.sale.repositories import revisions
 from ticketing.sale.repositories.bookings import BookingRepository
+from ticketing.sale.repositories.events import columns
 
 WRITERS: dict[str, tuple[Statement, dict[str, object]]] = {
     "ticketing.identity.repositories.team GRANT": (team.GRANT, {"role": "manager"}),
     "ticketing.identity.repositories.team REVOKE": (team.REVOKE, {}),
     "ticketing.identity.repositories.team REVOKE_ALL": (team.REVOKE_ALL, {}),
-    "ticketing.sale.repositories.events RENAME": (events.RENAME, {"name": "B", "folded": "b"}),
+    "ticketing.sale.repositories.revisions REVISE": (
+        revisions.REVISE,
+        {
+            **columns(Details("B")),
+            "folded": "b",
+            "total": 1,
+            "status": "published",
+            "paused": False,
+            "action": "event.revised",
+            "changes": "{}",
+        },
+    ),
+    "ticketing.sale.repositories.revisions CHANGE_OWNER": (revisions.CHANGE_OWNER, {}),
+    "ticketing.sale.repositories.revisions DELETE": (revisions.DELETE, {}),
 }
 """Statements that record a change of an existing event, and their parameters besides ids."""
+GOING = {"CHANGE_OWNER", "DELETE"}
+"""After these, people who saw the trail can see it no longer."""
 WITH_THE_FIRST_RECORD = "ticketing.sale.repositories.events MAKE"
 """Statements that record the creation of an event. Nothing else can change it yet."""
 
@@ -94,7 +111,7 @@ async def test_no_record_gets_its_number_while_another_changes_the_event(
     await change
     *_, before_last, last = [row["action"] for row in await holding.fetch(OF_EVENT, event)]
     assert before_last == "held"
-    assert last in {"role.granted", "role.revoked", "event.renamed"}
+    assert last != "held"
 
 
 @pytest.mark.parametrize("of_events", [1, 2])
@@ -116,7 +133,7 @@ async def test_no_booking_gets_its_number_while_another_changes_the_event(
     assert found == ["event.created", "held", "booking.booked"]
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", [each for each in WRITERS if each.split()[1] not in GOING])
 async def test_a_program_that_follows_by_number_misses_no_record_that_is_written_slowly(
     name: str, visitor: Visitor, app: FastAPI, connections: list[Driver]
 ) -> None:

@@ -89,7 +89,7 @@ async def test_an_event_that_does_not_exist_is_not_found_by_any_role(
     for role in (Role.ANYBODY, Role.ADMIN):
         on = replace(await scene(app, engine, visitor, role), event=404)
         for action in (
-            *(Action.RENAME_EVENT, Action.LIST_EVENT_BOOKINGS, Action.LIST_TEAM),
+            *(Action.UPDATE_EVENT, Action.LIST_EVENT_BOOKINGS, Action.LIST_TEAM),
             *(Action.GRANT_ROLE, Action.REVOKE_ROLE, Action.LIST_TRAIL),
             *(Action.BOOK_TICKET, Action.CANCEL_TICKET),
         ):

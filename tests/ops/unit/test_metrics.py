@@ -20,7 +20,7 @@ from ticketing.ops import metrics
 
 metrics.share(Path(sys.argv[1]), int(sys.argv[2]))
 from ticketing.db.combiner import QUEUE
-from ticketing.sale.repositories.bookings import BOOKINGS
+from ticketing.sale.commit.tell import BOOKINGS
 from ticketing.sale.repositories.recount import DIFFERENCES
 from ticketing.server.serving import WORKERS
 from ticketing.web.request_log import DURATION

@@ -13,6 +13,7 @@ from ticketing.db.facts import COMMAND_LINE
 from ticketing.errors import UserNotFound
 from ticketing.identity.callers import AccessList
 from ticketing.identity.repositories.access import AccessRepository
+from ticketing.sale.details import Details
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.bookings import BookingRepository
 
@@ -122,7 +123,7 @@ async def test_a_token_that_another_service_still_accepts_does_nothing(
     with pytest.raises(UserNotFound):
         await sale.bookings.book(event, UUID(bob.id))
     with pytest.raises(UserNotFound):
-        await sale.events.initialize(UUID(bob.id), "A concert", 1, COMMAND_LINE)
+        await sale.events.make(UUID(bob.id), Details("A concert"), 1, COMMAND_LINE)
     access = AccessRepository(engine, AccessList())
     async with engine.connect() as connection:
         name = await connection.scalar(

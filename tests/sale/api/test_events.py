@@ -27,6 +27,12 @@ async def test_a_new_event_has_every_place_free_and_an_address(visitor: Visitor)
         "version": 1,
         "organiserId": ada.id,
         "createdAt": made.json()["createdAt"],
+        "revision": 1,
+        "status": "published",
+        "visibility": "public",
+        "sale": {"state": "open", "opensAt": None, "closesAt": None},
+        **dict.fromkeys(("description", "venue", "url", "timezone", "local")),
+        **dict.fromkeys(("startsAt", "endsAt", "salesOpenAt", "salesCloseAt")),
     }
     assert made.headers["location"] == f"/api/events/{made.json()['id']}"
     assert (await visitor.client.get(made.headers["location"])).json() == made.json()

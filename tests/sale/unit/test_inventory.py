@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ticketing.errors import AlreadyBooked, AlreadyWaiting, BookingNotFound
+from ticketing.errors import AlreadyBooked, AlreadyWaiting, BookingNotFound, EventState
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel
 from ticketing.sale.inventory.decision import Decision
@@ -24,6 +24,7 @@ from ticketing.sale.inventory.model import (
     StaleSnapshot,
     Waiting,
 )
+from ticketing.sale.inventory.withdraw import Withdraw
 
 EVENT = 1
 PEOPLE = [UUID(int=number) for number in range(8)]
@@ -41,6 +42,8 @@ class Model:
     def serve(self, request: InventoryRequest) -> object:  # noqa: PLR0911 - one per answer
         """Serve one request and return its expected outcome."""
         user = request.user_id
+        if isinstance(request, Withdraw):
+            return EventState
         if isinstance(request, Book):
             if user in self.booked:
                 return AlreadyBooked
@@ -132,6 +135,7 @@ def rows(total: int) -> Rows:
 MAKE: dict[type, Callable[[UUID], InventoryRequest]] = {
     Book: book,
     Cancel: lambda user: Cancel(EVENT, user),
+    Withdraw: lambda user: Withdraw(EVENT, user),
 }
 """Functions that make a request of each kind, for a person."""
 

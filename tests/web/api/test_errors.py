@@ -84,12 +84,20 @@ def calls(app: FastAPI, person: Person, event: int = 1, opened_by: str = "unknow
         "deleteMe": {"password": PASSWORD},
         "endSession": {"password": PASSWORD},
         "makeKey": {"name": "A program", "scopes": ["bookings:read"]},
-        "renameEvent": {"name": "Another concert"},
+        "createEvent": {"name": "A concert", "capacity": 1},
+        "updateEvent": {"name": "Another concert"},
+        "copyEvent": {"startsAt": ["2027-06-01T19:30:00Z"]},
+        "changeOwner": {"userId": person.id},
         "grantRole": {"role": "staff"},
     }
     names = {"eventId": event, "keyId": NOBODY, "sessionId": NOBODY, "userId": NOBODY}
     return [
-        Call(each, each.path.format(**names), bodies.get(each.id), person.headers)
+        Call(
+            each,
+            each.path.format(**names),
+            bodies.get(each.id),
+            person.headers | ({"If-Match": "*"} if each.method == "PATCH" else {}),
+        )
         for each in operations(app)
     ]
 
@@ -174,7 +182,55 @@ async def _about_accounts(
         answers += [
             await client.post("/api/users/register", json=credentials(ada)),
             await nobody.post("/api/events/initialize", {"name": "A concert", "totalTickets": 1}),
+            await nobody.post("/api/events", {"name": "A concert", "capacity": 1}),
+            await nobody.post("/api/events/1/copies", {"startsAt": ["2027-01-01T10:00:00Z"]}),
         ]
+    return answers
+
+
+async def _about_events(event: int, ada: Person, eve: Person) -> Answers:
+    answers = []
+    later = {"startsAt": "2027-01-01T10:00"}
+    for number in (event, 999, "none"):
+        path = f"/api/events/{number}"
+        moves = [f"{path}/{move}" for move in ("publish", "pause", "resume", "cancel")]
+        answers += [
+            *[await eve.post(move, None) for move in moves],
+            await eve.patch(path, {"name": "Another concert"}),
+            await eve.delete(path),
+            await eve.put(f"{path}/owner", {"userId": eve.id}),
+            await eve.post(f"{path}/copies", {"startsAt": ["2027-01-01T10:00:00Z"]}),
+        ]
+    path = f"/api/events/{event}"
+    answers += [
+        await ada.patch(path, later),
+        await ada.patch(path, later, etag=None),
+        await ada.patch(path, later, etag='"999"'),
+        await ada.patch(path, later | {"startsAt": "2027-01-01"}),
+        await ada.delete(path),
+        await ada.put(f"{path}/owner", {"userId": str(NOBODY)}),
+        await ada.put(f"{path}/owner", {}),
+        await ada.post(f"{path}/copies", {"startsAt": []}),
+        await ada.post("/api/users/me/delete", {"password": PASSWORD}),
+        await ada.post(f"{path}/pause", None),
+        await eve.book(event),
+    ]
+    other = (await ada.post("/api/events", {"name": "Jazz", "capacity": 2})).json()["id"]
+    path = f"/api/events/{other}"
+    await ada.book(other)
+    await eve.book(other)
+    answers += [
+        await ada.patch(path, {"capacity": 1}),
+        await ada.post(f"{path}/cancel", None),
+        *[await ada.post(f"{path}/{move}", None) for move in ("publish", "pause", "resume")],
+        await ada.patch(path, {"name": "Blues"}),
+        await eve.book(other),
+        await eve.cancel(other),
+    ]
+    # What is over can't be cancelled any more.
+    past = {"name": "Jazz", "capacity": 1, "endsAt": "2020-01-01T10:00:00Z"}
+    over = (await ada.post("/api/events", past)).json()["id"]
+    answers.append(await ada.post(f"/api/events/{over}/cancel", None))
     return answers
 
 
@@ -205,7 +261,8 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
     common, wrong = {"newPassword": "Password1"}, {"currentPassword": "wrong horse"}
     change = {"currentPassword": PASSWORD, "newPassword": "another horse"}
     key = {"name": "A program", "scopes": ["bookings:read"]}
-    programs = [await eve.make_key(scope) for scope in ("bookings:read", "events:write")]
+    scopes = ("bookings:read", "bookings:write", "events:write")
+    programs = [await eve.make_key(scope) for scope in scopes]
     for _ in range(MAX_KEYS):
         await ada.make_key("bookings:read")
     answers = [
@@ -213,6 +270,7 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
         await client.post("/api/users/login", json=credentials(gone)),
         await gone.get("/api/users/me"),
         await gone.post("/api/events/initialize", {"name": "A concert", "totalTickets": 1}),
+        await gone.post("/api/events", {"name": "A concert", "capacity": 1}),
         await ada.book(event),
         await bob.book(event),
         await eve.book(event, for_=ada),
@@ -243,10 +301,14 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
             for person, password in ((ada, PASSWORD), (ada, "wrong horse"), (gone, PASSWORD))
         ],
     ]
-    answers += await _about_keys(app, event, eve, engine)
+    answers += await _about_keys(app, await eve.organise(), eve, engine)
     answers += await _about_teams(event, ada, eve)
+    answers += await _about_events(event, ada, eve)
     answers += await _about_accounts(settings, engine, bob, eve)
-    lists = ["/api/events", *(f"/api/users/me/{of}" for of in ("bookings", "keys", "sessions"))]
+    lists = [
+        "/api/events",
+        *(f"/api/users/me/{of}" for of in ("bookings", "events", "keys", "sessions")),
+    ]
     of_event = [f"/api/events/{event}/{name}" for name in ("bookings", "team", "trail")]
     for path in lists + of_event:
         answers += [await ada.get(path, limit=0), await ada.get(path, cursor="none")]

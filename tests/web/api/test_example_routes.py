@@ -108,7 +108,7 @@ async def test_the_routes_say_which_requests_are_shed_and_which_are_always_serve
         ("DELETE", f"{PREFIX}/7/confirm", "POST"),
         ("GET", "/api/events/book", "POST"),
         ("PATCH", "/api/events/initialize", "POST"),
-        ("POST", "/api/events/7", "GET, HEAD, PATCH"),
+        ("POST", "/api/events/7", "DELETE, GET, HEAD, PATCH"),
         ("POST", "/docs", "GET, HEAD"),
         # A literal word of another path may be a parameter's value.
         ("POST", "/api/events/book/bookings", "GET, HEAD"),

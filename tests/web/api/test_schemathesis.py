@@ -18,7 +18,7 @@ from schemathesis.python import asgi
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from tests.contract import operations
-from tests.generated import World, run
+from tests.generated import ENDING, World, run
 from tests.people import Person, Visitor
 from ticketing.app import create_app
 from ticketing.db.engine import connect
@@ -90,6 +90,10 @@ async def _config(settings: Settings) -> SchemathesisConfig:
         opened = [(await client.post("/api/users/login", json=ADA)).json() for _ in range(5)]
         keys = [await ada.post("/api/users/me/keys", KEY) for _ in range(10)]
         bob = await Visitor(client).register()
+        # First, because examples are about event 1, and some of them end it.
+        olga = await Visitor(client).register()
+        drafts = [await olga.draft() for _ in range(20)]
+        leaving |= dict.fromkeys(ENDING, olga.headers)
         known = [await ada.organise(total=total) for total in (1, 1, 1_000_000)]
         for event in known:
             await bob.book(event)
@@ -100,7 +104,7 @@ async def _config(settings: Settings) -> SchemathesisConfig:
     world = World(
         headers=ada.headers,
         leaving=leaving,
-        events=known,
+        events=[*known, *drafts],
         people=[ada.id],
         account=ADA,
         members=[person.id for person in staff],

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.db.facts import COMMAND_LINE, Origin, recorded
 from ticketing.db.ids import uuid7
 from ticketing.db.statements import Driver, Statement, driver
-from ticketing.errors import TicketingError, UserNotFound, WrongPassword
+from ticketing.errors import OwnsEvents, TicketingError, UserNotFound, WrongPassword
 from ticketing.identity.callers import AccessList, Caller
 from ticketing.identity.repositories import keys, organisers, sessions, team
 from ticketing.identity.repositories.access import DEMOTE
@@ -69,6 +69,18 @@ DELETE: Final = Statement(
     ), {recorded("'user.deleted'", of="deleted", subject="id")}
     SELECT id FROM deleted
     """  # noqa: S608 - our own text
+)
+# Where somebody still expects to be let in.
+OWNED: Final = Statement(
+    """
+    SELECT id FROM (
+        -- OFFSET keeps it a look-up by the person, whatever was planned on.
+        SELECT * FROM events WHERE organiser_id = CAST(:user AS uuid) OFFSET 0
+    ) AS owned
+    WHERE status <> 'cancelled' AND (available_tickets < total_tickets OR waiting_list_count > 0)
+        AND coalesce(coalesce(ends_at, starts_at + interval '1 day') > now(), true)
+    ORDER BY id LIMIT 10
+    """
 )
 
 
@@ -173,13 +185,16 @@ class UserRepository:
 
         Bookings stay. Stored responses of the person's requests are deleted.
 
-        Raises WrongPassword if the password was changed since `password_hash` was verified, and
-        UserNotFound if the account was deleted since.
+        Raises WrongPassword if the password was changed since `password_hash` was verified,
+        UserNotFound if the account was deleted since, and OwnsEvents.
         """
         async with driver(self._engine) as connection, connection.transaction():
             by = origin._asdict()
             if not await DELETE.fetch(connection, user=user.id, old=password_hash, **by):
                 raise await _not_as_verified(connection, user.id)
+            # The account is locked: nobody makes or gives it an event meanwhile.
+            if owned := await OWNED.fetch(connection, user=user.id):
+                raise OwnsEvents([row["id"] for row in owned])
             ended = await sessions.END_OTHERS.fetch(connection, user=user.id, keep=None)
             revoked = await keys.REVOKE_ALL.fetch(connection, user=user.id, **by)
             roles = await team.REVOKE_ALL.fetch(connection, user=user.id, **by)

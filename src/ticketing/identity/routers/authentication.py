@@ -8,7 +8,13 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from ticketing.db.facts import Origin
-from ticketing.errors import Forbidden, InsufficientScope, NoCredential, OrganiserRequired
+from ticketing.errors import (
+    Forbidden,
+    InsufficientScope,
+    NoCredential,
+    OrganiserRequired,
+    TicketingError,
+)
 from ticketing.identity.callers import Caller
 from ticketing.identity.credentials import KEY_PREFIX
 from ticketing.identity.part import Identity
@@ -56,9 +62,10 @@ class Bearer(Directly, HTTPBearer):
         elif caller is None:
             caller = have.tokens.verify(credential)
         scope["user_id"] = caller.id
-        accepted = BY_NAME[policy.action].scopes
-        if caller.scopes is not None and accepted.isdisjoint(caller.scopes):
-            raise InsufficientScope(scopes=sorted(accepted))
+        rule = BY_NAME[policy.action]
+        may = caller.scopes is None or not rule.scopes.isdisjoint(caller.scopes)
+        if not may and not rule.is_public:
+            raise InsufficientScope(scopes=sorted(rule.scopes))
         if have.limits is not None:
             have.limits.count(policy.counted, caller.id, scope[TAKEN])
         return caller
@@ -82,6 +89,17 @@ async def require(request: Request, caller: Caller, event_id: int) -> None:
         role = Role.ADMIN
     if role not in _rule(request).roles:
         raise Forbidden
+
+
+async def works_on(request: Request, event_id: int) -> bool:
+    """Whether the credential, if there is one, is of somebody who works on the event."""
+    try:
+        caller = await Bearer()(request)
+    except TicketingError:
+        return False
+    have = of(request, Identity)
+    role = await have.team.role(event_id, caller.id)
+    return role is not Role.ANYBODY or caller.id in have.access.admins
 
 
 async def require_about(request: Request, caller: Caller, event_id: int, user_id: UUID) -> None:

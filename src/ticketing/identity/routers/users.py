@@ -7,6 +7,7 @@ from ticketing.errors import (
     AnswerLost,
     InsufficientScope,
     NotAuthenticated,
+    OwnsEvents,
     PasswordTooCommon,
     RegistrationClosed,
     UsernameTaken,
@@ -137,13 +138,14 @@ async def me(caller: Authenticated, request: Request) -> MeOut:
     Action.DELETE_ME,
     "Delete my account",
     status=204,
-    errors=(NotAuthenticated, InsufficientScope, WrongPassword, UserNotFound),
+    errors=(NotAuthenticated, InsufficientScope, WrongPassword, UserNotFound, OwnsEvents),
 )
 async def delete(body: DeleteAccount, caller: Authenticated, request: Request) -> None:
     """Delete the caller's name, password, sessions and API keys. The name can be registered again.
 
     Booked places stay booked. First cancel the bookings that you will not use, so that the waiting
-    list gets the places. The caller leaves every waiting list. Events stay, with their managers.
+    list gets the places. The caller leaves every waiting list. First give an event with bookings to
+    come to another owner, or cancel it; other events stay, with their managers.
     """
     have = of(request, Identity)
     user, password_hash = await confirmed(request, caller, body.password)

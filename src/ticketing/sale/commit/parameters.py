@@ -1,4 +1,4 @@
-"""Rows that a statement takes as parameters."""
+"""Rows as parameters of a statement."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ Row = tuple[object, ...]
 
 @dataclass(frozen=True)
 class Rows:
-    """A table of parameters: its name, and the SQL types of its columns by name."""
+    """A table of parameters: its name, and the SQL type of each column."""
 
     name: str
     columns: Mapping[str, str]
 
     def sql(self, *, lone: bool) -> str:
-        """Return the table, with `place` as its last column: of arrays, or if `lone` of values.
+        """Return the table as SQL, made from arrays. A `lone` row is made from single values.
 
-        To put values into arrays and take them out again would cost a single booking 5% of its
-        time.
+        The last column is `place`, the number of the row. Arrays would make a single booking 5%
+        slower.
         """
         array = "" if lone else "[]"
         given = ", ".join(self.value(column, array) for column in self.columns)
@@ -26,12 +26,12 @@ class Rows:
         return f"{rows} AS {self.name}({', '.join(self.columns)}, place)"
 
     def value(self, column: str, array: str = "") -> str:
-        """Return the parameter of a column."""
+        """Return the parameter of a column as SQL."""
         return f"CAST(:{self.name}_{column} AS {self.columns[column]}{array})"
 
     def parameters(self, rows: Sequence[Row], *, lone: bool) -> dict[str, object]:
-        """Return the parameters: of each column its values, or if `lone` the only one."""
-        columns = rows[0] if lone else zip(*rows, strict=True)
+        """Return the values of each column by parameter name, or the only value if `lone`."""
+        columns = rows[0] if lone else zip(*rows, strict=True) if rows else [()] * len(self.columns)
         return dict(zip(self._names, columns, strict=True))
 
     @cached_property

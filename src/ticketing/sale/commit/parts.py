@@ -1,7 +1,7 @@
-"""The parts of a commit's statement: each has its SQL, its columns and its rows.
+"""The parts of a commit's statement. Each part has its SQL, its columns and its rows.
 
-A part is a common table expression. Those behind it may build on it: all that is written depends on
-`swapped`, the events whose swap was won, and so it is written for these alone.
+A part is a common table expression, which later parts may use. `swapped` has the events whose swap
+was won. All other parts depend on it, so that they write for these events only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from ticketing.sale.commit.shape import Shape
 
 
 class Part:
-    """A part that is in every commit and takes no rows, unless a subclass says otherwise."""
+    """A part that is in every commit and takes no rows. Subclasses may override both."""
 
     def is_in(self, shape: Shape) -> bool:
         """Whether a commit of this shape has the part."""
@@ -22,22 +22,23 @@ class Part:
         return True
 
     def sql(self, shape: Shape) -> str:
-        """Return its SQL."""
+        """Return the SQL of the part."""
         raise NotImplementedError
 
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
-        """Return what it takes from the commit."""
+        """Return the parameters from the commit."""
         del commit, shape
         return {}
 
 
 class Swap(Part):
-    """The compare-and-swap on the version of each event."""
+    """The compare-and-swap on the version of each event, and on the revision of its terms."""
 
     ROWS: Final = Rows(
         "swap",
         {
             "event": "bigint",
+            "revision": "bigint",
             "version": "bigint",
             "taken": "bigint",
             "joined": "bigint",
@@ -51,16 +52,16 @@ class Swap(Part):
                 available_tickets = available_tickets - {ROWS.value("taken")},
                 waiting_list_count = waiting_list_count + {ROWS.value("joined")},
                 version = version + 1
-            WHERE id = :swap_event AND (
+            WHERE id = :swap_event AND revision = :swap_revision AND (
                 version = :swap_version
-                -- What else a decision may rest on: see Decision.
+                -- The other condition under which a decision is valid: see Decision.
                 OR waiting_list_count = 0 AND available_tickets >= {ROWS.value("needs")}
             )
-            RETURNING id, version, total_tickets, available_tickets, waiting_list_count
+            RETURNING id, version, total_tickets, available_tickets, waiting_list_count, revision
         )
     """  # noqa: S608 - our own text
 
-    # Rows of `events` are locked in id order, so that two processes can't deadlock.
+    # Rows of `events` are locked in order of their ids, so that two processes can't deadlock.
     _MANY: Final = """
         wanted AS (
             SELECT * FROM {wanted}
@@ -75,12 +76,13 @@ class Swap(Part):
             FROM wanted
             WHERE events.id = ANY(ARRAY(SELECT id FROM locked))
                 AND events.id = wanted.event
+                AND events.revision = wanted.revision
                 AND (
                     events.version = wanted.version
                     OR events.waiting_list_count = 0 AND events.available_tickets >= wanted.needs
                 )
             RETURNING events.id, events.version, events.total_tickets, events.available_tickets,
-                events.waiting_list_count
+                events.waiting_list_count, events.revision
         )
     """
 
@@ -92,16 +94,23 @@ class Swap(Part):
         return self._MANY.format(wanted=self.ROWS.sql(lone=False), skip=skip)
 
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
-        """Return what each decision rests on, and what it does to the event."""
+        """Return the conditions of each decision and how it changes the event."""
         rows: Sequence[Row] = [
-            (each.before.event_id, each.before.version, each.taken, each.joined, each.needs)
+            (
+                each.before.event_id,
+                each.before.terms.revision,
+                each.before.version,
+                each.taken,
+                each.joined,
+                each.needs,
+            )
             for each in commit.decisions
         ]
         return self.ROWS.parameters(rows, lone=not shape.many)
 
 
 class Change(Part):
-    """Bookings that are there and get another status: each is as it was read, or nothing is."""
+    """New statuses of existing bookings. If one booking is not as it was read, all is undone."""
 
     ROWS: Final = Rows(
         "changed", {"id": "uuid", "event": "bigint", "was": "text", "status": "text"}
@@ -114,13 +123,13 @@ class Change(Part):
             ) THEN 1 ELSE 0
         END AS found
     """
-    """A column that divides by zero, and so ends the commit, unless each was found as it was read.
+    """A column that divides by zero unless each booking is as it was read. This undoes the commit.
 
-    Rows that are put back, or removed by hand, while a commit waits for its lock are not.
+    A booking differs if its row was restored or removed by hand while the commit waited for a lock.
     """
 
     def is_in(self, shape: Shape) -> bool:
-        """If a booking is changed."""
+        """Whether a booking is changed."""
         return shape.changes
 
     def sql(self, shape: Shape) -> str:
@@ -131,7 +140,7 @@ class Change(Part):
                 UPDATE bookings SET status = changed.status
                 FROM {self.ROWS.sql(lone=False)} JOIN swapped ON swapped.id = changed.event
                 WHERE bookings.id = ANY(CAST(:changed_id AS uuid[])) AND bookings.id = changed.id
-                    -- What was cancelled meanwhile is for a trigger to refuse.
+                    -- A trigger refuses bookings that were cancelled meanwhile.
                     AND bookings.status IN (changed.was, 'cancelled')
                 RETURNING bookings.id
             )
@@ -149,7 +158,7 @@ class Change(Part):
 
 
 class Facts(Part):
-    """What became of each booking, for the parts that insert and record."""
+    """The changes of bookings, for the parts that insert and record them."""
 
     ROWS: Final = Rows(
         "fact",
@@ -176,7 +185,7 @@ class Facts(Part):
         """  # noqa: S608 - our own text
 
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
-        """Return the facts, as in ROWS or OF_MANY."""
+        """Return the facts in the columns of ROWS or OF_MANY."""
         if shape.many:
             of_many: Sequence[Row] = [
                 (name, booking.id, booking.user_id, inserted_as, *origin, booking.event_id)
@@ -191,9 +200,9 @@ class Facts(Part):
 
 
 class Insert(Part):
-    """Bookings that were not there before."""
+    """New bookings."""
 
-    # A person who cancels and books again in one batch frees the unique index first.
+    # If a person cancels and books again in one batch, the change must free the unique index first.
     _CHANGES_FIRST: Final = "AND (SELECT count(*) FROM changes) >= 0"
 
     def sql(self, shape: Shape) -> str:
@@ -209,13 +218,13 @@ class Insert(Part):
         """  # noqa: S608 - our own text
 
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
-        """Return when it was decided."""
+        """Return the time of the decisions."""
         del shape
         return {"at": commit.at}
 
 
 class Trail(Part):
-    """The records of what became of each booking."""
+    """The trail records of the bookings' changes."""
 
     def sql(self, shape: Shape) -> str:
         """Return the insert."""
@@ -231,7 +240,7 @@ class Trail(Part):
 
 
 class Store(Part):
-    """The responses that a key brings again."""
+    """The stored responses, which a repeated `Idempotency-Key` returns again."""
 
     ROWS: Final = Rows(
         "stored",
@@ -246,7 +255,7 @@ class Store(Part):
     )
 
     def is_in(self, shape: Shape) -> bool:
-        """If a response is stored."""
+        """Whether a response is stored."""
         return shape.stores
 
     def sql(self, shape: Shape) -> str:
@@ -269,7 +278,7 @@ class Store(Part):
 
 
 class Note(Part):
-    """The commit itself, for whoever loses the connection before it is confirmed."""
+    """The id of the commit, so that a worker that loses the connection can look it up."""
 
     def sql(self, shape: Shape) -> str:
         """Return the insert."""
@@ -281,7 +290,7 @@ class Note(Part):
         """
 
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
-        """Return its id."""
+        """Return the id of the commit."""
         del shape
         return {"commit": commit.id}
 
@@ -295,4 +304,4 @@ PARTS: Final[Sequence[Part]] = (
     Store(),
     Note(),
 )
-"""In the order in which they stand in the statement."""
+"""All parts, in the order of the statement."""

@@ -1,4 +1,4 @@
-"""Writing a commit: one statement, which is one transaction and one round trip."""
+"""Writing a commit: one statement, one transaction, one round trip."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -14,7 +14,6 @@ from ticketing.sale.commit.parts import PARTS, Change, Part
 from ticketing.sale.commit.settle import settle
 from ticketing.sale.commit.shape import Shape
 from ticketing.sale.inventory.model import Snapshot
-from ticketing.sale.rows import snapshot
 
 UNCERTAIN: Final = (
     OSError,  # TimeoutError is one
@@ -24,16 +23,16 @@ UNCERTAIN: Final = (
     asyncpg.OperatorInterventionError,
     asyncpg.InternalServerError,
 )
-"""After these a statement may have been committed, or still be."""
+"""Errors after which the statement may have been committed, or may still be."""
 
 
 class NotAsReadError(Exception):
-    """Somebody who does not swap the version has changed a booking: nothing was written."""
+    """A booking was changed without a swap of the version. Nothing was written."""
 
 
 @cache
 def parts_of(shape: Shape) -> Sequence[Part]:
-    """Return the parts that a commit of this shape has."""
+    """Return the parts of a commit of this shape."""
     return tuple(part for part in PARTS if part.is_in(shape))
 
 
@@ -41,7 +40,7 @@ def parts_of(shape: Shape) -> Sequence[Part]:
 def statement(shape: Shape) -> Statement:
     """Return the statement of this shape.
 
-    It returns the inventory of each event whose swap was won, and the database's time.
+    Its rows are the inventory of each event whose swap was won, with the database's time.
     """
     parts = ", ".join(part.sql(shape) for part in parts_of(shape))
     found = f", {Change.FOUND}" if shape.changes else ""
@@ -51,11 +50,11 @@ def statement(shape: Shape) -> Statement:
 async def write(
     commit: Commit, connection: Driver, engine: AsyncEngine, clock: DatabaseClock
 ) -> Mapping[int, Snapshot | None]:
-    """Write it, and return the events whose decision was good, with their inventories.
+    """Write the commit. Return the events whose decision was valid, with their inventories.
 
-    None stands for one that is not known, because the connection was lost; then `engine` was asked
-    what had become of the commit. Raises OutcomeUnknown if it did not say, and NotAsReadError, with
-    nothing written, if a booking to be changed is no more what the decision rests on.
+    If the connection is lost, `engine` is asked for the result, and the inventories are None.
+    Raises OutcomeUnknown if it does not respond. Raises NotAsReadError, with nothing written, if a
+    booking to change is not as it was read.
     """
     shape = commit.shape
     parameters: dict[str, object] = {}
@@ -65,7 +64,7 @@ async def write(
         try:
             rows = await statement(shape).fetch(connection, **parameters)
         except asyncpg.LockNotAvailableError:
-            # Somebody holds one of the events for long: the others need not wait.
+            # Another transaction locks one of the events for long. The other events need not wait.
             if not shape.many:
                 return {}
             rows = await statement(shape._replace(skip=True)).fetch(connection, **parameters)
@@ -76,4 +75,15 @@ async def write(
         return dict.fromkeys(await settle(engine, commit.id))
     if rows:
         clock.learn(rows[0]["now"])
-    return {row["id"]: snapshot(row) for row in rows}
+    terms = {each.before.event_id: each.before.terms for each in commit.decisions}
+    return {
+        row["id"]: Snapshot(
+            row["id"],
+            row["version"],
+            row["total_tickets"],
+            row["available_tickets"],
+            row["waiting_list_count"],
+            terms[row["id"]],
+        )
+        for row in rows
+    }

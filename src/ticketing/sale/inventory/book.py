@@ -1,4 +1,4 @@
-"""Booking a place."""
+"""The request to book a place."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -10,7 +10,7 @@ from ticketing.sale.inventory.model import Booked, BookingStatus, Outcome, Waiti
 
 
 class Book(NamedTuple):
-    """A request for one place. The id is made before, so that a batch knows its rows."""
+    """A request for one place. The id is made beforehand, so that a batch knows its rows."""
 
     event_id: int
     user_id: UUID
@@ -18,7 +18,9 @@ class Book(NamedTuple):
 
 
 def decide(state: State, request: Book) -> Outcome:
-    """Give the person a place, or a place at the end of the line."""
+    """Give the person a place, or put them at the end of the waiting list."""
+    if not state.allows.book:
+        return state.refusal()
     held = state.active(request.user_id)
     if held is not None:
         return AlreadyBooked() if held.status is BookingStatus.BOOKED else AlreadyWaiting()
@@ -27,5 +29,5 @@ def decide(state: State, request: Book) -> Outcome:
     return Waiting(*state.join(request.booking_id, request.user_id))
 
 
-# A person who is not known to be active is taken for a newcomer: a constraint refuses the others.
+# A person without a known active booking counts as a newcomer. A constraint refuses the others.
 KIND = Kind(Book, decide, needs_active=False, frees=0, inserts=True)

@@ -1,4 +1,4 @@
-"""Cancelling a booking."""
+"""The request to cancel a booking."""
 
 from typing import NamedTuple
 from uuid import UUID
@@ -10,14 +10,16 @@ from ticketing.sale.inventory.model import Cancelled, Outcome
 
 
 class Cancel(NamedTuple):
-    """A request to give up a place, or a place in the line."""
+    """A request to give up a place, or to leave the waiting list."""
 
     event_id: int
     user_id: UUID
 
 
 def decide(state: State, request: Cancel) -> Outcome:
-    """Take the booking back, and give its place to the head of the line."""
+    """Cancel the booking and give its place to the head of the waiting list."""
+    if not state.allows.cancel:
+        return state.refusal()
     held = state.active(request.user_id)
     if held is None:
         return BookingNotFound()

@@ -1,11 +1,12 @@
-"""A decision, and the state that requests walk through while it is made."""
+"""A decision about an event, and the state that each request of it changes in turn."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
+from ticketing.errors import TicketingError
 from ticketing.sale.inventory.model import (
     Booking,
     BookingStatus,
@@ -13,23 +14,24 @@ from ticketing.sale.inventory.model import (
     Snapshot,
     StaleSnapshot,
 )
+from ticketing.sale.inventory.terms import ALLOWED, SaleState
 
 PROMOTED = "promoted"
 
 
 class Fact(NamedTuple):
-    """What became of a booking: its status, or `promoted`; and which request did it."""
+    """A change of a booking: its new status, or `promoted`, and the request that caused it."""
 
     name: str
     booking: Booking
     by: int
-    """The place of the request among the event's."""
+    """The index of the request among those for the event."""
     is_new: bool = False
-    """Whether the booking was not there before."""
+    """Whether the request made the booking."""
 
 
 class Change(NamedTuple):
-    """The status that a booking had, and the one that it gets."""
+    """The old and the new status of a booking."""
 
     was: BookingStatus
     to: BookingStatus
@@ -37,13 +39,13 @@ class Change(NamedTuple):
 
 @dataclass(slots=True)
 class Decision:
-    """What to write, all or nothing, if the event is still at `before.version`.
+    """Changes to write, all or nothing, if the event still has these terms and `before.version`.
 
-    Or, at any version, if nobody waits and there are `needs` places. A decision that has to do
-    with no line rests on that, and on two things that constraints see to: the person who books is
-    not active, and what is cancelled was not cancelled yet. Two such, made of one snapshot, may
-    both be written, in whatever order (O'Neil, "The escrow transactional method", 1986): until an
-    event is sold out, nearly all are such.
+    A decision that does not involve the waiting list is also valid at any other version, if nobody
+    waits and `needs` places are available. Constraints check the rest: the person who books has no
+    active booking, and a booking to cancel is not cancelled yet. Two such decisions from one
+    snapshot may both be written, in any order (O'Neil, "The escrow transactional method", 1986).
+    Until an event is sold out, nearly all decisions are of this kind.
     """
 
     before: Snapshot
@@ -54,34 +56,35 @@ class Decision:
     facts: list[Fact] = field(default_factory=list)
     """In order of arrival."""
     needs: int | None = None
-    """None if it rests on the version."""
+    """Available places that it requires; None if it requires `before.version`."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is to be written: every request was refused."""
+        """Whether there is nothing to write, because every request was refused."""
         return not (self.inserts or self.changes)
 
     @property
     def taken(self) -> int:
-        """How many places fewer there are; negative when more."""
+        """By how many the available places decrease; negative if they increase."""
         return self.before.available - self.after.available
 
     @property
     def joined(self) -> int:
-        """By how many the line is longer; negative when shorter."""
+        """By how many the waiting list grows; negative if it shrinks."""
         return self.after.waiting - self.before.waiting
 
 
 class State:
-    """An event as it is after the requests that were decided so far.
+    """An event after the requests that are decided so far.
 
-    `active` and `line` are what was read of it: see `decide`. The methods are all that a kind of
-    request may do; they keep the invariants, whoever calls them.
+    `active` and `line` are what was read from the database: see `kinds.decide`. A kind of request
+    changes the event only by these methods. Each of them keeps the invariants.
     """
 
     __slots__ = (
-        *("_active", "_at", "_available", "_decision", "_line", "_rests_on_version", "_waiting"),
-        "request",
+        *("_active", "_at", "_available", "_decision", "_line", "_rests_on_version", "_total"),
+        "_waiting",
+        *("allows", "request", "sale"),
     )
 
     def __init__(
@@ -91,7 +94,8 @@ class State:
         line: Sequence[Booking],
         at: datetime,
     ) -> None:
-        """Begin as the snapshot says."""
+        """Start from the snapshot."""
+        self._total = snapshot.total
         self._available = snapshot.available
         self._waiting = snapshot.waiting
         self._rests_on_version = snapshot.waiting > 0
@@ -99,12 +103,25 @@ class State:
         self._line = {booking.id: booking for booking in line} if line else {}
         self._at = at
         self._decision = Decision(snapshot, snapshot)
+        terms = snapshot.terms
+        self.sale: Final = SaleState.OPEN if terms.are_plain else terms.state(at)
+        self.allows: Final = ALLOWED[self.sale]
+        """The actions that the terms of the sale allow at this time."""
         self.request = 0
-        """The place of the request that is being decided."""
+        """The index of the request that is being decided."""
+
+    def refusal(self) -> TicketingError:
+        """Return the error that says why the terms of the sale refuse the request."""
+        return self._decision.before.terms.refusal(self._at)
 
     def active(self, user_id: UUID) -> Booking | None:
-        """Return the person's active booking, if it is known."""
+        """Return the person's active booking, or None if none is known."""
         return self._active.get(user_id)
+
+    @property
+    def has_line(self) -> bool:
+        """Whether anybody waits."""
+        return self._waiting > 0
 
     @property
     def has_place(self) -> bool:
@@ -117,20 +134,20 @@ class State:
         return self._insert(booking_id, user_id, BookingStatus.BOOKED)
 
     def join(self, booking_id: UUID, user_id: UUID) -> tuple[Booking, int]:
-        """Put a newcomer at the end of the line, and return the position there."""
+        """Put a newcomer at the end of the waiting list. Return the booking and its position."""
         booking = self._insert(booking_id, user_id, BookingStatus.WAITING)
         if self._waiting == len(self._line):
-            # The whole line is in hand, so its tail is: it may be promoted in this decision.
+            # The whole waiting list was read, so this decision may promote its new tail too.
             self._line[booking.id] = booking
         self._waiting += 1
         self._rests_on_version = True
         return booking, self._waiting
 
     def cancel(self, held: Booking) -> Booking:
-        """Take back an active booking: its place is free, or its place in the line is gone."""
+        """Cancel an active booking: its place becomes free, or it leaves the waiting list."""
         del self._active[held.user_id]
         if held.id in self._decision.inserts:
-            # Inserted as cancelled, where no constraint sees whether its person was active.
+            # It is inserted as cancelled, so no constraint checks that the person had none active.
             self._rests_on_version = True
         cancelled = self._write(held, BookingStatus.CANCELLED)
         self._record(BookingStatus.CANCELLED, cancelled)
@@ -143,7 +160,7 @@ class State:
         return cancelled
 
     def promote(self) -> list[Booking]:
-        """Give the free places to the head of the line. Raises StaleSnapshot."""
+        """Give the free places to the head of the waiting list. Raises StaleSnapshot."""
         promoted = []
         while self._available and self._waiting:
             if not self._line:
@@ -157,15 +174,32 @@ class State:
             promoted.append(booking)
         return promoted
 
+    def grow(self, places: int) -> None:
+        """Add free places. The caller promotes the waiting list afterwards."""
+        self._total += places
+        self._available += places
+        self._rests_on_version = True
+
+    def shrink(self, places: int) -> None:
+        """Remove free places."""
+        self._total -= places
+        self._available -= places
+        self._rests_on_version = True
+
     def decided(self, outcomes: list[Outcome]) -> Decision:
         """Return the decision, with the outcomes of all requests."""
         decision, before = self._decision, self._decision.before
         decision.outcomes = outcomes
         decision.after = Snapshot(
-            before.event_id, before.version + 1, before.total, self._available, self._waiting
+            before.event_id,
+            before.version + 1,
+            self._total,
+            self._available,
+            self._waiting,
+            before.terms,
         )
         if not self._rests_on_version:
-            # More than enough if somebody cancels first.
+            # If a cancellation comes first, fewer would be enough.
             decision.needs = len(decision.inserts)
         return decision
 

@@ -1,22 +1,25 @@
-"""The kinds of requests that there are, and the decision about many of them."""
+"""All kinds of requests, and the decision about a batch of them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from ticketing.sale.inventory import book, cancel
+from ticketing.sale.inventory import book, cancel, withdraw
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel
 from ticketing.sale.inventory.decision import Decision, State
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.model import Booking, Snapshot
+from ticketing.sale.inventory.withdraw import Withdraw
 
-InventoryRequest: TypeAlias = Book | Cancel
-"""Whatever its kind, it has `event_id`, and `user_id`: whom it is about."""
+InventoryRequest: TypeAlias = Book | Cancel | Withdraw
+"""Every kind has `event_id` and `user_id`, the person that the request is about."""
 
-KINDS: Final[Mapping[type, Kind[Any]]] = {each.request: each for each in (book.KIND, cancel.KIND)}
-"""A new kind of request joins here."""
+KINDS: Final[Mapping[type, Kind[Any]]] = {
+    each.request: each for each in (book.KIND, cancel.KIND, withdraw.KIND)
+}
+"""A new kind of request is added here."""
 
 
 def decide(
@@ -27,12 +30,12 @@ def decide(
     line: Sequence[Booking],
     at: datetime,
 ) -> Decision:
-    """Decide requests for one event in order of arrival; `at` is when.
+    """Decide requests for one event in order of arrival, at the time `at`.
 
-    `active` holds the active bookings by user, of everybody whose kind of request needs them at
-    least. `line` is the head of the waiting list in order, as long as the places that the requests
-    may free unless the list is shorter. Both must be read at `snapshot.version` or later; a later
-    one fails the swap, or raises StaleSnapshot if the line has become too short to decide.
+    `active` maps users to their active bookings. It must have those of each person whose kind of
+    request needs them. `line` is the head of the waiting list in order: one booking for each place
+    that the requests may free, or the whole list. Both must be read at `snapshot.version` or later.
+    If they are later, the swap fails. Raises StaleSnapshot if `line` is too short to decide.
     """
     state = State(snapshot, active, line, at)
     outcomes = []

@@ -1,4 +1,4 @@
-"""What is decided about: an event's inventory, its bookings, and what becomes of a request."""
+"""An event's inventory, its bookings, and the outcomes of requests."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,9 +6,11 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
+from ticketing.sale.inventory.terms import Terms
+
 
 class BookingStatus(StrEnum):
-    """Where a booking stands; `booked` and `waiting` are the active ones."""
+    """The status of a booking. `booked` and `waiting` are active."""
 
     BOOKED = "booked"
     WAITING = "waiting"
@@ -16,21 +18,22 @@ class BookingStatus(StrEnum):
 
 
 class StaleSnapshot(Exception):
-    """The line is shorter than the snapshot says: somebody has written since it was read."""
+    """The waiting list is shorter than in the snapshot, because another process wrote since."""
 
 
 class Snapshot(NamedTuple):
-    """An event's inventory as it was at one version."""
+    """An event's inventory at one version."""
 
     event_id: int
     version: int
     total: int
     available: int
     waiting: int
+    terms: Terms = Terms()
 
 
 class Booking(NamedTuple):
-    """One person's place, or place in the line, at one event."""
+    """One person's place, or position in the waiting list, at one event."""
 
     id: UUID
     event_id: int
@@ -40,24 +43,24 @@ class Booking(NamedTuple):
 
 
 class Booked(NamedTuple):
-    """A place is held."""
+    """The person has a place."""
 
     booking: Booking
 
 
 class Waiting(NamedTuple):
-    """No place was left: the person stands in the line at `position`, counted from 1."""
+    """No place was left. The person is in the waiting list at `position`, counted from 1."""
 
     booking: Booking
     position: int
 
 
 class Cancelled(NamedTuple):
-    """The booking is given up, and `promoted` are those from the line who got a place by it."""
+    """The booking is cancelled. `promoted` are the bookings that got a place because of it."""
 
     booking: Booking
     promoted: Sequence[Booking] = ()
 
 
 Outcome: TypeAlias = Booked | Waiting | Cancelled | Exception
-"""What became of a request; an exception is its refusal."""
+"""The outcome of a request. An exception is a refusal."""

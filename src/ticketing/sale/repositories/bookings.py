@@ -1,6 +1,7 @@
-"""Bookings and the one writer of every event's inventory: the compare-and-swap on its version."""
+"""Bookings. All changes of an event's places pass the compare-and-swap on its version here."""
 
-from collections import Counter, defaultdict
+import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -16,9 +17,15 @@ from ticketing.db.combiner import RETRY, Combiner, Retry
 from ticketing.db.facts import COMMAND_LINE, Origin
 from ticketing.db.ids import uuid7
 from ticketing.db.statements import Driver, Held, Statement, driver
-from ticketing.errors import BookingNotFound, EventNotFound, TicketingError, UserNotFound
-from ticketing.ops import logs, metrics
+from ticketing.errors import (
+    BookingNotFound,
+    EventNotFound,
+    SaleClosed,
+    TicketingError,
+    UserNotFound,
+)
 from ticketing.sale.commit.commit import AttributedFact, Commit, Stored
+from ticketing.sale.commit.tell import tell
 from ticketing.sale.commit.write import NotAsReadError, write
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel
@@ -33,43 +40,42 @@ from ticketing.sale.inventory.model import (
     StaleSnapshot,
     Waiting,
 )
+from ticketing.sale.inventory.withdraw import Withdraw
 from ticketing.sale.rows import booking, snapshot
 from ticketing.web.replay import KeyedRequest, UnderWay
 from ticketing.web.repositories import stored_responses
 
 MAX_SNAPSHOTS: Final = 10_000
 NEED_ACTIVE: Final = {kind.request for kind in KINDS.values() if kind.needs_active}
+WITHDRAWN_AT_ONCE: Final = 100
+"""How many bookings of a cancelled event are cancelled in one batch."""
 HEARD: Final = 3.0
-"""Seconds after which every worker has heard of the end of an account."""
+"""Seconds after which every worker knows that an account was deleted."""
 ACTIVE_ONCE: Final = "uq_bookings_active"
-"""What refuses a second active booking of one person at one event."""
+"""The constraint that refuses a second active booking of one person at one event."""
 CANCELLED_ONCE: Final = "cancelled_stays"
-"""What refuses to cancel a booking that somebody has cancelled meanwhile."""
+"""The constraint that refuses to cancel a booking that was cancelled meanwhile."""
 INVENTORY: Final = {"ck_events_available", "ck_events_waiting", "ck_events_line_served"}
-"""What refuses an inventory that can't be: what the decision rested on was not so, or is no more.
+"""The constraints that refuse an impossible inventory, because the snapshot was wrong.
 
-A place that is given back twice, or a version that went back and came again by another way: after
-a failover that lost commits, or a restore.
+A place may be given back twice, or a version number may be used again: after a restore, or after a
+failover that lost commits.
 """
 DECIDED_AGAIN: Final = {ACTIVE_ONCE, CANCELLED_ONCE, *INVENTORY}
-"""What may refuse again what was decided again, because others write too."""
+"""Constraints that may refuse a repeated decision too, because other processes write as well."""
 
-BOOKINGS: Final = prometheus_client.Counter(
-    "ticketing_bookings_total",
-    "What was committed: booked, waiting, cancelled, promoted.",
-    ["fact"],
-)
 SWAPS_LOST: Final = prometheus_client.Counter(
     "ticketing_swaps_lost_total",
-    "Decisions about an event that another writer made void, and that were made again.",
+    "Decisions about an event that were repeated because another worker wrote first.",
 )
 
-# Every table is reached by an index condition that any plan has (`= ANY`, LATERAL with LIMIT):
-# a prepared statement that was planned while a table was empty keeps its plan as it grows.
+# Statements reach every table by conditions for which every plan uses an index (`= ANY`, LATERAL
+# with LIMIT), because a statement that was prepared while a table was empty keeps its plan.
 
 SNAPSHOTS: Final = Statement(
     """
-    SELECT id, version, total_tickets, available_tickets, waiting_list_count
+    SELECT id, version, total_tickets, available_tickets, waiting_list_count, revision, status,
+        sales_paused, sales_open_at, sales_close_at, ends_at
     FROM events WHERE id = ANY(CAST(:ids AS bigint[]))
     """
 )
@@ -77,7 +83,7 @@ SNAPSHOTS: Final = Statement(
 STRANGERS: Final = Statement(
     """
     SELECT asked.id FROM unnest(CAST(:users AS uuid[])) AS asked(id)
-    -- OFFSET keeps it a look-up of each, whatever was planned on.
+    -- OFFSET keeps it one look-up per user, whatever the statistics are.
     WHERE NOT EXISTS (
         SELECT FROM users WHERE users.id = asked.id AND password_hash IS NOT NULL OFFSET 0
     )
@@ -119,7 +125,7 @@ LAST_CANCELLED: Final = Statement(
 )
 
 
-# What waits, what waited when the account was deleted, and what was booked since.
+# Bookings that wait, that waited when the account was deleted, or that were made since.
 LEFT_BEHIND: Final = Statement(
     """
     SELECT DISTINCT event_id FROM bookings
@@ -128,7 +134,7 @@ LEFT_BEHIND: Final = Statement(
         AND (status = 'waiting' OR id = ANY(waiting) OR created_at >= left_at)
     """
 )
-# Those that every worker has heard of: no later booking of theirs can come.
+# Deletions that every worker knows of: these users can't book any more.
 DEPARTED: Final = Statement(
     """
     SELECT user_id FROM departures WHERE left_at < now() - make_interval(secs => :heard)
@@ -138,9 +144,31 @@ DEPARTED: Final = Statement(
 )
 GONE: Final = Statement("DELETE FROM departures WHERE user_id = :user")
 
+CANCELLATION: Final = Statement(
+    """
+    SELECT event_id, actor FROM cancellations ORDER BY cancelled_at LIMIT 1
+    FOR UPDATE SKIP LOCKED
+    """,
+    reads_tables="all of the cancellations, which are few",
+)
+# Waiting bookings come first. Cancelled bookings are in neither index.
+STILL_WAITING: Final = Statement(
+    """
+    SELECT user_id FROM bookings WHERE event_id = :event AND status = 'waiting'
+    ORDER BY seq LIMIT :limit
+    """
+)
+STILL_ACTIVE: Final = Statement(
+    """
+    SELECT user_id FROM bookings WHERE event_id = :event AND status <> 'cancelled'
+    ORDER BY user_id LIMIT :limit
+    """
+)
+WITHDRAWN: Final = Statement("DELETE FROM cancellations WHERE event_id = :event")
+
 
 class Queued(NamedTuple):
-    """A request to the inventory in the queue: whose doing it is, and under which key."""
+    """A request in the queue, with its origin and its `Idempotency-Key`."""
 
     request: InventoryRequest
     origin: Origin
@@ -150,8 +178,8 @@ class Queued(NamedTuple):
 class BookingRepository:
     """Books and cancels.
 
-    Requests that arrive while a commit is under way ride the next one together. Every commit
-    swaps `events.version`, and what it rests on still holds then: see `Decision`.
+    Requests that arrive during a commit share the next commit. Every commit swaps `events.version`,
+    and writes only decisions that are still valid: see `Decision`.
     """
 
     def __init__(
@@ -160,23 +188,23 @@ class BookingRepository:
         committing: AsyncEngine | None = None,
         clock: DatabaseClock | None = None,
     ) -> None:
-        """Read from `engine`; commit on `committing`, so that no crowd of readers is before it.
+        """Read from `engine`. Commit on `committing`, so that commits do not wait behind reads.
 
-        Decisions are made at the time of `clock`.
+        `clock` gives the time of decisions.
         """
         self._engine = engine
         self._clock = clock or DatabaseClock()
         self._connection = Held(committing or engine)
         self._snapshots: dict[int, Snapshot] = {}
         self._remembered_by: Driver | None = None
-        """The connection on which they were read."""
+        """The connection on which the snapshots were read."""
         self._contended: set[int] = set()
         self._under_way = UnderWay()
         self._combiner = Combiner[Queued, Outcome](self._commit, name="bookings")
         self.sample = self._combiner.sample
 
     async def close(self) -> None:
-        """Finish what is queued and refuse what comes."""
+        """Finish the queued requests and refuse new ones."""
         await self._combiner.close()
         await self._connection.close()
 
@@ -187,11 +215,11 @@ class BookingRepository:
         origin: Origin = COMMAND_LINE,
         keyed: KeyedRequest | None = None,
     ) -> Booked | Waiting:
-        """Take a place for the person, or a place at the end of the line if none is left.
+        """Book a place for the person, or put them at the end of the waiting list if none is left.
 
-        Raises AlreadyBooked, AlreadyWaiting, EventNotFound, UserNotFound, or Busy if nothing was
-        changed because too much is under way. With `keyed`, Replayed if it was carried out
-        before, RequestInProgress, or IdempotencyKeyReused.
+        Raises AlreadyBooked, AlreadyWaiting, EventNotFound, UserNotFound, SaleNotOpen, SaleClosed,
+        or Busy. Busy means that nothing was changed, because of overload. With `keyed`, also raises
+        Replayed if the request was carried out before, RequestInProgress, or IdempotencyKeyReused.
         """
         outcome = await self._submit(Queued(Book(event_id, user_id, uuid7()), origin, keyed))
         return cast("Booked | Waiting", outcome)
@@ -205,14 +233,14 @@ class BookingRepository:
     ) -> Cancelled:
         """Cancel a person's booking and give the freed place to the head of the waiting list.
 
-        Cancelling twice is harmless: the second call returns the same booking and frees nothing.
-        Raises BookingNotFound if the person never booked this event, EventNotFound, or Busy; with
-        `keyed`, the same as `book`.
+        A second call returns the same booking and frees nothing. Raises BookingNotFound if the
+        person never booked this event, EventNotFound, SaleClosed, or Busy. With `keyed`, also
+        raises the same errors as `book`.
         """
         try:
             outcome = await self._submit(Queued(Cancel(event_id, user_id), origin, keyed))
         except BookingNotFound:
-            # Kept too: late and again, it must not cancel what was booked since.
+            # Stored too, because a late resend must not cancel a booking that was made since.
             async with stored_responses.once(self._engine, keyed) as (connection, keep):
                 cancelled = Cancelled(await _last_cancelled(connection, event_id, user_id))
                 await keep(cancelled)
@@ -220,27 +248,58 @@ class BookingRepository:
         return cast("Cancelled", outcome)
 
     async def leave(self, user_id: UUID) -> None:
-        """Have a person whose account was deleted leave every waiting list.
+        """Remove a person whose account was deleted from every waiting list.
 
-        Whoever was promoted, or booked, since the account was deleted leaves too, so the place goes
-        to the next living person. Raises Unavailable.
+        Also cancels what they booked, or were promoted to, since the deletion, so that the place
+        goes to the next person. Raises Unavailable.
         """
         async with driver(self._engine) as connection:
             rows = await LEFT_BEHIND.fetch(connection, user=user_id)
         for row in rows:
-            with suppress(BookingNotFound):  # Another worker was faster.
+            # Another worker cancelled it, or the event is over.
+            with suppress(BookingNotFound, SaleClosed):
                 await self.cancel(row["event_id"], user_id)
 
     async def finish_departures(self) -> None:
-        """Have those leave again whose accounts were deleted a while ago, for the last time.
+        """Do as `leave` once more for accounts that were deleted more than HEARD seconds ago.
 
-        A worker that was killed may have left some in a line, and one that had not heard of the end
-        of an account may have booked for it.
+        A worker may have been killed before it finished. A worker that did not know of the deletion
+        may have booked for the account.
         """
         async with driver(self._engine) as connection, connection.transaction():
             for row in await DEPARTED.fetch(connection, heard=HEARD):
                 await self.leave(row["user_id"])
                 await GONE.fetch(connection, user=row["user_id"])
+
+    async def finish_cancellations(self) -> None:
+        """Cancel the bookings of cancelled events, in batches.
+
+        Each batch is one transaction. So other events do not wait for long. If this worker dies,
+        another worker continues with the rest.
+        """
+        while await self._withdraw_some():
+            pass
+
+    async def _withdraw_some(self) -> bool:
+        """Cancel one batch. Return whether there may be more."""
+        async with driver(self._engine) as connection, connection.transaction():
+            rows = await CANCELLATION.fetch(connection)
+            if not rows:
+                return False
+            event_id, actor = rows[0]
+            asked = {"event": event_id, "limit": WITHDRAWN_AT_ONCE}
+            people = await STILL_WAITING.fetch(connection, **asked)
+            people = people or await STILL_ACTIVE.fetch(connection, **asked)
+            if not people:
+                await WITHDRAWN.fetch(connection, event=event_id)
+                return True
+            requests = [Withdraw(event_id, row["user_id"]) for row in people]
+            origin = Origin(actor=actor)
+            await asyncio.gather(
+                *(self._submit(Queued(request, origin, None)) for request in requests),
+                return_exceptions=True,
+            )
+            return True
 
     async def _submit(self, queued: Queued) -> Outcome:
         if queued.keyed is None:
@@ -250,7 +309,7 @@ class BookingRepository:
 
     async def _commit(self, batch: Sequence[Queued]) -> Sequence[Outcome | Retry]:
         outcomes = await self._carry_out(batch)
-        # What was carried out before is refused now: its first answer is still the right one.
+        # A request that was carried out before is refused now, but must return its first response.
         refused = {
             place: queued
             for place, queued in enumerate(batch)
@@ -258,10 +317,10 @@ class BookingRepository:
         }
         if refused:
             try:
-                # Nobody is answered before: so on the commits' connection, behind no reader.
+                # The whole batch waits for this. The commits' connection is ahead of other reads.
                 async with self._connection.lent() as connection:
                     replays = await _replays(connection, refused)
-            except Exception as error:  # noqa: BLE001 - theirs alone: the others' bookings are made
+            except Exception as error:  # noqa: BLE001 - concerns only these: the others are committed
                 replays = dict.fromkeys(refused, error)
             for place, replay in replays.items():
                 outcomes[place] = replay
@@ -278,7 +337,7 @@ class BookingRepository:
                     try:
                         return await self._write(connection, batch, asking=asking, settled=settled)
                     except NotAsReadError:
-                        # Each is read anew, and rides again at most so often.
+                        # Read all anew and retry. The combiner limits how often.
                         self._forget(each.request.event_id for each in batch)
                         return [RETRY] * len(batch)
                     except asyncpg.IntegrityConstraintViolationError as error:
@@ -286,14 +345,14 @@ class BookingRepository:
                             self._forget(each.request.event_id for each in batch)
                         if error.constraint_name in refusals:
                             if error.constraint_name in DECIDED_AGAIN and len(batch) == 1:
-                                # Booked again, or cancelled again, since it was asked about.
+                                # It was booked or cancelled again since it was read.
                                 return [RETRY]
                             raise
                         refusals.add(error.constraint_name)
-                        # Ask whom the constraint refused, and decide again for the others.
+                        # Find the requests that the constraint refused. Decide the others again.
                         if error.constraint_name == ACTIVE_ONCE:
                             asking = batch
-                        elif error.constraint_name not in DECIDED_AGAIN:  # They are asked anyway.
+                        elif error.constraint_name not in DECIDED_AGAIN:  # These are read anyway.
                             settled |= await _refused(connection, batch, error)
             except BaseException:
                 self._forget(each.request.event_id for each in batch)
@@ -307,16 +366,17 @@ class BookingRepository:
         asking: Sequence[Queued],
         settled: Mapping[int, Exception],
     ) -> list[Outcome | Retry]:
-        """Decide and write, knowing the active bookings of those `asking`.
+        """Decide and write. Return an outcome for every request.
 
-        `settled` has, by place, what needs no decision. Return an outcome for every request.
+        The active bookings of the requests in `asking` are read first. `settled` has the errors of
+        requests that need no decision, by their index in the batch.
         """
         by_event: dict[int, list[Queued]] = defaultdict(list)
         for place, queued in enumerate(batch):
             if place not in settled:
                 by_event[queued.request.event_id].append(queued)
-        await self._load_snapshots(connection, by_event)
         at = await self._clock.know(connection)
+        await self._load_snapshots(connection, by_event, at)
         decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
         lost = stale
         if writing := [each for each in decisions.values() if not each.is_empty]:
@@ -341,40 +401,24 @@ class BookingRepository:
         *,
         at: datetime,
     ) -> set[int]:
-        """Write the decisions about the requests, and return the events that were lost."""
+        """Write the decisions. Return the events whose swap was lost."""
         facts = _facts(by_event, decisions)
         commit = Commit(decisions, facts, _stored(by_event, decisions), at)
         won = await write(commit, connection, self._engine, self._clock)
         written = {decision.before.event_id for decision in decisions}
-        # What did not come back is locked, or gone, or another's by now.
+        # Events that are not returned are locked or deleted, or another worker wrote them first.
         self._forget(written)
         self._snapshots.update((event, now) for event, now in won.items() if now is not None)
         lost = written - won.keys()
         self._contended |= lost
-        self._tell([fact for fact in facts if fact.booking.event_id in won] if lost else facts)
+        tell([fact for fact in facts if fact.booking.event_id in won] if lost else facts)
         if lost:
             SWAPS_LOST.inc(len(lost))
         return lost
 
-    def _tell(self, facts: Sequence[AttributedFact]) -> None:
-        """Count and log what is committed."""
-        if metrics.is_shared:
-            for name, count in Counter([fact.name for fact in facts]).items():
-                BOOKINGS.labels(name).inc(count)
-        for fact in facts:
-            logs.info(
-                f"booking.{fact.name}",
-                {
-                    "bookingId": fact.booking.id,
-                    "eventId": fact.booking.event_id,
-                    "userId": fact.booking.user_id,
-                    "requestId": fact.origin.request_id,
-                },
-            )
-
     def _remember_by(self, connection: Driver) -> None:
         if connection is not self._remembered_by:
-            # The server may be another now, and know less than what is remembered.
+            # The new connection may be to another server, which may lack the latest commits.
             self._snapshots.clear()
             self._remembered_by = connection
 
@@ -382,17 +426,28 @@ class BookingRepository:
         for event in events:
             self._snapshots.pop(event, None)
 
-    async def _load_snapshots(self, connection: Driver, by_event: Mapping[int, object]) -> None:
-        """Make sure of a snapshot of every event that exists, from memory where it is likely right.
+    async def _load_snapshots(
+        self, connection: Driver, by_event: Mapping[int, object], at: datetime
+    ) -> None:
+        """Load the snapshot of every event that exists, unless the remembered one is likely right.
 
-        An event whose last swap was lost is being written by another process too: while people
-        wait, what is remembered of it would most likely lose again, so it is read anew until
-        nobody else has written between two commits of ours.
+        A snapshot is read anew if nothing is on sale. Refusals write nothing, so they would not
+        notice that the terms have changed.
+
+        It is also read anew if the last swap of the event was lost, because another worker writes
+        it too. While people wait, the next swap would most likely be lost as well. This ends when
+        no other worker has written between two commits of this one.
         """
         if len(self._snapshots) > MAX_SNAPSHOTS:
             self._snapshots.clear()
             self._contended.clear()
-        asked = [e for e in by_event if e not in self._snapshots or e in self._contended]
+        asked = [
+            event
+            for event in by_event
+            if (known := self._snapshots.get(event)) is None
+            or event in self._contended
+            or not known.terms.allow_booking(at)
+        ]
         if not asked:
             return
         for row in await SNAPSHOTS.fetch(connection, ids=asked):
@@ -409,9 +464,9 @@ class BookingRepository:
         asking: Sequence[Queued],
         at: datetime,
     ) -> tuple[dict[int, Decision], set[int]]:
-        """Decide for every event that exists, knowing the active bookings of those `asking`.
+        """Decide for every event that exists. Return decisions, and events with stale snapshots.
 
-        Return the decisions, and the events whose snapshot proved stale.
+        The active bookings of the requests in `asking` are read first.
         """
         known = {e: self._snapshots[e] for e in by_event if e in self._snapshots}
         active: dict[int, dict[UUID, Booking]] = defaultdict(dict)
@@ -453,7 +508,7 @@ def _may_free(queue: Sequence[Queued]) -> int:
 def _facts(
     by_event: Mapping[int, Sequence[Queued]], decisions: Iterable[Decision]
 ) -> list[AttributedFact]:
-    """Return what becomes of places and of the line, in order of arrival at each event."""
+    """Return the changes of bookings, in order of arrival at each event."""
     return [
         AttributedFact(
             fact.name,
@@ -470,7 +525,7 @@ def _facts(
 def _stored(
     by_event: Mapping[int, Sequence[Queued]], decisions: Iterable[Decision]
 ) -> list[Stored]:
-    """Return the responses to store: those to keyed requests that change something."""
+    """Return the responses to store: those to keyed requests that were not refused."""
     return [
         Stored(queued.request.event_id, queued.keyed, queued.keyed.render(outcome))
         for decision in decisions
@@ -486,7 +541,7 @@ async def _refused(
     batch: Sequence[Queued],
     error: asyncpg.IntegrityConstraintViolationError,
 ) -> dict[int, Exception]:
-    """Return whom the constraint refused, by place. Raises `error` if it is not known."""
+    """Return the refused requests' errors by index. Raises `error` for an unknown constraint."""
     if error.constraint_name == "fk_bookings_user_id":
         return await _strangers(connection, batch)
     if error.constraint_name == stored_responses.CONSTRAINT:
@@ -495,7 +550,7 @@ async def _refused(
 
 
 async def _replays(connection: Driver, batch: Mapping[int, Queued]) -> dict[int, Exception]:
-    """Return how to answer the requests that were carried out before, by place."""
+    """Return the replays of requests that were carried out before, by index."""
     keyed = {place: each.keyed for place, each in batch.items() if each.keyed is not None}
     found = await stored_responses.find(connection, keyed.values())
     return {
@@ -506,7 +561,7 @@ async def _replays(connection: Driver, batch: Mapping[int, Queued]) -> dict[int,
 
 
 async def _strangers(connection: Driver, batch: Sequence[Queued]) -> dict[int, Exception]:
-    """Return the requests that would insert for people who do not exist, by place."""
+    """Return errors by index for requests that would insert bookings of unknown users."""
     asked = {
         place: each.request.user_id
         for place, each in enumerate(batch)

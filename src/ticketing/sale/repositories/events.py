@@ -1,4 +1,4 @@
-"""Events: making, finding and listing them. Their inventory belongs to the bookings repository."""
+"""Events: create, read, search and list them. The bookings repository writes their places."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,83 +11,128 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.db.combiner import Combiner
 from ticketing.db.facts import Origin, recorded
 from ticketing.db.pages import Page
-from ticketing.db.statements import Held, Statement, driver
+from ticketing.db.statements import Driver, Held, Statement, driver
 from ticketing.errors import EventNotFound, UserNotFound
 from ticketing.ops import logs
+from ticketing.sale.details import TIMES, Details
 from ticketing.sale.folding import folded
+from ticketing.sale.inventory.terms import EventStatus
+from ticketing.sale.rows import Event, event
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
-_COLUMNS: Final = """
-    id, name, organiser_id, total_tickets, available_tickets, waiting_list_count, version,
-    created_at
+COLUMNS: Final = """
+    events.id, name, organiser_id, total_tickets, available_tickets, waiting_list_count, version,
+    created_at, revision, status, visibility, sales_paused, starts_at, ends_at, sales_open_at,
+    sales_close_at, description, venue_name, venue_address, latitude, longitude, url, timezone,
+    starts_local, ends_local, sales_open_local, sales_close_local, clock_timestamp() AS read_at
 """
+WITH_DETAILS: Final = """
+    LEFT JOIN LATERAL (
+        SELECT * FROM event_details WHERE event_details.event_id = events.id LIMIT 1
+    ) AS details ON true
+"""
+"""Adds the details to a FROM with `events`: one look-up per event, whatever the statistics are."""
 MAKE: Final = Statement(
     f"""
     WITH made AS (
-        INSERT INTO events (name, name_folded, organiser_id, total_tickets, available_tickets)
+        INSERT INTO events
+            (name, name_folded, organiser_id, total_tickets, available_tickets, status, visibility,
+            starts_at, ends_at, sales_open_at, sales_close_at)
         SELECT CAST(:name AS text), CAST(:folded AS text), id, CAST(:total AS bigint),
-            CAST(:total AS bigint)
+            CAST(:total AS bigint), CAST(:status AS text), CAST(:visibility AS text),
+            CAST(:starts_at AS timestamptz), CAST(:ends_at AS timestamptz),
+            CAST(:sales_open_at AS timestamptz), CAST(:sales_close_at AS timestamptz)
         FROM users
-        -- The lock has it wait for the end of the account that is under way.
+        -- The lock waits for a deletion of the account that is under way.
         WHERE id = CAST(:organiser AS uuid) AND password_hash IS NOT NULL FOR SHARE
-        RETURNING {_COLUMNS}
+        RETURNING id, name, total_tickets, status
     ), {
         recorded(
             "'event.created'",
             of="made",
             event="id",
-            details="jsonb_build_object('name', name, 'totalTickets', total_tickets)",
+            details="jsonb_build_object('name', name, 'totalTickets', total_tickets,"
+            " 'status', status)",
         )
     }
-    SELECT {_COLUMNS} FROM made
+    SELECT id FROM made
     """  # noqa: S608 - our own text
 )
-# One statement, so that a sale waits for no round trip of ours. The lock is for the old name, which
-# another may be changing. Nothing that a decision rests on changes, and so the version stays.
-RENAME: Final = Statement(
-    f"""
-    WITH before AS (
-        SELECT id, name FROM events WHERE id = :id FOR NO KEY UPDATE
-    ), renamed AS (
-        UPDATE events SET name = :name, name_folded = CAST(:folded AS text) FROM before
-        WHERE events.id = :id AND before.id = events.id AND before.name <> :name
-        RETURNING events.id, before.name AS was, events.name
-    ), {
-        recorded(
-            "'event.renamed'",
-            of="renamed",
-            event="id",
-            details="jsonb_build_object('from', was, 'to', name)",
-        )
-    }
-    SELECT id FROM renamed
-    """  # noqa: S608 - our own text
+SAY: Final = Statement(
+    """
+    INSERT INTO event_details
+        (event_id, description, venue_name, venue_address, latitude, longitude, url, timezone,
+        starts_local, ends_local, sales_open_local, sales_close_local)
+    VALUES (:event, :description, :venue_name, :venue_address, :latitude, :longitude, :url,
+        :timezone, :starts_local, :ends_local, :sales_open_local, :sales_close_local)
+    ON CONFLICT (event_id) DO UPDATE SET
+        description = excluded.description, venue_name = excluded.venue_name,
+        venue_address = excluded.venue_address, latitude = excluded.latitude,
+        longitude = excluded.longitude, url = excluded.url, timezone = excluded.timezone,
+        starts_local = excluded.starts_local, ends_local = excluded.ends_local,
+        sales_open_local = excluded.sales_open_local, sales_close_local = excluded.sales_close_local
+    """
 )
 READ: Final = Statement(
     f"""
-    SELECT {_COLUMNS}
-    FROM events WHERE id = ANY(CAST(:ids AS bigint[]))
+    SELECT {COLUMNS} FROM events {WITH_DETAILS} WHERE events.id = ANY(CAST(:ids AS bigint[]))
     """  # noqa: S608 - our own text
 )
 
-
+PUBLIC: Final = "status <> 'draft' AND visibility = 'public'"
 LIST: Final = Statement(
     f"""
-    SELECT {_COLUMNS} FROM events
-    WHERE id < coalesce(CAST(:before AS bigint), 9223372036854775807)
-    ORDER BY id DESC LIMIT :limit
+    SELECT {COLUMNS} FROM events {WITH_DETAILS}
+    WHERE events.id < coalesce(CAST(:before AS bigint), 9223372036854775807) AND {PUBLIC}
+    ORDER BY events.id DESC LIMIT :limit
     """  # noqa: S608 - our own text
 )
-# What is looked for decides which index is the better one.
+_WANTED: Final = f"""
+    {PUBLIC}
+    AND (CAST(:pattern AS text) IS NULL OR name_folded LIKE CAST(:pattern AS text))
+    AND (CAST(:organiser AS uuid) IS NULL OR organiser_id = CAST(:organiser AS uuid))
+    AND (CAST(:since AS timestamptz) IS NULL OR starts_at >= CAST(:since AS timestamptz))
+    AND (CAST(:until AS timestamptz) IS NULL OR starts_at < CAST(:until AS timestamptz))
+    AND (CAST(:on_sale AS boolean) IS NULL OR CAST(:on_sale AS boolean) = (
+        status = 'published' AND NOT sales_paused AND available_tickets > 0
+        AND coalesce(sales_open_at <= now(), true) AND coalesce(sales_close_at > now(), true)
+        AND coalesce(ends_at > now(), true)
+    ))
+"""
+# Planned anew each time, because the best index depends on the parameters.
 SEARCH: Final = Statement(
     f"""
-    SELECT {_COLUMNS} FROM events
-    WHERE name_folded LIKE CAST(:pattern AS text)
-        AND id < coalesce(CAST(:before AS bigint), 9223372036854775807)
-    ORDER BY id DESC LIMIT :limit
+    SELECT {COLUMNS} FROM events {WITH_DETAILS}
+    WHERE events.id < coalesce(CAST(:before AS bigint), 9223372036854775807) AND {_WANTED}
+    ORDER BY events.id DESC LIMIT :limit
     """,  # noqa: S608 - our own text
     plan_anew=True,
+)
+BY_START: Final = Statement(
+    f"""
+    SELECT {COLUMNS} FROM events {WITH_DETAILS}
+    WHERE starts_at IS NOT NULL AND {_WANTED}
+        AND (CAST(:after AS bigint) IS NULL OR (starts_at, events.id) > (
+            timestamptz 'epoch' + CAST(:after AS bigint) * interval '1 microsecond',
+            CAST(:after_id AS bigint)
+        ))
+    ORDER BY starts_at, events.id LIMIT :limit
+    """,  # noqa: S608 - our own text
+    plan_anew=True,
+)
+OF_PERSON: Final = Statement(
+    f"""
+    SELECT {COLUMNS}
+    FROM (
+        SELECT id AS mine FROM events WHERE organiser_id = CAST(:user AS uuid)
+        UNION SELECT event_id FROM event_roles WHERE user_id = CAST(:user AS uuid)
+    ) AS mine
+    CROSS JOIN LATERAL (SELECT * FROM events WHERE events.id = mine.mine LIMIT 1) AS events
+    {WITH_DETAILS}
+    WHERE mine < coalesce(CAST(:before AS bigint), 9223372036854775807)
+    ORDER BY mine DESC LIMIT :limit
+    """,  # noqa: S608 - our own text
 )
 
 
@@ -96,7 +141,7 @@ NOT_FOLDED: Final = Statement(
     SELECT id, name FROM events WHERE name_folded IS NULL AND id > :after ORDER BY id LIMIT 1000
     """
 )
-# In the order of a commit's locks, and without the events that somebody is writing.
+# Locks in the same order as a commit, and leaves out locked events.
 FOLD: Final = Statement(
     """
     WITH locked AS (
@@ -112,82 +157,59 @@ FOLD: Final = Statement(
 )
 
 
-class Event(NamedTuple):
-    """An event as it was when it was read; the fields are those of READ, in its order."""
+class Wanted(NamedTuple):
+    """The filters of a list of events. None means no filter."""
 
-    id: int
-    name: str
-    organiser_id: UUID
-    total_tickets: int
-    available_tickets: int
-    waiting_list_count: int
-    version: int
-    created_at: datetime
-
-
-def event(row: asyncpg.Record) -> Event:
-    """Return the event in a row of `events`."""
-    return Event(*row)
+    text: str | None = None
+    """Text that the name contains."""
+    organiser_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    """The start is at or after `since`, and before `until`."""
+    on_sale: bool | None = None
+    """Whether places are on sale now."""
 
 
 class EventRepository:
-    """Reads and writes `events`."""
+    """Creates, reads and lists events."""
 
     def __init__(self, engine: AsyncEngine, reading: AsyncEngine | None = None) -> None:
-        """Work on `engine`; read single events on `reading`, from which no other query borrows."""
+        """Work on `engine`. Read single events on `reading`, which no other query may use."""
         self._engine = engine
         self._connection = Held(reading or engine)
         self._reads = Combiner[int, Event](self._read, name="events")
         self.sample = self._reads.sample
 
     async def close(self) -> None:
-        """Finish the reads that are queued and refuse what comes."""
+        """Finish the queued reads and refuse new ones."""
         await self._reads.close()
         await self._connection.close()
 
-    async def initialize(
+    async def make(  # noqa: PLR0913 - an event has many properties
         self,
         organiser_id: UUID,
-        name: str,
-        total_tickets: int,
+        details: Details,
+        capacity: int,
         origin: Origin,
         keyed: KeyedRequest | None = None,
+        *,
+        status: EventStatus = EventStatus.PUBLISHED,
     ) -> Event:
-        """Make an event with every place free.
+        """Create an event with all places free.
 
-        Raises UserNotFound; with `keyed`, the same as `once`.
+        Raises UserNotFound. With `keyed`, also raises the errors of `once`.
         """
-        made: dict[str, object] = {
-            "organiser": organiser_id,
-            "name": name,
-            "folded": folded(name),
-            "total": total_tickets,
-        }
-        made |= origin._asdict()
         async with once(self._engine, keyed) as (connection, keep):
-            rows = await MAKE.fetch(connection, **made)
-            if not rows:
-                raise UserNotFound
-            created = event(rows[0])
+            created = await make(connection, organiser_id, details, capacity, status, origin)
             await keep(created)
         logs.log.info("event.created", eventId=created.id, userId=organiser_id)
         return created
 
-    async def rename(self, event_id: int, name: str, origin: Origin) -> Event:
-        """Give the event this name and return it. Raises EventNotFound."""
-        async with driver(self._engine) as connection:
-            rows = await RENAME.fetch(
-                connection, id=event_id, name=name, folded=folded(name), **origin._asdict()
-            )
-        for _ in rows:
-            logs.log.info("event.renamed", eventId=event_id)
-        return await self.get(event_id)
-
     async def get(self, event_id: int) -> Event:
         """Return the event as it is now. Raises EventNotFound, or Busy.
 
-        Reads that are asked for while one is under way are answered together by the next: each
-        still sees what was committed before it was asked for.
+        Requests that arrive during a read share the next read. So each sees everything that was
+        committed before it arrived.
         """
         return await self._reads.submit(event_id)
 
@@ -197,22 +219,38 @@ class EventRepository:
         found = {row["id"]: event(row) for row in rows}
         return [found.get(event_id) or EventNotFound() for event_id in ids]
 
-    async def search(self, text: str | None, *, before: int | None, limit: int) -> Page[Event]:
-        """Return events whose name contains `text`, newest first, from below id `before`.
-
-        Both are folded.
-        """
-        wanted: dict[str, object] = {"before": before, "limit": limit + 1}
+    async def newest(self, wanted: Wanted, *, before: int | None, limit: int) -> Page[Event]:
+        """Return the wanted public events with ids below `before`, newest first."""
         async with driver(self._engine) as connection:
-            if text is None:
-                rows = await LIST.fetch(connection, **wanted)
+            page: dict[str, object] = {"before": before, "limit": limit + 1}
+            if wanted == Wanted():
+                rows = await LIST.fetch(connection, **page)
             else:
-                rows = await SEARCH.fetch(connection, pattern=_containing(folded(text)), **wanted)
-        events = [event(row) for row in rows[:limit]]
-        return Page(events, events[-1].id if len(rows) > limit else None)
+                rows = await SEARCH.fetch(connection, **_parameters(wanted), **page)
+        return _page(rows, limit)
+
+    async def by_start(
+        self, wanted: Wanted, *, after: tuple[int, int] | None, limit: int
+    ) -> Page[Event]:
+        """Return the wanted public events that have a start, sorted by start, then by id.
+
+        `after` is the start, in microseconds since the epoch, and the id of the event before these.
+        """
+        start, event_id = after or (None, None)
+        async with driver(self._engine) as connection:
+            rows = await BY_START.fetch(
+                connection, **_parameters(wanted), after=start, after_id=event_id, limit=limit + 1
+            )
+        return _page(rows, limit)
+
+    async def of_person(self, user_id: UUID, *, before: int | None, limit: int) -> Page[Event]:
+        """Return the events that the person owns or has a role at, in any state, newest first."""
+        async with driver(self._engine) as connection:
+            rows = await OF_PERSON.fetch(connection, user=user_id, before=before, limit=limit + 1)
+        return _page(rows, limit)
 
     async def fold_names(self) -> None:
-        """See to the names that no service has folded: those of the version before."""
+        """Fold names that are not folded yet, because a previous version wrote them."""
         after = 0
         async with driver(self._engine) as connection:
             while rows := await NOT_FOLDED.fetch(connection, after=after):
@@ -226,8 +264,65 @@ class EventRepository:
                 after = rows[-1]["id"]
 
 
+async def make(  # noqa: PLR0913, PLR0917 - an event has many properties
+    connection: Driver,
+    organiser_id: UUID,
+    details: Details,
+    capacity: int,
+    status: EventStatus,
+    origin: Origin,
+) -> Event:
+    """Create an event on this connection and return it. Raises UserNotFound."""
+    made: dict[str, object] = {
+        "organiser": organiser_id,
+        "folded": folded(details.name),
+        "total": capacity,
+        "status": status,
+        **columns(details),
+        **origin._asdict(),
+    }
+    rows = await MAKE.fetch(connection, **made)
+    if not rows:
+        raise UserNotFound
+    event_id = rows[0]["id"]
+    if details != Details(details.name):
+        await SAY.fetch(connection, event=event_id, **columns(details))
+    return await read(connection, event_id)
+
+
+async def read(connection: Driver, event_id: int) -> Event:
+    """Read the event on this connection. Raises EventNotFound."""
+    rows = await READ.fetch(connection, ids=[event_id])
+    if not rows:
+        raise EventNotFound
+    return event(rows[0])
+
+
+def columns(details: Details) -> dict[str, object]:
+    """Return the details by column."""
+    named = details._asdict()
+    for name in TIMES:
+        named[f"{name}_at"], named[f"{name}_local"] = named.pop(name) or (None, None)
+    return named
+
+
+def _parameters(wanted: Wanted) -> dict[str, object]:
+    return {
+        "pattern": None if wanted.text is None else _containing(folded(wanted.text)),
+        "organiser": wanted.organiser_id,
+        "since": wanted.since,
+        "until": wanted.until,
+        "on_sale": wanted.on_sale,
+    }
+
+
+def _page(rows: Sequence[asyncpg.Record], limit: int) -> Page[Event]:
+    events = [event(row) for row in rows[:limit]]
+    return Page(events, events[-1].id if len(rows) > limit else None)
+
+
 def _containing(text: str) -> str:
-    """Return the pattern of LIKE for what contains the text."""
+    """Return the LIKE pattern for names that contain the text."""
     for special in ("\\", "%", "_"):
         text = text.replace(special, "\\" + special)
     return f"%{text}%"

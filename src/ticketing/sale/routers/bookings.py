@@ -1,4 +1,4 @@
-"""Booking, cancelling, and lists of bookings."""
+"""Bookings: book, cancel and list them."""
 
 from typing import Any
 
@@ -15,6 +15,8 @@ from ticketing.errors import (
     Forbidden,
     InsufficientScope,
     NotAuthenticated,
+    SaleClosed,
+    SaleNotOpen,
     UserNotFound,
 )
 from ticketing.identity.permissions import Action
@@ -39,20 +41,21 @@ mine = Routes("/api/users/me", "bookings")
 
 
 class BookTicket(In):
-    """Who wants a place at which event."""
+    """The event to book, and the person the booking is for."""
 
     event_id: EventId
     user_id: UserId
 
 
 class CancelTicket(BookTicket):
-    """Who gives up their place at which event."""
+    """The event, and the person whose booking is cancelled."""
 
 
 class BookingOut(Out):
-    """What one person booked at one event, whatever became of it.
+    """A booking of one person at one event.
 
-    `position` is null unless the booking waits; `promoted` is null unless this response cancels.
+    `position` is null unless the booking waits. `promoted` is null except in a response to a
+    cancellation.
     """
 
     id: BookingId
@@ -61,24 +64,24 @@ class BookingOut(Out):
     status: BookingStatus
     created_at: Time
     position: Long | None = Field(
-        description="Where the booking is in the waiting list, from 1.", examples=[None]
+        description="Position in the waiting list, counted from 1.", examples=[None]
     )
-    # The one field that a list knows nothing of.
+    # Lists do not have this field.
     promoted: Short | None = Field(
         default=None,
-        description="How many from the waiting list got a place when this was cancelled.",
+        description="Number of waiting bookings that got a place because of this cancellation.",
         examples=[None],
     )
 
 
 class AttendanceOut(BookingOut):
-    """A booking in an event's list; `username` is null if the account was deleted."""
+    """A booking in an event's list. `username` is null if the account was deleted."""
 
     username: str | None = Field(examples=["ada"])
 
 
 def _example(**these: object) -> dict[str, Any]:
-    """Document a booking of which `these` are so."""
+    """Document an example of a booking with `these` fields."""
     fields = BookingOut.model_json_schema()["properties"]
     usual = {name: field["examples"][0] for name, field in fields.items() if "examples" in field}
     return {"content": {"application/json": {"example": usual | these}}}
@@ -95,7 +98,7 @@ def _rendered(outcome: Booked | Waiting | Cancelled) -> Rendered:
 def _response(
     status: int, booking: Booking, position: int | None = None, promoted: int | None = None
 ) -> Rendered:
-    # Written by hand: a model and its serialisation would take eight times as long.
+    # Built by hand, because a model and its serialisation take eight times as long.
     document = {
         "id": booking.id,
         "eventId": booking.event_id,
@@ -118,7 +121,7 @@ def _response(
         201: {"description": "A place is booked.", **_example(status="booked")},
         202: {
             "model": BookingOut,
-            "description": "No place is left: the booking is on the waiting list.",
+            "description": "No place is left. The booking is on the waiting list.",
             **_example(status="waiting", position=1),
         },
     },
@@ -130,6 +133,8 @@ def _response(
         UserNotFound,
         AlreadyBooked,
         AlreadyWaiting,
+        SaleNotOpen,
+        SaleClosed,
     ),
     counted=Counted.BOOKINGS,
     overload=Overload.SHED,
@@ -140,10 +145,11 @@ async def book(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Rendered:
-    """Take a place, or a place at the end of the waiting list when none is left (202).
+    """Book a place. If none is left, join the end of the waiting list (202).
 
-    A person books for themself; the owner and managers may book for anybody. One active booking per
-    person and event. A 503 `busy` has changed nothing: try again after `Retry-After`.
+    Users book for themselves. The event's owner and managers may book for anybody. A person may
+    have one active booking per event. A 503 `busy` changes nothing: resend the request after
+    `Retry-After` seconds.
     """
     await require_about(request, caller, body.event_id, body.user_id)
     keyed = keyed_request(caller.id, idempotency_key, body, _rendered)
@@ -162,7 +168,14 @@ async def book(
             **_example(status="cancelled", promoted=1),
         }
     },
-    errors=(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound, BookingNotFound),
+    errors=(
+        NotAuthenticated,
+        InsufficientScope,
+        Forbidden,
+        EventNotFound,
+        BookingNotFound,
+        SaleClosed,
+    ),
     counted=Counted.BOOKINGS,
     overload=Overload.SHED,
 )
@@ -172,9 +185,10 @@ async def cancel(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Rendered:
-    """Give up a place, which goes to the head of the waiting list, or leave the line.
+    """Cancel a booking: give up the place, or leave the waiting list.
 
-    Cancelling again gives the same answer with `promoted` 0 and changes nothing.
+    A freed place goes to the head of the waiting list. Cancelling again changes nothing and returns
+    the same booking with `promoted` 0.
     """
     await require_about(request, caller, body.event_id, body.user_id)
     keyed = keyed_request(caller.id, idempotency_key, body, _rendered)
@@ -185,7 +199,7 @@ async def cancel(
 @routes.get(
     "/{eventId}/bookings",
     Action.LIST_EVENT_BOOKINGS,
-    "An event's bookings, for who works on it",
+    "List the bookings of an event",
     errors=(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound),
 )
 async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
@@ -196,7 +210,7 @@ async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by nam
     limit: PageSize = 20,
     cursor: Cursor = None,
 ) -> PageOut[AttendanceOut]:
-    """List an event's bookings in the order they were made; `status` keeps those of one status."""
+    """List an event's bookings, oldest first. With `status`, list only those of this status."""
     await require(request, caller, eventId)
     page = await of(request, Sale).listings.of_event(
         eventId, status=status, after=decode_cursor(cursor), limit=limit
@@ -207,7 +221,7 @@ async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by nam
 @mine.get(
     "/bookings",
     Action.LIST_MY_BOOKINGS,
-    "My bookings, newest first",
+    "List my bookings, newest first",
     errors=(NotAuthenticated, InsufficientScope),
 )
 async def my_bookings(

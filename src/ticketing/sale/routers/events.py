@@ -1,15 +1,13 @@
-"""Events: making, finding and listing them."""
+"""Events: create, read, search and list them."""
 
-from typing import Annotated
+from typing import Annotated, Any, Final, Literal
 
-import orjson
 from fastapi import Query, Request
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from ticketing.errors import (
     EventNotFound,
-    Forbidden,
     InsufficientScope,
     NotAuthenticated,
     OrganiserRequired,
@@ -19,60 +17,66 @@ from ticketing.identity.permissions import Action
 from ticketing.identity.routers.authentication import (
     Authenticated,
     origin,
-    require,
     require_organiser,
+    works_on,
 )
+from ticketing.sale.details import Details, revised
+from ticketing.sale.inventory.terms import EventStatus
 from ticketing.sale.part import Sale
-from ticketing.sale.repositories.events import Event
+from ticketing.sale.repositories.events import Wanted
+from ticketing.sale.routers.fields import (
+    ETAGGED,
+    Capacity,
+    EventIn,
+    EventName,
+    EventOut,
+    Instant,
+    Visibility,
+    listed,
+    listed_by_start,
+    rendered,
+)
+from ticketing.sale.rows import Event
 from ticketing.web.documented import headers
-from ticketing.web.fields import INT32, EventId, In, Long, Out, Short, Text, Time, UserId, Whole
-from ticketing.web.labels import Label
-from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
+from ticketing.web.fields import EventId, In, Text, UserId
+from ticketing.web.lists import Cursor, PageOut, PageSize, SortedCursor, decode_cursor, decode_pair
 from ticketing.web.part import of
 from ticketing.web.replay import IdempotencyKey, Rendered, keyed_request
 from ticketing.web.routes import Routes
 
 routes = Routes("/api/events", "events")
-
-
-EventName = Annotated[str, Label(3, 100, "An evening of chamber music")]
+mine = Routes("/api/users/me", "users")
 
 
 class InitializeEvent(In):
+    """A new event without details. It is published and on sale at once."""
+
+    name: EventName
+    total_tickets: Capacity
+
+
+class CreateEvent(EventIn):
     """A new event."""
 
     name: EventName
-    total_tickets: Annotated[
-        int, Field(ge=1, le=1_000_000, examples=[200], json_schema_extra=INT32), Whole
-    ]
+    capacity: Capacity
+    visibility: Visibility = "public"
+    status: Annotated[
+        Literal["draft", "published"],
+        Field(description="Only its team sees a draft, and nobody can book it."),
+    ] = "published"
 
 
-class RenameEvent(In):
-    """What an event shall be called."""
-
-    name: EventName
-
-
-class EventOut(Out):
-    """An event and how many places it has."""
-
-    id: Long = Field(examples=[1])
-    name: str = Field(examples=["An evening of chamber music"])
-    total_tickets: Short = Field(examples=[200])
-    available_tickets: Short = Field(examples=[200])
-    waiting_list_count: Long = Field(examples=[0])
-    version: Long = Field(description="Grows with every change of the inventory.", examples=[1])
-    organiser_id: UserId
-    created_at: Time
+_MADE: Final[dict[int | str, dict[str, Any]]] = {201: {"headers": headers("Location")}}
 
 
 @routes.post(
     "/initialize",
     Action.INITIALIZE_EVENT,
-    "Create an event",
+    "Create an event with a name and a number of places",
     status=201,
     model=EventOut,
-    responses={201: {"headers": headers("Location")}},
+    responses=_MADE,
     errors=(NotAuthenticated, InsufficientScope, OrganiserRequired, UserNotFound),
 )
 async def initialize(
@@ -81,75 +85,122 @@ async def initialize(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Rendered:
-    """Create an event with every place free. The caller becomes its owner.
+    """Create an event with all places free. The caller becomes its owner.
 
-    Some sites leave this to organisers: see `isOrganiser` of `GET /api/users/me`.
+    On some sites only organisers may do this: see `isOrganiser` in `GET /api/users/me`.
     """
     require_organiser(request, caller)
     keyed = keyed_request(caller.id, idempotency_key, body, _created)
-    event = await of(request, Sale).events.initialize(
-        caller.id, body.name, body.total_tickets, origin(request, caller), keyed
+    details, by = Details(body.name), origin(request, caller)
+    return _created(
+        await of(request, Sale).events.make(caller.id, details, body.total_tickets, by, keyed)
+    )
+
+
+@routes.post(
+    "",
+    Action.CREATE_EVENT,
+    "Create an event",
+    status=201,
+    model=EventOut,
+    responses=_MADE,
+    errors=(NotAuthenticated, InsufficientScope, OrganiserRequired, UserNotFound),
+)
+async def create(
+    body: CreateEvent,
+    caller: Authenticated,
+    request: Request,
+    idempotency_key: IdempotencyKey = None,
+) -> Rendered:
+    """Create an event with details: its dates, its venue, and when its sale opens and closes.
+
+    The caller becomes its owner. A time without an offset is local to the event's `timezone`.
+    Returns 422 if the clocks skip this time there, or if it exists twice. On some sites only
+    organisers may do this: see `isOrganiser` in `GET /api/users/me`.
+    """
+    require_organiser(request, caller)
+    keyed = keyed_request(caller.id, idempotency_key, body, _created)
+    details, by = revised(Details(body.name), body.changes()), origin(request, caller)
+    event = await of(request, Sale).events.make(
+        caller.id, details, body.capacity, by, keyed, status=EventStatus(body.status)
     )
     return _created(event)
 
 
 def _created(event: Event) -> Rendered:
-    return _rendered(201, event, f"{routes.prefix}/{event.id}")
+    return rendered(201, event, f"{routes.prefix}/{event.id}")
 
 
-def _rendered(status: int, event: Event, location: str | None = None) -> Rendered:
-    # By hand: EventOut and its serialisation would take five times as long.
-    document = {
-        "id": event.id,
-        "name": event.name,
-        "totalTickets": event.total_tickets,
-        "availableTickets": event.available_tickets,
-        "waitingListCount": event.waiting_list_count,
-        "version": event.version,
-        "organiserId": event.organiser_id,
-        "createdAt": event.created_at,
-    }
-    body = orjson.dumps(document, default=str, option=orjson.OPT_UTC_Z)
-    return Rendered(status, body, location)
-
-
-@routes.get("/{eventId}", Action.GET_EVENT, "One event", model=EventOut, errors=(EventNotFound,))
-async def get(eventId: EventId, request: Request) -> Rendered:  # noqa: N803 - the API's name
-    """Return an event with its places as they are now. No token needed."""
-    return _rendered(200, await of(request, Sale).events.get(eventId))
-
-
-@routes.patch(
+@routes.get(
     "/{eventId}",
-    Action.RENAME_EVENT,
-    "Rename an event",
-    errors=(NotAuthenticated, InsufficientScope, Forbidden, EventNotFound),
+    Action.GET_EVENT,
+    "Read an event",
+    model=EventOut,
+    responses=ETAGGED,
+    errors=(EventNotFound,),
 )
-async def rename(
-    eventId: EventId,  # noqa: N803 - the API's name
-    body: RenameEvent,
-    caller: Authenticated,
-    request: Request,
-) -> EventOut:
-    """Give the event another name; its owner and managers may."""
-    await require(request, caller, eventId)
-    events, by = of(request, Sale).events, origin(request, caller)
-    return EventOut.model_validate(await events.rename(eventId, body.name, by))
+async def get(eventId: EventId, request: Request) -> Rendered:  # noqa: N803 - the API's name
+    """Return an event with its current places. Only drafts need a token: a team member's."""
+    event = await of(request, Sale).events.get(eventId)
+    if event.terms.status is EventStatus.DRAFT and not await works_on(request, eventId):
+        raise EventNotFound
+    return rendered(200, event)
 
 
-@routes.get("", Action.LIST_EVENTS, "All events, newest first")
-async def search(
+@routes.get("", Action.LIST_EVENTS, "List public events")
+async def search(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     request: Request,
     q: Annotated[
         Annotated[Text, Field(min_length=1, max_length=100)] | SkipJsonSchema[None],
-        Query(description="Part of the name, whatever its case and accents."),
+        Query(description="Part of the name. Case and accents do not matter."),
     ] = None,
+    organiserId: Annotated[  # noqa: N803 - the API's name
+        UserId | SkipJsonSchema[None], Query(description="Only events of this owner.")
+    ] = None,
+    onSale: Annotated[  # noqa: N803 - the API's name
+        bool | SkipJsonSchema[None],
+        Query(description="True: only events with places on sale now. False: only the others."),
+    ] = None,
+    since: Annotated[
+        Instant | SkipJsonSchema[None],
+        Query(alias="from", description="Only events that start at this time or later."),
+    ] = None,
+    until: Annotated[
+        Instant | SkipJsonSchema[None],
+        Query(alias="to", description="Only events that start before this time."),
+    ] = None,
+    sort: Annotated[
+        Literal["newest", "startsAt"],
+        Query(description="`startsAt`: earliest start first, without events that have no start."),
+    ] = "newest",
+    limit: PageSize = 20,
+    cursor: SortedCursor = None,
+) -> PageOut[EventOut]:
+    """List public events. With `q`, list only those whose name contains it.
+
+    Case, accents and spaces at the ends are ignored: `cafe` finds "Café".
+    """
+    events = of(request, Sale).events
+    wanted = Wanted(q, organiserId, since, until, onSale)
+    if sort == "newest":
+        return listed(await events.newest(wanted, before=decode_cursor(cursor), limit=limit))
+    return listed_by_start(await events.by_start(wanted, after=decode_pair(cursor), limit=limit))
+
+
+@mine.get(
+    "/events",
+    Action.LIST_MY_EVENTS,
+    "List the events that I own or work on, newest first",
+    errors=(NotAuthenticated, InsufficientScope),
+)
+async def my_events(
+    caller: Authenticated,
+    request: Request,
     limit: PageSize = 20,
     cursor: Cursor = None,
 ) -> PageOut[EventOut]:
-    """List events, newest first; `q` keeps those whose name contains it.
-
-    Case, accents and blanks at the ends do not count: `cafe` finds "Café".
-    """
-    page = await of(request, Sale).events.search(q, before=decode_cursor(cursor), limit=limit)
-    return PageOut[EventOut].of(page)
+    """List the events that the caller owns or has a role at, newest first. Includes drafts."""
+    page = await of(request, Sale).events.of_person(
+        caller.id, before=decode_cursor(cursor), limit=limit
+    )
+    return listed(page)

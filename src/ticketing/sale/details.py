@@ -1,0 +1,106 @@
+"""The details of an event, and the rules about which of them fit together. No I/O."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from ticketing.errors import ValidationFailed
+from ticketing.sale.times import When, WrongTime, reading, when
+
+
+class Details(NamedTuple):
+    """The details of an event: everything except its capacity and its status."""
+
+    name: str
+    description: str | None = None
+    venue_name: str | None = None
+    venue_address: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    url: str | None = None
+    timezone: str | None = None
+    starts: When | None = None
+    ends: When | None = None
+    sales_open: When | None = None
+    sales_close: When | None = None
+    visibility: str = "public"
+
+
+TIMES: Final = {
+    "starts": "startsAt",
+    "ends": "endsAt",
+    "sales_open": "salesOpenAt",
+    "sales_close": "salesCloseAt",
+}
+"""The fields that are times, with their names in the API."""
+ORDER: Final = (("starts", "ends"), ("sales_open", "sales_close"), ("sales_close", "ends"))
+"""Pairs of times. The first must not be after the second."""
+
+
+def revised(before: Details, changes: Mapping[str, Any]) -> Details:
+    """Return the details with these changes. Times may have an offset or be local times.
+
+    A local time stays the same if the event's time zone changes. Raises ValidationFailed with an
+    error for each wrong field.
+    """
+    after = before._replace(**{name: to for name, to in changes.items() if name not in TIMES})
+    errors: list[dict[str, str]] = []
+    for name, field in TIMES.items():
+        given = _given(name, before, changes)
+        try:
+            resolved: Any = (
+                given if given is None or isinstance(given, When) else when(given, after.timezone)
+            )
+            after = after._replace(**{name: resolved})
+        except WrongTime as error:
+            errors.append(_failure(field, error.code, str(error)))
+    if not errors:
+        errors += _out_of_order(after)
+    if errors:
+        raise ValidationFailed(errors=errors)
+    return after
+
+
+def moved(details: Details, start: datetime) -> Details:
+    """Return the details for another start. The other times keep their distance from it.
+
+    The distance between local times is measured in local time. Raises ValidationFailed.
+    """
+    alone = Details(details.name, timezone=details.timezone)
+    starts = revised(alone, {"starts": start}).starts
+    if details.starts is None or starts is None:
+        return revised(details, {"starts": start})
+    changes: dict[str, datetime] = {}
+    for name in TIMES.keys() - {"starts"}:
+        kept: When | None = getattr(details, name)
+        if kept is None:
+            continue
+        if kept.local is not None and details.timezone is not None:
+            was, now = (reading(each.at, details.timezone) for each in (details.starts, starts))
+            changes[name] = kept.local + (now - was)
+        else:
+            changes[name] = kept.at + (starts.at - details.starts.at)
+    return revised(details, {"starts": start, **changes})
+
+
+def _given(name: str, before: Details, changes: Mapping[str, Any]) -> When | datetime | None:
+    if name in changes:
+        given: datetime | None = changes[name]
+        return given
+    kept: When | None = getattr(before, name)
+    # In another zone the same local time is another instant.
+    return kept.local if kept is not None and kept.local is not None else kept
+
+
+def _out_of_order(details: Details) -> list[dict[str, str]]:
+    errors = []
+    for first, second in ORDER:
+        one, other = getattr(details, first), getattr(details, second)
+        if one is not None and other is not None and one.at > other.at:
+            message = f"`{TIMES[second]}` must not be before `{TIMES[first]}`"
+            errors.append(_failure(TIMES[second], "times_out_of_order", message))
+    return errors
+
+
+def _failure(field: str, code: str, message: str) -> dict[str, str]:
+    return {"in": "body", "pointer": f"#/{field}", "type": code, "detail": message}

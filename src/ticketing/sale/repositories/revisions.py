@@ -1,0 +1,376 @@
+"""Changes of an event: its details, capacity, status and owner. Each is one transaction."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from pydantic.alias_generators import to_camel
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ticketing.db.clock import DatabaseClock
+from ticketing.db.facts import Origin, recorded
+from ticketing.db.statements import Driver, Statement, driver
+from ticketing.errors import (
+    Busy,
+    EventHasBookings,
+    EventNotFound,
+    EventState,
+    PreconditionFailed,
+    UserNotFound,
+)
+from ticketing.ops import logs
+from ticketing.sale.commit.commit import AttributedFact, Commit
+from ticketing.sale.commit.tell import tell
+from ticketing.sale.commit.write import NotAsReadError, write
+from ticketing.sale.details import TIMES, Details, moved, revised
+from ticketing.sale.folding import folded
+from ticketing.sale.inventory import resize
+from ticketing.sale.inventory.decision import Decision
+from ticketing.sale.inventory.model import Snapshot
+from ticketing.sale.inventory.terms import ALLOWED, EventStatus, Terms
+from ticketing.sale.repositories.bookings import LINES
+from ticketing.sale.repositories.events import COLUMNS, SAY, WITH_DETAILS, columns, make, read
+from ticketing.sale.rows import Event, booking, event
+from ticketing.web.replay import KeyedRequest
+from ticketing.web.repositories.stored_responses import once
+
+PROMOTED_AT_ONCE: Final = 5_000
+"""How many waiting bookings one statement promotes."""
+
+LOCK: Final = Statement(
+    f"""
+    SELECT {COLUMNS} FROM events {WITH_DETAILS}
+    WHERE events.id = :event FOR UPDATE OF events
+    """  # noqa: S608 - our own text
+)
+REVISE: Final = Statement(
+    f"""
+    WITH revised AS (
+        UPDATE events SET
+            revision = revision + 1, name = :name, name_folded = CAST(:folded AS text),
+            total_tickets = greatest(CAST(:total AS bigint), total_tickets), status = :status,
+            visibility = :visibility, sales_paused = :paused, starts_at = :starts_at,
+            ends_at = :ends_at, sales_open_at = :sales_open_at, sales_close_at = :sales_close_at
+        WHERE id = :event RETURNING id
+    ), {
+        recorded(
+            "CAST(:action AS text)", of="revised", event="id", details="CAST(:changes AS jsonb)"
+        )
+    }
+    SELECT id FROM revised
+    """  # noqa: S608 - our own text
+)
+LOWER: Final = Statement("UPDATE events SET total_tickets = :total WHERE id = :event")
+WITHDRAW: Final = Statement(
+    "INSERT INTO cancellations (event_id, actor) VALUES (:event, :actor) ON CONFLICT DO NOTHING"
+)
+DELETE: Final = Statement(
+    f"""
+    WITH detailed AS (
+        DELETE FROM event_details WHERE event_id = :event
+    ), team AS (
+        DELETE FROM event_roles WHERE event_id = :event
+    ), deleted AS (
+        DELETE FROM events WHERE id = :event
+        RETURNING id, name
+    ), {
+        recorded(
+            "'event.deleted'", of="deleted", event="id", details="jsonb_build_object('name', name)"
+        )
+    }
+    SELECT id FROM deleted
+    """  # noqa: S608 - our own text
+)
+BOOKED_EVER: Final = Statement("SELECT 1 FROM bookings WHERE event_id = :event LIMIT 1")
+# The lock makes this wait for a deletion of the account, and the deletion wait for this.
+CHANGE_OWNER: Final = Statement(
+    f"""
+    WITH owner AS (
+        SELECT id FROM users WHERE id = :user AND password_hash IS NOT NULL FOR SHARE
+    ), changed AS (
+        UPDATE events SET organiser_id = owner.id, revision = revision + 1 FROM owner
+        WHERE events.id = :event RETURNING events.id, organiser_id
+    ), left_team AS (
+        DELETE FROM event_roles WHERE event_id = :event AND user_id = :user
+    ), {recorded("'event.owner_changed'", of="changed", event="id", subject="organiser_id")}
+    SELECT id FROM changed
+    """  # noqa: S608 - our own text
+)
+
+
+class RevisionRepository:
+    """Changes events. Each change locks the event's row, so bookings wait for a moment."""
+
+    def __init__(self, engine: AsyncEngine, clock: DatabaseClock | None = None) -> None:
+        """Work on `engine`. `clock` gives the time of decisions."""
+        self._engine = engine
+        self._clock = clock or DatabaseClock()
+
+    async def revise(
+        self,
+        event_id: int,
+        changes: Mapping[str, Any],
+        origin: Origin,
+        *,
+        if_revision: int | None,
+        capacity: int | None = None,
+    ) -> Event:
+        """Change details and capacity if the event is at revision `if_revision`, or at any if None.
+
+        New places go to the head of the waiting list first, in the same transaction. Raises
+        EventNotFound, PreconditionFailed, EventState, ValidationFailed, CapacityBelowTaken, Busy.
+        """
+        async with self._locked(event_id) as (connection, before):
+            if if_revision not in {None, before.terms.revision}:
+                raise PreconditionFailed
+            _require(before, allowed=ALLOWED[before.state].edit)
+            details = revised(before.details, changes)
+            facts: Sequence[AttributedFact] = ()
+            if details != before.details or capacity not in {None, before.total_tickets}:
+                facts = await self._write(
+                    connection, before, details, origin, capacity=capacity or before.total_tickets
+                )
+            after = await read(connection, event_id)
+        tell(facts)
+        if after.terms.revision != before.terms.revision:
+            logs.log.info("event.revised", eventId=event_id)
+        return after
+
+    async def publish(self, event_id: int, origin: Origin) -> Event:
+        """Publish a draft. Repeating it changes nothing. Raises EventNotFound, EventState."""
+        return await self._move(
+            event_id,
+            origin,
+            "event.published",
+            lambda now: now.terms.status is not EventStatus.CANCELLED,
+            lambda terms: terms._replace(status=EventStatus.PUBLISHED),
+        )
+
+    async def pause(self, event_id: int, origin: Origin) -> Event:
+        """Stop bookings from the next commit on. Raises EventNotFound, EventState."""
+        return await self._move(
+            event_id,
+            origin,
+            "event.paused",
+            lambda now: ALLOWED[now.state].edit,
+            lambda terms: terms._replace(paused=True),
+        )
+
+    async def resume(self, event_id: int, origin: Origin) -> Event:
+        """Allow bookings again. Raises EventNotFound, EventState."""
+        return await self._move(
+            event_id,
+            origin,
+            "event.resumed",
+            lambda now: ALLOWED[now.state].edit,
+            lambda terms: terms._replace(paused=False),
+        )
+
+    async def cancel(self, event_id: int, origin: Origin) -> Event:
+        """Cancel the event. A loop cancels its bookings soon after.
+
+        Raises EventNotFound, EventState.
+        """
+        return await self._move(
+            event_id,
+            origin,
+            "event.cancelled",
+            lambda now: ALLOWED[now.state].cancel_event,
+            lambda terms: terms._replace(status=EventStatus.CANCELLED),
+        )
+
+    async def delete(self, event_id: int, origin: Origin) -> None:
+        """Delete a draft that was never booked. Raises EventNotFound, EventHasBookings."""
+        async with self._locked(event_id) as (connection, before):
+            is_draft = before.terms.status is EventStatus.DRAFT
+            if not is_draft or await BOOKED_EVER.fetch(connection, event=event_id):
+                raise EventHasBookings
+            await DELETE.fetch(connection, event=event_id, **origin._asdict())
+        logs.log.info("event.deleted", eventId=event_id)
+
+    async def change_owner(self, event_id: int, user_id: UUID, origin: Origin) -> Event:
+        """Give the event to another person. Raises EventNotFound, UserNotFound."""
+        async with self._locked(event_id) as (connection, before):
+            if before.organiser_id != user_id:
+                rows = await CHANGE_OWNER.fetch(
+                    connection, event=event_id, user=user_id, **origin._asdict()
+                )
+                if not rows:
+                    raise UserNotFound
+            after = await read(connection, event_id)
+        logs.log.info("event.owner_changed", eventId=event_id, userId=user_id)
+        return after
+
+    async def copy(
+        self,
+        event_id: int,
+        starts: Sequence[datetime],
+        origin: Origin,
+        keyed: KeyedRequest | None = None,
+    ) -> Sequence[Event]:
+        """Create a draft like the event for each of these starts, and return the drafts.
+
+        The other times keep their distance from the start. Raises EventNotFound, ValidationFailed.
+        With `keyed`, also raises the errors of `once`.
+        """
+        async with once(self._engine, keyed) as (connection, keep), connection.transaction():
+            original = await read(connection, event_id)
+            copies = [
+                await make(
+                    connection,
+                    original.organiser_id,
+                    moved(original.details, start),
+                    original.total_tickets,
+                    EventStatus.DRAFT,
+                    origin,
+                )
+                for start in starts
+            ]
+            await keep(copies)
+        for each in copies:
+            logs.log.info("event.created", eventId=each.id, userId=each.organiser_id)
+        return copies
+
+    async def _move(
+        self,
+        event_id: int,
+        origin: Origin,
+        action: str,
+        may: Callable[[Event], bool],
+        change: Callable[[Terms], Terms],
+    ) -> Event:
+        async with self._locked(event_id) as (connection, before):
+            _require(before, allowed=may(before))
+            after = before._replace(terms=change(before.terms))
+            if after.terms == before.terms:
+                return before
+            await self._say(connection, before, after, origin, action)
+            if after.terms.status is EventStatus.CANCELLED:
+                await WITHDRAW.fetch(connection, event=event_id, actor=origin.actor)
+            after = await read(connection, event_id)
+        logs.log.info(action, eventId=event_id)
+        return after
+
+    async def _write(
+        self,
+        connection: Driver,
+        before: Event,
+        details: Details,
+        origin: Origin,
+        *,
+        capacity: int,
+    ) -> Sequence[AttributedFact]:
+        """Write details and capacity. Return the promotions that result."""
+        more = capacity - before.total_tickets
+        after = before._replace(details=details, total_tickets=capacity)
+        if more < 0:
+            decision = resize.shrink(_snapshot(before), -more, at=before.read_at)
+            await self._swap(connection, decision, (), before.read_at)
+        await self._say(connection, before, after, origin, "event.revised")
+        if more < 0:
+            await LOWER.fetch(connection, event=before.id, total=capacity)
+        return await self._grow(connection, before, more, origin) if more > 0 else ()
+
+    async def _grow(
+        self, connection: Driver, before: Event, more: int, origin: Origin
+    ) -> list[AttributedFact]:
+        """Add places, for the waiting list first. Return the promotions."""
+        told: list[AttributedFact] = []
+        snapshot = _snapshot(before)
+        snapshot = snapshot._replace(
+            terms=snapshot.terms._replace(revision=snapshot.terms.revision + 1)
+        )
+        while more:
+            some = min(more, PROMOTED_AT_ONCE) if snapshot.waiting else more
+            heads = {"events": [before.id], "lengths": [some if snapshot.waiting else 0]}
+            line = [booking(row) for row in await LINES.fetch(connection, **heads)]
+            decision = resize.grow(snapshot, some, line=line, at=before.read_at)
+            facts = [
+                AttributedFact(each.name, each.booking, origin, None) for each in decision.facts
+            ]
+            await self._swap(connection, decision, facts, before.read_at)
+            told += facts
+            snapshot = decision.after
+            more -= some
+        return told
+
+    async def _swap(
+        self,
+        connection: Driver,
+        decision: Decision,
+        facts: Sequence[AttributedFact],
+        at: datetime,
+    ) -> None:
+        commit = Commit([decision], facts, (), at)
+        try:
+            won = await write(commit, connection, self._engine, self._clock)
+        except NotAsReadError:
+            won = {}
+        if not won:
+            raise Busy
+
+    async def _say(
+        self, connection: Driver, before: Event, after: Event, origin: Origin, action: str
+    ) -> None:
+        """Write everything except the places, and record it in the audit trail."""
+        details = columns(after.details)
+        await REVISE.fetch(
+            connection,
+            event=after.id,
+            folded=folded(after.details.name),
+            total=after.total_tickets,
+            status=after.terms.status,
+            paused=after.terms.paused,
+            action=action,
+            changes=orjson.dumps(_changes(before, after), default=str).decode(),
+            **details,
+            **origin._asdict(),
+        )
+        if after.details != before.details:
+            await SAY.fetch(connection, event=after.id, **details)
+
+    @asynccontextmanager
+    async def _locked(self, event_id: int) -> AsyncIterator[tuple[Driver, Event]]:
+        """Lend a connection in a transaction, with the event locked. Raises EventNotFound."""
+        async with driver(self._engine) as connection, connection.transaction():
+            rows = await LOCK.fetch(connection, event=event_id)
+            if not rows:
+                raise EventNotFound
+            yield connection, event(rows[0])
+
+
+def _require(now: Event, *, allowed: bool) -> None:
+    if not allowed:
+        raise EventState(now.state)
+
+
+def _snapshot(now: Event) -> Snapshot:
+    return Snapshot(
+        now.id,
+        now.version,
+        now.total_tickets,
+        now.available_tickets,
+        now.waiting_list_count,
+        now.terms,
+    )
+
+
+def _changes(before: Event, after: Event) -> dict[str, object]:
+    """Return the differences, by the API's names of fields."""
+    was, now = _said(before), _said(after)
+    return {name: {"from": was[name], "to": now[name]} for name in now if was[name] != now[name]}
+
+
+def _said(now: Event) -> dict[str, object]:
+    details = now.details._asdict()
+    times = {field: details.pop(name) for name, field in TIMES.items()}
+    return {
+        **{to_camel(name): value for name, value in details.items()},
+        **{field: None if given is None else given.at for field, given in times.items()},
+        "capacity": now.total_tickets,
+        "status": now.terms.status,
+        "paused": now.terms.paused,
+    }
