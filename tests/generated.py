@@ -17,7 +17,7 @@ UNTOLD = {
     *("createEvent", "listEvents", "updateEvent", "copyEvent"),
     *("publishEvent", "pauseSale", "resumeSale", "cancelEvent", "deleteEvent"),
 }
-ENDING = {"cancelEvent", "deleteEvent", "pauseSale", "updateEvent"}
+ENDING = {"cancelEvent", "deleteEvent", "pauseSale"}
 """Operations after which an event may not be bookable: somebody calls them who owns few events."""
 KEY = "#/components/parameters/Idempotency-Key"
 ACCEPTED = ["2xx", "401", "403", "404", "409", "412", "422", "428"]
