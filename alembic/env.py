@@ -3,7 +3,6 @@
 Alembic's offline mode prints their SQL instead.
 """
 
-import asyncio
 import os
 from typing import Final
 
@@ -12,6 +11,7 @@ from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import Connection, text
 
 from ticketing.db import engine, tables
+from ticketing.ops import leaving
 from ticketing.ops.progress import silent
 
 ADVISORY_LOCK: Final = 0x7469636B  # "tick"
@@ -69,7 +69,8 @@ async def main() -> None:
     pool = engine.connect(url, pool_size=1, command_timeout=None)
     try:
         async with pool.connect() as connection:
-            await connection.run_sync(run)
+            with leaving.cancellable():
+                await connection.run_sync(run)
     finally:
         await pool.dispose()
 
@@ -77,4 +78,4 @@ async def main() -> None:
 if context.is_offline_mode():
     write()
 else:
-    asyncio.run(main())
+    leaving.run(main())

@@ -8,6 +8,7 @@ import typer
 from ticketing.cli.database import reachable
 from ticketing.cli.options import DataDir, load
 from ticketing.ops import logs
+from ticketing.ops.leaving import held
 from ticketing.ops.progress import progress
 
 
@@ -23,8 +24,9 @@ def audit(
     Nothing is changed, and the service may be running. The exit status is 1 if anything differs.
     """
     # Imported here, so that `serve` starts sooner and uses less memory.
-    from ticketing.db import engine, schema  # noqa: PLC0415
-    from ticketing.sale.repositories.recount import RecountRepository  # noqa: PLC0415
+    with held():
+        from ticketing.db import engine, schema  # noqa: PLC0415
+        from ticketing.sale.repositories.recount import RecountRepository  # noqa: PLC0415
 
     settings = load(data_dir)
     logs.configure(settings)

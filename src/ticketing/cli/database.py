@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from ticketing.db import revision
 from ticketing.embedded import data, server
 from ticketing.errors import StartupError
+from ticketing.ops.leaving import held
 from ticketing.ops.progress import Tell, progress
 from ticketing.settings import Settings
 
@@ -69,9 +70,10 @@ def reachable(settings: Settings) -> Iterator[str]:
 
 def _require_migrated(url: str) -> None:
     if not revision.is_newest(url):
-        from ticketing.db import schema  # noqa: PLC0415 - SQLAlchemy takes long to load
+        with held():
+            from ticketing.db import schema  # noqa: PLC0415 - SQLAlchemy takes long to load
 
-        schema.check(url)
+            schema.check(url)
 
 
 def data_dir(settings: Settings) -> Path:
@@ -84,7 +86,7 @@ def data_dir(settings: Settings) -> Path:
 def migrate(url: str, tell: Tell | None = None) -> None:
     """Migrate the database to the newest revision. Progress goes to `tell`, or to the terminal."""
     if not revision.is_newest(url):
-        from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
+        with nullcontext(tell) if tell else progress(MIGRATING) as told, held():
+            from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
 
-        with nullcontext(tell) if tell else progress(MIGRATING) as told:
             migrations.upgrade(url, tell=told)

@@ -10,12 +10,12 @@ from ticketing import __version__
 from ticketing.cli.audit import audit
 from ticketing.cli.backup import back_up, restore
 from ticketing.cli.help import CONTEXT, Command, Group, Serve
-from ticketing.cli.leaving import leave
 from ticketing.cli.migrate import migrate
 from ticketing.cli.serve import serve
 from ticketing.cli.user import user
 from ticketing.errors import StartupError
 from ticketing.ops.colour import RED, has_colours, painted
+from ticketing.ops.leaving import leave
 
 SERVING, DATABASE, ACCOUNTS = "Service", "Database", "Accounts"
 

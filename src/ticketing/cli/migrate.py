@@ -11,6 +11,7 @@ from ticketing.cli.options import DataDir, load
 from ticketing.db import revision
 from ticketing.embedded import data, server
 from ticketing.errors import StartupError
+from ticketing.ops.leaving import held
 from ticketing.ops.progress import progress
 from ticketing.settings import Settings
 
@@ -47,23 +48,25 @@ def migrate(
     Before you go back, replace all services with the earlier version.
     """
     if role_sql:
-        from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
-
+        with held():
+            from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
         typer.echo(migrations.service_role(), nl=False)
         return
     settings = load(data_dir)
     with _address(settings) as url:
         if as_sql:
-            from ticketing.db import migrations  # noqa: PLC0415
+            with held():
+                from ticketing.db import migrations  # noqa: PLC0415
 
-            typer.echo(migrations.sql(url, to or revision.known()[-1]), nl=False)
+                printed = migrations.sql(url, to or revision.known()[-1])
+            typer.echo(printed, nl=False)
         elif to is None:
             database.migrate(url)
             typer.echo("The database is up to date.")
         else:
-            from ticketing.db import migrations  # noqa: PLC0415
+            with progress(database.MIGRATING) as tell, held():
+                from ticketing.db import migrations  # noqa: PLC0415
 
-            with progress(database.MIGRATING) as tell:
                 migrations.move(url, to, may_lose=accept_data_loss, tell=tell)
             typer.echo(f"The database is at revision {to}.")
 

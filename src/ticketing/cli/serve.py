@@ -16,11 +16,11 @@ import typer
 
 from ticketing import __version__
 from ticketing.cli.database import database
-from ticketing.cli.leaving import leave_if_told
 from ticketing.cli.options import DataDir, load, option
 from ticketing.errors import StartupError
 from ticketing.limits.cells import Memory
 from ticketing.ops import logs
+from ticketing.ops.leaving import held, leave_if_told
 from ticketing.server.supervisor import Supervisor
 from ticketing.server.terms import BACKLOG, GRACE, LINGER
 from ticketing.server.worker import work
@@ -99,7 +99,8 @@ def _metrics(settings: Settings) -> Iterator[tuple[Path | None, int | None, Call
     if settings.metrics_port is None:
         yield None, None, lambda _: None
     else:
-        from ticketing.ops import metrics  # noqa: PLC0415 - few want it
+        with held():
+            from ticketing.ops import metrics  # noqa: PLC0415 - few want it
 
         with metrics.exposing(settings.metrics_host, settings.metrics_port) as (folder, port):
             yield folder, port, partial(metrics.forget, folder)

@@ -12,6 +12,7 @@ from ticketing.cli.database import reachable
 from ticketing.cli.options import DataDir, load
 from ticketing.errors import PasswordTooCommon, StartupError, UsernameTaken, UserNotFound
 from ticketing.ops import logs
+from ticketing.ops.leaving import held
 
 if TYPE_CHECKING:
     from ticketing.identity.operator import Operator
@@ -41,7 +42,8 @@ def add(name: Username, *, password_stdin: FromStdin = False, data_dir: DataDir 
     a new password. This also works if registration is closed.
     """
     # Imported here, so that `serve` starts sooner and uses less memory.
-    from ticketing.identity import fields  # noqa: PLC0415
+    with held():
+        from ticketing.identity import fields  # noqa: PLC0415
 
     if not _is_valid(TypeAdapter(fields.Username), name):
         raise StartupError("NAME: must have 3 to 30 of A-Z a-z 0-9 . _ -")
@@ -114,8 +116,9 @@ def logout(name: Username, *, data_dir: DataDir = None) -> None:
 def _run(name: str, data_dir: Path | None, work: "Callable[[Operator], Awaitable[T]]") -> T:
     """Run `work` on the database. A running service notices the change in about a second."""
     # Imported here for the same reason.
-    from ticketing.db import engine, schema  # noqa: PLC0415
-    from ticketing.identity.operator import Operator  # noqa: PLC0415
+    with held():
+        from ticketing.db import engine, schema  # noqa: PLC0415
+        from ticketing.identity.operator import Operator  # noqa: PLC0415
 
     settings = load(data_dir)
     logs.configure(settings)
@@ -139,7 +142,8 @@ def _require_ascii(name: str) -> None:
 
 def _read_password() -> str:
     """Return the first line of standard input, without echo. Raises StartupError."""
-    from ticketing.identity import fields  # noqa: PLC0415
+    with held():
+        from ticketing.identity import fields  # noqa: PLC0415
 
     if sys.stdin.isatty():
         given = str(typer.prompt("Password", hide_input=True, err=True))

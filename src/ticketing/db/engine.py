@@ -1,6 +1,5 @@
 """Pools of connections to the database."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeVar, cast
@@ -12,6 +11,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from ticketing.database_address import Address
 from ticketing.db.hosts import Link, Server
+from ticketing.ops import leaving
 
 COMMAND_TIMEOUT: Final = 10.0
 STATEMENT_TIMEOUT: Final = "15s"
@@ -80,11 +80,12 @@ def run(url: str, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
     async def on_engine() -> T:
         engine = connect(url, pool_size=1)
         try:
-            return await work(engine)
+            with leaving.cancellable():
+                return await work(engine)
         finally:
             await engine.dispose()
 
-    return asyncio.run(on_engine())
+    return leaving.run(on_engine())
 
 
 def pool_use(engine: AsyncEngine) -> int:

@@ -4,7 +4,6 @@ Does not import Alembic and SQLAlchemy, which take most of a second to load. Mos
 database migrated and do not need them.
 """
 
-import asyncio
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ import asyncpg
 
 from ticketing.database_address import Address
 from ticketing.db.hosts import Server
+from ticketing.ops import leaving
 
 PATIENCE: Final = 1.0
 """Seconds to wait for the database. After that, `schema` asks again and reports what is wrong."""
@@ -65,13 +65,14 @@ def is_newest(url: str) -> bool:
 
     async def ask() -> str | None:
         server = Server(Address.parse(url))
-        connection = await server.connect(patience=PATIENCE, command_timeout=PATIENCE)
-        try:
-            return await current(connection) if await encoding(connection) == UTF8 else None
-        finally:
-            await connection.close()
+        with leaving.cancellable():
+            connection = await server.connect(patience=PATIENCE, command_timeout=PATIENCE)
+            try:
+                return await current(connection) if await encoding(connection) == UTF8 else None
+            finally:
+                await connection.close()
 
     try:
-        return asyncio.run(ask()) == known()[-1]
+        return leaving.run(ask()) == known()[-1]
     except NOT_ASKED:
         return False
