@@ -281,7 +281,7 @@ class BookingRepository:
             pass
 
     async def _withdraw_some(self) -> bool:
-        """Cancel one batch. Return whether there may be more."""
+        """Cancel one batch. Return whether there may be more that can be cancelled now."""
         async with driver(self._engine) as connection, connection.transaction():
             rows = await CANCELLATION.fetch(connection)
             if not rows:
@@ -295,11 +295,13 @@ class BookingRepository:
                 return True
             requests = [Withdraw(event_id, row["user_id"]) for row in people]
             origin = Origin(actor=actor)
-            await asyncio.gather(
+            # The remembered terms may be those before the cancellation.
+            self._contended.add(event_id)
+            outcomes = await asyncio.gather(
                 *(self._submit(Queued(request, origin, None)) for request in requests),
                 return_exceptions=True,
             )
-            return True
+            return any(isinstance(outcome, Cancelled) for outcome in outcomes)
 
     async def _submit(self, queued: Queued) -> Outcome:
         if queued.keyed is None:
