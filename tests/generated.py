@@ -1,11 +1,15 @@
 """Help Schemathesis to generate requests about things that exist."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import schemathesis
+from schemathesis import Case, HookContext
 from schemathesis.config import SchemathesisConfig
 from schemathesis.engine import events, from_schema
+from schemathesis.generation.meta import TestPhase
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 SEED = 20261101
@@ -21,6 +25,20 @@ ENDING = {"cancelEvent", "deleteEvent", "pauseSale"}
 """Operations after which an event may not be bookable: somebody calls them who owns few events."""
 KEY = "#/components/parameters/Idempotency-Key"
 ACCEPTED = ["2xx", "401", "403", "404", "409", "412", "422", "428"]
+
+
+_numbers = itertools.count()
+
+
+@schemathesis.hook
+def before_call(_: HookContext, case: Case[Any], _sent: dict[str, Any]) -> None:
+    """Give each call of a sequence an Idempotency-Key of its own.
+
+    With that of an earlier sequence, a call would return again what that sequence made and deleted.
+    """
+    in_sequence = case.meta is not None and case.meta.phase.name is TestPhase.STATEFUL
+    if in_sequence and (key := case.headers.get("Idempotency-Key")):
+        case.headers["Idempotency-Key"] = f"{key}-{next(_numbers)}"
 
 
 @dataclass(frozen=True)
