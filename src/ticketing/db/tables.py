@@ -258,6 +258,14 @@ class EventDetails(Base):
     """
 
     __tablename__ = "event_details"
+    __table_args__ = (
+        Index(
+            "ix_event_details_zone_rules",
+            "zone_rules",
+            "event_id",
+            postgresql_where=text("zone_rules IS NOT NULL"),
+        ),
+    )
 
     event_id: Mapped[int] = mapped_column(ForeignKey("events.id"), primary_key=True)
     description: Mapped[str | None]
@@ -271,6 +279,11 @@ class EventDetails(Base):
     ends_local: Mapped[datetime | None] = mapped_column(TIMESTAMP())
     sales_open_local: Mapped[datetime | None] = mapped_column(TIMESTAMP())
     sales_close_local: Mapped[datetime | None] = mapped_column(TIMESTAMP())
+    zone_rules: Mapped[str | None] = mapped_column(Text(collation="C"), server_default=text("''"))
+    """The version of the time zone database that the instants were computed with.
+
+    Null if no time to come is a local time. Empty if the version is unknown.
+    """
 
 
 class Cancellation(Base):

@@ -9,6 +9,7 @@ from ticketing.sale.part import Sale
 from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.listings import ListingRepository
+from ticketing.sale.repositories.local_times import LocalTimeRepository
 from ticketing.sale.repositories.recount import RecountRepository
 from ticketing.sale.repositories.revisions import RevisionRepository
 from ticketing.sale.routers import bookings, events, revisions
@@ -18,6 +19,7 @@ CLEAN_EVERY: Final = 60.0
 DEPARTURES_EVERY: Final = 1.0
 CANCELLATIONS_EVERY: Final = 1.0
 FOLD_EVERY: Final = 60.0
+LOCAL_TIMES_EVERY: Final = 60.0
 
 
 def compose(shared: Shared) -> Part:
@@ -30,9 +32,11 @@ def compose(shared: Shared) -> Part:
         bookings=BookingRepository(pools.requests, pools.alone("commits"), shared.clock),
         listings=ListingRepository(pools.requests),
     )
+    local_times = LocalTimeRepository(pools.requests, have.revisions)
     recount = RecountRepository(pools.of_one_worker())
     loops = [Loop("cleaning of commits", partial(settle.clean, pools.requests), CLEAN_EVERY)]
     loops.append(Loop("folding of names", have.events.fold_names, FOLD_EVERY))
+    loops.append(Loop("local times", local_times.read_anew, LOCAL_TIMES_EVERY))
     loops.append(Loop("departures", have.bookings.finish_departures, DEPARTURES_EVERY))
     loops.append(Loop("cancellations", have.bookings.finish_cancellations, CANCELLATIONS_EVERY))
     if every := shared.settings.audit_every:

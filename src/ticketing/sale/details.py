@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from ticketing.errors import ValidationFailed
-from ticketing.sale.times import When, WrongTime, reading, when
+from ticketing.sale.times import When, WrongTime, reading, reread, when
 
 
 class Details(NamedTuple):
@@ -40,7 +40,8 @@ ORDER: Final = (("starts", "ends"), ("sales_open", "sales_close"), ("sales_close
 def revised(before: Details, changes: Mapping[str, Any]) -> Details:
     """Return the details with these changes. Times may have an offset or be local times.
 
-    A local time stays the same if the event's time zone changes. Raises ValidationFailed with an
+    A local time stays the same if the event's time zone changes. Times that the changes do not
+    concern stay as they are, also if the zone's rules have changed. Raises ValidationFailed with an
     error for each wrong field.
     """
     after = before._replace(**{name: to for name, to in changes.items() if name not in TIMES})
@@ -54,11 +55,31 @@ def revised(before: Details, changes: Mapping[str, Any]) -> Details:
             after = after._replace(**{name: resolved})
         except WrongTime as error:
             errors.append(_failure(field, error.code, str(error)))
-    if not errors:
+    concerns_times = changes.keys() & {*TIMES, "timezone"}
+    if concerns_times and not errors:
         errors += _out_of_order(after)
     if errors:
         raise ValidationFailed(errors=errors)
     return after
+
+
+def read_anew(details: Details, now: datetime) -> Details:
+    """Return the details with their local times to come read by the zone's present rules.
+
+    Nothing is refused: afterwards times may be out of order, if some have no local time.
+    """
+    for name in TIMES:
+        stored: When | None = getattr(details, name)
+        if stored is not None and details.timezone is not None:
+            found: Any = reread(stored, details.timezone, now)
+            details = details._replace(**{name: found})
+    return details
+
+
+def has_local_times(details: Details, now: datetime) -> bool:
+    """Whether a time to come is a local time."""
+    times: list[When | None] = [getattr(details, name) for name in TIMES]
+    return any(each is not None and each.local is not None and each.at > now for each in times)
 
 
 def moved(details: Details, start: datetime) -> Details:
@@ -76,7 +97,10 @@ def moved(details: Details, start: datetime) -> Details:
         if kept is None:
             continue
         if kept.local is not None and details.timezone is not None:
-            was, now = (reading(each.at, details.timezone) for each in (details.starts, starts))
+            was, now = (
+                each.local or reading(each.at, details.timezone)
+                for each in (details.starts, starts)
+            )
             changes[name] = kept.local + (now - was)
         else:
             changes[name] = kept.at + (starts.at - details.starts.at)
@@ -89,7 +113,8 @@ def _given(name: str, before: Details, changes: Mapping[str, Any]) -> When | dat
         return given
     kept: When | None = getattr(before, name)
     # In another zone the same local time is another instant.
-    return kept.local if kept is not None and kept.local is not None else kept
+    moves = changes.get("timezone", before.timezone) != before.timezone
+    return kept.local if moves and kept is not None and kept.local is not None else kept
 
 
 def _out_of_order(details: Details) -> list[dict[str, str]]:

@@ -3,12 +3,21 @@
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from functools import cache
+from importlib import resources
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
+
+import tzdata
 
 EARLIEST: Final = 2000
 LATEST: Final = 2199
 """The first and the last year that a time may have."""
+RULES: Final[str] = tzdata.IANA_VERSION
+"""The version of the rules of all time zones, such as `2026f`. Later versions sort behind it.
+
+The package `tzdata` is their only source. `zoneinfo` alone would prefer the files of the operating
+system, whose versions differ between machines and can't be asked for.
+"""
 
 
 class When(NamedTuple):
@@ -33,8 +42,8 @@ def zones() -> AbstractSet[str]:
 
     Abbreviations and fixed offsets are left out, because they have no summer time.
     """
-    names = {name for name in available_timezones() if "/" in name and name[:4] != "Etc/"}
-    return names | {"UTC"}
+    names = (resources.files(tzdata) / "zones").read_text(encoding="utf-8").split()
+    return {name for name in names if "/" in name and name[:4] != "Etc/"} | {"UTC"}
 
 
 def when(given: datetime, zone: str | None) -> When:
@@ -49,9 +58,7 @@ def when(given: datetime, zone: str | None) -> When:
         return When(given.astimezone(UTC))
     if zone is None:
         raise WrongTime("timezone_missing", "Add an offset, or give the event a `timezone`")
-    earlier, later = (
-        given.replace(tzinfo=ZoneInfo(zone), fold=fold).astimezone(UTC) for fold in (0, 1)
-    )
+    earlier, later = (_instant(given, zone, fold=fold) for fold in (0, 1))
     if reading(earlier, zone) != given:
         raise WrongTime("time_skipped", f"The clocks in {zone} skip this time. Choose another")
     if earlier != later:
@@ -59,6 +66,28 @@ def when(given: datetime, zone: str | None) -> When:
     return When(earlier, given)
 
 
+def reread(stored: When, zone: str, now: datetime) -> When:
+    """Return a stored time as the zone's present rules read its local time.
+
+    A time stays as it is if it is past, or has no local time, or still has its local reading. If
+    the clocks now skip the local time, it is read with the offset from before the gap. If it now
+    exists twice, it is the first of both (RFC 5545, section 3.3.5).
+    """
+    if stored.local is None or stored.at <= now or reading(stored.at, zone) == stored.local:
+        return stored
+    return When(_instant(stored.local, zone, fold=0), stored.local)
+
+
 def reading(at: datetime, zone: str) -> datetime:
     """Return the local time in the zone at this instant."""
-    return at.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+    return at.astimezone(_rules(zone)).replace(tzinfo=None)
+
+
+def _instant(local: datetime, zone: str, *, fold: int) -> datetime:
+    return local.replace(tzinfo=_rules(zone), fold=fold).astimezone(UTC)
+
+
+@cache
+def _rules(zone: str) -> ZoneInfo:
+    with resources.files(tzdata).joinpath("zoneinfo", *zone.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=zone)

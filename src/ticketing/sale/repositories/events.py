@@ -18,6 +18,7 @@ from ticketing.sale.details import TIMES, Details
 from ticketing.sale.folding import folded
 from ticketing.sale.inventory.terms import EventStatus
 from ticketing.sale.rows import Event, event
+from ticketing.sale.times import RULES
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
@@ -63,15 +64,18 @@ SAY: Final = Statement(
     """
     INSERT INTO event_details
         (event_id, description, venue_name, venue_address, latitude, longitude, url, timezone,
-        starts_local, ends_local, sales_open_local, sales_close_local)
+        starts_local, ends_local, sales_open_local, sales_close_local, zone_rules)
     VALUES (:event, :description, :venue_name, :venue_address, :latitude, :longitude, :url,
-        :timezone, :starts_local, :ends_local, :sales_open_local, :sales_close_local)
+        :timezone, :starts_local, :ends_local, :sales_open_local, :sales_close_local, :zone_rules)
     ON CONFLICT (event_id) DO UPDATE SET
         description = excluded.description, venue_name = excluded.venue_name,
         venue_address = excluded.venue_address, latitude = excluded.latitude,
         longitude = excluded.longitude, url = excluded.url, timezone = excluded.timezone,
         starts_local = excluded.starts_local, ends_local = excluded.ends_local,
-        sales_open_local = excluded.sales_open_local, sales_close_local = excluded.sales_close_local
+        sales_open_local = excluded.sales_open_local,
+        sales_close_local = excluded.sales_close_local,
+        -- Times that were not changed are still by the earlier rules. Nulls are ignored.
+        zone_rules = least(event_details.zone_rules, excluded.zone_rules)
     """
 )
 READ: Final = Statement(
@@ -303,7 +307,8 @@ def columns(details: Details) -> dict[str, object]:
     named = details._asdict()
     for name in TIMES:
         named[f"{name}_at"], named[f"{name}_local"] = named.pop(name) or (None, None)
-    return named
+    has_local = any(named[f"{name}_local"] is not None for name in TIMES)
+    return {**named, "zone_rules": RULES if has_local else None}
 
 
 def _parameters(wanted: Wanted) -> dict[str, object]:

@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.clock import DatabaseClock
-from ticketing.db.facts import Origin, recorded
+from ticketing.db.facts import COMMAND_LINE, Origin, recorded
 from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import (
     Busy,
@@ -25,7 +25,7 @@ from ticketing.ops import logs
 from ticketing.sale.commit.commit import AttributedFact, Commit
 from ticketing.sale.commit.tell import tell
 from ticketing.sale.commit.write import NotAsReadError, write
-from ticketing.sale.details import TIMES, Details, moved, revised
+from ticketing.sale.details import TIMES, Details, moved, read_anew, revised
 from ticketing.sale.folding import folded
 from ticketing.sale.inventory import resize
 from ticketing.sale.inventory.decision import Decision
@@ -34,6 +34,7 @@ from ticketing.sale.inventory.terms import ALLOWED, EventStatus, Terms
 from ticketing.sale.repositories.bookings import LINES
 from ticketing.sale.repositories.events import COLUMNS, SAY, WITH_DETAILS, columns, make, read
 from ticketing.sale.rows import Event, booking, event
+from ticketing.sale.times import RULES
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
@@ -84,6 +85,7 @@ DELETE: Final = Statement(
     SELECT id FROM deleted
     """  # noqa: S608 - our own text
 )
+READ_BY: Final = Statement("UPDATE event_details SET zone_rules = :rules WHERE event_id = :event")
 BOOKED_EVER: Final = Statement("SELECT 1 FROM bookings WHERE event_id = :event LIMIT 1")
 # The lock makes this wait for a deletion of the account, and the deletion wait for this.
 CHANGE_OWNER: Final = Statement(
@@ -138,6 +140,23 @@ class RevisionRepository:
         if after.terms.revision != before.terms.revision:
             logs.log.info("event.revised", eventId=event_id)
         return after
+
+    async def read_times_anew(self, event_id: int, earlier: str) -> None:
+        """Read the local times to come by the present rules of the event's time zone.
+
+        Other times stay as they are. The trail record names the `earlier` rules. Raises
+        EventNotFound.
+        """
+        async with self._locked(event_id) as (connection, before):
+            after = before._replace(details=read_anew(before.details, before.read_at))
+            if after.details == before.details:
+                return
+            rules = {"from": earlier or None, "to": RULES}
+            await self._say(
+                connection, before, after, COMMAND_LINE, "event.revised", zoneRules=rules
+            )
+            await READ_BY.fetch(connection, event=event_id, rules=RULES)
+        logs.log.info("event.revised", eventId=event_id, zoneRules=RULES)
 
     async def publish(self, event_id: int, origin: Origin) -> Event:
         """Publish a draft. Repeating it changes nothing. Raises EventNotFound, EventState."""
@@ -313,9 +332,15 @@ class RevisionRepository:
             raise Busy
 
     async def _say(
-        self, connection: Driver, before: Event, after: Event, origin: Origin, action: str
+        self,
+        connection: Driver,
+        before: Event,
+        after: Event,
+        origin: Origin,
+        action: str,
+        **more: object,
     ) -> None:
-        """Write everything except the places, and record it in the audit trail."""
+        """Write everything except the places, and record it, with `more`, in the audit trail."""
         details = columns(after.details)
         await REVISE.fetch(
             connection,
@@ -325,7 +350,7 @@ class RevisionRepository:
             status=after.terms.status,
             paused=after.terms.paused,
             action=action,
-            changes=orjson.dumps(_changes(before, after), default=str).decode(),
+            changes=_json(_changes(before, after) | more),
             **details,
             **origin._asdict(),
         )
@@ -362,6 +387,10 @@ def _changes(before: Event, after: Event) -> dict[str, object]:
     """Return the differences, by the API's names of fields."""
     was, now = _said(before), _said(after)
     return {name: {"from": was[name], "to": now[name]} for name in now if was[name] != now[name]}
+
+
+def _json(changes: dict[str, object]) -> str:
+    return orjson.dumps(changes, default=str, option=orjson.OPT_UTC_Z).decode()
 
 
 def _said(now: Event) -> dict[str, object]:
