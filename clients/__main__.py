@@ -1,13 +1,15 @@
 """Generate clients from the OpenAPI document of a running service, and have each of them book."""
 
+import argparse
 import json
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +17,7 @@ import httpx
 from tests.folders import folder_open_to_all
 from tests.serving import serving
 
-from clients.kinds import KINDS
+from clients.kinds import KINDS, Kind
 from clients.tools import Command, FailedError, Tools, run
 
 HERE: Final = Path(__file__).parent
@@ -24,8 +26,9 @@ PATIENCE: Final = 30.0
 """Seconds in which the mock server must start."""
 
 
-def main(wanted: list[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Check the document, and then every kind of client, or only the given ones."""
+    wanted: list[str] = _parser().parse_args(arguments).steps
     try:
         tools = Tools(BUILT / "tools")
     except FailedError as error:
@@ -35,16 +38,37 @@ def main(wanted: list[str]) -> int:
         document = BUILT / "openapi.json"
         document.write_bytes(httpx.get(f"{service.url}/openapi.json").content)
         steps: dict[str, Callable[[], None]] = {
-            "spectral": lambda: _spectral(tools, document),
-            "redocly": lambda: _redocly(tools, document),
-            "prism": lambda: _prism(tools, document),
+            name: partial(check, tools, document) for name, check in CHECKS.items()
         }
-        for kind in KINDS:
-            name = kind.__name__
-            steps[name] = lambda kind=kind, name=name: kind(  # type: ignore[misc]
-                tools, document, _emptied(name), service.url
-            )
+        for name, kind in BY_NAME.items():
+            steps[name] = partial(_run_client, kind, tools, document, service.url)
         return _take(steps, wanted)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m clients",
+        description=f"{__doc__} Installs the generators first, which takes minutes.",
+    )
+    parser.add_argument(
+        "steps",
+        nargs="*",
+        metavar="STEP",
+        type=_step,
+        help=f"only these steps, of {', '.join(STEPS)}; default: all",
+    )
+    return parser
+
+
+def _step(name: str) -> str:
+    # Not by `choices`, which argparse compares with the whole list if that is empty.
+    if name not in STEPS:
+        raise argparse.ArgumentTypeError(f"there is no step {name}: use one of {', '.join(STEPS)}")
+    return name
+
+
+def _run_client(kind: Kind, tools: Tools, document: Path, url: str) -> None:
+    kind(tools, document, _emptied(kind.__name__), url)
 
 
 def _take(steps: dict[str, Callable[[], None]], wanted: list[str]) -> int:
@@ -123,5 +147,9 @@ def _wait_for(client: httpx.Client) -> None:
     raise FailedError("the mock server does not start")
 
 
+CHECKS: Final = {"spectral": _spectral, "redocly": _redocly, "prism": _prism}
+BY_NAME: Final = {kind.__name__: kind for kind in KINDS}
+STEPS: Final = (*CHECKS, *BY_NAME)
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -44,11 +44,11 @@ public class Book {
       Booking booking = answer.getData();
       if (place == 0) {
         must(answer.getStatusCode() == 201, "made", answer.getStatusCode());
-        must(booking.getStatus() == BookingStatus.BOOKED, "booked", booking);
+        must(booking.getStatus() == BookingStatus.BOOKING_STATUS_BOOKED, "booked", booking);
         must(booking.getPosition() == null && booking.getPromoted() == null, "null", booking);
       } else {
         must(answer.getStatusCode() == 202, "accepted", answer.getStatusCode());
-        must(booking.getStatus() == BookingStatus.WAITING, "waiting", booking);
+        must(booking.getStatus() == BookingStatus.BOOKING_STATUS_WAITING, "waiting", booking);
         must(booking.getPosition() == place, "the position", booking);
       }
     }
@@ -71,10 +71,10 @@ public class Book {
 
     Booking cancelled =
         people.get(0).cancelTicket(new CancelTicket().eventId(id).userId(users.get(0).getId()), null);
-    must(cancelled.getStatus() == BookingStatus.CANCELLED, "cancelled", cancelled);
+    must(cancelled.getStatus() == BookingStatus.BOOKING_STATUS_CANCELLED, "cancelled", cancelled);
     must(cancelled.getPromoted() == 1, "promoted", cancelled);
     BookingPage mine = people.get(1).listMyBookings(null, null);
-    must(mine.getItems().get(0).getStatus() == BookingStatus.BOOKED, "promoted", mine);
+    must(mine.getItems().get(0).getStatus() == BookingStatus.BOOKING_STATUS_BOOKED, "promoted", mine);
 
     Booking one = people.get(0).bookTicket(again, "java-again");
     ApiResponse<Booking> two = people.get(0).bookTicketWithHttpInfo(again, "java-again");
@@ -82,7 +82,7 @@ public class Book {
     must(List.of("true").equals(two.getHeaders().get("idempotency-replayed")), "a replay", two.getHeaders());
 
     IssuedApiKey key =
-        new KeysApi(ada).makeKey(new MakeKey().name("A program").addScopesItem(Scope.BOOKINGS_READ), null);
+        new KeysApi(ada).makeKey(new MakeKey().name("A program").addScopesItem(Scope.SCOPE_BOOKINGS_READ), null);
     BookingPage listed = new BookingsApi(with(key.getKey())).listMyBookings(null, null);
     must(listed.getItems().size() == 2, "what an API key reads", listed);
   }

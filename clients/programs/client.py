@@ -57,10 +57,14 @@ def book(client: AuthenticatedClient, user: User) -> Booking:
 
 
 booked = book(ada, ada_user)
-assert (booked.status, booked.position, booked.promoted) == (BookingStatus.BOOKED, None, None)
+assert (booked.status, booked.position, booked.promoted) == (
+    BookingStatus.BOOKING_STATUS_BOOKED,
+    None,
+    None,
+)
 for place, (client, user) in enumerate(people[1:], start=1):
     waiting = book(client, user)
-    assert (waiting.status, waiting.position) == (BookingStatus.WAITING, place)
+    assert (waiting.status, waiting.position) == (BookingStatus.BOOKING_STATUS_WAITING, place)
 
 first = list_event_bookings.sync(event_id, client=ada, limit=2)
 assert isinstance(first, AttendancePage), first
@@ -79,10 +83,10 @@ assert refused.code is BookTicketProblemCode.BOOK_TICKET_ALREADY_BOOKED
 cancel = CancelTicket(event_id=event_id, user_id=ada_user.id)
 cancelled = cancel_ticket.sync(client=ada, body=cancel)
 assert isinstance(cancelled, Booking), cancelled
-assert (cancelled.status, cancelled.promoted) == (BookingStatus.CANCELLED, 1)
+assert (cancelled.status, cancelled.promoted) == (BookingStatus.BOOKING_STATUS_CANCELLED, 1)
 mine = list_my_bookings.sync(client=bob)
 assert isinstance(mine, BookingPage), mine
-assert [each.status for each in mine.items] == [BookingStatus.BOOKED]
+assert [each.status for each in mine.items] == [BookingStatus.BOOKING_STATUS_BOOKED]
 
 answers = [
     book_ticket.sync_detailed(client=ada, body=again, idempotency_key="python-again")
@@ -92,7 +96,7 @@ assert [each.status_code for each in answers] == [202, 202]
 assert answers[0].parsed == answers[1].parsed
 assert [each.headers.get("Idempotency-Replayed") for each in answers] == [None, "true"]
 
-key = make_key.sync(client=ada, body=MakeKey(name="A program", scopes=[Scope.BOOKINGSREAD]))
+key = make_key.sync(client=ada, body=MakeKey(name="A program", scopes=[Scope.SCOPE_BOOKINGS_READ]))
 assert isinstance(key, IssuedApiKey), key
 listed = list_my_bookings.sync(client=AuthenticatedClient(base_url=url, token=key.key))
 assert isinstance(listed, BookingPage), listed

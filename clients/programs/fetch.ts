@@ -34,7 +34,7 @@ for (const [place, { bookings, userId }] of people.entries()) {
   const answer = await bookings.bookTicketRaw({ bookTicket: { eventId, userId } });
   const booking = await answer.value();
   assert.equal(answer.raw.status, place === 0 ? 201 : 202);
-  assert.equal(booking.status, place === 0 ? BookingStatus.Booked : BookingStatus.Waiting);
+  assert.equal(booking.status, place === 0 ? BookingStatus.BOOKING_STATUS_BOOKED : BookingStatus.BOOKING_STATUS_WAITING);
   assert.equal(booking.position, place === 0 ? null : place);
 }
 
@@ -55,14 +55,14 @@ try {
 }
 
 const cancelled = await ada.bookings.cancelTicket({ cancelTicket: bookTicket });
-assert.deepEqual([cancelled.status, cancelled.promoted], [BookingStatus.Cancelled, 1]);
-assert.equal((await bob.bookings.listMyBookings()).items[0]!.status, BookingStatus.Booked);
+assert.deepEqual([cancelled.status, cancelled.promoted], [BookingStatus.BOOKING_STATUS_CANCELLED, 1]);
+assert.equal((await bob.bookings.listMyBookings()).items[0]!.status, BookingStatus.BOOKING_STATUS_BOOKED);
 
 const one = await ada.bookings.bookTicket({ bookTicket, idempotencyKey: "fetch-again" });
 const two = await ada.bookings.bookTicketRaw({ bookTicket, idempotencyKey: "fetch-again" });
 assert.deepEqual(await two.value(), one);
 assert.equal(two.raw.headers.get("Idempotency-Replayed"), "true");
 
-const makeKey = { name: "A program", scopes: [Scope.BookingsRead] };
+const makeKey = { name: "A program", scopes: [Scope.SCOPE_BOOKINGS_READ] };
 const { key } = await new KeysApi(ada.of).makeKey({ makeKey });
 assert.equal((await new BookingsApi(as(key)).listMyBookings()).items.length, 2);

@@ -49,10 +49,10 @@ func main() {
 		booking, response, err := api.BookingsAPI.BookTicket(person).BookTicket(*ticketing.NewBookTicket(event.Id, ids[place])).Execute()
 		must(err == nil, "book", err)
 		if place == 0 {
-			must(response.StatusCode == 201 && booking.Status == ticketing.BOOKED, "booked", booking)
+			must(response.StatusCode == 201 && booking.Status == ticketing.BOOKING_STATUS_BOOKED, "booked", booking)
 			must(booking.Position.Get() == nil && booking.Promoted.Get() == nil, "null", booking)
 		} else {
-			must(response.StatusCode == 202 && booking.Status == ticketing.WAITING, "waiting", booking)
+			must(response.StatusCode == 202 && booking.Status == ticketing.BOOKING_STATUS_WAITING, "waiting", booking)
 			must(*booking.Position.Get() == int64(place), "the position", booking)
 		}
 	}
@@ -68,10 +68,10 @@ func main() {
 	must(problemOf(err).Code == ticketing.BOOK_TICKET_ALREADY_BOOKED, "the code", err)
 
 	cancelled, _, err := api.BookingsAPI.CancelTicket(ada).CancelTicket(*ticketing.NewCancelTicket(event.Id, ids[0])).Execute()
-	must(err == nil && cancelled.Status == ticketing.CANCELLED, "cancelled", err)
+	must(err == nil && cancelled.Status == ticketing.BOOKING_STATUS_CANCELLED, "cancelled", err)
 	must(*cancelled.Promoted.Get() == 1, "promoted", cancelled)
 	mine, _, err := api.BookingsAPI.ListMyBookings(bob).Execute()
-	must(err == nil && mine.Items[0].Status == ticketing.BOOKED, "promoted", err)
+	must(err == nil && mine.Items[0].Status == ticketing.BOOKING_STATUS_BOOKED, "promoted", err)
 
 	one, _, err := api.BookingsAPI.BookTicket(ada).BookTicket(again).IdempotencyKey("go-again").Execute()
 	must(err == nil, "book with a key", err)
@@ -79,7 +79,7 @@ func main() {
 	must(err == nil && one.Id == two.Id, "the same booking", err)
 	must(response.Header.Get("Idempotency-Replayed") == "true", "a replay")
 
-	key, _, err := api.KeysAPI.MakeKey(ada).MakeKey(*ticketing.NewMakeKey("A program", []ticketing.Scope{"bookings:read"})).Execute()
+	key, _, err := api.KeysAPI.MakeKey(ada).MakeKey(*ticketing.NewMakeKey("A program", []ticketing.Scope{ticketing.SCOPE_BOOKINGS_READ})).Execute()
 	must(err == nil, "an API key", err)
 	program := context.WithValue(nobody, ticketing.ContextAccessToken, key.Key)
 	listed, _, err := api.BookingsAPI.ListMyBookings(program).Execute()

@@ -51,7 +51,10 @@ answers = [book(*person) for person in people]
 assert [each.status_code for each in answers] == [201, 202, 202]
 bookings = [Booking.model_validate(each.json()) for each in answers]
 assert [each.position for each in bookings] == [None, 1, 2]
-assert [each.status for each in bookings[:2]] == [BookingStatus.booked, BookingStatus.waiting]
+assert [each.status for each in bookings[:2]] == [
+    BookingStatus.BOOKING_STATUS_BOOKED,
+    BookingStatus.BOOKING_STATUS_WAITING,
+]
 
 asked: dict[str, str | int] = {"limit": 2}
 pages: list[AttendancePage] = []
@@ -67,9 +70,9 @@ assert problem.code is BookTicketProblemCode.BOOK_TICKET_ALREADY_BOOKED
 body = {"eventId": event.id, "userId": str(ada_user.id)}
 given_up = client.post("/api/events/cancel", json=body, headers=ada)
 cancelled = Booking.model_validate(given_up.json())
-assert (cancelled.status, cancelled.promoted) == (BookingStatus.cancelled, 1)
+assert (cancelled.status, cancelled.promoted) == (BookingStatus.BOOKING_STATUS_CANCELLED, 1)
 mine = BookingPage.model_validate(client.get("/api/users/me/bookings", headers=bob).json())
-assert [each.status for each in mine.items] == [BookingStatus.booked]
+assert [each.status for each in mine.items] == [BookingStatus.BOOKING_STATUS_BOOKED]
 
 keyed = ada | {"Idempotency-Key": "models-again"}
 twice = [book(keyed, ada_user) for _ in range(2)]

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
@@ -32,7 +33,7 @@ from ticketing.errors import (
     UrlTooLong,
     ValidationFailed,
 )
-from ticketing.web.fields import Short
+from ticketing.web.fields import Long, Short
 from ticketing.web.problems import MEDIA_TYPE
 
 OF_THE_SERVER: Final[tuple[type[TicketingError], ...]] = (
@@ -120,7 +121,7 @@ class WrongField(BaseModel):
 
 
 class Problem(BaseModel):
-    """A problem document (RFC 9457). The last three members are present with some codes only."""
+    """A problem document (RFC 9457). The members after `requestId` are present with some codes."""
 
     type: str
     title: str
@@ -132,6 +133,11 @@ class Problem(BaseModel):
     errors: list[WrongField] | SkipJsonSchema[None] = None
     scopes: list[str] | SkipJsonSchema[None] = None
     retryAfter: Short | SkipJsonSchema[None] = None  # noqa: N815
+    state: str | SkipJsonSchema[None] = None
+    opensAt: datetime | SkipJsonSchema[None] = None  # noqa: N815
+    requested: Short | SkipJsonSchema[None] = None
+    taken: Short | SkipJsonSchema[None] = None
+    eventIds: list[Long] | SkipJsonSchema[None] = None  # noqa: N815
 
 
 def problem_of(action: str) -> str:

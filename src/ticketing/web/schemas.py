@@ -60,18 +60,19 @@ def _make_plain(schema: dict[str, Any]) -> None:
 
 
 def _name_members(schemas: dict[str, dict[str, Any]]) -> None:
-    """Name the members of enumerations, if others have the same: in Go, they are in one scope."""
-    plain = {
-        name: schema["enum"]
-        for name, schema in schemas.items()
-        if "enum" in schema and "x-enum-varnames" not in schema
-    }
-    times = Counter(member for members in plain.values() for member in members)
-    for name, members in plain.items():
-        if any(times[member] > 1 for member in members):
-            schemas[name]["x-enum-varnames"] = [
-                f"{to_snake(name)}_{to_snake(member)}".upper() for member in members
-            ]
+    """Name the members of each enumeration after it, because in Go they are all in one scope.
+
+    Always, so that an enumeration that is added renames nothing in existing clients.
+    """
+    for name, schema in schemas.items():
+        if "enum" in schema:
+            schema.setdefault(
+                "x-enum-varnames",
+                [
+                    f"{to_snake(name)}_{to_snake(member)}".upper().replace(":", "_")
+                    for member in schema["enum"]
+                ],
+            )
 
 
 def _share_parameters(operations: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 from fastapi import FastAPI
+from pydantic.alias_generators import to_snake
 
 from tests.contract import PROBLEM_JSON, Operation, operations
 from ticketing.identity.permissions import RULES, Role
@@ -213,6 +214,24 @@ async def test_no_two_generated_things_have_one_name(app: FastAPI) -> None:
         for name in schema.get("x-enum-varnames", schema.get("enum", ()))
     ]
     assert [name for name, times in Counter(members).items() if times > 1] == []
-    for schema in found.values():
-        if "x-enum-varnames" in schema:
-            assert len(schema["x-enum-varnames"]) == len(schema["enum"])
+    # A member has the same name whatever other enumerations there are.
+    for name, schema in found.items():
+        if "enum" in schema and not name.endswith("Code"):
+            assert schema["x-enum-varnames"] == [
+                f"{to_snake(name)}_{to_snake(each).replace(':', '_')}".upper()
+                for each in schema["enum"]
+            ]
+
+
+async def test_every_example_of_a_problem_has_members_of_its_schema_only(app: FastAPI) -> None:
+    found = app.openapi()["components"]["schemas"]
+    contents = [
+        node["content"][PROBLEM_JSON]
+        for node in nodes(app.openapi())
+        if PROBLEM_JSON in node.get("content", {})
+    ]
+    assert contents
+    for content in contents:
+        members = found[content["schema"]["$ref"].removeprefix(SCHEMAS)]["properties"].keys()
+        for code, example in content["examples"].items():
+            assert example["value"].keys() <= members, code
