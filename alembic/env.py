@@ -44,6 +44,7 @@ def run(connection: Connection) -> None:
 
 def _tell(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - Alembic names them
     old, new = (", ".join(ids) for ids in (step.source_revision_ids, step.destination_revision_ids))
+    context.config.attributes.get("steps", []).append((old or None, new or None))
     context.config.attributes.get("tell", silent)(f"{old} -> {new} is done")
 
 

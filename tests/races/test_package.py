@@ -74,11 +74,12 @@ async def test_the_wheel_migrates_back_and_forth(installed: Path, database_url: 
     database = {"TICKETING_DATABASE_URL": database_url}
     older, newest = revision.known()[-2:]
     said = run(installed, "--to", older, "--accept-data-loss", **database)
-    assert said == f"The database is at revision {older}.\n"
+    assert said == f"Migrated the database from revision {newest} to {older}.\n"
     assert not await asyncio.to_thread(revision.is_newest, database_url)
     printed = run(installed, "--sql", **database)
     assert f"-- Running upgrade {older} -> {newest}\n" in printed
-    assert run(installed, **database) == "The database is up to date.\n"
+    said = run(installed, **database)
+    assert said == f"Migrated the database from revision {older} to {newest}.\n"
     assert await asyncio.to_thread(revision.is_newest, database_url)
 
 

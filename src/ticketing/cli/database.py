@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
@@ -13,6 +13,9 @@ from ticketing.errors import StartupError
 from ticketing.ops.leaving import held
 from ticketing.ops.progress import Tell, progress
 from ticketing.settings import Settings
+
+if TYPE_CHECKING:
+    from ticketing.db.migrations import Migrated
 
 MIGRATING: Final = "Migrating the database"
 
@@ -83,10 +86,14 @@ def data_dir(settings: Settings) -> Path:
     return data.default_data_dir(settings.data_dir)
 
 
-def migrate(url: str, tell: Tell | None = None) -> None:
-    """Migrate the database to the newest revision. Progress goes to `tell`, or to the terminal."""
-    if not revision.is_newest(url):
-        with nullcontext(tell) if tell else progress(MIGRATING) as told, held():
-            from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
+def migrate(url: str, tell: Tell | None = None) -> "Migrated | None":
+    """Migrate the database to the newest revision. Progress goes to `tell`, or to the terminal.
 
-            migrations.upgrade(url, tell=told)
+    Returns None if there was nothing to do.
+    """
+    if revision.is_newest(url):
+        return None
+    with nullcontext(tell) if tell else progress(MIGRATING) as told, held():
+        from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
+
+        return migrations.upgrade(url, tell=told)

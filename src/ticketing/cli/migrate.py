@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from ticketing.errors import StartupError
 from ticketing.ops.leaving import held
 from ticketing.ops.progress import progress
 from ticketing.settings import Settings
+
+if TYPE_CHECKING:
+    from ticketing.db.migrations import Migrated
 
 
 def migrate(
@@ -53,7 +56,7 @@ def migrate(
         typer.echo(migrations.service_role(), nl=False)
         return
     settings = load(data_dir)
-    with _address(settings) as url:
+    with _address(settings, only_reads=as_sql) as url:
         if as_sql:
             with held():
                 from ticketing.db import migrations  # noqa: PLC0415
@@ -61,19 +64,30 @@ def migrate(
                 printed = migrations.sql(url, to or revision.known()[-1])
             typer.echo(printed, nl=False)
         elif to is None:
-            database.migrate(url)
-            typer.echo("The database is up to date.")
+            _tell(database.migrate(url), "The database is up to date.")
         else:
             with progress(database.MIGRATING) as tell, held():
                 from ticketing.db import migrations  # noqa: PLC0415
 
-                migrations.move(url, to, may_lose=accept_data_loss, tell=tell)
-            typer.echo(f"The database is at revision {to}.")
+                done = migrations.move(url, to, may_lose=accept_data_loss, tell=tell)
+            _tell(done, f"The database is at revision {to} already.")
+
+
+def _tell(done: "Migrated | None", nothing: str) -> None:
+    if done is None:
+        typer.echo(nothing)
+    elif done.before is None:
+        typer.echo(f"Migrated an empty database to revision {done.after}.")
+    else:
+        typer.echo(f"Migrated the database from revision {done.before} to {done.after}.")
 
 
 @contextmanager
-def _address(settings: Settings) -> Iterator[str]:
-    """Yield the URL of the database with a role that may change the schema."""
+def _address(settings: Settings, *, only_reads: bool) -> Iterator[str]:
+    """Yield the URL of the database with a role that may change the schema.
+
+    With `only_reads`, an embedded database may be in use by a service.
+    """
     if address := settings.migration_database_url or settings.database_url:
         yield address.get_secret_value()
         return
@@ -83,6 +97,9 @@ def _address(settings: Settings) -> Iterator[str]:
             f"{where.resolve()} has no database to migrate: set TICKETING_DATABASE_URL, or set"
             f" --data-dir to the folder of the embedded database"
         )
+    if only_reads and (sockets := server.server_of(where)):
+        yield server.url_of(sockets)
+        return
     try:
         with server.embedded(where) as running:
             yield running.url

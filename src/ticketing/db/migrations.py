@@ -3,6 +3,7 @@
 import asyncio
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 import alembic.command
 from alembic.config import Config
@@ -18,38 +19,49 @@ from ticketing.errors import StartupError
 from ticketing.ops.progress import Tell, silent
 
 
-def upgrade(url: str, to: str = "head", *, tell: Tell = silent) -> None:
+class Migrated(NamedTuple):
+    """The revisions before and after a migration. None is a database without tables."""
+
+    before: str | None
+    after: str | None
+
+
+def upgrade(url: str, to: str = "head", *, tell: Tell = silent) -> Migrated | None:
     """Migrate to a newer revision, one process at a time.
 
-    Raises StartupError, which names the database.
+    Returns None if there was nothing to do, also if another process has just done it. Raises
+    StartupError, which names the database.
     """
     require_utf8(url)
+    config = _config(url, tell)
     with naming_the_database(url, CommandError):
-        alembic.command.upgrade(_config(url, tell), to)
+        alembic.command.upgrade(config, to)
+    return _migrated(config)
 
 
-def downgrade(url: str, to: str, *, tell: Tell = silent) -> None:
+def downgrade(url: str, to: str, *, tell: Tell = silent) -> Migrated | None:
     """Migrate back to an older revision. Raises StartupError, which names the database."""
+    config = _config(url, tell)
     with naming_the_database(url, CommandError):
-        alembic.command.downgrade(_config(url, tell), to)
+        alembic.command.downgrade(config, to)
+    return _migrated(config)
 
 
-def move(url: str, to: str, *, may_lose: bool = False, tell: Tell = silent) -> None:
+def move(url: str, to: str, *, may_lose: bool = False, tell: Tell = silent) -> Migrated | None:
     """Migrate to a newer or older revision.
 
     Raises StartupError, also if data would be lost and `may_lose` is false.
     """
     current = _current(url, to)
     if not _is_older(to, current):
-        upgrade(url, to, tell=tell)
-        return
+        return upgrade(url, to, tell=tell)
     lost = losses(current, to)
     if lost and not may_lose:
         raise StartupError(
             f"going back from {current} to {to} loses data: {'; '.join(lost)}."
             " Make a backup, then repeat with --accept-data-loss"
         )
-    downgrade(url, to, tell=tell)
+    return downgrade(url, to, tell=tell)
 
 
 def sql(url: str, to: str) -> str:
@@ -114,4 +126,10 @@ def _config(url: str, tell: Tell = silent) -> Config:
     config.set_main_option("script_location", str(revision.migrations()).replace("%", "%%"))
     config.attributes["url"] = url
     config.attributes["tell"] = tell
+    config.attributes["steps"] = []
     return config
+
+
+def _migrated(config: Config) -> Migrated | None:
+    steps: list[tuple[str | None, str | None]] = config.attributes["steps"]
+    return Migrated(steps[0][0], steps[-1][1]) if steps else None

@@ -62,7 +62,7 @@ def restore(  # noqa: PLR0913 - all but two are keywords
     data_dir: Path,
     source: Path,
     *,
-    migrate: Callable[[str], None],
+    migrate: Callable[[str], object],
     name: str = "",
     tell: Tell = silent,
     force: bool = False,

@@ -68,7 +68,8 @@ def test_a_command_that_takes_long_says_at_a_terminal_what_it_does(
             watch=lambda so_far: let_go() if "Migrating" in so_far else None,
         )
     assert f"{CLEARED}Migrating the database, 0:0" in sent
-    assert sent.endswith(f"{CLEARED}The database is up to date.\r\n")
+    older, newest = revision.known()[-2:]
+    assert sent.endswith(f"{CLEARED}Migrated the database from revision {older} to {newest}.\r\n")
     sent = at_terminal(tmp_path, "audit", environment=settings, command=SOON)
     assert f"{CLEARED}Recounting, 0:00\r" in sent
     assert f"{CLEARED}Events: 0, bookings: 0, differences: 0.\r\n" in sent
@@ -77,7 +78,7 @@ def test_a_command_that_takes_long_says_at_a_terminal_what_it_does(
 def test_no_progress_is_written_to_a_pipe(database_url: str, tmp_path: Path) -> None:
     migrations.downgrade(database_url, revision.known()[-2])
     settings = {"TICKETING_DATABASE_URL": database_url, "TICKETING_JWT_SECRET": SECRET}
-    for command, said in (("migrate", "The database is up to date."), ("audit", "Events: 0,")):
+    for command, said in (("migrate", "Migrated the database"), ("audit", "Events: 0,")):
         done = subprocess.run(
             [*SOON, command],
             cwd=tmp_path,
