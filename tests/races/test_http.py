@@ -43,7 +43,10 @@ def get(line: bytes = b"GET /livez HTTP/1.1", *fields: bytes) -> bytes:
     return b"\r\n".join([line, *fields, b"", b""])
 
 
-HOSTS = [b"a", b"tickets.example:3000", b"127.0.0.1", b"[::1]:3000", b"a_b.example", b"%41.example"]
+HOSTS = [
+    *(b"a", b"tickets.example:3000", b"127.0.0.1", b"[::1]:3000", b"a_b.example", b"%41.example"),
+    *(b"a:", b"[::1]:"),
+]
 NO_HOSTS = [b"", b" ", b"a b", b"a/b", b"a@b", b"a:b", b"a:123456", b"[::1", b"::1", b"a%4"]
 
 
@@ -58,6 +61,32 @@ def test_an_invalid_host_is_refused(service: Service, line: bytes, host: bytes) 
     said = ask(service, get(line, b"Host: " + host))
     assert said.startswith(b"HTTP/1.1 400 ")
     assert b'"code":"malformed_request"' in said
+
+
+@pytest.mark.parametrize(
+    ("target", "same"),
+    [
+        (b"GET http://a/livez", b"GET /livez"),
+        (b"GET http://a", b"GET /"),
+        (b"GET HTTP://a:80", b"GET /"),
+        (b"GET http://a?q=1", b"GET /?q=1"),
+        (b"OPTIONS http://a", b"OPTIONS *"),
+        (b"OPTIONS http://a?q=1", b"OPTIONS /?q=1"),
+        (b"OPTIONS http://a/", b"OPTIONS /"),
+    ],
+)
+def test_a_target_in_absolute_form_is_the_same_without_its_authority(
+    service: Service, target: bytes, same: bytes
+) -> None:
+    asked, plain = [
+        ask(service, get(line + b" HTTP/1.1", b"Host: a", b"X-Request-ID: mine")).lower()
+        for line in (target, same)
+    ]
+    assert b'"code":"malformed_request"' not in asked
+    (status, _, body), (plain_status, _, plain_body) = (
+        (each.partition(b"\r\n")[0], *each.partition(b"\r\n\r\n")[1:]) for each in (asked, plain)
+    )
+    assert (status, body) == (plain_status, plain_body)
 
 
 def test_a_request_without_a_host_is_refused_in_1_1_and_accepted_in_1_0(service: Service) -> None:

@@ -5,11 +5,11 @@ whole, as nearly all do.
 """
 
 import asyncio
-import re
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
@@ -31,12 +31,14 @@ from ticketing.errors import (
 from ticketing.ops import logs
 from ticketing.server.admission import Admission
 from ticketing.server.corked import Cork, Corked
+from ticketing.server.targets import is_host, with_path
 from ticketing.server.unread import Watch, confirmed, has_stalled
 from ticketing.server.uvicorn_internals import STATUS_LINE, HttpToolsProtocol
 from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
 from ticketing.web.bodies import MAX_BODY
 from ticketing.web.headers import CLOSES, OF_API
 from ticketing.web.problems import MEDIA_TYPE, SHED, document
+from ticketing.web.proxies import prefix_of, without
 
 MAX_URL: Final = 8 * 1024
 MAX_HEADER: Final = 16 * 1024
@@ -57,10 +59,6 @@ SINGULAR: Final = {
 """Fields that may come only once in a request. The parser checks Content-Length itself."""
 CURRENT: Final = "1.1"
 VERSIONS: Final = {CURRENT, "1.0"}
-HOST: Final = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{1,5})?"
-)
-"""A valid Host (RFC 3986, section 3.2)."""
 REFUSED: Final = Counter(
     "ticketing_http_refused_total",
     "Requests that were refused before a route had them, by problem code.",
@@ -282,7 +280,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if version not in VERSIONS:
             raise HttpVersionNotSupported
         host = fields.get(b"host")
-        if not _is_host(host) if host is not None else version == CURRENT:
+        if not is_host(host) if host is not None else version == CURRENT:
             raise MalformedRequest
         if (coding := fields.get(b"transfer-encoding")) is not None:
             if version != CURRENT:
@@ -336,6 +334,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 raise MalformedRequest  # This is not a proxy.
             return  # The request begins again without the upgrade.
+        if self.url[:1] != b"/":
+            self.url = with_path(self.url, self.parser.get_method())
         admission = self._admission
         if admission.is_full(self.server_state):
             admission.watch(self.server_state)
@@ -474,11 +474,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
 
-@lru_cache(64)
-def _is_host(text: bytes) -> bool:
-    return HOST.fullmatch(text) is not None
-
-
 def _problem(
     error: TicketingError, path: str, client: tuple[str, int] | None
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
@@ -505,6 +500,16 @@ def _headers(error: TicketingError, request_id: str, size: int) -> Iterator[tupl
     yield b"connection", b"close"
 
 
+def _is_served(scope: ASGIScope, serve: AbstractSet[str]) -> bool:
+    """Whether the path is always served, also below the prefix that a proxy names.
+
+    Any client may name one, because it could ask for the path without it.
+    """
+    path = scope["path"]
+    told = [value for name, value in scope["headers"] if name == b"x-forwarded-prefix"]
+    return path in serve or (bool(told) and without(prefix_of(b",".join(told)), path) in serve)
+
+
 async def _too_many(  # noqa: PLR0913, PLR0917 - three are ASGI's
     app: ASGIApp,
     admission: Admission,
@@ -516,7 +521,7 @@ async def _too_many(  # noqa: PLR0913, PLR0917 - three are ASGI's
     stays: bool = False,
 ) -> None:
     """Return 503 `busy`, unless the path is always served. `stays` keeps the connection open."""
-    if scope["path"] in admission.serve:
+    if _is_served(scope, admission.serve):
         await app(scope, receive, send)
         return
     count()

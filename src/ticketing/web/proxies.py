@@ -55,7 +55,7 @@ class TrustedProxies:
                 found, is_believed = self._client(peer[0], b",".join(forwarded)[-MAX_FORWARDED:])
                 scope = {**scope, "client": (found, peer[1]), BELIEVED: is_believed}
                 if told and is_believed and not prefix:
-                    prefix = _prefix(b",".join(told))
+                    prefix = prefix_of(b",".join(told))
         if prefix:
             scope = {**scope, PREFIX: prefix, "path": without(prefix, scope["path"])}
             send = _locating(prefix, send)
@@ -83,7 +83,8 @@ def without(prefix: str, path: str) -> str:
 
 
 @lru_cache(REMEMBERED)
-def _prefix(told: bytes) -> str:
+def prefix_of(told: bytes) -> str:
+    """Return the prefix that X-Forwarded-Prefix names, or an empty one if it is none."""
     try:
         return as_root_path(told.decode("latin-1").strip())
     except ValueError:

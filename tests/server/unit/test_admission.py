@@ -56,6 +56,26 @@ def test_a_booking_that_arrived_whole_gets_a_problem_document() -> None:
         assert problem["instance"] == "/api/events/" + word.decode()
 
 
+@pytest.mark.parametrize(
+    ("path", "prefix", "is_served"),
+    [
+        (b"/livez", b"", True),
+        (b"/tickets/livez", b"X-Forwarded-Prefix: /tickets\r\n", True),
+        (b"/livez", b"X-Forwarded-Prefix: /tickets\r\n", True),
+        (b"/tickets/livez", b"", False),
+        (b"/tickets/livez", b"X-Forwarded-Prefix: /other\r\n", False),
+        (b"/tickets/api/events", b"X-Forwarded-Prefix: /tickets\r\n", False),
+    ],
+)
+async def test_what_is_always_served_is_recognised_below_a_prefix(
+    path: bytes, prefix: bytes, *, is_served: bool
+) -> None:
+    async with connected(Full()) as (_, reader, writer):
+        writer.write(b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (path, prefix))
+        status = b"HTTP/1.1 200 " if is_served else b"HTTP/1.1 503 "
+        assert (await answer(reader))[0].startswith(status)
+
+
 def test_a_keep_alive_header_is_nothing_unusual() -> None:
     assert SALE.find(request(b"Connection: keep-alive"), SALE.answers([], ID)) is not None
 
@@ -114,7 +134,7 @@ class Full(Admission):
     bound = property(lambda _: 0, lambda *_: None)
 
     def __init__(self) -> None:
-        super().__init__(PATHS)
+        super().__init__(PATHS, ("/livez",))
 
 
 def service() -> Service:
