@@ -238,6 +238,15 @@ async def test_a_search_finds_every_spelling(visitor: Visitor, name: str, q: str
     assert [(each["id"], each["name"]) for each in found] == [(event, name)]
 
 
+@pytest.mark.parametrize("q", [" ", "\u00a0 ", "\u0301", " \u0301\u0300 "])
+async def test_a_search_for_what_is_ignored_is_refused(visitor: Visitor, q: str) -> None:
+    ada = await visitor.register()
+    await ada.organise(name="Café")
+    refused = await ada.get("/api/events", q=q)
+    (error,) = assert_problem(refused, 422, "validation_failed")["errors"]
+    assert (error["in"], error["pointer"], error["type"]) == ("query", "#/q", "search_empty")
+
+
 @pytest.mark.parametrize("q", ["%", "_", "\\", "100%", "a_b"])
 async def test_special_characters_of_a_pattern_are_searched_for_literally(
     visitor: Visitor, q: str

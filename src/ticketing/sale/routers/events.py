@@ -3,8 +3,9 @@
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query, Request
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from ticketing.errors import (
     EventNotFound,
@@ -21,6 +22,7 @@ from ticketing.identity.routers.authentication import (
     works_on,
 )
 from ticketing.sale.details import Details, revised
+from ticketing.sale.folding import folded
 from ticketing.sale.inventory.terms import EventStatus
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.events import Wanted
@@ -147,11 +149,20 @@ async def get(eventId: EventId, request: Request) -> Rendered:  # noqa: N803 - t
     return rendered(200, event)
 
 
+def _findable(text: str) -> str:
+    if not folded(text):
+        raise PydanticCustomError(
+            "search_empty", "Use at least one character that is neither a space nor an accent"
+        )
+    return text
+
+
 @routes.get("", Action.LIST_EVENTS, "List public events")
 async def search(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     request: Request,
     q: Annotated[
-        Annotated[Text, Field(min_length=1, max_length=100)] | SkipJsonSchema[None],
+        Annotated[Text, Field(min_length=1, max_length=100), AfterValidator(_findable)]
+        | SkipJsonSchema[None],
         Query(description="Part of the name. Case and accents do not matter."),
     ] = None,
     organiserId: Annotated[  # noqa: N803 - the API's name
@@ -178,7 +189,8 @@ async def search(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
 ) -> PageOut[EventOut]:
     """List public events. With `q`, list only those whose name contains it.
 
-    Case, accents and spaces at the ends are ignored: `cafe` finds "Café".
+    Case, accents and spaces at the ends are ignored: `cafe` finds "Café". A `q` of nothing else
+    returns 422.
     """
     events = of(request, Sale).events
     wanted = Wanted(q, organiserId, since, until, onSale)
