@@ -65,7 +65,7 @@ def create_app(
     app = FastAPI(
         title="ticketing",
         version=__version__,
-        description=openapi.DESCRIPTION,
+        description=openapi.description(registration_is_open=settings.registration == "open"),
         openapi_url=None,
         docs_url=None,
         redoc_url=None,

@@ -49,7 +49,11 @@ def compose(shared: Shared) -> Part:
     engine = shared.pools.requests
     clean = partial(stored_responses.clean, engine)
     return Part(
-        Service(partial(is_usable, engine), shared.streams),
+        Service(
+            partial(is_usable, engine),
+            shared.streams,
+            registration_is_open=shared.settings.registration == "open",
+        ),
         routes=[pages.routes],
         loops=[
             Loop("clock", partial(shared.clock.refresh, engine), CLOCK_EVERY),

@@ -23,11 +23,10 @@ from ticketing.web.documented import (
 from ticketing.web.problems import MEDIA_TYPE
 
 DESCRIPTION: Final = """
-People register, log in, book a place at an event, wait if it is full, and cancel. A cancelled
+People book a place at an event, wait if it is full, and cancel. A cancelled
 place goes to the first person on the waiting list. A place is never sold twice.
 
-1. `POST /api/users/register` creates an account. `POST /api/users/login` returns a token. Send it
-   as `Authorization: Bearer <token>`.
+1. ACCOUNT `POST /api/users/login` returns a token. Send it as `Authorization: Bearer <token>`.
 2. `POST /api/events/initialize` creates an event.
 3. `POST /api/events/book` books a place. It returns 201 with a place, or 202 on the waiting list.
    Your `userId` is the `id` in the response of `GET /api/users/me`.
@@ -35,6 +34,12 @@ place goes to the first person on the waiting list. A place is never sold twice.
 Errors are problem documents (RFC 9457) with a stable `code` for programs. If a list has
 another page, `nextCursor` leads to it. Times are UTC (RFC 3339).
 """
+
+ACCOUNT: Final = {
+    True: "`POST /api/users/register` creates an account.",
+    False: "The operator of this site creates accounts.",
+}
+"""The first step, by whether registration is open."""
 
 LICENSE: Final = {"name": "MIT", "identifier": "MIT"}
 SERVERS: Final = [{"url": ".", "description": "This service"}]
@@ -51,6 +56,11 @@ TAGS: Final = [
 ]
 
 REFERENCE: Final = "#/components/schemas/{model}"
+
+
+def description(*, registration_is_open: bool) -> str:
+    """Return the introduction of the document."""
+    return DESCRIPTION.replace("ACCOUNT", ACCOUNT[registration_is_open])
 
 
 def document(app: FastAPI) -> dict[str, Any]:

@@ -13,8 +13,15 @@ from ticketing.web.streams import Streams
 class Service:
     """State for the pages and the health checks."""
 
-    def __init__(self, is_usable: Callable[[], Awaitable[bool]], streams: Streams) -> None:
+    def __init__(
+        self,
+        is_usable: Callable[[], Awaitable[bool]],
+        streams: Streams,
+        *,
+        registration_is_open: bool,
+    ) -> None:
         """Call `is_usable` to check the database."""
+        self.registration_is_open = registration_is_open
         self._is_migrated = is_usable
         self.streams = streams
         self._is_stopping = False

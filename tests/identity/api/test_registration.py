@@ -30,6 +30,15 @@ async def test_nobody_registers_if_registration_is_closed(
         assert await connection.scalar(text("SELECT count(*) FROM users")) == 0
 
 
+async def test_the_documentation_sends_nobody_to_register(visitor: Visitor) -> None:
+    page = (await visitor.client.get("/docs")).text
+    assert "register" not in page
+    assert "which the operator of this site creates" in " ".join(page.split())
+    said = (await visitor.client.get("/openapi.json")).json()["info"]["description"]
+    assert "register" not in said
+    assert "1. The operator of this site creates accounts." in said
+
+
 async def test_a_person_whom_the_operator_added_logs_in_and_books(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:

@@ -34,6 +34,14 @@ START_POLICY: Final = (
 )
 
 
+LOGIN: Final = {
+    True: "To log in, <b>register</b>, then press <b>Authorize</b> with that username and password",
+    False: "To log in, press <b>Authorize</b> with the username and password of your account, which"
+    " the operator of this site creates",
+}
+"""How to log in on the documentation page, by whether registration is open."""
+
+
 class Welcome(Out):
     """Links to the documentation and the API."""
 
@@ -132,14 +140,15 @@ async def document(request: Request) -> Response:
     return await of(request, Service).document().response(request.headers)
 
 
-async def _page(name: str, request: Request) -> Response:
-    return await file(name, CONTENT_SECURITY_POLICY).response(request.headers)
+async def _page(name: str, request: Request, **texts: str) -> Response:
+    return await file(name, CONTENT_SECURITY_POLICY, **texts).response(request.headers)
 
 
 @routes.get("/docs", "docs", counted=None)
 async def docs(request: Request) -> Response:
     """Serve Swagger UI."""
-    return await _page("docs.html", request)
+    is_open = of(request, Service).registration_is_open
+    return await _page("docs.html", request, LOGIN=LOGIN[is_open])
 
 
 @routes.get("/redoc", "reference", counted=None)
