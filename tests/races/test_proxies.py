@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -119,6 +119,66 @@ async def test_a_body_that_is_too_large_is_refused_by_the_service(
     assert fits.status_code == 422
     refused = await client.post("/api/users/login", content=b"{}".ljust(size), headers=json)
     assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
+
+
+LATE = {
+    "nginx": {
+        "proxy_pass http://ticketing/;": "proxy_pass http://ticketing/; proxy_read_timeout 1s;"
+    },
+    "haproxy": {
+        "timeout server          60s": "timeout server 1s",
+        # The services of these tests respond to no check.
+        "default-server check inter 2s fall 2 rise 1": "",
+    },
+}
+"""Changes with which the proxy waits for a second only."""
+
+
+@pytest.mark.parametrize(
+    ("serves", "nginx", "haproxy"),
+    [
+        ("nobody", (502, "bad_gateway"), (503, "service_unavailable")),
+        ("hangs up", (502, "bad_gateway"), (502, "bad_gateway")),
+        ("is silent", (504, "gateway_timeout"), (504, "gateway_timeout")),
+    ],
+)
+async def test_an_error_of_the_proxy_itself_is_a_problem_document(
+    open_dir: Path,
+    name: str,
+    serves: str,
+    nginx: tuple[int, str],
+    haproxy: tuple[int, str],
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            if serves == "is silent":
+                await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server:
+        if serves == "nobody":
+            server.close()
+        with proxied(name, open_dir, f"127.0.0.1:{port}", LATE[name]) as proxy:
+            async with asking(proxy) as client:
+                answer = await client.post("/api/events/book", json={})
+    status, code = nginx if name == "nginx" else haproxy
+    problem = answer.json()
+    assert (answer.status_code, problem["status"], problem["code"]) == (status, status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert problem.keys() >= {"type", "title", "detail"}
+
+
+async def test_a_body_that_the_proxy_does_not_pass_on_is_refused_as_by_the_service(
+    open_dir: Path,
+) -> None:
+    with proxied("nginx", open_dir, "127.0.0.1:9") as proxy:
+        async with asking(proxy) as client:
+            refused = await client.post("/api/users/login", content=b" " * 2**21)
+    assert (refused.status_code, refused.json()["code"]) == (413, "body_too_large")
+    assert refused.headers["content-type"] == "application/problem+json"
 
 
 IDLE = {
