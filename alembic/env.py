@@ -4,6 +4,7 @@ Alembic's offline mode prints their SQL instead.
 """
 
 import os
+import time
 from typing import Final
 
 from alembic import context
@@ -16,14 +17,17 @@ from ticketing.ops.progress import silent
 
 ADVISORY_LOCK: Final = 0x7469636B  # "tick"
 LOCK_TIMEOUT: Final = "5s"
+ASK_EVERY: Final = 0.1
+"""Seconds between two attempts to get the lock."""
 
 
 def run(connection: Connection) -> None:
     """Migrate on `connection`, while holding a lock that all replicas share."""
     # The session takes the lock before the transaction begins. So a process that waited for it sees
-    # what the previous one did. Waiting for it blocks nobody, so it has no timeout.
-    connection.execute(text("SET lock_timeout = 0"))
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+    # what the previous one did. It asks again and again, because a statement that waits has a
+    # snapshot, and CREATE INDEX CONCURRENTLY waits for all snapshots.
+    while not _has_lock(connection):
+        time.sleep(ASK_EVERY)
     connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
     connection.commit()
     try:
@@ -40,6 +44,13 @@ def run(connection: Connection) -> None:
         connection.rollback()
         connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_LOCK})
         connection.commit()
+
+
+def _has_lock(connection: Connection) -> bool:
+    asked = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+    has_lock = bool(asked.scalar_one())
+    connection.commit()
+    return has_lock
 
 
 def _tell(ctx: object, step: MigrationInfo, heads: object, run_args: object) -> None:  # noqa: ARG001 - Alembic names them

@@ -27,7 +27,7 @@ from ticketing.db.ids import uuid7
 from ticketing.errors import AlreadyBooked, Busy, EventNotFound
 from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Waiting
 from ticketing.sale.part import Sale
-from ticketing.sale.repositories.bookings import BookingRepository
+from ticketing.sale.repositories.bookings import ONE_PLACE, BookingRepository, Lines
 from ticketing.settings import Settings
 from ticketing.web.replay import KeyedRequest
 
@@ -139,12 +139,15 @@ class NoDatabase(BookingRepository):
     def __init__(self) -> None:  # pylint: disable=super-init-not-called
         """Need no engine."""
 
-    async def book(
+    async def book(  # noqa: PLR0913 - as the repository
         self,
         event_id: int,
         user_id: UUID,
         origin: Origin = COMMAND_LINE,  # noqa: ARG002
-        intent: KeyedRequest | None = None,  # noqa: ARG002
+        keyed: KeyedRequest | None = None,  # noqa: ARG002
+        *,
+        lines: Lines = ONE_PLACE,  # noqa: ARG002
+        by_team: bool = False,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Respond at once."""
         return Booked(_booking(event_id, user_id, BookingStatus.BOOKED))
@@ -157,12 +160,15 @@ class RowLock(BookingRepository):
         """Work on `engine`."""
         self._engine = engine
 
-    async def book(
+    async def book(  # noqa: PLR0913 - as the repository
         self,
         event_id: int,
         user_id: UUID,
         origin: Origin = COMMAND_LINE,  # noqa: ARG002
-        intent: KeyedRequest | None = None,  # noqa: ARG002
+        keyed: KeyedRequest | None = None,  # noqa: ARG002
+        *,
+        lines: Lines = ONE_PLACE,  # noqa: ARG002
+        by_team: bool = False,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Take a place, or a position on the waiting list."""
         try:
@@ -194,12 +200,15 @@ class CompareAndSwap(BookingRepository):
         """Work on `engine`."""
         self._engine = engine
 
-    async def book(
+    async def book(  # noqa: PLR0913 - as the repository
         self,
         event_id: int,
         user_id: UUID,
         origin: Origin = COMMAND_LINE,  # noqa: ARG002
-        intent: KeyedRequest | None = None,  # noqa: ARG002
+        keyed: KeyedRequest | None = None,  # noqa: ARG002
+        *,
+        lines: Lines = ONE_PLACE,  # noqa: ARG002
+        by_team: bool = False,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Take a place, or a position on the waiting list."""
         deadline = time.monotonic() + MAX_WAIT

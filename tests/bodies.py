@@ -21,12 +21,19 @@ BODIED = [
     "/api/events/1/copies",
     "/api/events/1/owner",
     "/api/events/1",
+    "/api/events/1/ticket-types",
+    "/api/events/1/ticket-types/1",
+    "/api/events/1/quotas",
+    "/api/events/1/quotas/1",
+    f"/api/bookings/{NOBODY}/cancel",
     f"/api/users/me/sessions/{NOBODY}/end",
     f"/api/events/1/team/{NOBODY}",
 ]
 METHODS = {
     "/api/events/1": "PATCH",
     "/api/events/1/owner": "PUT",
+    "/api/events/1/ticket-types/1": "PATCH",
+    "/api/events/1/quotas/1": "PATCH",
     BODIED[-1]: "PUT",
 }
 """The methods of routes that have a body and are not POST."""
@@ -53,6 +60,11 @@ def body_of(person: Person, path: str) -> dict[str, Any]:
         "/api/events/1/copies": {"startsAt": ["2027-06-01T19:30:00Z"]},
         "/api/events/1/owner": {"userId": person.id},
         "/api/events/1": {"name": "Another concert"},
+        "/api/events/1/ticket-types": {"name": "Balcony"},
+        "/api/events/1/ticket-types/1": {"name": "Balcony"},
+        "/api/events/1/quotas": {"name": "Seats", "capacity": 1},
+        "/api/events/1/quotas/1": {"name": "Seats"},
+        BODIED[-3]: {"ticketIds": [NOBODY]},
         BODIED[-2]: {"password": "correct horse"},
         BODIED[-1]: {"role": "staff"},
     }

@@ -1,7 +1,7 @@
 """A call of every route that changes or returns something, for any caller."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 from fastapi import FastAPI
@@ -21,11 +21,17 @@ class Scene:
     caller: Person
     event: int
     draft: int
+    admission: int
+    ticket_type: int
+    """The two types of the event."""
+    quota: int
     about: Person
     key: str
     session: str
     password_token: str
     """A credential of the person the call is about."""
+    booking: str = ""
+    """A booking of that person, if `prepare` made it."""
 
     @property
     def subject(self) -> dict[str, object]:
@@ -111,13 +117,66 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         f"/api/events/{scene.event}/copies",
         {"startsAt": ["2027-06-01T19:30:00Z"]},
     ),
+    Action.LIST_TICKET_TYPES: lambda scene: (
+        "GET",
+        f"/api/events/{scene.event}/ticket-types",
+        None,
+    ),
+    Action.CREATE_TICKET_TYPE: lambda scene: (
+        "POST",
+        f"/api/events/{scene.event}/ticket-types",
+        {"name": "Box"},
+    ),
+    Action.GET_TICKET_TYPE: lambda scene: (
+        "GET",
+        f"/api/events/{scene.event}/ticket-types/{scene.ticket_type}",
+        None,
+    ),
+    Action.UPDATE_TICKET_TYPE: lambda scene: (
+        "PATCH",
+        f"/api/events/{scene.event}/ticket-types/{scene.ticket_type}",
+        {"capacity": 5},
+    ),
+    Action.DELETE_TICKET_TYPE: lambda scene: (
+        "DELETE",
+        f"/api/events/{scene.event}/ticket-types/{scene.ticket_type}",
+        None,
+    ),
+    Action.LIST_QUOTAS: lambda scene: ("GET", f"/api/events/{scene.event}/quotas", None),
+    Action.CREATE_QUOTA: lambda scene: (
+        "POST",
+        f"/api/events/{scene.event}/quotas",
+        {"name": "Chairs", "capacity": 5},
+    ),
+    Action.GET_QUOTA: lambda scene: (
+        "GET",
+        f"/api/events/{scene.event}/quotas/{scene.quota}",
+        None,
+    ),
+    Action.UPDATE_QUOTA: lambda scene: (
+        "PATCH",
+        f"/api/events/{scene.event}/quotas/{scene.quota}",
+        {"capacity": 5},
+    ),
+    Action.DELETE_QUOTA: lambda scene: (
+        "DELETE",
+        f"/api/events/{scene.event}/quotas/{scene.quota}",
+        None,
+    ),
     Action.CHANGE_OWNER: lambda scene: (
         "PUT",
         f"/api/events/{scene.event}/owner",
         {"userId": scene.about.id},
     ),
-    Action.BOOK_TICKET: lambda scene: ("POST", "/api/events/book", scene.subject),
+    Action.BOOK_TICKET: lambda scene: (
+        "POST",
+        "/api/events/book",
+        scene.subject | {"lines": [{"ticketTypeId": scene.admission, "quantity": 1}]},
+    ),
     Action.CANCEL_TICKET: lambda scene: ("POST", "/api/events/cancel", scene.subject),
+    Action.GET_BOOKING: lambda scene: ("GET", f"/api/bookings/{scene.booking}", None),
+    Action.LIST_TICKETS: lambda scene: ("GET", f"/api/bookings/{scene.booking}/tickets", None),
+    Action.CANCEL_BOOKING: lambda scene: ("POST", f"/api/bookings/{scene.booking}/cancel", None),
     Action.LIST_EVENT_BOOKINGS: lambda scene: (
         "GET",
         f"/api/events/{scene.event}/bookings",
@@ -149,6 +208,9 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
 
 PREPARED = {
     Action.CANCEL_TICKET: Action.BOOK_TICKET,
+    **dict.fromkeys(
+        (Action.GET_BOOKING, Action.LIST_TICKETS, Action.CANCEL_BOOKING), Action.BOOK_TICKET
+    ),
     Action.REVOKE_ROLE: Action.GRANT_ROLE,
     Action.REVOKE_ORGANISER: Action.GRANT_ORGANISER,
 }
@@ -165,6 +227,10 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
     """Make a caller who has this role at a new event, or for a person."""
     owner = await visitor.register()
     event, draft = await owner.organise(), await owner.draft()
+    path = f"/api/events/{event}"
+    quota = (await owner.post(f"{path}/quotas", {"name": "Seats", "capacity": 9})).json()
+    (admission,) = (await owner.event(event))["ticketTypes"]
+    balcony = (await owner.post(f"{path}/ticket-types", {"name": "Balcony"})).json()
     caller = owner if role is Role.OWNER else await visitor.register()
     about = caller if role is Role.SELF else await visitor.register()
     if role in {Role.MANAGER, Role.STAFF}:
@@ -178,21 +244,44 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
     sessions = (await caller.get("/api/users/me/sessions")).json()["items"]
     other = next(session["id"] for session in sessions if not session["isCurrent"])
     made = await Operator(engine, MIN_ROUNDS).make_token(about.username)
-    return Scene(caller, event, draft, about, key["id"], other, made.token)
+    return Scene(
+        caller,
+        event,
+        draft,
+        admission["id"],
+        balcony["id"],
+        quota["id"],
+        about,
+        key["id"],
+        other,
+        made.token,
+    )
 
 
 async def call(
     action: Action, on: Scene, headers: dict[str, str], visitor: Visitor
 ) -> httpx.Response:
     method, path, body = CALLS[action](on)
-    condition = {"If-Match": "*"} if method == "PATCH" else {}
+    condition = {"If-Match": "*"} if method in {"PATCH", "DELETE"} else {}
     return await visitor.client.request(method, path, headers=headers | condition, json=body)
 
 
 async def prepare(
     action: Action, on: Scene, app: FastAPI, engine: AsyncEngine, visitor: Visitor
-) -> None:
-    if action in PREPARED:
-        admin = await visitor.register()
-        await promote(app, engine, admin)
-        assert (await call(PREPARED[action], on, admin.headers, visitor)).is_success
+) -> Scene:
+    """Let an admin make the calls that come before the action. Return the scene after them."""
+    if action not in PREPARED:
+        return on
+    admin = await visitor.register()
+    await promote(app, engine, admin)
+    made = await call(PREPARED[action], on, admin.headers, visitor)
+    if PREPARED[action] is not Action.BOOK_TICKET:
+        assert made.is_success
+        return on
+    # An earlier call may have deleted the type, or booked.
+    assert made.is_success or made.json()["code"] == "already_booked", made.text
+    listed = await visitor.client.get(
+        f"/api/events/{on.event}/bookings", headers=admin.headers, params={"status": "booked"}
+    )
+    (booking,) = listed.json()["items"]
+    return replace(on, booking=booking["id"])

@@ -11,8 +11,13 @@ MORE: Final = 4 << 20
 """Bytes by which a database may grow and still be used again."""
 
 CATALOGS: Final = (
-    *("pg_attribute", "pg_class", "pg_constraint", "pg_db_role_setting", "pg_index", "pg_proc"),
+    *("pg_attribute", "pg_class", "pg_constraint", "pg_index", "pg_proc"),
     *("pg_statistic", "pg_statistic_ext", "pg_trigger", "pg_type"),
+    # The settings of every database are in one table.
+    """(
+        SELECT xmin, setconfig FROM pg_db_role_setting
+        WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+    ) AS settings""",
 )
 
 

@@ -25,7 +25,7 @@ import schemathesis
 from schemathesis.checks import CHECKS, load_all_checks
 
 from tests.folders import folder_open_to_all
-from tests.generated import PHASES, World, run
+from tests.generated import PHASES, Shop, World, run
 from tests.people import Person, Visitor
 from tests.serving import Service, serving, until
 from tests.signing import SECRET
@@ -106,6 +106,8 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
     owner, stranger, bob, cleo = [await visitor.register() for _ in range(4)]
     members = [await visitor.register() for _ in range(4)]
     mine = [await owner.organise(total=total) for total in (1, 1, 1_000_000)]
+    shop = await Shop.open(owner)
+    mine.append(shop.event)
     not_mine = [await stranger.organise(total=total) for total in (1, 1_000_000)]
     for person, events in ((owner, mine), (stranger, not_mine)):
         for event in events:
@@ -113,6 +115,8 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
                 await person.appoint(event, member, Role.STAFF)
             for booker in (bob, cleo):
                 await booker.book(event)
+    listed = await bob.get("/api/users/me/bookings")
+    held = [each["id"] for each in listed.json()["items"]]
 
     me = await _who_calls(caller, owner, mine)
     if me is not None and caller is Role.ADMIN:
@@ -131,6 +135,8 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
             headers=acting.headers if acting is not None else {},
             leaving=leaving,
             events=[*mine, *not_mine],
+            bookings=held,
+            shop=shop,
             people=[each.id for each in (me or bob, bob, stranger)],
             account=ADA,
             members=[each.id for each in (*members, stranger)],
@@ -230,6 +236,10 @@ ALWAYS = {
 # Rows at an event that a caller may change if the table allows it.
 UNLESS = {
     Action.UPDATE_EVENT: "SELECT id, name FROM events, given WHERE id = ANY(given.events)",
+    Action.UPDATE_TICKET_TYPE: "SELECT id, event_id, name FROM ticket_types, given"
+    " WHERE event_id = ANY(given.events)",
+    Action.UPDATE_QUOTA: "SELECT id, event_id, name FROM quotas, given"
+    " WHERE event_id = ANY(given.events)",
     # Everybody may give up their own role, but not change it.
     Action.GRANT_ROLE: "SELECT event_id, user_id, role FROM event_roles, given"
     " WHERE event_id = ANY(given.events) AND (user_id IS DISTINCT FROM me OR role <> caller)",

@@ -12,6 +12,8 @@ from schemathesis.engine import events, from_schema
 from schemathesis.generation.meta import TestPhase
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
+from tests.people import Person
+
 SEED = 20261101
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
@@ -21,10 +23,55 @@ UNTOLD = {
     *("createEvent", "listEvents", "updateEvent", "copyEvent"),
     *("publishEvent", "pauseSale", "resumeSale", "cancelEvent", "deleteEvent"),
 }
+ABOUT_TYPES = {
+    *(f"{verb}TicketType" for verb in ("create", "get", "update", "delete")),
+    *(f"{verb}Quota" for verb in ("create", "get", "update", "delete")),
+    *("listTicketTypes", "listQuotas"),
+}
+"""Operations that need an event and its own ticket type or quota."""
 ENDING = {"cancelEvent", "deleteEvent", "pauseSale"}
 """Operations after which an event may not be bookable: somebody calls them who owns few events."""
 KEY = "#/components/parameters/Idempotency-Key"
 ACCEPTED = ["2xx", "401", "403", "404", "409", "412", "422", "428"]
+REFUSED = [
+    "400",
+    "401",
+    "403",
+    "404",
+    "405",
+    "406",
+    "409",
+    "412",
+    "415",
+    "422",
+    "428",
+    "429",
+    "5xx",
+]
+"""Statuses of invalid requests. A wrong If-Match is found before a wrong body."""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """An event with many ticket types and quotas, so that some may be deleted."""
+
+    event: int
+    ticket_types: Sequence[int]
+    quotas: Sequence[int]
+
+    @classmethod
+    async def open(cls, owner: Person) -> "Shop":
+        """Make it."""
+        many = range(50)
+        body = {
+            "name": "A fair",
+            "capacity": 10,
+            "ticketTypes": [{"name": f"Type {number}"} for number in many],
+            "quotas": [{"name": f"Quota {number}", "capacity": 10} for number in many],
+        }
+        made = (await owner.post("/api/events", body)).json()
+        types, quotas = ([each["id"] for each in made[of]] for of in ("ticketTypes", "quotas"))
+        return cls(made["id"], types, quotas)
 
 
 _numbers = itertools.count()
@@ -49,6 +96,8 @@ class World:
     leaving: Mapping[str, Mapping[str, str]]
     """Headers of other people, for operations that end a session or need an admin."""
     events: Sequence[int]
+    bookings: Sequence[str]
+    shop: "Shop"
     people: Sequence[str]
     account: Mapping[str, str]
     """A username and its password."""
@@ -70,7 +119,11 @@ class World:
         """
         known = {
             "events": self.events,
+            "shop": [self.shop.event],
+            "ticket types": self.shop.ticket_types,
+            "quotas": self.shop.quotas,
             "any": ["*"],
+            "bookings": self.bookings,
             "people": self.people,
             "names": [self.account["username"]],
             "passwords": [self.account["password"]],
@@ -89,9 +142,12 @@ class World:
             "body.password": "passwords",
             "body.refreshToken": "tokens",
             "path.userId": "members",
+            "path.bookingId": "bookings",
             "path.keyId": "keys",
             "path.sessionId": "sessions",
             "body.token": "password tokens",
+            "path.ticketTypeId": "ticket types",
+            "path.quotaId": "quotas",
         }
         parameters = {name: {"dictionary": of, "probability": 0.5} for name, of in named.items()}
         parameters["header.If-Match"] = {"dictionary": "any", "probability": 0.9}
@@ -109,7 +165,12 @@ class World:
                         for operation, headers in self.leaving.items()
                     ),
                     {
-                        "include-operation-id": sorted(UNTOLD | _keyed(document)),
+                        "include-operation-id": sorted(ABOUT_TYPES),
+                        "parameters": {"path.eventId": {"dictionary": "shop", "probability": 0.9}},
+                        "checks": {"negative_data_rejection": {"expected-statuses": REFUSED}},
+                    },
+                    {
+                        "include-operation-id": sorted(UNTOLD | ABOUT_TYPES | _keyed(document)),
                         "checks": {"positive_data_acceptance": {"expected-statuses": ACCEPTED}},
                     },
                 ],

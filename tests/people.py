@@ -65,8 +65,12 @@ class Person(Visitor):
         condition = {} if etag is None else {"If-Match": etag}
         return await self.client.patch(path, headers=self.headers | condition, json=body)
 
-    async def delete(self, path: str, body: object = None) -> httpx.Response:
-        return await self.client.request("DELETE", path, headers=self.headers, json=body)
+    async def delete(
+        self, path: str, body: object = None, *, etag: str | None = None
+    ) -> httpx.Response:
+        """Delete something, if it is as `etag` says."""
+        headers = self.headers | ({} if etag is None else {"If-Match": etag})
+        return await self.client.request("DELETE", path, headers=headers, json=body)
 
     async def again(self) -> "Person":
         """Log in again, as from another device."""

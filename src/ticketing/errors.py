@@ -6,17 +6,21 @@
     │   ├── HttpVersionNotSupported, TransferCodingNotImplemented, ExpectationFailed
     │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge, ValidationFailed, InvalidCursor
     │   ├── PasswordTooCommon, InvalidIdempotencyKey, IdempotencyKeyReused, PreconditionRequired
+    │   ├── GroupTooLarge, QuantityNotAllowed, TicketTypeRequired
     ├── AnswerLost, PreconditionFailed
     ├── NotAuthenticated (NoCredential), InvalidCredentials, InvalidRefreshToken,
     │   InvalidPasswordToken
     ├── Forbidden, InsufficientScope, WrongPassword, RegistrationClosed, OrganiserRequired
     ├── NotFound
     │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound, KeyNotFound,
-    │   ├── SessionNotFound, MemberNotFound
+    │   ├── SessionNotFound, MemberNotFound, TicketTypeNotFound, TicketNotFound, QuotaNotFound
     ├── MethodNotAllowed
     ├── Conflict
     │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, AlreadyOwner, TooManyKeys
     │   ├── SaleNotOpen, SaleClosed, EventState, CapacityBelowTaken, EventHasBookings, OwnsEvents
+    │   ├── SoldOut, LimitReached, PaymentRequired, CurrencyMixed, BookingAmbiguous
+    │   ├── NameTaken, TicketTypeSold, LastTicketType, TooManyTicketTypes, TooManyQuotas
+    │   ├── CurrencyFixed
     ├── Later              the request is valid, but can't be served now
     │   ├── RequestInProgress, TooManyRequests
     │   ├── Unavailable
@@ -219,6 +223,37 @@ class IdempotencyKeyReused(Invalid):
     )
 
 
+class GroupTooLarge(Invalid):
+    """The event never has that many places of this type."""
+
+    status, code = 422, "group_too_large"
+    detail = "There are only `capacity` places of this type, so a group of this size can't wait."
+    example: ClassVar[dict[str, object]] = {"requested": 5, "capacity": 4}
+
+    def __init__(self, requested: int, capacity: int) -> None:
+        """Name both numbers."""
+        super().__init__(requested=requested, capacity=capacity)
+
+
+class QuantityNotAllowed(Invalid):
+    """The ticket type is not booked in this quantity."""
+
+    status, code = 422, "quantity_not_allowed"
+    detail = "One booking may have from `min` to `max` places of this ticket type."
+    example: ClassVar[dict[str, object]] = {"ticketTypeId": 1, "min": 2, "max": 8}
+
+    def __init__(self, ticket_type_id: int, least: int, most: int | None) -> None:
+        """Name the type and its limits."""
+        super().__init__(ticketTypeId=ticket_type_id, min=least, max=most)
+
+
+class TicketTypeRequired(Invalid):
+    """The event has several ticket types, and the request names none."""
+
+    status, code = 422, "ticket_type_required"
+    detail = "The event has several ticket types. Name them in `lines`."
+
+
 class AnswerLost(TicketingError):
     """The stored response is sealed under a signing secret that the service no longer has."""
 
@@ -366,6 +401,27 @@ class MemberNotFound(NotFound):
     detail = "This person has no role at this event. `GET /api/events/{eventId}/team` lists roles."
 
 
+class TicketTypeNotFound(NotFound):
+    """The event has no such ticket type, or only its team may see it."""
+
+    status, code = 404, "ticket_type_not_found"
+    detail = "The event has no such ticket type. Its types are in `GET /api/events/{eventId}`."
+
+
+class TicketNotFound(NotFound):
+    """The booking has no such ticket."""
+
+    status, code = 404, "ticket_not_found"
+    detail = "The booking has no such ticket. Nothing was changed."
+
+
+class QuotaNotFound(NotFound):
+    """The event has no shared quota of this id, or the caller may not see it."""
+
+    status, code = 404, "quota_not_found"
+    detail = "This event has no quota with this id. `GET /api/events/{eventId}/quotas` lists them."
+
+
 class MethodNotAllowed(TicketingError):
     """The path exists, but not with this method."""
 
@@ -412,6 +468,95 @@ class AlreadyOwner(Conflict):
 
     status, code = 409, "already_owner"
     detail = "This person owns the event and needs no role."
+
+
+class SoldOut(Conflict):
+    """Too few places are left, and a booking of several types or of a priced one can't wait."""
+
+    status, code = 409, "sold_out"
+    detail = (
+        "Too few places of this type are `available`. If there is a `quotaId`, this quota lacks"
+        " them, else the event."
+    )
+    example: ClassVar[dict[str, object]] = {
+        "requested": 2,
+        "available": 1,
+        "ticketTypeId": 1,
+        "quotaId": None,
+    }
+
+    def __init__(
+        self, requested: int, available: int, ticket_type_id: int, quota_id: int | None
+    ) -> None:
+        """Name the type, its numbers, and the quota that lacks places; None for the event."""
+        super().__init__(
+            requested=requested,
+            available=available,
+            ticketTypeId=ticket_type_id,
+            quotaId=quota_id,
+        )
+
+
+class LimitReached(Conflict):
+    """The event does not allow one person that many bookings or tickets."""
+
+    status, code = 409, "limit_reached"
+    detail = "The event allows one person at most `limit` of these. This person has `has`."
+    example: ClassVar[dict[str, object]] = {
+        "limits": "tickets",
+        "limit": 10,
+        "has": 8,
+        "requested": 4,
+    }
+
+    def __init__(self, limits: str, limit: int, has: int, requested: int) -> None:
+        """Name what is limited, `bookings` or `tickets`, and the numbers."""
+        super().__init__(limits=limits, limit=limit, has=has, requested=requested)
+
+
+class PaymentRequired(Conflict):
+    """The booking has a price, and the caller can't say that it was paid."""
+
+    status, code = 409, "payment_required"
+    detail = (
+        "This booking costs `amount`. Only a manager of the event, who has taken the money,"
+        " may make it."
+    )
+    example: ClassVar[dict[str, object]] = {"amount": 2500, "currency": "EUR"}
+
+    def __init__(self, amount: int, currency: str) -> None:
+        """Name the price, in the minor unit of the currency."""
+        super().__init__(amount=amount, currency=currency)
+
+
+class CurrencyMixed(Conflict):
+    """Other prices of the event or the booking are in another currency."""
+
+    status, code = 409, "currency_mixed"
+    detail = (
+        "All prices of an event have one currency, and so has a booking. Use that of the other"
+        " prices, or make them free first."
+    )
+    example: ClassVar[dict[str, object]] = {"currency": "EUR"}
+
+    def __init__(self, currency: str | None = None) -> None:
+        """Name the currency of the other prices, if it is known."""
+        super().__init__(**({} if currency is None else {"currency": currency}))
+
+
+class BookingAmbiguous(Conflict):
+    """The person has several bookings at the event."""
+
+    status, code = 409, "booking_ambiguous"
+    detail = (
+        "This person has several bookings at the event. Cancel one by"
+        " `POST /api/bookings/{bookingId}/cancel`."
+    )
+    example: ClassVar[dict[str, object]] = {"bookingIds": ["0193a5c8-7a36-7c3e-9b1e-3f2d8c5a6b70"]}
+
+    def __init__(self, booking_ids: Sequence[object]) -> None:
+        """Name the bookings."""
+        super().__init__(bookingIds=[str(each) for each in booking_ids])
 
 
 class SaleNotOpen(Conflict):
@@ -465,9 +610,18 @@ class CapacityBelowTaken(Conflict):
     detail = "More places are taken than you requested. Cancel bookings, or send at least `taken`."
     example: ClassVar[dict[str, object]] = {"requested": 16, "taken": 44}
 
-    def __init__(self, requested: int, taken: int) -> None:
-        """Name both numbers of places."""
-        super().__init__(requested=requested, taken=taken)
+    def __init__(
+        self,
+        requested: int,
+        taken: int,
+        *,
+        quota_id: int | None = None,
+        ticket_type_id: int | None = None,
+    ) -> None:
+        """Name both numbers of places, and the quota or ticket type if it is not the event."""
+        of = {"quotaId": quota_id, "ticketTypeId": ticket_type_id}
+        named = {name: value for name, value in of.items() if value is not None}
+        super().__init__(requested=requested, taken=taken, **named)
 
 
 class EventHasBookings(Conflict):
@@ -475,6 +629,61 @@ class EventHasBookings(Conflict):
 
     status, code = 409, "event_has_bookings"
     detail = "Only a draft that was never booked can be deleted. Cancel the event instead."
+
+
+class NameTaken(Conflict):
+    """Another ticket type, or another quota, of the event has this name."""
+
+    status, code = 409, "name_taken"
+    detail = "Another ticket type or quota of this event has this `name`. Choose another one."
+    example: ClassVar[dict[str, object]] = {"name": "Balcony"}
+
+    def __init__(self, name: str) -> None:
+        """Name the name."""
+        super().__init__(name=name)
+
+
+class TicketTypeSold(Conflict):
+    """The ticket type can't be deleted, because somebody booked it or waited for it."""
+
+    status, code = 409, "ticket_type_sold"
+    detail = (
+        "Somebody booked this ticket type or waited for it, so it can't be deleted. Close it:"
+        ' `PATCH` it with `{"closed": true}`.'
+    )
+
+
+class LastTicketType(Conflict):
+    """The ticket type can't be deleted, because the event has no other."""
+
+    status, code = 409, "last_ticket_type"
+    detail = "An event needs a ticket type, and this is its last one. Change it instead."
+
+
+class TooManyTicketTypes(Conflict):
+    """The event has as many ticket types as it may have."""
+
+    status, code = 409, "too_many_ticket_types"
+    detail = "An event has at most 100 ticket types. Delete one first."
+
+
+class TooManyQuotas(Conflict):
+    """The event has as many shared quotas as it may have."""
+
+    status, code = 409, "too_many_quotas"
+    detail = "An event has at most 100 quotas. Delete one first."
+
+
+class CurrencyFixed(Conflict):
+    """Tickets were sold in another currency."""
+
+    status, code = 409, "currency_fixed"
+    detail = "Tickets of this event were sold in `currency`. Its prices can't have another one."
+    example: ClassVar[dict[str, object]] = {"currency": "EUR"}
+
+    def __init__(self, currency: str) -> None:
+        """Name the currency in which tickets were sold."""
+        super().__init__(currency=currency)
 
 
 class OwnsEvents(Conflict):

@@ -44,6 +44,33 @@ async def violations(page: Page, rules: list[str]) -> dict[str, list[Any]]:
     return {each["id"]: [node["target"] for node in each["nodes"]] for each in found}
 
 
+# Of elements beside each other that have the same tags, attributes, classes and styles, all the
+# way down, it keeps two, because rows alternate.
+KEEP_TWO_ALIKE = """() => {
+    const outline = (part) => {
+        const seen = new Map();
+        for (const child of [...part.children]) {
+            const like = outline(child);
+            seen.set(like, (seen.get(like) ?? 0) + 1);
+            if (seen.get(like) > 2) child.remove();
+        }
+        const looks = ["class", "style"].map((name) => part.getAttribute(name));
+        return [part.tagName, part.getAttributeNames(), looks, ...seen.keys()].join(" ");
+    };
+    outline(document.body);
+}"""
+
+
+async def pale(page: Page) -> dict[str, list[Any]]:
+    """Return violations of the rule of contrast. The page is of no use afterwards.
+
+    What looks like two others before it is not looked at, because axe-core needs milliseconds for
+    each element, and a documentation page has ten thousand.
+    """
+    await page.evaluate(KEEP_TWO_ALIKE)
+    return await violations(page, CONTRAST)
+
+
 async def width(page: Page) -> int:
     wide: int = await page.evaluate("document.scrollingElement.scrollWidth")
     return wide
@@ -114,7 +141,7 @@ async def test_everybody_can_read_the_docs_page(
     await block.locator(".live-responses-table").wait_for()
     assert await width(page) <= PHONE
     assert (await lightness(page) > 128) is (scheme == "light")
-    assert await violations(page, CONTRAST) == {}
+    assert await pale(page) == {}
 
 
 async def test_everybody_can_read_the_authorize_dialog(page: Page, service: Service) -> None:
@@ -126,7 +153,7 @@ async def test_everybody_can_read_the_authorize_dialog(page: Page, service: Serv
     await dialog.get_by_role("button", name="Apply given OAuth2 credentials").click()
     await dialog.get_by_role("alert").wait_for()
     assert await width(page) <= PHONE
-    assert await violations(page, CONTRAST) == {}
+    assert await pale(page) == {}
 
 
 async def test_the_docs_page_follows_the_system_while_it_is_open(
@@ -140,6 +167,17 @@ async def test_the_docs_page_follows_the_system_while_it_is_open(
     await page.emulate_media(color_scheme="light")
     await expect(root).to_have_class("")
     assert await lightness(page) > 128
+
+
+async def test_a_pale_text_among_many_that_look_alike_is_found(
+    page: Page, service: Service
+) -> None:
+    await page.goto(f"{service.url}/docs")
+    await page.locator(".opblock").first.wait_for()
+    paths = page.locator(".opblock-delete .opblock-summary-path")
+    assert await paths.count() > 2
+    await paths.last.evaluate("(path) => { path.style.opacity = 0.1 }")
+    assert list(await pale(page)) == ["color-contrast"]
 
 
 @pytest.mark.parametrize("path", ["", "docs", "redoc"])

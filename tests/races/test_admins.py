@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.people import PASSWORD, Visitor
-from tests.serving import TICKETING, serving, until
+from tests.serving import TICKETING, UNMEASURED, serving, until
 from ticketing.errors import PasswordTooCommon
 
 
@@ -33,7 +33,7 @@ def ticketing(
 async def test_admin_rights_are_granted_beside_the_service_and_revoked_without_it(
     kept_dir: Path,
 ) -> None:
-    with serving(kept_dir, "--workers", "2") as service:
+    with serving(kept_dir, "--workers", "2", **UNMEASURED) as service:
         # A new connection each time, so that both workers respond.
         limits = httpx.Limits(max_keepalive_connections=0)
         async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
@@ -57,7 +57,7 @@ async def test_admin_rights_are_granted_beside_the_service_and_revoked_without_i
 
 @pytest.mark.usefixtures("unmeasured")
 async def test_a_person_is_logged_out_everywhere_beside_the_service(kept_dir: Path) -> None:
-    with serving(kept_dir, "--workers", "2") as service:
+    with serving(kept_dir, "--workers", "2", **UNMEASURED) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
             ada, eve = [await Visitor(client).register() for _ in range(2)]
             also_eve = await eve.again()
@@ -77,7 +77,9 @@ async def test_a_person_is_logged_out_everywhere_beside_the_service(kept_dir: Pa
 
 
 async def test_the_operator_says_who_creates_events_beside_the_service(kept_dir: Path) -> None:
-    with serving(kept_dir, "--workers", "2", TICKETING_ORGANISERS="granted") as service:
+    with serving(
+        kept_dir, "--workers", "2", TICKETING_ORGANISERS="granted", **UNMEASURED
+    ) as service:
         limits = httpx.Limits(max_keepalive_connections=0)
         async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
             ada = await Visitor(client).register()
@@ -98,7 +100,7 @@ async def test_the_operator_says_who_creates_events_beside_the_service(kept_dir:
 
 
 async def test_the_operator_adds_people_if_registration_is_closed(kept_dir: Path) -> None:
-    with serving(kept_dir, TICKETING_REGISTRATION="closed") as service:
+    with serving(kept_dir, TICKETING_REGISTRATION="closed", **UNMEASURED) as service:
         async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
             account = {"username": "--ada", "password": PASSWORD}
             refused = await client.post("/api/users/register", json=account)
@@ -125,7 +127,7 @@ def test_a_script_gives_the_password_on_standard_input(kept_dir: Path) -> None:
     ):
         done = ticketing(kept_dir, "user", *arguments, "--password-stdin", given=given)
         assert (done.returncode, done.stdout) == (0, f"{told}\n")
-    with serving(kept_dir) as service:
+    with serving(kept_dir, **UNMEASURED) as service:
         account = {"username": "ada", "password": "another horse"}
         assert httpx.post(f"{service.url}/api/users/login", json=account).status_code == 200
 
@@ -177,7 +179,7 @@ WRONG: list[tuple[tuple[str | bytes, ...], str | None, str]] = [
 
 
 def test_a_mistake_of_the_operator_is_explained_in_one_line(kept_dir: Path) -> None:
-    with serving(kept_dir):
+    with serving(kept_dir, **UNMEASURED):
         assert ticketing(kept_dir, "user", "add", "ada").returncode == 0
         for arguments, given, told in WRONG:
             done = ticketing(kept_dir, "user", *arguments, given=given)

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from tests.people import Person, bookings_of
-from tests.serving import PATIENCE, TICKETING, Service, serving, visiting
+from tests.serving import PATIENCE, TICKETING, UNMEASURED, Service, serving, visiting
 from tests.signing import SECRET
 from ticketing.db import migrations
 from ticketing.embedded import backup
@@ -88,7 +88,7 @@ async def sale(service: Service) -> tuple[Person, int]:
 
 @pytest.mark.usefixtures("unmeasured")
 async def test_a_backup_goes_through_pipes(kept_dir: Path) -> None:
-    with serving(kept_dir) as service:
+    with serving(kept_dir, **UNMEASURED) as service:
         await sale(service)
         before = await rows(kept_dir / "data" / "sockets")
         whole = piped(kept_dir, "backup", "-")
@@ -154,7 +154,7 @@ def test_a_backup_overwrites_the_target_of_a_link_but_no_device(open_dir: Path) 
 
 
 async def test_a_restored_backup_is_served_and_goes_on(kept_dir: Path) -> None:
-    with serving(kept_dir) as service:
+    with serving(kept_dir, **UNMEASURED) as service:
         organiser, event = await sale(service)
         file = saved(kept_dir, "running.dump")
         assert file.stat().st_mode & 0o777 == 0o600
@@ -168,7 +168,7 @@ async def test_a_restored_backup_is_served_and_goes_on(kept_dir: Path) -> None:
         assert await rows_at_rest(elsewhere) == before
     # The secret is not in the backup. It keeps the tokens valid.
     (elsewhere / "jwt_secret").write_text((kept_dir / "data" / "jwt_secret").read_text())
-    with serving(kept_dir, "--data-dir", str(elsewhere)) as service:
+    with serving(kept_dir, "--data-dir", str(elsewhere), **UNMEASURED) as service:
         async with visiting(service) as visitor:
             assert len(await bookings_of(organiser, visitor)) == 1
             person = Person(visitor.client, organiser.username, organiser.id, organiser.token)
@@ -182,7 +182,7 @@ async def test_a_restored_backup_is_served_and_goes_on(kept_dir: Path) -> None:
 async def test_a_restore_replaces_data_only_with_an_option_and_never_data_in_use(
     kept_dir: Path,
 ) -> None:
-    with serving(kept_dir) as service:
+    with serving(kept_dir, **UNMEASURED) as service:
         await sale(service)
         file = saved(kept_dir, "first.dump")
         data = kept_dir / "data"
@@ -200,14 +200,14 @@ async def test_a_restore_replaces_data_only_with_an_option_and_never_data_in_use
     assert await rows_at_rest(data) == second
     restored(kept_dir, file, "--force")
     assert await rows_at_rest(data) == first
-    with serving(kept_dir) as service:
+    with serving(kept_dir, **UNMEASURED) as service:
         async with visiting(service) as visitor:
             assert (await visitor.client.get("/readyz")).status_code == 200
 
 
 @pytest.mark.usefixtures("unmeasured")
 async def test_a_restore_that_fails_keeps_the_old_data(kept_dir: Path) -> None:
-    with serving(kept_dir) as service:
+    with serving(kept_dir, **UNMEASURED) as service:
         await sale(service)
         file = saved(kept_dir, "whole.dump")
     before = await rows_at_rest(kept_dir / "data")

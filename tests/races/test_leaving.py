@@ -14,8 +14,6 @@ import pytest
 from tests.databases import execute, with_database
 from tests.serving import PATIENCE, TICKETING, until
 
-pytestmark = pytest.mark.usefixtures("unmeasured")
-
 LOCK = 0x7469636B
 """The advisory lock of a migration."""
 
@@ -125,6 +123,7 @@ def leaving(script: str, *arguments: str, **environment: str) -> tuple[int, str,
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize(
     "module",
     ["sqlalchemy.engine._row_cy", "sqlalchemy.dialects.postgresql.asyncpg", "alembic.command"],
@@ -149,6 +148,7 @@ def test_a_signal_is_not_lost_before_or_after_a_loop(script: str, printed: str) 
     assert leaving(script) == (128 + signal.SIGTERM, printed, "")
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_migration_that_waits_is_ended_by_a_signal(
     tmp_path: Path, empty_url: str, number: signal.Signals

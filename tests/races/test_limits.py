@@ -221,6 +221,7 @@ def test_an_upgrade_to_another_protocol_is_ignored(service: Service, protocol: b
     assert b"invalid_credentials" in said
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_one_connection_too_many_gets_a_503(kept_dir: Path) -> None:
     with serving(kept_dir, TICKETING_MAX_CONNECTIONS="3") as service, ExitStack() as stack:
         held = [stack.enter_context(connect(service)) for _ in range(3)]
@@ -241,6 +242,7 @@ def test_one_connection_too_many_gets_a_503(kept_dir: Path) -> None:
 BUNDLE = b"GET /static/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("asked", [BUNDLE + b"\r\n", (BUNDLE + b"\r\n") * 10, ALIVE * 100_000])
 def test_a_client_that_does_not_read_is_disconnected(kept_dir: Path, asked: bytes) -> None:
     limits = {"TICKETING_MAX_CONNECTIONS": "1", "TICKETING_BODY_TIMEOUT": "2"}
@@ -256,6 +258,7 @@ def test_a_client_that_does_not_read_is_disconnected(kept_dir: Path, asked: byte
         assert "Traceback" not in service.console.read_text()
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_client_that_reads_slowly_gets_the_whole_response(kept_dir: Path) -> None:
     with (
         serving(kept_dir, TICKETING_BODY_TIMEOUT="1") as service,
@@ -289,9 +292,9 @@ def steadily(connection: socket.socket, times: int) -> int:
 
 @pytest.mark.parametrize("times", [1, 2], ids=["in the kernel", "more than the kernel takes over"])
 def test_a_client_that_reads_little_but_steadily_is_not_disconnected(
-    kept_dir: Path, times: int
+    service: Service, times: int
 ) -> None:
-    with serving(kept_dir, TICKETING_BODY_TIMEOUT="2") as service, deaf(service) as connection:
+    with deaf(service) as connection:
         connection.settimeout(10)
         connection.sendall((BUNDLE + b"\r\n") * (times - 1) + BUNDLE + CLOSE)
         said = steadily(connection, 20)
@@ -318,6 +321,7 @@ def test_a_client_that_does_not_read_does_not_delay_the_stop(kept_dir: Path) -> 
         assert time.monotonic() - began < 15  # The grace is 30.
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_half_a_request_does_not_delay_the_stop(kept_dir: Path) -> None:
     with serving(kept_dir) as service, ExitStack() as stack:
         for begun in (b"", b"GET /li", POST + LENGTH + b"\r\n{", ALIVE + b"GET /li"):
@@ -328,6 +332,7 @@ def test_half_a_request_does_not_delay_the_stop(kept_dir: Path) -> None:
         assert time.monotonic() - began < 15  # The grace is 30.
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_an_idle_connection_is_closed_after_the_time_that_is_set(kept_dir: Path) -> None:
     with serving(kept_dir, TICKETING_KEEP_ALIVE="1") as service, connect(service) as connection:
         for _ in range(2):  # A request restarts the time.

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     SmallInteger,
@@ -42,6 +43,7 @@ class Base(DeclarativeBase):
         int: BigInteger(),
         bytes: LargeBinary(),
         list[str]: ARRAY(Text()),
+        list[int]: ARRAY(BigInteger()),
         dict[str, Any]: JSONB(),
     }
 
@@ -214,7 +216,14 @@ class Event(Base):
         CheckConstraint("available_tickets between 0 and total_tickets", name="available"),
         CheckConstraint("waiting_list_count >= 0", name="waiting"),
         # No place may be free while people wait, so that none is sold to a newcomer.
-        CheckConstraint("available_tickets = 0 or waiting_list_count = 0", name="line_served"),
+        # An event with counters of types may keep places for a group that waits.
+        CheckConstraint(
+            "available_tickets = 0 or waiting_list_count = 0 or quota_available is not null",
+            name="line_served",
+        ),
+        CheckConstraint("0 <= all (quota_available)", name="quota_available"),
+        CheckConstraint("0 <= all (type_taken)", name="type_taken"),
+        CheckConstraint("0 <= all (type_waiting)", name="type_waiting"),
         CheckConstraint("status in ('draft', 'published', 'cancelled')", name="status"),
         CheckConstraint("visibility in ('public', 'unlisted')", name="visibility"),
         Index(
@@ -248,6 +257,78 @@ class Event(Base):
     ends_at: Mapped[datetime | None]
     sales_open_at: Mapped[datetime | None]
     sales_close_at: Mapped[datetime | None]
+    quota_capacity: Mapped[list[int] | None]
+    quota_available: Mapped[list[int] | None]
+    """By `quotas.slot`. Null while the event has one free type without limits of its own."""
+    type_taken: Mapped[list[int] | None]
+    type_waiting: Mapped[list[int] | None]
+    """By `ticket_types.slot`: places taken, and waiting bookings."""
+    max_bookings_per_person: Mapped[int] = mapped_column(Integer(), server_default=text("1"))
+    max_tickets_per_person: Mapped[int] = mapped_column(Integer(), server_default=text("10"))
+    had_several_bookings: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether a person was ever allowed more than one booking, so that some may have several."""
+
+
+class TicketType(Base):
+    """What is on sale at an event.
+
+    It draws from the event's own capacity, and from the quotas whose slots are in `quotas`.
+    """
+
+    __tablename__ = "ticket_types"
+    __table_args__ = (
+        CheckConstraint("amount >= 0 and (amount = 0 or currency is not null)", name="price"),
+        CheckConstraint(
+            "min_per_booking >= 1 and coalesce(max_per_booking >= min_per_booking, true)",
+            name="per_booking",
+        ),
+        Index("uq_ticket_types_slot", "event_id", "slot", unique=True),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"))
+    slot: Mapped[int] = mapped_column(SmallInteger())
+    """Its index in the counters of the event."""
+    quotas: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger()), server_default="{}")
+    name: Mapped[str]
+    description: Mapped[str | None]
+    amount: Mapped[int] = mapped_column(server_default=text("0"))
+    """The price in the minor unit of the currency."""
+    currency: Mapped[str | None]
+    min_per_booking: Mapped[int] = mapped_column(Integer(), server_default=text("1"))
+    max_per_booking: Mapped[int | None] = mapped_column(Integer())
+    sales_open_at: Mapped[datetime | None]
+    sales_close_at: Mapped[datetime | None]
+    sales_open_local: Mapped[datetime | None] = mapped_column(TIMESTAMP())
+    sales_close_local: Mapped[datetime | None] = mapped_column(TIMESTAMP())
+    position: Mapped[int] = mapped_column(Integer(), server_default=text("0"))
+    """Its place among the types that clients see."""
+    hidden: Mapped[bool] = mapped_column(server_default=text("false"))
+    closed: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Quota(Base):
+    """A capacity besides the event's own: of one ticket type, or shared by several.
+
+    The numbers are in the event's row. A shared quota has a name.
+    """
+
+    __tablename__ = "quotas"
+    __table_args__ = (
+        CheckConstraint("(name is null) = (ticket_type_id is not null)", name="shared_has_name"),
+        Index("uq_quotas_slot", "event_id", "slot", unique=True),
+        Index("uq_quotas_ticket_type_id", "ticket_type_id", unique=True),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"))
+    slot: Mapped[int] = mapped_column(SmallInteger())
+    """Its index in the counters of the event."""
+    name: Mapped[str | None]
+    ticket_type_id: Mapped[int | None] = mapped_column(
+        ForeignKey("ticket_types.id", ondelete="CASCADE")
+    )
 
 
 class EventDetails(Base):
@@ -359,12 +440,20 @@ class Booking(Base):
             "uq_bookings_active",
             "event_id",
             "user_id",
+            "slot",
             unique=True,
             postgresql_where=text("status <> 'cancelled'"),
         ),
         Index(
             "ix_bookings_waiting",
             "event_id",
+            "seq",
+            postgresql_where=text("status = 'waiting'"),
+        ),
+        Index(
+            "ix_bookings_waiting_type",
+            "event_id",
+            "ticket_type_id",
             "seq",
             postgresql_where=text("status = 'waiting'"),
         ),
@@ -378,6 +467,35 @@ class Booking(Base):
     user_id: Mapped[UUID]
     status: Mapped[str]
     created_at: Mapped[datetime]
+    slot: Mapped[int] = mapped_column(SmallInteger(), server_default=text("0"))
+    """Numbers a person's active bookings at one event."""
+    ticket_type_id: Mapped[int | None]
+    """Null for several types, and for one place of the event's first type."""
+    quantity: Mapped[int] = mapped_column(Integer(), server_default=text("1"))
+    """Places that it has or waits for."""
+    amount: Mapped[int] = mapped_column(server_default=text("0"))
+    currency: Mapped[str | None]
+
+
+class Ticket(Base):
+    """One place of a booking, with the price that was agreed.
+
+    A booking of one place without a type has no row here: its ticket has the id of the booking.
+    """
+
+    __tablename__ = "tickets"
+    __table_args__ = (
+        CheckConstraint("status in ('valid', 'cancelled')", name="status"),
+        Index("uq_tickets_ordinal", "booking_id", "ordinal", unique=True),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    booking_id: Mapped[UUID]
+    ticket_type_id: Mapped[int]
+    ordinal: Mapped[int] = mapped_column(SmallInteger())
+    amount: Mapped[int]
+    status: Mapped[str] = mapped_column(server_default="valid")
+    generation: Mapped[int] = mapped_column(Integer(), server_default=text("1"))
 
 
 class IdempotencyKey(Base):

@@ -61,11 +61,24 @@ class Action(StrEnum):
     PAUSE_SALE = "pauseSale"
     RESUME_SALE = "resumeSale"
     COPY_EVENT = "copyEvent"
+    LIST_TICKET_TYPES = "listTicketTypes"
+    CREATE_TICKET_TYPE = "createTicketType"
+    GET_TICKET_TYPE = "getTicketType"
+    UPDATE_TICKET_TYPE = "updateTicketType"
+    DELETE_TICKET_TYPE = "deleteTicketType"
+    LIST_QUOTAS = "listQuotas"
+    CREATE_QUOTA = "createQuota"
+    GET_QUOTA = "getQuota"
+    UPDATE_QUOTA = "updateQuota"
+    DELETE_QUOTA = "deleteQuota"
     CANCEL_EVENT = "cancelEvent"
     DELETE_EVENT = "deleteEvent"
     CHANGE_OWNER = "changeOwner"
     BOOK_TICKET = "bookTicket"
     CANCEL_TICKET = "cancelTicket"
+    GET_BOOKING = "getBooking"
+    LIST_TICKETS = "listTickets"
+    CANCEL_BOOKING = "cancelBooking"
     LIST_EVENT_BOOKINGS = "listEventBookings"
     LIST_TEAM = "listTeam"
     GRANT_ROLE = "grantRole"
@@ -136,12 +149,26 @@ RULES: Final[dict[Action, Rule]] = {
     Action.PAUSE_SALE: Rule(_MANAGERS, _EVENTS),
     Action.RESUME_SALE: Rule(_MANAGERS, _EVENTS),
     Action.COPY_EVENT: Rule(_MANAGERS, _EVENTS),
+    # Hidden ticket types are shown to the event's team alone: see the routes.
+    Action.LIST_TICKET_TYPES: Rule(_PUBLIC),
+    Action.CREATE_TICKET_TYPE: Rule(_MANAGERS, _EVENTS),
+    Action.GET_TICKET_TYPE: Rule(_PUBLIC),
+    Action.UPDATE_TICKET_TYPE: Rule(_MANAGERS, _EVENTS),
+    Action.DELETE_TICKET_TYPE: Rule(_MANAGERS, _EVENTS),
+    Action.LIST_QUOTAS: Rule(_PUBLIC),
+    Action.CREATE_QUOTA: Rule(_MANAGERS, _EVENTS),
+    Action.GET_QUOTA: Rule(_PUBLIC),
+    Action.UPDATE_QUOTA: Rule(_MANAGERS, _EVENTS),
+    Action.DELETE_QUOTA: Rule(_MANAGERS, _EVENTS),
     Action.CANCEL_EVENT: Rule(_OWNERS, _EVENTS),
     Action.DELETE_EVENT: Rule(_OWNERS, _EVENTS),
     Action.CHANGE_OWNER: Rule(_OWNERS),
     # About places: the caller's own, and those that a box office books.
     Action.BOOK_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     Action.CANCEL_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    Action.GET_BOOKING: Rule(_STAFF | {Role.SELF}, _LISTS),
+    Action.LIST_TICKETS: Rule(_STAFF | {Role.SELF}, _LISTS),
+    Action.CANCEL_BOOKING: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     Action.LIST_EVENT_BOOKINGS: Rule(_STAFF, _LISTS),
     # About the team of an event. API keys grant no roles.
     Action.LIST_TEAM: Rule(_STAFF),

@@ -12,7 +12,8 @@ from ticketing.sale.repositories.listings import ListingRepository
 from ticketing.sale.repositories.local_times import LocalTimeRepository
 from ticketing.sale.repositories.recount import RecountRepository
 from ticketing.sale.repositories.revisions import RevisionRepository
-from ticketing.sale.routers import bookings, events, revisions
+from ticketing.sale.repositories.ticket_types import TicketTypeRepository
+from ticketing.sale.routers import bookings, events, quotas, revisions, ticket_types
 from ticketing.web.part import Part, Shared
 
 CLEAN_EVERY: Final = 60.0
@@ -29,6 +30,7 @@ def compose(shared: Shared) -> Part:
     have = Sale(
         events=EventRepository(pools.requests, pools.alone("reads")),
         revisions=RevisionRepository(pools.requests, shared.clock),
+        ticket_types=TicketTypeRepository(pools.requests, shared.clock),
         bookings=BookingRepository(pools.requests, pools.alone("commits"), shared.clock),
         listings=ListingRepository(pools.requests),
     )
@@ -43,7 +45,16 @@ def compose(shared: Shared) -> Part:
         loops.append(Loop("audit", recount.take_turn, every, at_once=False))
     return Part(
         have,
-        routes=[bookings.routes, events.routes, revisions.routes, bookings.mine, events.mine],
+        routes=[
+            bookings.routes,
+            events.routes,
+            revisions.routes,
+            ticket_types.routes,
+            quotas.routes,
+            bookings.mine,
+            bookings.single,
+            events.mine,
+        ],
         loops=loops,
         departed=[have.bookings.leave],
         samples=[have.bookings.sample, have.events.sample],

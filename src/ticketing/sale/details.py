@@ -24,6 +24,8 @@ class Details(NamedTuple):
     sales_open: When | None = None
     sales_close: When | None = None
     visibility: str = "public"
+    max_bookings_per_person: int = 1
+    max_tickets_per_person: int = 10
 
 
 TIMES: Final = {
@@ -44,23 +46,40 @@ def revised(before: Details, changes: Mapping[str, Any]) -> Details:
     concern stay as they are, also if the zone's rules have changed. Raises ValidationFailed with an
     error for each wrong field.
     """
-    after = before._replace(**{name: to for name, to in changes.items() if name not in TIMES})
-    errors: list[dict[str, str]] = []
-    for name, field in TIMES.items():
-        given = _given(name, before, changes)
-        try:
-            resolved: Any = (
-                given if given is None or isinstance(given, When) else when(given, after.timezone)
-            )
-            after = after._replace(**{name: resolved})
-        except WrongTime as error:
-            errors.append(_failure(field, error.code, str(error)))
-    concerns_times = changes.keys() & {*TIMES, "timezone"}
-    if concerns_times and not errors:
-        errors += _out_of_order(after)
+    changed = before._replace(**{name: to for name, to in changes.items() if name not in TIMES})
+    moves = changed.timezone != before.timezone
+    times, errors = resolved(TIMES, before, changes, changed.timezone, moves=moves)
     if errors:
         raise ValidationFailed(errors=errors)
-    return after
+    return changed._replace(**times)
+
+
+def resolved(  # noqa: PLR0913 - what it knows, and where it is
+    fields: Mapping[str, str],
+    before: object,
+    changes: Mapping[str, Any],
+    zone: str | None,
+    at: str = "#",
+    *,
+    moves: bool = False,
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """Return the times with these changes, and an error for each that is wrong.
+
+    `fields` has the attributes of `before` that are times, with their names in the API. `at` is the
+    JSON pointer of the object that has these fields. `moves` says that the time zone is another.
+    Otherwise times that the changes do not concern stay as they are.
+    """
+    times: dict[str, When | None] = {}
+    errors: list[dict[str, str]] = []
+    for name, field in fields.items():
+        given = _given(name, before, changes, moves=moves)
+        try:
+            times[name] = given if given is None or isinstance(given, When) else when(given, zone)
+        except WrongTime as error:
+            errors.append(failure(f"{at}/{field}", error.code, str(error)))
+    if not errors and (moves or changes.keys() & fields.keys()):
+        errors += _out_of_order(times, fields, at)
+    return times, errors
 
 
 def read_anew(details: Details, now: datetime) -> Details:
@@ -91,41 +110,52 @@ def moved(details: Details, start: datetime) -> Details:
     starts = revised(alone, {"starts": start}).starts
     if details.starts is None or starts is None:
         return revised(details, {"starts": start})
-    changes: dict[str, datetime] = {}
-    for name in TIMES.keys() - {"starts"}:
-        kept: When | None = getattr(details, name)
-        if kept is None:
-            continue
-        if kept.local is not None and details.timezone is not None:
-            was, now = (
-                each.local or reading(each.at, details.timezone)
-                for each in (details.starts, starts)
-            )
-            changes[name] = kept.local + (now - was)
-        else:
-            changes[name] = kept.at + (starts.at - details.starts.at)
+    changes = {
+        name: shifted(kept, details, starts)
+        for name in TIMES.keys() - {"starts"}
+        if (kept := getattr(details, name)) is not None
+    }
     return revised(details, {"starts": start, **changes})
 
 
-def _given(name: str, before: Details, changes: Mapping[str, Any]) -> When | datetime | None:
+def shifted(kept: When, details: Details, starts: When) -> datetime:
+    """Return the time that has the distance to `starts` that `kept` has to the event's start.
+
+    The distance between local times is measured in local time.
+    """
+    if details.starts is None:
+        return kept.local or kept.at
+    if kept.local is not None and details.timezone is not None:
+        was, now = (
+            each.local or reading(each.at, details.timezone) for each in (details.starts, starts)
+        )
+        return kept.local + (now - was)
+    return kept.at + (starts.at - details.starts.at)
+
+
+def _given(
+    name: str, before: object, changes: Mapping[str, Any], *, moves: bool
+) -> When | datetime | None:
     if name in changes:
         given: datetime | None = changes[name]
         return given
     kept: When | None = getattr(before, name)
     # In another zone the same local time is another instant.
-    moves = changes.get("timezone", before.timezone) != before.timezone
     return kept.local if moves and kept is not None and kept.local is not None else kept
 
 
-def _out_of_order(details: Details) -> list[dict[str, str]]:
+def _out_of_order(
+    times: Mapping[str, When | None], fields: Mapping[str, str], at: str
+) -> list[dict[str, str]]:
     errors = []
     for first, second in ORDER:
-        one, other = getattr(details, first), getattr(details, second)
+        one, other = times.get(first), times.get(second)
         if one is not None and other is not None and one.at > other.at:
-            message = f"`{TIMES[second]}` must not be before `{TIMES[first]}`"
-            errors.append(_failure(TIMES[second], "times_out_of_order", message))
+            message = f"`{fields[second]}` must not be before `{fields[first]}`"
+            errors.append(failure(f"{at}/{fields[second]}", "times_out_of_order", message))
     return errors
 
 
-def _failure(field: str, code: str, message: str) -> dict[str, str]:
-    return {"in": "body", "pointer": f"#/{field}", "type": code, "detail": message}
+def failure(pointer: str, code: str, message: str) -> dict[str, str]:
+    """Return an error of ValidationFailed, about the field that the JSON pointer names."""
+    return {"in": "body", "pointer": pointer, "type": code, "detail": message}

@@ -6,6 +6,7 @@ from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.listings import ListingRepository
 from ticketing.sale.repositories.revisions import RevisionRepository
+from ticketing.sale.repositories.ticket_types import TicketTypeRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,5 +15,6 @@ class Sale:
 
     events: EventRepository
     revisions: RevisionRepository
+    ticket_types: TicketTypeRepository
     bookings: BookingRepository
     listings: ListingRepository

@@ -1,13 +1,16 @@
 """Objects made from the rows of the tables."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
 
+from ticketing.sale.definitions import DefinedQuota, DefinedType, Definitions
 from ticketing.sale.details import Details
-from ticketing.sale.inventory.model import Booking, BookingStatus, Snapshot
+from ticketing.sale.inventory.model import Booking, BookingStatus, Counters, Snapshot, Ticket
+from ticketing.sale.inventory.offer import Offer
 from ticketing.sale.inventory.terms import EventStatus, SaleState, Terms
 from ticketing.sale.times import When
 
@@ -25,13 +28,48 @@ class Event(NamedTuple):
     version: int
     created_at: datetime
     read_at: datetime
+    definitions: Definitions
+    counters: Counters | None
+    """None while it is plain: one free type, whose numbers are the event's own."""
 
     @property
     def state(self) -> SaleState:
         """The state of its sale."""
         state = self.terms.state(self.read_at)
-        is_sold_out = state is SaleState.OPEN and not self.available_tickets
+        is_sold_out = state is SaleState.OPEN and not self._has_places
         return SaleState.SOLD_OUT if is_sold_out else state
+
+    @property
+    def _has_places(self) -> bool:
+        """Whether a ticket type that everybody may book, now or later, has places left."""
+        if self.counters is None or not self.available_tickets:
+            return self.available_tickets > 0
+        available = self.counters.available
+        return any(
+            all(available[slot] for slot in each.quotas)
+            for each in self.definitions.types.values()
+            if not each.hidden
+            and not each.closed
+            and (each.sales_close is None or each.sales_close.at > self.read_at)
+        )
+
+    @property
+    def available(self) -> Sequence[int]:
+        """What is left of the capacities that types draw from: the event's own, then quotas."""
+        own = self.available_tickets
+        return [own] if self.counters is None else [own, *self.counters.available]
+
+    @property
+    def taken(self) -> Sequence[int]:
+        """The places taken of each ticket type, by slot."""
+        if self.counters is None:
+            return [self.total_tickets - self.available_tickets]
+        return self.counters.taken
+
+    @property
+    def waiting(self) -> Sequence[int]:
+        """The waiting bookings of each ticket type, by slot."""
+        return [self.waiting_list_count] if self.counters is None else self.counters.waiting
 
     @property
     def etag(self) -> str:
@@ -39,8 +77,8 @@ class Event(NamedTuple):
         return f'"{self.terms.revision}-{self.version}-{self.state}"'
 
 
-def event(row: asyncpg.Record) -> Event:
-    """Return the event from a row of `events` with its details."""
+def event(row: asyncpg.Record, definitions: Definitions) -> Event:
+    """Return the event from a row of `events` with its details, and its definitions."""
     details = Details(
         row["name"],
         row["description"],
@@ -55,6 +93,8 @@ def event(row: asyncpg.Record) -> Event:
         _when(row["sales_open_at"], row["sales_open_local"]),
         _when(row["sales_close_at"], row["sales_close_local"]),
         row["visibility"],
+        row["max_bookings_per_person"],
+        row["max_tickets_per_person"],
     )
     return Event(
         row["id"],
@@ -67,22 +107,85 @@ def event(row: asyncpg.Record) -> Event:
         row["version"],
         row["created_at"],
         row["read_at"],
+        definitions,
+        None if row["quota_available"] is None else _counters(row),
     )
+
+
+def _counters(row: asyncpg.Record) -> Counters:
+    return Counters(
+        row["quota_capacity"], row["quota_available"], row["type_taken"], row["type_waiting"]
+    )
+
+
+def definitions(rows: Sequence[asyncpg.Record]) -> Definitions:
+    """Return the definitions of an event from its rows: one for each ticket type."""
+    first = rows[0]
+    types = {
+        row["slot"]: DefinedType(
+            row["id"],
+            row["slot"],
+            row["name"],
+            frozenset(row["quotas"]),
+            row["description"],
+            row["amount"],
+            row["currency"],
+            row["min_per_booking"],
+            row["max_per_booking"],
+            _when(row["sales_open_at"], row["sales_open_local"]),
+            _when(row["sales_close_at"], row["sales_close_local"]),
+            row["position"],
+            row["hidden"],
+            row["closed"],
+        )
+        for row in rows
+    }
+    slots = {each.id: each.slot for each in types.values()}
+    quotas = {
+        slot: DefinedQuota(quota_id, slot, first["quota_capacity"][slot], name, slots.get(of))
+        for slot, quota_id, name, of in zip(
+            *(first[f"quota_{column}"] or () for column in ("slots", "ids", "names", "types")),
+            strict=True,
+        )
+    }
+    return Definitions(types, quotas)
 
 
 def _when(at: datetime | None, local: datetime | None) -> When | None:
     return None if at is None else When(at.astimezone(UTC), local)
 
 
-def booking(row: asyncpg.Record) -> Booking:
-    """Return the booking from a row of `bookings`."""
+BOOKING: Final = """
+    bookings.id, bookings.event_id, bookings.user_id, bookings.status, bookings.created_at,
+    bookings.slot, bookings.quantity, bookings.ticket_type_id, bookings.amount, bookings.currency
+"""
+"""The columns from which `booking` makes a booking."""
+
+
+def booking(row: asyncpg.Record, tickets: Sequence[Ticket] = ()) -> Booking:
+    """Return the booking from a row with the columns of BOOKING."""
     return Booking(
-        row["id"], row["event_id"], row["user_id"], BookingStatus(row["status"]), row["created_at"]
+        row["id"],
+        row["event_id"],
+        row["user_id"],
+        BookingStatus(row["status"]),
+        row["created_at"],
+        row["slot"],
+        row["quantity"],
+        row["ticket_type_id"],
+        row["amount"],
+        row["currency"],
+        tickets,
     )
 
 
-def snapshot(row: asyncpg.Record) -> Snapshot:
+def snapshot(row: asyncpg.Record, offer: Offer) -> Snapshot:
     """Return the inventory from a row of `events`."""
+    counters = None
+    if row["quota_available"] is not None:
+        counters = Counters(
+            row["quota_capacity"], row["quota_available"], row["type_taken"], row["type_waiting"]
+        )
     return Snapshot(
         row["id"],
         row["version"],
@@ -90,6 +193,27 @@ def snapshot(row: asyncpg.Record) -> Snapshot:
         row["available_tickets"],
         row["waiting_list_count"],
         terms(row),
+        offer,
+        counters,
+    )
+
+
+def after(before: Snapshot, row: asyncpg.Record) -> Snapshot:
+    """Return the inventory from the row of a swap, with the terms and the offer from before."""
+    counters = before.counters
+    if counters is not None:
+        counters = Counters(
+            counters.capacity, row["quota_available"], row["type_taken"], row["type_waiting"]
+        )
+    return Snapshot(
+        row["id"],
+        row["version"],
+        row["total_tickets"],
+        row["available_tickets"],
+        row["waiting_list_count"],
+        before.terms,
+        before.offer,
+        counters,
     )
 
 
@@ -102,4 +226,7 @@ def terms(row: asyncpg.Record) -> Terms:
         row["sales_open_at"],
         row["sales_close_at"],
         row["ends_at"],
+        row["max_bookings_per_person"],
+        row["max_tickets_per_person"],
+        row["had_several_bookings"],
     )

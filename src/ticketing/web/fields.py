@@ -40,6 +40,10 @@ EventId = Annotated[
 UserId = Annotated[UUID, Field(strict=False, examples=["019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa"])]
 """Not strict, because JSON has no UUID: it arrives as a string."""
 BookingId = Annotated[UUID, Field(examples=["019938a5-9d21-7c44-8e0b-1f6a2b7c3d90"])]
+TicketId = Annotated[UUID, Field(examples=["019938a5-9d21-7f01-a3b4-5c6d7e8f9a0b"])]
+TicketTypeId = Annotated[
+    int, Field(ge=1, le=MAX_SAFE_INTEGER, examples=[1], json_schema_extra=INT64), Whole
+]
 Time = Annotated[datetime, Field(examples=["2026-11-02T19:30:00.123456Z"])]
 
 

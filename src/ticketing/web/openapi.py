@@ -51,6 +51,10 @@ TAGS: Final = [
     {"name": "keys", "description": "API keys for programs."},
     {"name": "events", "description": "Events that can be booked."},
     {"name": "bookings", "description": "Places, and positions on the waiting list."},
+    {
+        "name": "ticket types",
+        "description": "What is on sale at an event, and its quotas.",
+    },
     {"name": "team", "description": "People who work on an event, and its audit trail."},
     {"name": "service", "description": "Health."},
 ]

@@ -57,6 +57,8 @@ def _make_plain(schema: dict[str, Any]) -> None:
                 schema.setdefault(str(name), value)
     for bound in {"minimum", "maximum"} & schema.keys():
         schema[bound] = int(schema[bound])  # The framework turns them into floats.
+    if isinstance(schema.get("items"), dict):
+        _make_plain(schema["items"])
 
 
 def _name_members(schemas: dict[str, dict[str, Any]]) -> None:

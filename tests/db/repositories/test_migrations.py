@@ -27,8 +27,9 @@ LONGER_THAN_A_SALE_WAITS = 0.5
 """Seconds; `LOCK_TIMEOUT` is half of it."""
 
 WAITING = """
-    SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+        AND backend_type = 'client backend'
 """
 
 TABLES = """
@@ -103,18 +104,29 @@ async def revision_of(url: str) -> str | None:
         await connection.close()
 
 
+async def execute_each(url: str, script: str) -> None:
+    """Run a script as psql does, each statement on its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in script.split(";\n\n"):
+            if not all(line.startswith("--") for line in statement.split("\n") if line):
+                await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
 async def test_the_printed_sql_makes_the_same_schema_as_a_migration(
     empty_url: str, database_url: str
 ) -> None:
     first, newest = revision.known()[0], revision.known()[-1]
     printed = await asyncio.to_thread(migrations.sql, empty_url, newest)
     assert await schema(empty_url) == set()
-    await execute(empty_url, printed)
+    await execute_each(empty_url, printed)
     assert await schema(empty_url) == await schema(database_url)
     assert await is_usable(empty_url)
     printed = await asyncio.to_thread(migrations.sql, empty_url, first)
     assert printed.startswith("-- Loses data. ")
-    await execute(empty_url, printed)
+    await execute_each(empty_url, printed)
     await asyncio.to_thread(migrations.downgrade, database_url, first)
     assert await schema(empty_url) == await schema(database_url)
     assert await revision_of(empty_url) == first

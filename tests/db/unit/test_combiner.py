@@ -270,6 +270,7 @@ arrivals = st.lists(
 )
 
 
+@pytest.mark.usefixtures("unmeasured")
 @settings(max_examples=300, deadline=None)
 @given(
     arrivals,

@@ -15,6 +15,9 @@ async def test_a_cancelled_place_goes_to_the_head_of_the_waiting_list(visitor: V
         "userId": first.id,
         "status": "booked",
         "createdAt": booked.json()["createdAt"],
+        "quantity": 1,
+        "amount": 0,
+        "currency": None,
         "position": None,
         "promoted": None,
     }

@@ -33,6 +33,27 @@ async def test_a_new_event_has_every_place_free_and_an_address(visitor: Visitor)
         "sale": {"state": "open", "opensAt": None, "closesAt": None},
         **dict.fromkeys(("description", "venue", "url", "timezone", "local")),
         **dict.fromkeys(("startsAt", "endsAt", "salesOpenAt", "salesCloseAt")),
+        "maxBookingsPerPerson": 1,
+        "maxTicketsPerPerson": 10,
+        "ticketTypes": [
+            {
+                "id": made.json()["ticketTypes"][0]["id"],
+                "name": "General admission",
+                "description": None,
+                "price": {"amount": 0, "currency": None, "exponent": None},
+                "minPerBooking": 1,
+                "available": 200,
+                "taken": 0,
+                "waiting": 0,
+                "position": 0,
+                "quotas": [],
+                "hidden": False,
+                "closed": False,
+                **dict.fromkeys(("capacity", "maxPerBooking", "local")),
+                **dict.fromkeys(("salesOpenAt", "salesCloseAt")),
+            }
+        ],
+        "quotas": [],
     }
     assert made.headers["location"] == f"/api/events/{made.json()['id']}"
     assert (await visitor.client.get(made.headers["location"])).json() == made.json()

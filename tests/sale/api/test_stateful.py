@@ -89,6 +89,9 @@ class ModelledEvent:
             "userId": user,
             "status": status,
             "position": position,
+            "quantity": 1,
+            "amount": 0,
+            "currency": None,
             "promoted": None,
         }
 

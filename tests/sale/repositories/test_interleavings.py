@@ -80,6 +80,7 @@ async def history(
     return operations
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_some_order_explains_the_responses_of_two_processes(
     engine: AsyncEngine,
     bookings: BookingRepository,

@@ -1,6 +1,7 @@
 """The terms of a sale, and changes of the capacity."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -8,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ticketing.errors import BookingNotFound, Busy, CapacityBelowTaken, SaleClosed, SaleNotOpen
-from ticketing.sale.inventory import resize
+from ticketing.sale.inventory import kinds, resize
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel
-from ticketing.sale.inventory.kinds import InventoryRequest, decide
+from ticketing.sale.inventory.kinds import InventoryRequest
 from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Snapshot
 from ticketing.sale.inventory.terms import ALLOWED, EventStatus, SaleState, Terms
 from ticketing.sale.inventory.withdraw import Withdraw
 
+decide = partial(kinds.decide, new_id=uuid4)
 EVENT = 1
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 AFTER, BEFORE = NOW + timedelta(seconds=90), NOW - timedelta(seconds=1)
@@ -56,7 +58,9 @@ def test_what_the_state_does_not_allow_is_refused_and_changes_nothing(
 ) -> None:
     booked = held(BOB, BookingStatus.BOOKED)
     requests: list[InventoryRequest] = [Book(EVENT, ADA, uuid4()), Cancel(EVENT, BOB)]
-    decision = decide(snapshot(terms, available=4), requests, active={BOB: booked}, line=[], at=NOW)
+    decision = decide(
+        snapshot(terms, available=4), requests, active={BOB: (booked,)}, line=[], at=NOW
+    )
     made, cancelled = decision.outcomes
     assert isinstance(made, Booked) is ALLOWED[state].book
     assert isinstance(cancelled, Cancelled) is ALLOWED[state].cancel
@@ -87,7 +91,7 @@ def test_the_decision_carries_the_terms_that_it_rests_on() -> None:
 def test_the_bookings_of_a_cancelled_event_go_to_nobody_and_those_who_wait_go_first() -> None:
     terms = Terms(status=EventStatus.CANCELLED)
     booked, waiting = held(ADA, BookingStatus.BOOKED), held(BOB, BookingStatus.WAITING)
-    active = {ADA: booked, BOB: waiting}
+    active = {ADA: (booked,), BOB: (waiting,)}
     before = snapshot(terms, total=1, available=0, waiting=1)
     requests = [Withdraw(EVENT, person) for person in (ADA, BOB, ADA, ADA)]
     decision = decide(before, requests, active=active, line=[], at=NOW)
@@ -107,7 +111,7 @@ def test_more_places_serve_the_head_of_the_waiting_list_first(
     line = [held(UUID(int=number), BookingStatus.WAITING) for number in range(waiting)]
     free = 0 if waiting else 1
     before = snapshot(Terms(), total=total, available=free, waiting=waiting)
-    decision = resize.grow(before, more, line=line[:more], at=NOW)
+    decision = resize.grow(before, more, line=line[:more], at=NOW, new_id=uuid4)
     served = min(waiting, more)
     assert list(decision.changes) == [booking.id for booking in line[:served]]
     after = decision.after
@@ -122,8 +126,8 @@ def test_places_are_taken_away_down_to_what_is_taken(total: int, taken: int, few
     before = snapshot(Terms(), total=total, available=total - taken)
     if total - fewer < taken:
         with pytest.raises(CapacityBelowTaken) as refused:
-            resize.shrink(before, fewer, at=NOW)
+            resize.shrink(before, fewer, at=NOW, new_id=uuid4)
         assert refused.value.members == {"requested": total - fewer, "taken": taken}
     else:
-        after = resize.shrink(before, fewer, at=NOW).after
+        after = resize.shrink(before, fewer, at=NOW, new_id=uuid4).after
         assert (after.total, after.available) == (total - fewer, total - fewer - taken)

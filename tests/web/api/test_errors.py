@@ -1,6 +1,7 @@
 """Every error: its status, its code, its headers and its problem document."""
 
 import asyncio
+import re
 import socket
 import time
 from collections import defaultdict
@@ -21,6 +22,7 @@ from tests.calls import MIN_ROUNDS, promote
 from tests.contract import Operation, assert_problem, operation_of, operations
 from tests.logs import lines
 from tests.people import PASSWORD, Person, Visitor
+from tests.web.ticket_type_errors import about_ticket_types
 from ticketing.app import create_app
 from ticketing.db import engine as pools
 from ticketing.db.tables import Base
@@ -68,8 +70,17 @@ def credentials(person: Person) -> dict[str, str]:
     return {"username": person.username, "password": PASSWORD}
 
 
-def calls(app: FastAPI, person: Person, event: int = 1, opened_by: str = "unknown") -> list[Call]:
-    """Return a request for every route. The token `opened_by` sets a password."""
+def calls(
+    app: FastAPI,
+    person: Person,
+    event: int = 1,
+    opened_by: str = "unknown",
+    held: str = str(NOBODY),
+) -> list[Call]:
+    """Return a request for every route. The token `opened_by` sets a password.
+
+    `held` is a booking.
+    """
     booking = {"eventId": event, "userId": person.id}
     bodies: dict[str, dict[str, Any]] = {
         "register": credentials(person),
@@ -77,6 +88,7 @@ def calls(app: FastAPI, person: Person, event: int = 1, opened_by: str = "unknow
         "initializeEvent": {"name": "A concert", "totalTickets": 1},
         "bookTicket": booking,
         "cancelTicket": booking,
+        "cancelBooking": {"ticketIds": [held]},
         "refresh": {"refreshToken": person.refresh_token},
         "logout": {"everywhere": False},
         "setPassword": {"token": opened_by, "newPassword": "another horse"},
@@ -87,16 +99,22 @@ def calls(app: FastAPI, person: Person, event: int = 1, opened_by: str = "unknow
         "createEvent": {"name": "A concert", "capacity": 1},
         "updateEvent": {"name": "Another concert"},
         "copyEvent": {"startsAt": ["2027-06-01T19:30:00Z"]},
+        "createTicketType": {"name": "Balcony"},
+        "updateTicketType": {"name": "Balcony"},
+        "createQuota": {"name": "Seats", "capacity": 1},
+        "updateQuota": {"name": "Seats"},
         "changeOwner": {"userId": person.id},
         "grantRole": {"role": "staff"},
     }
-    names = {"eventId": event, "keyId": NOBODY, "sessionId": NOBODY, "userId": NOBODY}
+    names = {"eventId": event, "bookingId": held, "ticketTypeId": 1, "quotaId": 1} | dict.fromkeys(
+        ("keyId", "sessionId", "userId"), NOBODY
+    )
     return [
         Call(
             each,
             each.path.format(**names),
             bodies.get(each.id),
-            person.headers | ({"If-Match": "*"} if each.method == "PATCH" else {}),
+            person.headers | ({"If-Match": "*"} if each.method in {"PATCH", "DELETE"} else {}),
         )
         for each in operations(app)
     ]
@@ -141,15 +159,16 @@ async def _about_keys(app: FastAPI, event: int, eve: Person, engine: AsyncEngine
         "ON CONFLICT DO NOTHING"
     )
     answers = []
-    for call in that_may_answer("idempotency_key_reused", calls(app, eve, event, made.token)):
+    held = (await eve.book(await eve.organise())).json()["id"]
+    for call in that_may_answer("idempotency_key_reused", calls(app, eve, event, made.token, held)):
         owner = owners.get(call.operation.id, UUID(eve.id))
         async with engine.begin() as connection:
             await connection.execute(keep, {"owner": owner})
         named = ("other", "lost", "not one")
         answers += [await eve.post(call.path, call.body, key=key) for key in named]
-        if call.operation.id in {"bookTicket", "cancelTicket"}:
-            twice = (eve.post(call.path, call.body, key=call.path) for _ in "ab")
-            answers += await asyncio.gather(*twice)
+        if call.operation.id in {"bookTicket", "cancelTicket", "cancelBooking"}:
+            often = (eve.post(call.path, call.body, key=call.path) for _ in range(8))
+            answers += await asyncio.gather(*often)
         else:
             async with stored_responses.once(
                 engine, KeyedRequest(owner, "under-way", b"", nothing)
@@ -234,6 +253,44 @@ async def _about_events(event: int, ada: Person, eve: Person) -> Answers:
     return answers
 
 
+async def _about_bookings(bob: Person, eve: Person) -> Answers:
+    (booking,) = (await bob.get("/api/users/me/bookings")).json()["items"]
+    answers = []
+    for person in (bob, eve):
+        for path in (f"/api/bookings/{each}" for each in (booking["id"], NOBODY, "none")):
+            answers += [
+                await person.get(path),
+                await person.get(f"{path}/tickets"),
+                await person.post(f"{path}/cancel", {"ticketIds": [str(NOBODY)]}),
+            ]
+    book: dict[str, object] = {"eventId": await bob.organise(1)}
+    over = {"name": "Over", "salesCloseAt": "2020-01-01T10:00:00Z"}
+    eur = {"amount": 1, "currency": "EUR"}
+    types = [{"name": "A", "price": eur}, {"name": "B", "maxPerBooking": 1}, over]
+    body = {"name": "Jazz", "capacity": 9, "maxBookingsPerPerson": 2, "ticketTypes": types}
+    jazz = (await bob.post("/api/events", body)).json()
+    a, b, c = [each["id"] for each in jazz["ticketTypes"]]
+    answers.append(await eve.book(jazz["id"]))
+    for kind, places in ((a, 1), (b, 2), (c, 1), (b, 1), (b, 1), (b, 1)):
+        asked = [{"ticketTypeId": kind, "quantity": places}]
+        answers.append(await eve.post("/api/events/book", {"eventId": jazz["id"], "lines": asked}))
+    asked = [{"ticketTypeId": a, "quantity": 9}]
+    answers += [
+        await eve.cancel(jazz["id"]),
+        await bob.post("/api/events/book", {"eventId": jazz["id"], "lines": asked}),
+    ]
+    held = (await eve.get("/api/users/me/bookings")).json()["items"][0]["id"]
+    await bob.post(f"/api/events/{jazz['id']}/cancel", None)
+    answers.append(await eve.post(f"/api/bookings/{held}/cancel", None))
+    answers += [
+        await eve.post("/api/events/book", book | {"quantity": 2}),
+        await eve.post("/api/events/book", book | {"quantity": 11}),
+        await eve.post("/api/events/book", book | {"quantity": 1, "lines": [{"ticketTypeId": 1}]}),
+        await eve.post("/api/events/book", book | {"lines": [{"ticketTypeId": 999}]}),
+    ]
+    return answers
+
+
 async def _about_teams(event: int, ada: Person, eve: Person) -> Answers:
     answers = []
     for number, to in ((event, NOBODY), (event, ada.id), (999, NOBODY), ("none", "none")):
@@ -304,6 +361,8 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
     answers += await _about_keys(app, await eve.organise(), eve, engine)
     answers += await _about_teams(event, ada, eve)
     answers += await _about_events(event, ada, eve)
+    answers += await _about_bookings(bob, eve)
+    answers += await about_ticket_types(engine, ada, eve)
     answers += await _about_accounts(settings, engine, bob, eve)
     lists = [
         "/api/events",
@@ -432,9 +491,7 @@ async def test_a_wrong_method_is_refused_with_the_allowed_ones(
         served[operation.path].add(operation.method)
     for path, methods in served.items():
         for other in METHODS - methods - {"HEAD"}:
-            refused = await client.request(
-                other, path.format(eventId=1, keyId=1, sessionId=1, userId=1)
-            )
+            refused = await client.request(other, re.sub(r"\{\w+\}", "1", path))
             assert refused.status_code == 405, f"{other} {path}"
             allowed = methods | {"HEAD"} if "GET" in methods else methods
             assert refused.headers["allow"] == ", ".join(sorted(allowed))
@@ -505,7 +562,10 @@ async def until_locked_out(connection: AsyncConnection, count: int) -> None:
         await asyncio.sleep(0.01)
 
 
-APART = {"bookTicket", "cancelTicket", "getEvent"}
+APART = {
+    *("bookTicket", "cancelTicket", "getEvent"),
+    *("listTicketTypes", "getTicketType", "listQuotas", "getQuota"),
+}
 """They have a separate connection."""
 
 

@@ -18,7 +18,7 @@ from schemathesis.python import asgi
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from tests.contract import operations
-from tests.generated import ENDING, World, run
+from tests.generated import ENDING, Shop, World, run
 from tests.people import Person, Visitor
 from ticketing.app import create_app
 from ticketing.db.engine import connect
@@ -101,10 +101,13 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         assert await una.organise() == 1
         drafts = [await olga.draft() for _ in range(20)]
         if not by_one_person:
-            leaving |= dict.fromkeys(ENDING, olga.headers) | {"updateEvent": una.headers}
+            leaving |= dict.fromkeys(ENDING, olga.headers) | dict.fromkeys(
+                ("updateEvent", "copyEvent"), una.headers
+            )
         known = [await ada.organise(total=total) for total in (1, 1, 1_000_000)]
-        for event in known:
-            await bob.book(event)
+        held = [(await bob.book(event)).json()["id"] for event in known]
+        held += [(await ada.book(event)).json()["id"] for event in known]
+        shop = await Shop.open(ada)
         staff = [await Visitor(client).register() for _ in range(4)]
         for event in known:
             for person in staff:
@@ -113,6 +116,8 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         headers=ada.headers,
         leaving=leaving,
         events=[*known, *drafts],
+        bookings=held,
+        shop=shop,
         people=[ada.id],
         account=ADA,
         members=[person.id for person in staff],

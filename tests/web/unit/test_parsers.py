@@ -7,6 +7,7 @@ from string import printable
 from types import SimpleNamespace
 from uuid import UUID
 
+import pytest
 from fastapi import Request
 from httptools import HttpRequestParser
 from hypothesis import example, given, settings
@@ -210,6 +211,7 @@ FRAGMENTS = (
 )
 
 
+@pytest.mark.usefixtures("unmeasured")
 @settings(max_examples=2000)
 @given(lists(sampled_from(FRAGMENTS), max_size=8), lists(sampled_from(FRAGMENTS), max_size=4))
 def test_a_request_that_is_refused_unparsed_is_one_plain_request_for_the_parser(

@@ -91,6 +91,15 @@ async def require(request: Request, caller: Caller, event_id: int) -> None:
         raise Forbidden
 
 
+async def may(request: Request, caller: Caller, event_id: int) -> bool:
+    """Whether the caller may do the route's action with the event, for anybody."""
+    try:
+        await require(request, caller, event_id)
+    except Forbidden:
+        return False
+    return True
+
+
 async def works_on(request: Request, event_id: int) -> bool:
     """Whether the credential, if there is one, is of somebody who works on the event."""
     try:

@@ -18,13 +18,15 @@ from ticketing.web.replay import KeyedRequest, Rendered
 class AttributedFact(NamedTuple):
     """A change of a booking: its new status, or `promoted`, and the origin of the request.
 
-    `inserted_as` is the status of a new booking when it is inserted, else None.
+    `inserted_as` is the status of a new booking when it is inserted, else None. `tickets` are those
+    that were cancelled while the rest of the booking stays.
     """
 
     name: str
     booking: Booking
     origin: Origin
     inserted_as: BookingStatus | None
+    tickets: Sequence[UUID] = ()
 
 
 class Stored(NamedTuple):
@@ -53,9 +55,16 @@ class Commit:
     def shape(self) -> Shape:
         """Which parts the statement needs."""
         changes = any(each.changes for each in self.decisions)
+        counted = any(each.before.counters is not None for each in self.decisions)
         return Shape(
             many=len(self.decisions) > 1,
             changes=changes,
             stores=bool(self.stored),
             lone=len(self.facts) == 1 and not changes,
+            full=counted or any(_is_full(fact.booking) for fact in self.facts),
+            counted=counted,
         )
+
+
+def _is_full(booking: Booking) -> bool:
+    return booking.has_tickets or booking.slot > 0

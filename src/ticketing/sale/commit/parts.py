@@ -5,12 +5,16 @@ was won. All other parts depend on it, so that they write for these events only.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Final
 
+import orjson
+
 from ticketing.db.facts import BY_COLUMNS, ORIGIN_TYPES, recorded
-from ticketing.sale.commit.commit import Commit
+from ticketing.sale.commit.commit import AttributedFact, Commit
 from ticketing.sale.commit.parameters import Row, Rows
 from ticketing.sale.commit.shape import Shape
+from ticketing.sale.inventory.decision import Decision
 
 
 class Part:
@@ -24,6 +28,11 @@ class Part:
     def sql(self, shape: Shape) -> str:
         """Return the SQL of the part."""
         raise NotImplementedError
+
+    def found(self, shape: Shape) -> str:
+        """Return a column that undoes the commit if a row is not as it was read, or nothing."""
+        del shape
+        return ""
 
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
         """Return the parameters from the commit."""
@@ -45,21 +54,33 @@ class Swap(Part):
             "needs": "bigint",
         },
     )
+    # Arrays of different lengths can't be rows of one array. So each is text.
+    COUNTED: Final = Rows(
+        "swap",
+        {
+            **ROWS.columns,
+            "quota_needs": "text",
+            "quota_available": "text",
+            "type_taken": "text",
+            "type_waiting": "text",
+        },
+    )
 
-    _ONE: Final = f"""
+    _ONE: Final = """
         swapped AS (
             UPDATE events SET
-                available_tickets = available_tickets - {ROWS.value("taken")},
-                waiting_list_count = waiting_list_count + {ROWS.value("joined")},
-                version = version + 1
+                available_tickets = available_tickets - {taken},
+                waiting_list_count = waiting_list_count + {joined},
+                version = version + 1 {counters}
             WHERE id = :swap_event AND revision = :swap_revision AND (
                 version = :swap_version
                 -- The other condition under which a decision is valid: see Decision.
-                OR waiting_list_count = 0 AND available_tickets >= {ROWS.value("needs")}
+                OR waiting_list_count = 0 AND available_tickets >= {needs} {enough}
             )
             RETURNING id, version, total_tickets, available_tickets, waiting_list_count, revision
+                {returned}
         )
-    """  # noqa: S608 - our own text
+    """
 
     # Rows of `events` are locked in order of their ids, so that two processes can't deadlock.
     _MANY: Final = """
@@ -72,7 +93,7 @@ class Swap(Part):
             UPDATE events SET
                 available_tickets = events.available_tickets - wanted.taken,
                 waiting_list_count = events.waiting_list_count + wanted.joined,
-                version = events.version + 1
+                version = events.version + 1 {counters}
             FROM wanted
             WHERE events.id = ANY(ARRAY(SELECT id FROM locked))
                 AND events.id = wanted.event
@@ -80,53 +101,118 @@ class Swap(Part):
                 AND (
                     events.version = wanted.version
                     OR events.waiting_list_count = 0 AND events.available_tickets >= wanted.needs
+                    {enough}
                 )
             RETURNING events.id, events.version, events.total_tickets, events.available_tickets,
-                events.waiting_list_count, events.revision
+                events.waiting_list_count, events.revision {returned}
         )
     """
+    _COUNTERS: Final = ("quota_available", "type_taken", "type_waiting")
 
     def sql(self, shape: Shape) -> str:
         """Return the swap of one event, or of many."""
+        rows = self.COUNTED if shape.counted else self.ROWS
+        counters = enough = returned = ""
+        if shape.counted:
+            counters = "".join(
+                f", {name} = {self._grown(name, self._given(name, shape))}"
+                for name in self._COUNTERS
+            )
+            enough = f"""AND NOT EXISTS (
+                SELECT FROM unnest(
+                    events.quota_available, CAST({self._given("quota_needs", shape)} AS bigint[])
+                ) AS of(available, needed) WHERE available < needed
+            )"""
+            returned = "".join(f", events.{name}" for name in self._COUNTERS)
         if not shape.many:
-            return self._ONE
-        skip = "SKIP LOCKED" if shape.skip else ""
-        return self._MANY.format(wanted=self.ROWS.sql(lone=False), skip=skip)
+            values = {name: rows.value(name) for name in ("taken", "joined", "needs")}
+            return self._ONE.format(**values, counters=counters, enough=enough, returned=returned)
+        return self._MANY.format(
+            wanted=rows.sql(lone=False),
+            skip="SKIP LOCKED" if shape.skip else "",
+            counters=counters,
+            enough=enough,
+            returned=returned,
+        )
 
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
         """Return the conditions of each decision and how it changes the event."""
-        rows: Sequence[Row] = [
-            (
-                each.before.event_id,
-                each.before.terms.revision,
-                each.before.version,
+        rows: list[Row] = []
+        for each in commit.decisions:
+            before, needs = each.before, each.needs
+            row: Row = (
+                before.event_id,
+                before.terms.revision,
+                before.version,
                 each.taken,
                 each.joined,
-                each.needs,
+                None if needs is None else needs[0],
             )
-            for each in commit.decisions
-        ]
-        return self.ROWS.parameters(rows, lone=not shape.many)
+            if shape.counted:
+                row += (_array(needs and needs[1:]), *self._changes(each))
+            rows.append(row)
+        rows_of = self.COUNTED if shape.counted else self.ROWS
+        return rows_of.parameters(rows, lone=not shape.many)
+
+    def _given(self, name: str, shape: Shape) -> str:
+        return f"wanted.{name}" if shape.many else self.COUNTED.value(name)
+
+    @staticmethod
+    def _grown(name: str, by: str) -> str:
+        """Return the SQL of a counter's new array. A plain event has none."""
+        return f"""CASE WHEN events.{name} IS NOT NULL THEN ARRAY(
+            SELECT was + more
+            FROM unnest(events.{name}, CAST({by} AS bigint[])) WITH ORDINALITY AS of(was, more, n)
+            ORDER BY n
+        ) END"""  # noqa: S608 - our own text
+
+    @staticmethod
+    def _changes(decision: Decision) -> Sequence[str | None]:
+        counted = decision.counted
+        if counted is None:
+            return None, None, None
+        return _array(counted.available), _array(counted.taken), _array(counted.waiting)
+
+
+def _array(numbers: Sequence[int] | None) -> str | None:
+    return None if numbers is None else f"{{{','.join(map(str, numbers))}}}"
+
+
+def _found(changed: str, asked: str) -> str:
+    """Return a column that divides by zero unless each asked row was changed.
+
+    This undoes the commit. `asked` is the parameter with the events of the rows.
+    """
+    return f"""
+        1 / CASE
+            WHEN (SELECT count(*) FROM {changed}) = (
+                SELECT count(*) FROM unnest(CAST(:{asked} AS bigint[])) AS of(event)
+                JOIN swapped ON swapped.id = of.event
+            ) THEN 1 ELSE 0
+        END AS found_{changed}
+    """  # noqa: S608 - our own text
 
 
 class Change(Part):
-    """New statuses of existing bookings. If one booking is not as it was read, all is undone."""
-
-    ROWS: Final = Rows(
-        "changed", {"id": "uuid", "event": "bigint", "was": "text", "status": "text"}
-    )
-    FOUND: Final = """
-        1 / CASE
-            WHEN (SELECT count(*) FROM changes) = (
-                SELECT count(*) FROM unnest(CAST(:changed_event AS bigint[])) AS of(event)
-                JOIN swapped ON swapped.id = of.event
-            ) THEN 1 ELSE 0
-        END AS found
-    """
-    """A column that divides by zero unless each booking is as it was read. This undoes the commit.
+    """New statuses of existing bookings. If one booking is not as it was read, all is undone.
 
     A booking differs if its row was restored or removed by hand while the commit waited for a lock.
     """
+
+    ROWS: Final = Rows(
+        "changed",
+        {
+            "id": "uuid",
+            "event": "bigint",
+            "was": "text",
+            "status": "text",
+            "quantity": "integer",
+            "amount": "bigint",
+            "type": "bigint",
+        },
+    )
+    _FULL: Final = """, quantity = changed.quantity, amount = changed.amount,
+        ticket_type_id = changed.type"""
 
     def is_in(self, shape: Shape) -> bool:
         """Whether a booking is changed."""
@@ -134,10 +220,9 @@ class Change(Part):
 
     def sql(self, shape: Shape) -> str:
         """Return the update."""
-        del shape
         return f"""
             changes AS (
-                UPDATE bookings SET status = changed.status
+                UPDATE bookings SET status = changed.status {self._FULL if shape.full else ""}
                 FROM {self.ROWS.sql(lone=False)} JOIN swapped ON swapped.id = changed.event
                 WHERE bookings.id = ANY(CAST(:changed_id AS uuid[])) AND bookings.id = changed.id
                     -- A trigger refuses bookings that were cancelled meanwhile.
@@ -146,13 +231,56 @@ class Change(Part):
             )
         """  # noqa: S608 - our own text
 
+    def found(self, shape: Shape) -> str:
+        """Return a column that undoes the commit unless each booking is as it was read."""
+        del shape
+        return _found("changes", "changed_event")
+
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
         """Return the bookings and their new statuses."""
         del shape
         rows: Sequence[Row] = [
-            (booking_id, each.before.event_id, change.was, change.to)
+            (booking_id, each.before.event_id, *change)
             for each in commit.decisions
             for booking_id, change in each.changes.items()
+        ]
+        return self.ROWS.parameters(rows, lone=False)
+
+
+class Void(Part):
+    """Tickets that are cancelled. If one is not as it was read, all is undone."""
+
+    ROWS: Final = Rows("voided", {"id": "uuid", "event": "bigint"})
+
+    def is_in(self, shape: Shape) -> bool:
+        """Whether bookings with tickets are changed."""
+        return shape.changes and shape.full
+
+    def sql(self, shape: Shape) -> str:
+        """Return the update."""
+        del shape
+        return f"""
+            voids AS (
+                UPDATE tickets SET status = 'cancelled'
+                FROM {self.ROWS.sql(lone=False)} JOIN swapped ON swapped.id = voided.event
+                WHERE tickets.id = ANY(CAST(:voided_id AS uuid[])) AND tickets.id = voided.id
+                    AND tickets.status = 'valid'
+                RETURNING tickets.id
+            )
+        """  # noqa: S608 - our own text
+
+    def found(self, shape: Shape) -> str:
+        """Return a column that undoes the commit unless each ticket is as it was read."""
+        del shape
+        return _found("voids", "voided_event")
+
+    def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
+        """Return the tickets."""
+        del shape
+        rows: Sequence[Row] = [
+            (ticket_id, each.before.event_id)
+            for each in commit.decisions
+            for ticket_id in each.voided
         ]
         return self.ROWS.parameters(rows, lone=False)
 
@@ -160,43 +288,58 @@ class Change(Part):
 class Facts(Part):
     """The changes of bookings, for the parts that insert and record them."""
 
-    ROWS: Final = Rows(
-        "fact",
-        {
-            "name": "text",
-            "booking_id": "uuid",
-            "user_id": "uuid",
-            "inserted_as": "text",
-            **ORIGIN_TYPES,
-        },
-    )
-    OF_MANY: Final = Rows("fact", {**ROWS.columns, "event": "bigint"})
+    COLUMNS: Final = {
+        "name": "text",
+        "booking_id": "uuid",
+        "user_id": "uuid",
+        "inserted_as": "text",
+        **ORIGIN_TYPES,
+    }
+    FULL: Final = {
+        "slot": "smallint",
+        "ticket_type_id": "bigint",
+        "quantity": "integer",
+        "amount": "bigint",
+        "currency": "text",
+        "tickets": "text",
+    }
+
+    @staticmethod
+    @cache
+    def rows(shape: Shape) -> Rows:
+        """Return the columns that a commit of this shape has."""
+        columns = Facts.COLUMNS | (Facts.FULL if shape.full else {})
+        return Rows("fact", columns | {"event": "bigint"} if shape.many else columns)
 
     def sql(self, shape: Shape) -> str:
         """Return the facts of the events whose swap was won."""
-        rows, of_event = (
-            (self.OF_MANY, "swapped.id = fact.event") if shape.many else (self.ROWS, "true")
-        )
+        of_event = "swapped.id = fact.event" if shape.many else "true"
         return f"""
             facts AS MATERIALIZED (
                 SELECT swapped.id AS event_id, fact.*
-                FROM {rows.sql(lone=shape.lone)} JOIN swapped ON {of_event}
+                FROM {self.rows(shape).sql(lone=shape.lone)} JOIN swapped ON {of_event}
             )
         """  # noqa: S608 - our own text
 
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
-        """Return the facts in the columns of ROWS or OF_MANY."""
-        if shape.many:
-            of_many: Sequence[Row] = [
-                (name, booking.id, booking.user_id, inserted_as, *origin, booking.event_id)
-                for name, booking, origin, inserted_as in commit.facts
-            ]
-            return self.OF_MANY.parameters(of_many, lone=False)
+        """Return the facts in their columns."""
         rows: Sequence[Row] = [
             (name, booking.id, booking.user_id, inserted_as, *origin)
-            for name, booking, origin, inserted_as in commit.facts
+            for name, booking, origin, inserted_as, _ in commit.facts
         ]
-        return self.ROWS.parameters(rows, lone=shape.lone)
+        if shape.full:
+            rows = [(*row, *_full(fact)) for row, fact in zip(rows, commit.facts, strict=True)]
+        if shape.many:
+            rows = [
+                (*row, fact.booking.event_id) for row, fact in zip(rows, commit.facts, strict=True)
+            ]
+        return self.rows(shape).parameters(rows, lone=shape.lone)
+
+
+def _full(fact: AttributedFact) -> Row:
+    _, booking, _, _, tickets = fact
+    gone = orjson.dumps(tickets, default=str).decode() if tickets else None
+    return (booking.slot, booking.type_id, booking.quantity, booking.amount, booking.currency, gone)
 
 
 class Insert(Part):
@@ -204,13 +347,15 @@ class Insert(Part):
 
     # If a person cancels and books again in one batch, the change must free the unique index first.
     _CHANGES_FIRST: Final = "AND (SELECT count(*) FROM changes) >= 0"
+    _FULL: Final = ", slot, ticket_type_id, quantity, amount, currency"
 
     def sql(self, shape: Shape) -> str:
         """Return the insert."""
+        full = self._FULL if shape.full else ""
         return f"""
             inserted AS (
-                INSERT INTO bookings (id, event_id, user_id, status, created_at)
-                SELECT booking_id, event_id, user_id, inserted_as, CAST(:at AS timestamptz)
+                INSERT INTO bookings (id, event_id, user_id, status, created_at {full})
+                SELECT booking_id, event_id, user_id, inserted_as, CAST(:at AS timestamptz) {full}
                 FROM facts
                 WHERE inserted_as IS NOT NULL {self._CHANGES_FIRST if shape.changes else ""}
                 ORDER BY place
@@ -223,18 +368,73 @@ class Insert(Part):
         return {"at": commit.at}
 
 
-class Trail(Part):
-    """The trail records of the bookings' changes."""
+class Issue(Part):
+    """New tickets."""
+
+    ROWS: Final = Rows(
+        "issued",
+        {
+            "event": "bigint",
+            "booking": "uuid",
+            "id": "uuid",
+            "type": "bigint",
+            "ordinal": "smallint",
+            "amount": "bigint",
+            "status": "text",
+        },
+    )
+
+    def is_in(self, shape: Shape) -> bool:
+        """Whether bookings may have tickets."""
+        return shape.full
 
     def sql(self, shape: Shape) -> str:
         """Return the insert."""
         del shape
+        return f"""
+            tickets_issued AS (
+                INSERT INTO tickets (id, booking_id, ticket_type_id, ordinal, amount, status)
+                SELECT issued.id, issued.booking, issued.type, issued.ordinal, issued.amount,
+                    issued.status
+                FROM {self.ROWS.sql(lone=False)} JOIN swapped ON swapped.id = issued.event
+                ORDER BY issued.place
+            )
+        """  # noqa: S608 - our own text
+
+    def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
+        """Return the tickets."""
+        del shape
+        rows: Sequence[Row] = [
+            (
+                each.before.event_id,
+                booking_id,
+                ticket.id,
+                ticket.type_id,
+                ticket.ordinal,
+                ticket.amount,
+                "valid" if ticket.is_valid else "cancelled",
+            )
+            for each in commit.decisions
+            for booking_id, ticket in each.issued.values()
+        ]
+        return self.ROWS.parameters(rows, lone=False)
+
+
+class Trail(Part):
+    """The trail records of the bookings' changes."""
+
+    _FULL: Final = """jsonb_strip_nulls(jsonb_build_object(
+        'bookingId', booking_id, 'quantity', quantity, 'ticketIds', CAST(tickets AS jsonb)
+    ))"""
+
+    def sql(self, shape: Shape) -> str:
+        """Return the insert."""
         return recorded(
             "'booking.' || name",
             of="facts ORDER BY place",
             event="event_id",
             subject="user_id",
-            details="jsonb_build_object('bookingId', booking_id)",
+            details=self._FULL if shape.full else "jsonb_build_object('bookingId', booking_id)",
             by=BY_COLUMNS,
         )
 
@@ -298,8 +498,10 @@ class Note(Part):
 PARTS: Final[Sequence[Part]] = (
     Swap(),
     Change(),
+    Void(),
     Facts(),
     Insert(),
+    Issue(),
     Trail(),
     Store(),
     Note(),

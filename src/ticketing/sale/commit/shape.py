@@ -18,11 +18,23 @@ class Shape(NamedTuple):
     """It is about one new booking. Its parameters are single values, not arrays."""
     skip: bool = False
     """It leaves out events that another transaction has locked."""
+    full: bool = False
+    """Some bookings have a type, several places, tickets, or are not the person's only one."""
+    counted: bool = False
+    """Some events have counters per quota and type."""
 
     @property
     def can_occur(self) -> bool:
-        """Whether such a commit exists. A lone booking is at one event and changes no other."""
-        return not (self.lone and (self.many or self.changes)) and (self.many or not self.skip)
+        """Whether such a commit exists.
+
+        A lone booking is at one event and changes no other. Bookings at an event with
+        counters have types.
+        """
+        return (
+            not (self.lone and (self.many or self.changes))
+            and (self.many or not self.skip)
+            and (self.full or not self.counted)
+        )
 
 
 def shapes() -> Iterator[Shape]:

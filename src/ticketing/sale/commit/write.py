@@ -10,10 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.db.clock import DatabaseClock
 from ticketing.db.statements import Driver, Statement
 from ticketing.sale.commit.commit import Commit
-from ticketing.sale.commit.parts import PARTS, Change, Part
+from ticketing.sale.commit.parts import PARTS, Part
 from ticketing.sale.commit.settle import settle
 from ticketing.sale.commit.shape import Shape
 from ticketing.sale.inventory.model import Snapshot
+from ticketing.sale.rows import after
 
 UNCERTAIN: Final = (
     OSError,  # TimeoutError is one
@@ -42,9 +43,11 @@ def statement(shape: Shape) -> Statement:
 
     Its rows are the inventory of each event whose swap was won, with the database's time.
     """
-    parts = ", ".join(part.sql(shape) for part in parts_of(shape))
-    found = f", {Change.FOUND}" if shape.changes else ""
-    return Statement(f"WITH {parts} SELECT swapped.*, clock_timestamp() AS now{found} FROM swapped")  # noqa: S608
+    parts = parts_of(shape)
+    tables = ", ".join(part.sql(shape) for part in parts)
+    columns = ["swapped.*", "clock_timestamp() AS now"]
+    columns += [found for part in parts if (found := part.found(shape))]
+    return Statement(f"WITH {tables} SELECT {', '.join(columns)} FROM swapped")  # noqa: S608 - our own text
 
 
 async def write(
@@ -75,15 +78,5 @@ async def write(
         return dict.fromkeys(await settle(engine, commit.id))
     if rows:
         clock.learn(rows[0]["now"])
-    terms = {each.before.event_id: each.before.terms for each in commit.decisions}
-    return {
-        row["id"]: Snapshot(
-            row["id"],
-            row["version"],
-            row["total_tickets"],
-            row["available_tickets"],
-            row["waiting_list_count"],
-            terms[row["id"]],
-        )
-        for row in rows
-    }
+    before = {each.before.event_id: each.before for each in commit.decisions}
+    return {row["id"]: after(before[row["id"]], row) for row in rows}

@@ -1,33 +1,137 @@
-"""The request to book a place."""
+"""The request to book places."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from ticketing.errors import AlreadyBooked, AlreadyWaiting
+from ticketing.errors import (
+    AlreadyBooked,
+    AlreadyWaiting,
+    GroupTooLarge,
+    LimitReached,
+    PaymentRequired,
+    QuantityNotAllowed,
+    SaleClosed,
+    SaleNotOpen,
+    SoldOut,
+    TicketTypeNotFound,
+    TicketTypeRequired,
+)
 from ticketing.sale.inventory.decision import State
 from ticketing.sale.inventory.kind import Kind
-from ticketing.sale.inventory.model import Booked, BookingStatus, Outcome, Waiting
+from ticketing.sale.inventory.model import (
+    Booked,
+    Booking,
+    BookingStatus,
+    Line,
+    Outcome,
+    Waiting,
+)
+from ticketing.sale.inventory.offer import TicketType
+from ticketing.sale.inventory.terms import SaleState
 
 
 class Book(NamedTuple):
-    """A request for one place. The id is made beforehand, so that a batch knows its rows."""
+    """A request for places. The id is made beforehand, so that a batch knows its rows."""
 
     event_id: int
     user_id: UUID
     booking_id: UUID
+    lines: Sequence[tuple[int | None, int]] = ((None, 1),)
+    """The id of a ticket type, or None for the only one, and a quantity. Each type once."""
+    by_team: bool = False
+    """Whether a manager books: they may take hidden types, and they have taken the money."""
 
 
 def decide(state: State, request: Book) -> Outcome:
-    """Give the person a place, or put them at the end of the waiting list."""
+    """Give the person the places, or put them at the end of the waiting list.
+
+    All places or none. Only places of one free type can be waited for.
+    """
     if not state.allows.book:
         return state.refusal()
     held = state.active(request.user_id)
-    if held is not None:
-        return AlreadyBooked() if held.status is BookingStatus.BOOKED else AlreadyWaiting()
-    if state.has_place:
-        return Booked(state.take(request.booking_id, request.user_id))
-    return Waiting(*state.join(request.booking_id, request.user_id))
+    slot = _free_slot(state, held) if held else 0
+    lines = [Line(_type(state, asked, request), quantity) for asked, quantity in request.lines]
+    for line in lines:
+        _check_sale(state, line)
+    _check_price(lines, request)
+    _check_limit(state, held, request)
+    lacking = state.lacking(lines)
+    if lacking is None:
+        return Booked(state.take(request.booking_id, request.user_id, slot, lines))
+    line, index = lacking
+    if len(lines) > 1 or line.type.amount:
+        raise _sold_out(state, line, index)
+    largest = state.largest(line.type)
+    if line.quantity > largest:
+        raise GroupTooLarge(line.quantity, largest)
+    return Waiting(*state.join(request.booking_id, request.user_id, slot, line))
+
+
+def _free_slot(state: State, held: Sequence[Booking]) -> int:
+    """Return the number of a further booking of the person. Raises if they may have no more."""
+    allowed = state.terms.max_bookings
+    if len(held) < allowed:
+        # What the person holds may change until this is written.
+        state.rest_on_version()
+        used = {booking.slot for booking in held}
+        return next(slot for slot in range(allowed) if slot not in used)
+    if allowed > 1:
+        raise LimitReached("bookings", allowed, len(held), 1)
+    raise AlreadyBooked if held[0].status is BookingStatus.BOOKED else AlreadyWaiting
+
+
+def _type(state: State, asked: int | None, request: Book) -> TicketType:
+    types = state.offer.types
+    if asked is not None:
+        found = types.get(asked)
+        if found is None or (found.hidden and not request.by_team):
+            raise TicketTypeNotFound
+        return found
+    if len(types) == 1:
+        (found,) = types.values()
+        if found.hidden and not request.by_team:
+            raise TicketTypeNotFound
+        return found
+    visible = [each for each in types.values() if not (each.hidden or each.closed)]
+    if len(visible) != 1:
+        raise TicketTypeRequired
+    return visible[0]
+
+
+def _check_sale(state: State, line: Line) -> None:
+    """Raise if the type is not sold now, or not in this quantity."""
+    kind, quantity = line
+    if kind.closed or (kind.closes_at is not None and state.at >= kind.closes_at):
+        raise SaleClosed(SaleState.CLOSED)
+    if kind.opens_at is not None and state.at < kind.opens_at:
+        raise SaleNotOpen(SaleState.SCHEDULED, kind.opens_at, state.at)
+    most = kind.max_per_booking
+    if quantity < kind.min_per_booking or (most is not None and quantity > most):
+        raise QuantityNotAllowed(kind.id, kind.min_per_booking, most)
+
+
+def _check_price(lines: Sequence[Line], request: Book) -> None:
+    """Raise PaymentRequired if there is a price, unless the team has taken the money."""
+    amount = sum(line.type.amount * line.quantity for line in lines)
+    if amount and not request.by_team:
+        # All types of an event have the same currency.
+        currency = next(line.type.currency for line in lines if line.type.currency)
+        raise PaymentRequired(amount, currency)
+
+
+def _check_limit(state: State, held: Sequence[Booking], request: Book) -> None:
+    wanted = sum(quantity for _, quantity in request.lines)
+    has = sum(booking.quantity for booking in held)
+    if has + wanted > state.terms.max_tickets:
+        raise LimitReached("tickets", state.terms.max_tickets, has, wanted)
+
+
+def _sold_out(state: State, line: Line, index: int) -> SoldOut:
+    quota = None if index == 0 else state.offer.quotas[index - 1]
+    return SoldOut(line.quantity, state.left(line.type), line.type.id, quota)
 
 
 # A person without a known active booking counts as a newcomer. A constraint refuses the others.
-KIND = Kind(Book, decide, needs_active=False, frees=0, inserts=True)
+KIND = Kind(Book, decide, needs_active=False, frees=False, inserts=True)

@@ -1,30 +1,78 @@
-"""The request to cancel a booking."""
+"""The requests to cancel a booking, or some tickets of one."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from ticketing.errors import BookingNotFound
+from ticketing.errors import BookingAmbiguous, BookingNotFound, TicketNotFound
 from ticketing.sale.inventory.decision import State
 from ticketing.sale.inventory.kind import Kind
-from ticketing.sale.inventory.model import Cancelled, Outcome
+from ticketing.sale.inventory.model import Booking, Cancelled, Outcome, Ticket
 
 
 class Cancel(NamedTuple):
-    """A request to give up a place, or to leave the waiting list."""
+    """A request to give up the person's only booking, or to leave the waiting list."""
 
     event_id: int
     user_id: UUID
 
 
+class CancelBooking(NamedTuple):
+    """A request to give up this booking of the person, or only some tickets of it."""
+
+    event_id: int
+    user_id: UUID
+    booking_id: UUID
+    ticket_ids: Sequence[UUID] | None = None
+
+
 def decide(state: State, request: Cancel) -> Outcome:
-    """Cancel the booking and give its place to the head of the waiting list."""
+    """Cancel the booking and give its places to the waiting list."""
     if not state.allows.cancel:
         return state.refusal()
     held = state.active(request.user_id)
-    if held is None:
+    if not held:
         return BookingNotFound()
-    cancelled = state.cancel(held)
+    if len(held) > 1:
+        return BookingAmbiguous([booking.id for booking in held])
+    cancelled = state.cancel(held[0])
     return Cancelled(cancelled, state.promote())
 
 
-KIND = Kind(Cancel, decide, needs_active=True, frees=1, inserts=False)
+def decide_one(state: State, request: CancelBooking) -> Outcome:
+    """Cancel the booking or its tickets, and give the places to the waiting list.
+
+    Tickets that are cancelled already stay so.
+    """
+    if not state.allows.cancel:
+        return state.refusal()
+    held = _held(state, request)
+    tickets = _wanted(held, request)
+    if tickets is None or len(tickets) == held.quantity:
+        return Cancelled(state.cancel(held), state.promote())
+    if not tickets:
+        return Cancelled(held)
+    return Cancelled(state.reduce(held, tickets), state.promote())
+
+
+def _wanted(held: Booking, request: CancelBooking) -> Sequence[Ticket] | None:
+    """Return the valid tickets to cancel, or None for all. Raises TicketNotFound."""
+    if request.ticket_ids is None:
+        return None
+    wanted = set(request.ticket_ids)
+    if not held.has_tickets and wanted == {held.id}:
+        return None
+    if not wanted <= {ticket.id for ticket in held.tickets}:
+        raise TicketNotFound
+    return [ticket for ticket in held.tickets if ticket.is_valid and ticket.id in wanted]
+
+
+def _held(state: State, request: CancelBooking) -> Booking:
+    for booking in state.active(request.user_id):
+        if booking.id == request.booking_id:
+            return booking
+    raise BookingNotFound
+
+
+KIND = Kind(Cancel, decide, needs_active=True, frees=True, inserts=False)
+KIND_ONE = Kind(CancelBooking, decide_one, needs_active=True, frees=True, inserts=False)

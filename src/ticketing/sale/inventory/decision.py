@@ -1,8 +1,9 @@
 """A decision about an event, and the state that each request of it changes in turn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import heapify, heappop, heappush
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -10,17 +11,23 @@ from ticketing.errors import TicketingError
 from ticketing.sale.inventory.model import (
     Booking,
     BookingStatus,
+    Counters,
+    CountersMissing,
+    Line,
     Outcome,
     Snapshot,
     StaleSnapshot,
+    Ticket,
 )
+from ticketing.sale.inventory.offer import TicketType, left
 from ticketing.sale.inventory.terms import ALLOWED, SaleState
 
 PROMOTED = "promoted"
+REDUCED = "reduced"
 
 
 class Fact(NamedTuple):
-    """A change of a booking: its new status, or `promoted`, and the request that caused it."""
+    """A change of a booking: its new status, `promoted` or `reduced`, and the request behind it."""
 
     name: str
     booking: Booking
@@ -28,13 +35,18 @@ class Fact(NamedTuple):
     """The index of the request among those for the event."""
     is_new: bool = False
     """Whether the request made the booking."""
+    tickets: Sequence[UUID] = ()
+    """The tickets that were cancelled while the rest of the booking stays."""
 
 
 class Change(NamedTuple):
-    """The old and the new status of a booking."""
+    """The old and the new status of a booking, and the places that it has then."""
 
     was: BookingStatus
     to: BookingStatus
+    quantity: int = 1
+    amount: int = 0
+    type_id: int | None = None
 
 
 @dataclass(slots=True)
@@ -42,10 +54,10 @@ class Decision:
     """Changes to write, all or nothing, if the event still has these terms and `before.version`.
 
     A decision that does not involve the waiting list is also valid at any other version, if nobody
-    waits and `needs` places are available. Constraints check the rest: the person who books has no
-    active booking, and a booking to cancel is not cancelled yet. Two such decisions from one
-    snapshot may both be written, in any order (O'Neil, "The escrow transactional method", 1986).
-    Until an event is sold out, nearly all decisions are of this kind.
+    waits and every capacity has the places that it `needs`. Constraints check the rest: the person
+    who books has no active booking, and a booking or ticket to cancel is not cancelled yet. Two
+    such decisions from one snapshot may both be written, in any order (O'Neil, "The escrow
+    transactional method", 1986). Until an event is sold out, nearly all decisions are of this kind.
     """
 
     before: Snapshot
@@ -53,10 +65,14 @@ class Decision:
     outcomes: list[Outcome] = field(default_factory=list)
     inserts: dict[UUID, Booking] = field(default_factory=dict)
     changes: dict[UUID, Change] = field(default_factory=dict)
+    issued: dict[UUID, tuple[UUID, Ticket]] = field(default_factory=dict)
+    """New tickets by id, each with the id of its booking."""
+    voided: dict[UUID, UUID] = field(default_factory=dict)
+    """The bookings of existing tickets that are cancelled, by the id of the ticket."""
     facts: list[Fact] = field(default_factory=list)
     """In order of arrival."""
-    needs: int | None = None
-    """Available places that it requires; None if it requires `before.version`."""
+    needs: Sequence[int] | None = None
+    """Places that each capacity must have; None if it requires `before.version`."""
 
     @property
     def is_empty(self) -> bool:
@@ -73,6 +89,18 @@ class Decision:
         """By how many the waiting list grows; negative if it shrinks."""
         return self.after.waiting - self.before.waiting
 
+    @property
+    def counted(self) -> Counters | None:
+        """By how many the counters grow, or shrink if negative. None if the event is plain."""
+        before, after = self.before.counters, self.after.counters
+        if before is None or after is None:
+            return None
+        return Counters(*map(_grown, before, after))
+
+
+def _grown(before: Sequence[int], after: Sequence[int]) -> Sequence[int]:
+    return [now - was for was, now in zip(before, after, strict=True)]
+
 
 class State:
     """An event after the requests that are decided so far.
@@ -82,26 +110,47 @@ class State:
     """
 
     __slots__ = (
-        *("_active", "_at", "_available", "_decision", "_line", "_rests_on_version", "_total"),
-        "_waiting",
-        *("allows", "request", "sale"),
+        *("_active", "_available", "_by_slot", "_decision", "_last", "_lines", "_needs", "_new_id"),
+        *("_rests_on_version", "_taken", "_total", "_waiting", "_waits"),
+        *("allows", "at", "offer", "request", "sale", "terms"),
     )
 
     def __init__(
         self,
         snapshot: Snapshot,
-        active: Mapping[UUID, Booking],
-        line: Sequence[Booking],
+        active: Mapping[UUID, Sequence[Booking]],
+        line: Iterable[Booking],
+        *,
         at: datetime,
+        new_id: Callable[[], UUID],
     ) -> None:
-        """Start from the snapshot."""
+        """Start from the snapshot. `new_id` makes the ids of tickets."""
+        counters = snapshot.counters
+        self.terms: Final = snapshot.terms
+        self.offer: Final = snapshot.offer
+        self.at: Final = at
+        self._new_id = new_id
         self._total = snapshot.total
-        self._available = snapshot.available
+        self._available = [snapshot.available]
+        """What is left of each capacity: of the event's own, then of the quotas by slot."""
         self._waiting = snapshot.waiting
-        self._rests_on_version = snapshot.waiting > 0
+        self._waits = [snapshot.waiting]
+        """How many bookings wait for each type, by slot."""
+        self._taken: list[int] = []
+        if counters is not None:
+            self._available += counters.available
+            self._waits = list(counters.waiting)
+            self._taken = list(counters.taken)
+        self._needs = [0] * len(self._available)
+        # What a person with several bookings holds may change until the decision is written.
+        self._rests_on_version = snapshot.waiting > 0 or self.terms.had_several
         self._active = dict(active) if active else {}
-        self._line = {booking.id: booking for booking in line} if line else {}
-        self._at = at
+        self._by_slot = {each.slot: each for each in self.offer.types.values()}
+        self._lines: dict[int, dict[UUID, tuple[int, Booking]]] = {}
+        """The known heads of the lines by slot of their type, each with its order among all."""
+        self._last = 0
+        for booking in line:
+            self._append(booking)
         self._decision = Decision(snapshot, snapshot)
         terms = snapshot.terms
         self.sale: Final = SaleState.OPEN if terms.are_plain else terms.state(at)
@@ -112,113 +161,292 @@ class State:
 
     def refusal(self) -> TicketingError:
         """Return the error that says why the terms of the sale refuse the request."""
-        return self._decision.before.terms.refusal(self._at)
+        return self.terms.refusal(self.at)
 
-    def active(self, user_id: UUID) -> Booking | None:
-        """Return the person's active booking, or None if none is known."""
-        return self._active.get(user_id)
+    def active(self, user_id: UUID) -> Sequence[Booking]:
+        """Return the person's active bookings, as far as they are known."""
+        return self._active.get(user_id, ())
+
+    def rest_on_version(self) -> None:
+        """Make the decision valid at this version only."""
+        self._rests_on_version = True
 
     @property
     def has_line(self) -> bool:
         """Whether anybody waits."""
         return self._waiting > 0
 
-    @property
-    def has_place(self) -> bool:
-        """Whether a newcomer gets a place: one is free, and nobody waits for it."""
-        return self._available > 0 and self._waiting == 0
+    def left(self, kind: TicketType) -> int:
+        """Return how many places of the type a newcomer may take."""
+        closed = self._closed()
+        return 0 if closed.intersection(kind.draws) else left(kind.draws, self._available)
 
-    def take(self, booking_id: UUID, user_id: UUID) -> Booking:
-        """Give a free place to a newcomer."""
-        self._available -= 1
-        return self._insert(booking_id, user_id, BookingStatus.BOOKED)
+    def largest(self, kind: TicketType) -> int:
+        """Return how many places of the type there are, taken or not."""
+        counters = self._decision.before.counters
+        return left(kind.draws, (self._total, *(counters.capacity if counters else ())))
 
-    def join(self, booking_id: UUID, user_id: UUID) -> tuple[Booking, int]:
-        """Put a newcomer at the end of the waiting list. Return the booking and its position."""
-        booking = self._insert(booking_id, user_id, BookingStatus.WAITING)
-        if self._waiting == len(self._line):
-            # The whole waiting list was read, so this decision may promote its new tail too.
-            self._line[booking.id] = booking
+    def lacking(self, lines: Sequence[Line]) -> tuple[Line, int] | None:
+        """Return a line, and the capacity that lacks the places for it. None if all lines fit."""
+        closed = self._closed()
+        left = self._available.copy()
+        for line in lines:
+            for index in line.type.draws:
+                left[index] -= line.quantity
+                if left[index] < 0 or index in closed:
+                    return line, index
+        return None
+
+    def take(self, booking_id: UUID, user_id: UUID, slot: int, lines: Sequence[Line]) -> Booking:
+        """Give free places to a newcomer."""
+        for line in lines:
+            self._move(line, 1)
+            for index in line.type.draws:
+                self._needs[index] += line.quantity
+        booking = self._new(booking_id, user_id, slot, BookingStatus.BOOKED, lines)
+        if booking.has_tickets:
+            booking = self._issue(booking, lines)
+        return self._insert(booking)
+
+    def join(self, booking_id: UUID, user_id: UUID, slot: int, line: Line) -> tuple[Booking, int]:
+        """Put a newcomer at the end of the waiting list. Return the booking and its position.
+
+        Raises CountersMissing if a group has to wait at an event without counters.
+        """
+        if line.quantity > 1 and self.offer.is_plain:
+            raise CountersMissing
+        booking = self._insert(self._new(booking_id, user_id, slot, BookingStatus.WAITING, (line,)))
+        index = line.type.slot
+        if self._waits[index] == len(self._lines.get(index, ())):
+            # The whole line was read, so this decision may promote its new tail too.
+            self._append(booking)
+        self._waits[index] += 1
         self._waiting += 1
         self._rests_on_version = True
-        return booking, self._waiting
+        return booking, self._waits[index]
 
     def cancel(self, held: Booking) -> Booking:
-        """Cancel an active booking: its place becomes free, or it leaves the waiting list."""
-        del self._active[held.user_id]
+        """Cancel an active booking: its places become free, or it leaves the waiting list."""
         if held.id in self._decision.inserts:
             # It is inserted as cancelled, so no constraint checks that the person had none active.
             self._rests_on_version = True
-        cancelled = self._write(held, BookingStatus.CANCELLED)
-        self._record(BookingStatus.CANCELLED, cancelled)
         if held.status is BookingStatus.WAITING:
+            index = self._type(held.type_id).slot
             self._waiting -= 1
+            self._waits[index] -= 1
             self._rests_on_version = True
-            self._line.pop(held.id, None)
+            self._lines.get(index, {}).pop(held.id, None)
         else:
-            self._available += 1
+            self._release(held, held.tickets)
+        cancelled = self._write(held, held._replace(status=BookingStatus.CANCELLED))
+        self._record(BookingStatus.CANCELLED, cancelled)
         return cancelled
 
-    def promote(self) -> list[Booking]:
-        """Give the free places to the head of the waiting list. Raises StaleSnapshot."""
-        promoted = []
-        while self._available and self._waiting:
-            if not self._line:
-                raise StaleSnapshot
-            head = self._line.pop(next(iter(self._line)))
-            booking = self._write(head, BookingStatus.BOOKED)
-            self._record(PROMOTED, booking)
-            self._active[booking.user_id] = booking
-            self._available -= 1
+    def reduce(self, held: Booking, tickets: Sequence[Ticket]) -> Booking:
+        """Cancel these valid tickets of a booking, but not its last one."""
+        self._rests_on_version = True
+        self._release(held, tickets)
+        gone = {ticket.id for ticket in tickets}
+        reduced = held._replace(
+            quantity=held.quantity - len(tickets),
+            amount=held.amount - sum(ticket.amount for ticket in tickets),
+            tickets=tuple(
+                ticket._replace(is_valid=False) if ticket.id in gone else ticket
+                for ticket in held.tickets
+            ),
+        )
+        kinds = {ticket.type_id for ticket in reduced.tickets if ticket.is_valid}
+        reduced = reduced._replace(type_id=kinds.pop() if len(kinds) == 1 else None)
+        reduced = self._write(held, reduced)
+        self._record(REDUCED, reduced, tuple(gone))
+        return reduced
+
+    def promote(self, limit: int | None = None) -> list[Booking]:
+        """Give the free places to the head of the waiting list.
+
+        The first bookings of all types are looked at in order. One that does not fit closes the
+        capacities that lack room for it to everybody behind it. The bookings of a closed type are
+        left out.
+
+        Raises StaleSnapshot if the line is longer than it is known, unless there is a `limit`: then
+        the known ones are promoted, at most that many.
+        """
+        promoted: list[Booking] = []
+        if not (self._waiting and self._available[0]):
+            return promoted
+        closed: set[int] = set()
+        heads = [self._head(slot) for slot, waits in enumerate(self._waits) if waits]
+        heapify(heads)
+        while heads and self._available[0] and len(promoted) != limit:
+            _, slot, booking = heappop(heads)
+            kind = self._by_slot[slot]
+            if kind.closed:
+                continue
+            line = Line(kind, booking.quantity)
+            if lacking := self._lacking(line, closed):
+                closed.update(lacking)
+                continue
+            del self._lines[slot][booking.id]
+            self._waits[slot] -= 1
             self._waiting -= 1
-            promoted.append(booking)
+            self._move(line, 1)
+            promoted.append(self._promoted(booking, line))
+            if self._waits[slot] and self._available[0]:
+                if limit is not None and not self._lines[slot]:
+                    break
+                heappush(heads, self._head(slot))
         return promoted
 
     def grow(self, places: int) -> None:
         """Add free places. The caller promotes the waiting list afterwards."""
         self._total += places
-        self._available += places
+        self._available[0] += places
         self._rests_on_version = True
 
     def shrink(self, places: int) -> None:
         """Remove free places."""
-        self._total -= places
-        self._available -= places
-        self._rests_on_version = True
+        self.grow(-places)
 
     def decided(self, outcomes: list[Outcome]) -> Decision:
         """Return the decision, with the outcomes of all requests."""
         decision, before = self._decision, self._decision.before
         decision.outcomes = outcomes
-        decision.after = Snapshot(
-            before.event_id,
-            before.version + 1,
-            self._total,
-            self._available,
-            self._waiting,
-            before.terms,
+        counters = before.counters
+        if counters is not None:
+            counters = counters._replace(
+                available=self._available[1:], taken=self._taken, waiting=self._waits
+            )
+        decision.after = before._replace(
+            version=before.version + 1,
+            total=self._total,
+            available=self._available[0],
+            waiting=self._waiting,
+            counters=counters,
         )
         if not self._rests_on_version:
             # If a cancellation comes first, fewer would be enough.
-            decision.needs = len(decision.inserts)
+            decision.needs = self._needs
         return decision
 
-    def _insert(self, booking_id: UUID, user_id: UUID, status: BookingStatus) -> Booking:
+    def _type(self, type_id: int | None) -> TicketType:
+        return self.offer.first if type_id is None else self.offer.types[type_id]
+
+    def _head(self, slot: int) -> tuple[int, int, Booking]:
+        line = self._lines.get(slot)
+        if not line:
+            raise StaleSnapshot
+        order, booking = next(iter(line.values()))
+        return order, slot, booking
+
+    def _append(self, booking: Booking) -> None:
+        line = self._lines.setdefault(self._type(booking.type_id).slot, {})
+        self._last += 1
+        line[booking.id] = self._last, booking
+
+    def _lacking(self, line: Line, closed: set[int]) -> list[int]:
+        return [
+            index
+            for index in line.type.draws
+            if index in closed or self._available[index] < line.quantity
+        ]
+
+    def _closed(self) -> set[int]:
+        """Return the capacities that are closed to newcomers, because somebody waits for them."""
+        if not self._waiting or not self._available[0]:
+            return set() if self._available[0] else {0}
+        closed: set[int] = set()
+        for _, slot, booking in sorted(
+            self._head(slot) for slot, waits in enumerate(self._waits) if waits
+        ):
+            kind = self._by_slot[slot]
+            if not kind.closed:
+                closed.update(self._lacking(Line(kind, booking.quantity), closed) or kind.draws)
+        return closed
+
+    def _move(self, line: Line, sign: int) -> None:
+        """Take the places of the line, or free them with a `sign` of -1."""
+        for index in line.type.draws:
+            self._available[index] -= sign * line.quantity
+        if self._taken:
+            self._taken[line.type.slot] += sign * line.quantity
+
+    def _release(self, held: Booking, tickets: Sequence[Ticket]) -> None:
+        """Free the places of these tickets, or of a booking that has none of its own."""
+        if not held.has_tickets:
+            self._move(Line(self.offer.first, held.quantity), -1)
+            return
+        for ticket in tickets:
+            if ticket.is_valid:
+                self._move(Line(self._type(ticket.type_id), 1), -1)
+                if ticket.id in self._decision.issued:
+                    void = ticket._replace(is_valid=False)
+                    self._decision.issued[ticket.id] = held.id, void
+                else:
+                    self._decision.voided[ticket.id] = held.id
+
+    def _issue(self, booking: Booking, lines: Sequence[Line]) -> Booking:
+        """Return the booking with a new ticket for each place."""
+        kinds = [line.type for line in lines for _ in range(line.quantity)]
+        tickets = tuple(
+            Ticket(self._new_id(), kind.id, ordinal, kind.amount)
+            for ordinal, kind in enumerate(kinds, 1)
+        )
+        for ticket in tickets:
+            self._decision.issued[ticket.id] = booking.id, ticket
+        return booking._replace(tickets=tickets)
+
+    def _new(
+        self,
+        booking_id: UUID,
+        user_id: UUID,
+        slot: int,
+        status: BookingStatus,
+        lines: Sequence[Line],
+    ) -> Booking:
+        event_id, at = self._decision.before.event_id, self.at
+        kind, quantity = lines[0]
+        if quantity == 1 and self.offer.is_plain:
+            return Booking(booking_id, event_id, user_id, status, at, slot)
+        return Booking(
+            booking_id,
+            event_id,
+            user_id,
+            status,
+            at,
+            slot,
+            sum(line.quantity for line in lines),
+            kind.id if len(lines) == 1 else None,
+            sum(line.quantity * line.type.amount for line in lines),
+            next((line.type.currency for line in lines if line.type.amount), None),
+        )
+
+    def _insert(self, booking: Booking) -> Booking:
         decision = self._decision
-        booking = Booking(booking_id, decision.before.event_id, user_id, status, self._at)
-        self._active[user_id] = booking
-        decision.inserts[booking_id] = booking
-        decision.facts.append(Fact(status, booking, self.request, True))  # noqa: FBT003
+        self._active[booking.user_id] = (*self._active.get(booking.user_id, ()), booking)
+        decision.inserts[booking.id] = booking
+        decision.facts.append(Fact(booking.status, booking, self.request, True))  # noqa: FBT003
         return booking
 
-    def _write(self, booking: Booking, status: BookingStatus) -> Booking:
-        changes, was = self._decision.changes, booking.status
-        booking = booking._replace(status=status)
-        if booking.id in self._decision.inserts:
-            self._decision.inserts[booking.id] = booking
+    def _promoted(self, waiting: Booking, line: Line) -> Booking:
+        booked = waiting._replace(status=BookingStatus.BOOKED)
+        if booked.has_tickets:
+            booked = self._issue(booked, (line,))
+        booked = self._write(waiting, booked)
+        self._record(PROMOTED, booked)
+        return booked
+
+    def _write(self, was: Booking, now: Booking) -> Booking:
+        """Put the booking as it is `now` into the decision, and among the active ones."""
+        others = tuple(each for each in self._active.get(was.user_id, ()) if each.id != was.id)
+        is_over = now.status is BookingStatus.CANCELLED
+        self._active[was.user_id] = others if is_over else (*others, now)
+        if was.id in self._decision.inserts:
+            self._decision.inserts[was.id] = now
         else:
-            changes[booking.id] = Change(changes.get(booking.id, Change(was, was)).was, status)
-        return booking
+            changes = self._decision.changes
+            first = changes[was.id].was if was.id in changes else was.status
+            changes[was.id] = Change(first, now.status, now.quantity, now.amount, now.type_id)
+        return now
 
-    def _record(self, name: str, booking: Booking) -> None:
-        self._decision.facts.append(Fact(name, booking, self.request))
+    def _record(self, name: str, booking: Booking, tickets: Sequence[UUID] = ()) -> None:
+        self._decision.facts.append(Fact(name, booking, self.request, tickets=tickets))

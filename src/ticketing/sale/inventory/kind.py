@@ -19,7 +19,7 @@ class Kind(Generic[RequestT]):
     """Changes the state and returns the outcome. A refusal changes nothing."""
     needs_active: bool
     """Whether the person's active booking must be read."""
-    frees: int
-    """How many places it may free. As many bookings of the waiting list's head must be read."""
+    frees: bool
+    """Whether it may free what the person has. Then the waiting list's head must be read."""
     inserts: bool
     """Whether it may make a booking. Then the person must exist."""

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
+from ticketing.sale.inventory.offer import Offer, TicketType
 from ticketing.sale.inventory.terms import Terms
 
 
@@ -21,6 +22,28 @@ class StaleSnapshot(Exception):
     """The waiting list is shorter than in the snapshot, because another process wrote since."""
 
 
+class CountersMissing(Exception):
+    """The event needs counters per type, because a group has to wait."""
+
+
+class Counters(NamedTuple):
+    """The counters of an event that is not plain: of its quotas, then of its types, by slot."""
+
+    capacity: Sequence[int] = ()
+    available: Sequence[int] = ()
+    taken: Sequence[int] = ()
+    """Places that are taken."""
+    waiting: Sequence[int] = ()
+    """Bookings that wait."""
+
+
+class Line(NamedTuple):
+    """A number of places of one type."""
+
+    type: TicketType
+    quantity: int
+
+
 class Snapshot(NamedTuple):
     """An event's inventory at one version."""
 
@@ -30,16 +53,47 @@ class Snapshot(NamedTuple):
     available: int
     waiting: int
     terms: Terms = Terms()
+    offer: Offer = Offer({1: TicketType(1)}, {})
+    counters: Counters | None = None
+    """None if the offer is plain."""
+
+
+class Ticket(NamedTuple):
+    """One place of a booking."""
+
+    id: UUID
+    type_id: int
+    ordinal: int
+    amount: int
+    """The price that was agreed, in the minor unit of the currency."""
+    is_valid: bool = True
 
 
 class Booking(NamedTuple):
-    """One person's place, or position in the waiting list, at one event."""
+    """One person's places, or position in the waiting list, at one event.
+
+    `type_id` is None for several types. It is also None for one place of the event's first type:
+    such a booking has no tickets of its own.
+    """
 
     id: UUID
     event_id: int
     user_id: UUID
     status: BookingStatus
     created_at: datetime
+    slot: int = 0
+    """Numbers the person's active bookings at the event."""
+    quantity: int = 1
+    type_id: int | None = None
+    amount: int = 0
+    currency: str | None = None
+    tickets: Sequence[Ticket] = ()
+    """If they were read."""
+
+    @property
+    def has_tickets(self) -> bool:
+        """Whether its places have rows of their own."""
+        return self.type_id is not None or self.quantity > 1
 
 
 class Booked(NamedTuple):

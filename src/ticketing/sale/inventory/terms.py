@@ -64,11 +64,17 @@ class Terms(NamedTuple):
     opens_at: datetime | None = None
     closes_at: datetime | None = None
     ends_at: datetime | None = None
+    max_bookings: int = 1
+    """How many active bookings a person may have."""
+    max_tickets: int = 10
+    """How many places the active bookings of a person may have together."""
+    had_several: bool = False
+    """Whether some people may have several bookings, because `max_bookings` was larger once."""
 
     @property
     def are_plain(self) -> bool:
         """Whether the sale is open at any time."""
-        return self[1:] == _PLAIN
+        return self[1:6] == _PLAIN
 
     def allow_booking(self, at: datetime) -> bool:
         """Whether the terms allow bookings at this time."""
@@ -96,4 +102,4 @@ class Terms(NamedTuple):
         return SaleNotOpen(state, self.opens_at if waits else None, at)
 
 
-_PLAIN: Final = Terms()[1:]
+_PLAIN: Final = Terms()[1:6]

@@ -18,18 +18,19 @@ class Withdraw(NamedTuple):
 
 
 def decide(state: State, request: Withdraw) -> Outcome:
-    """Cancel the booking without promoting anybody.
+    """Cancel one booking of the person without promoting anybody.
 
     Waiting bookings are cancelled first. While one is left, a booked place returns Busy.
     """
     if state.sale is not SaleState.CANCELLED:
         return EventState(state.sale)
     held = state.active(request.user_id)
-    if held is None:
+    if not held:
         return BookingNotFound()
-    if held.status is BookingStatus.BOOKED and state.has_line:
+    waiting = [each for each in held if each.status is BookingStatus.WAITING]
+    if not waiting and state.has_line:
         return Busy()
-    return Cancelled(state.cancel(held))
+    return Cancelled(state.cancel((waiting or held)[0]))
 
 
-KIND = Kind(Withdraw, decide, needs_active=True, frees=0, inserts=False)
+KIND = Kind(Withdraw, decide, needs_active=True, frees=False, inserts=False)

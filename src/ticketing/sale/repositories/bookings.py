@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Final, NamedTuple, cast
+from functools import partial
+from typing import Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 import asyncpg
@@ -21,27 +22,34 @@ from ticketing.errors import (
     BookingNotFound,
     EventNotFound,
     SaleClosed,
+    SoldOut,
     TicketingError,
+    TicketNotFound,
     UserNotFound,
 )
 from ticketing.sale.commit.commit import AttributedFact, Commit, Stored
 from ticketing.sale.commit.tell import tell
 from ticketing.sale.commit.write import NotAsReadError, write
 from ticketing.sale.inventory.book import Book
-from ticketing.sale.inventory.cancel import Cancel
+from ticketing.sale.inventory.cancel import Cancel, CancelBooking
 from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.kinds import KINDS, InventoryRequest, decide
 from ticketing.sale.inventory.model import (
     Booked,
     Booking,
+    BookingStatus,
     Cancelled,
+    CountersMissing,
     Outcome,
     Snapshot,
     StaleSnapshot,
+    Ticket,
     Waiting,
 )
+from ticketing.sale.inventory.offer import left
 from ticketing.sale.inventory.withdraw import Withdraw
-from ticketing.sale.rows import booking, snapshot
+from ticketing.sale.repositories.offers import Offers, give_counters
+from ticketing.sale.rows import BOOKING, booking, snapshot
 from ticketing.web.replay import KeyedRequest, UnderWay
 from ticketing.web.repositories import stored_responses
 
@@ -75,7 +83,9 @@ SWAPS_LOST: Final = prometheus_client.Counter(
 SNAPSHOTS: Final = Statement(
     """
     SELECT id, version, total_tickets, available_tickets, waiting_list_count, revision, status,
-        sales_paused, sales_open_at, sales_close_at, ends_at
+        sales_paused, sales_open_at, sales_close_at, ends_at, max_bookings_per_person,
+        max_tickets_per_person, had_several_bookings, quota_capacity, quota_available, type_taken,
+        type_waiting
     FROM events WHERE id = ANY(CAST(:ids AS bigint[]))
     """
 )
@@ -91,44 +101,69 @@ STRANGERS: Final = Statement(
 )
 
 ACTIVE: Final = Statement(
-    """
-    SELECT held.*
-    FROM unnest(CAST(:events AS bigint[]), CAST(:users AS uuid[])) AS asked(event_id, user_id)
+    f"""
+    SELECT {BOOKING}
+    FROM (
+        SELECT DISTINCT * FROM unnest(CAST(:events AS bigint[]), CAST(:users AS uuid[]))
+    ) AS asked(event_id, user_id)
     CROSS JOIN LATERAL (
-        SELECT id, event_id, user_id, status, created_at FROM bookings
+        SELECT * FROM bookings
         WHERE bookings.event_id = asked.event_id AND bookings.user_id = asked.user_id
             AND status <> 'cancelled'
-        LIMIT 1
-    ) AS held
-    """
+        ORDER BY slot OFFSET 0
+    ) AS bookings
+    """  # noqa: S608 - our own text
 )
 
 LINES: Final = Statement(
-    """
-    SELECT head.id, head.event_id, head.user_id, head.status, head.created_at
+    f"""
+    SELECT {BOOKING}
     FROM unnest(CAST(:events AS bigint[]), CAST(:lengths AS bigint[])) AS asked(event_id, length)
     CROSS JOIN LATERAL (
-        SELECT id, event_id, user_id, status, created_at, seq FROM bookings
+        SELECT * FROM bookings
         WHERE bookings.event_id = asked.event_id AND status = 'waiting'
         ORDER BY seq LIMIT asked.length
-    ) AS head
-    ORDER BY head.seq
+    ) AS bookings
+    ORDER BY bookings.seq
+    """  # noqa: S608 - our own text
+)
+
+TYPE_LINES: Final = Statement(
+    f"""
+    SELECT {BOOKING}
+    FROM unnest(CAST(:events AS bigint[]), CAST(:types AS bigint[]), CAST(:lengths AS bigint[]))
+        AS asked(event_id, type_id, length)
+    CROSS JOIN LATERAL (
+        SELECT * FROM bookings
+        WHERE bookings.event_id = asked.event_id AND status = 'waiting'
+            AND ticket_type_id = asked.type_id
+        ORDER BY seq LIMIT asked.length
+    ) AS bookings
+    ORDER BY bookings.seq
+    """  # noqa: S608 - our own text
+)
+
+TICKETS: Final = Statement(
+    """
+    SELECT id, booking_id, ticket_type_id, ordinal, amount, status FROM tickets
+    WHERE booking_id = ANY(CAST(:bookings AS uuid[])) ORDER BY booking_id, ordinal
     """
 )
 
+BY_ID: Final = Statement(f"SELECT {BOOKING} FROM bookings WHERE id = :booking")  # noqa: S608
 LAST_CANCELLED: Final = Statement(
-    """
-    SELECT id, event_id, user_id, status, created_at FROM bookings
+    f"""
+    SELECT {BOOKING} FROM bookings
     WHERE event_id = :event AND user_id = :user AND status = 'cancelled'
     ORDER BY seq DESC LIMIT 1
-    """
+    """  # noqa: S608 - our own text
 )
 
 
 # Bookings that wait, that waited when the account was deleted, or that were made since.
 LEFT_BEHIND: Final = Statement(
     """
-    SELECT DISTINCT event_id FROM bookings
+    SELECT event_id, id FROM bookings
     JOIN departures ON departures.user_id = CAST(:user AS uuid)
     WHERE bookings.user_id = CAST(:user AS uuid) AND status <> 'cancelled'
         AND (status = 'waiting' OR id = ANY(waiting) OR created_at >= left_at)
@@ -167,6 +202,15 @@ STILL_ACTIVE: Final = Statement(
 WITHDRAWN: Final = Statement("DELETE FROM cancellations WHERE event_id = :event")
 
 
+Lines: TypeAlias = Sequence[tuple[int | None, int]]
+"""Ids of ticket types, None for the only one, each with a quantity."""
+ONE_PLACE: Final[Lines] = ((None, 1),)
+
+
+SURE: Final = (BookingNotFound, TicketNotFound)
+"""Refusals that rest on rows which were just read."""
+
+
 class Queued(NamedTuple):
     """A request in the queue, with its origin and its `Idempotency-Key`."""
 
@@ -196,6 +240,7 @@ class BookingRepository:
         self._clock = clock or DatabaseClock()
         self._connection = Held(committing or engine)
         self._snapshots: dict[int, Snapshot] = {}
+        self._offers = Offers()
         self._remembered_by: Driver | None = None
         """The connection on which the snapshots were read."""
         self._contended: set[int] = set()
@@ -208,20 +253,36 @@ class BookingRepository:
         await self._combiner.close()
         await self._connection.close()
 
-    async def book(
+    async def book(  # noqa: PLR0913 - what, for whom, and by whom
         self,
         event_id: int,
         user_id: UUID,
         origin: Origin = COMMAND_LINE,
         keyed: KeyedRequest | None = None,
+        *,
+        lines: Lines = ONE_PLACE,
+        by_team: bool = False,
     ) -> Booked | Waiting:
-        """Book a place for the person, or put them at the end of the waiting list if none is left.
+        """Book places for the person, or put them at the end of the waiting list.
 
-        Raises AlreadyBooked, AlreadyWaiting, EventNotFound, UserNotFound, SaleNotOpen, SaleClosed,
-        or Busy. Busy means that nothing was changed, because of overload. With `keyed`, also raises
-        Replayed if the request was carried out before, RequestInProgress, or IdempotencyKeyReused.
+        `lines` has the id of a ticket type, or None for the only one, and a quantity; each type
+        once. All places are booked or none. Only places of one free type can be waited for.
+        With `by_team` a price counts as paid, and hidden types can be booked.
+
+        Raises AlreadyBooked, AlreadyWaiting, LimitReached, SoldOut, GroupTooLarge,
+        PaymentRequired, QuantityNotAllowed, TicketTypeNotFound, TicketTypeRequired, EventNotFound,
+        UserNotFound, SaleNotOpen, SaleClosed, or Busy. Busy means that nothing was changed, because
+        of overload. With `keyed`, also raises Replayed if the request was carried out before,
+        RequestInProgress, or IdempotencyKeyReused.
         """
-        outcome = await self._submit(Queued(Book(event_id, user_id, uuid7()), origin, keyed))
+        request = Book(event_id, user_id, uuid7(), lines, by_team)
+        try:
+            outcome = await self._submit(Queued(request, origin, keyed))
+        except CountersMissing:
+            async with driver(self._engine) as connection:
+                await give_counters(connection, event_id)
+            self._forget([event_id])
+            outcome = await self._submit(Queued(request, origin, keyed))
         return cast("Booked | Waiting", outcome)
 
     async def cancel(
@@ -231,11 +292,11 @@ class BookingRepository:
         origin: Origin = COMMAND_LINE,
         keyed: KeyedRequest | None = None,
     ) -> Cancelled:
-        """Cancel a person's booking and give the freed place to the head of the waiting list.
+        """Cancel a person's only booking and give its places to the head of the waiting list.
 
         A second call returns the same booking and frees nothing. Raises BookingNotFound if the
-        person never booked this event, EventNotFound, SaleClosed, or Busy. With `keyed`, also
-        raises the same errors as `book`.
+        person never booked this event, BookingAmbiguous if they have several bookings there,
+        EventNotFound, SaleClosed, or Busy. With `keyed`, also raises the same errors as `book`.
         """
         try:
             outcome = await self._submit(Queued(Cancel(event_id, user_id), origin, keyed))
@@ -247,6 +308,33 @@ class BookingRepository:
             return cancelled
         return cast("Cancelled", outcome)
 
+    async def cancel_booking(
+        self,
+        held: Booking,
+        ticket_ids: Sequence[UUID] | None = None,
+        origin: Origin = COMMAND_LINE,
+        keyed: KeyedRequest | None = None,
+    ) -> Cancelled:
+        """Cancel this booking, or only these tickets of it.
+
+        A second call changes nothing. Raises TicketNotFound, EventNotFound, SaleClosed, or Busy.
+        With `keyed`, also raises the same errors as `book`.
+        """
+        request = CancelBooking(held.event_id, held.user_id, held.id, ticket_ids)
+        try:
+            outcome = await self._submit(Queued(request, origin, keyed))
+        except BookingNotFound:
+            async with stored_responses.once(self._engine, keyed) as (connection, keep):
+                cancelled = Cancelled(await read(connection, held.id))
+                await keep(cancelled)
+            return cancelled
+        return cast("Cancelled", outcome)
+
+    async def get(self, booking_id: UUID) -> Booking:
+        """Return the booking with its tickets. Raises BookingNotFound."""
+        async with driver(self._engine) as connection:
+            return await read(connection, booking_id)
+
     async def leave(self, user_id: UUID) -> None:
         """Remove a person whose account was deleted from every waiting list.
 
@@ -256,9 +344,10 @@ class BookingRepository:
         async with driver(self._engine) as connection:
             rows = await LEFT_BEHIND.fetch(connection, user=user_id)
         for row in rows:
+            request = CancelBooking(row["event_id"], user_id, row["id"])
             # Another worker cancelled it, or the event is over.
             with suppress(BookingNotFound, SaleClosed):
-                await self.cancel(row["event_id"], user_id)
+                await self._submit(Queued(request, COMMAND_LINE, None))
 
     async def finish_departures(self) -> None:
         """Do as `leave` once more for accounts that were deleted more than HEARD seconds ago.
@@ -295,8 +384,6 @@ class BookingRepository:
                 return True
             requests = [Withdraw(event_id, row["user_id"]) for row in people]
             origin = Origin(actor=actor)
-            # The remembered terms may be those before the cancellation.
-            self._contended.add(event_id)
             outcomes = await asyncio.gather(
                 *(self._submit(Queued(request, origin, None)) for request in requests),
                 return_exceptions=True,
@@ -378,8 +465,14 @@ class BookingRepository:
             if place not in settled:
                 by_event[queued.request.event_id].append(queued)
         at = await self._clock.know(connection)
-        await self._load_snapshots(connection, by_event, at)
+        known = await self._load_snapshots(connection, by_event)
         decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
+        if doubtful := [event for event in known if _is_doubtful(decisions.get(event))]:
+            # A refusal writes nothing, so no swap shows that the terms or the places have changed.
+            self._forget(doubtful)
+            await self._load_snapshots(connection, doubtful)
+            if any(self._snapshots.get(each) != decisions[each].before for each in doubtful):
+                decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
         lost = stale
         if writing := [each for each in decisions.values() if not each.is_empty]:
             lost = stale | await self._swap(connection, by_event, writing, at=at)
@@ -428,35 +521,34 @@ class BookingRepository:
         for event in events:
             self._snapshots.pop(event, None)
 
-    async def _load_snapshots(
-        self, connection: Driver, by_event: Mapping[int, object], at: datetime
-    ) -> None:
+    async def _load_snapshots(self, connection: Driver, events: Iterable[int]) -> set[int]:
         """Load the snapshot of every event that exists, unless the remembered one is likely right.
 
-        A snapshot is read anew if nothing is on sale. Refusals write nothing, so they would not
-        notice that the terms have changed.
-
-        It is also read anew if the last swap of the event was lost, because another worker writes
-        it too. While people wait, the next swap would most likely be lost as well. This ends when
-        no other worker has written between two commits of this one.
+        Return the events that were not read. An event is read anew if its last swap was lost,
+        because another worker writes it too. While people wait, the next swap would most likely be
+        lost as well. This ends when no other worker has written between two commits of this one.
         """
         if len(self._snapshots) > MAX_SNAPSHOTS:
             self._snapshots.clear()
             self._contended.clear()
         asked = [
-            event
-            for event in by_event
-            if (known := self._snapshots.get(event)) is None
-            or event in self._contended
-            or not known.terms.allow_booking(at)
+            event for event in events if event not in self._snapshots or event in self._contended
         ]
-        if not asked:
-            return
-        for row in await SNAPSHOTS.fetch(connection, ids=asked):
-            read = snapshot(row)
-            if read.waiting == 0 or self._snapshots.get(read.event_id) == read:
-                self._contended.discard(read.event_id)
-            self._snapshots[read.event_id] = read
+        known = set(events).difference(asked)
+        while asked:
+            rows = await SNAPSHOTS.fetch(connection, ids=asked)
+            at_revision = {row["id"]: row["revision"] for row in rows}
+            offers = await self._offers.load(connection, at_revision)
+            for row in rows:
+                event = row["id"]
+                if (offer := offers[event]) is not None:
+                    now = snapshot(row, offer)
+                    if now.waiting == 0 or self._snapshots.get(event) == now:
+                        self._contended.discard(event)
+                    self._snapshots[event] = now
+            # Those that were revised between the two reads.
+            asked = [event for event, offer in offers.items() if offer is None]
+        return known
 
     async def _decide(
         self,
@@ -471,30 +563,15 @@ class BookingRepository:
         The active bookings of the requests in `asking` are read first.
         """
         known = {e: self._snapshots[e] for e in by_event if e in self._snapshots}
-        active: dict[int, dict[UUID, Booking]] = defaultdict(dict)
-        lines: dict[int, list[Booking]] = defaultdict(list)
-        if asking:
-            people = {
-                "events": [each.request.event_id for each in asking],
-                "users": [each.request.user_id for each in asking],
-            }
-            for row in await ACTIVE.fetch(connection, **people):
-                active[row["event_id"]][row["user_id"]] = booking(row)
-        lengths = {
-            event: freed
-            for event, before in known.items()
-            if before.waiting and (freed := _may_free(by_event[event]))
-        }
-        if lengths:
-            heads = {"events": list(lengths.keys()), "lengths": list(lengths.values())}
-            for row in await LINES.fetch(connection, **heads):
-                lines[row["event_id"]].append(booking(row))
+        active = await _read_active(connection, known, by_event, asking)
+        lines = await _read_lines(connection, known, by_event, active)
         decisions, stale = {}, set()
+        new_id = partial(uuid7, at)
         for event, before in known.items():
             requests = [each.request for each in by_event[event]]
             try:
                 decisions[event] = decide(
-                    before, requests, active=active[event], line=lines[event], at=at
+                    before, requests, active=active[event], line=lines[event], at=at, new_id=new_id
                 )
             except StaleSnapshot:
                 stale.add(event)
@@ -503,8 +580,141 @@ class BookingRepository:
         return decisions, stale
 
 
-def _may_free(queue: Sequence[Queued]) -> int:
-    return sum(KINDS[type(each.request)].frees for each in queue)
+def _is_doubtful(decision: Decision | None) -> bool:
+    """Whether a refusal may be wrong, because it rests on a snapshot from before.
+
+    A swap confirms the terms, but not that places are still missing.
+    """
+    return decision is not None and any(
+        isinstance(outcome, SoldOut)
+        or (decision.is_empty and isinstance(outcome, Exception) and not isinstance(outcome, SURE))
+        for outcome in decision.outcomes
+    )
+
+
+async def read(connection: Driver, booking_id: UUID) -> Booking:
+    """Return the booking with its tickets. Raises BookingNotFound."""
+    rows = await BY_ID.fetch(connection, booking=booking_id)
+    if not rows:
+        raise BookingNotFound
+    found = booking(rows[0])
+    if not found.has_tickets:
+        return found
+    return found._replace(tickets=(await _read_tickets(connection, [found]))[found.id])
+
+
+async def _read_active(
+    connection: Driver,
+    known: Mapping[int, Snapshot],
+    by_event: Mapping[int, Sequence[Queued]],
+    asking: Sequence[Queued],
+) -> Mapping[int, Mapping[UUID, Sequence[Booking]]]:
+    """Return the active bookings of the requests in `asking`, by event and person.
+
+    Where people may have several bookings, all requests ask.
+    """
+    asked = [each.request for each in asking]
+    for event, before in known.items():
+        if before.terms.had_several:
+            asked += [each.request for each in by_event[event]]
+    active: dict[int, dict[UUID, tuple[Booking, ...]]] = defaultdict(dict)
+    if not asked:
+        return active
+    people = {
+        "events": [each.event_id for each in asked],
+        "users": [each.user_id for each in asked],
+    }
+    found = [booking(row) for row in await ACTIVE.fetch(connection, **people)]
+    with_tickets = [
+        each for each in found if each.has_tickets and each.status is BookingStatus.BOOKED
+    ]
+    tickets = await _read_tickets(connection, with_tickets) if with_tickets else {}
+    for each in found:
+        of_event = active[each.event_id]
+        held = each._replace(tickets=tickets.get(each.id, ()))
+        of_event[each.user_id] = (*of_event.get(each.user_id, ()), held)
+    return active
+
+
+async def _read_tickets(
+    connection: Driver, bookings: Sequence[Booking]
+) -> Mapping[UUID, Sequence[Ticket]]:
+    """Return the tickets of bookings in order, by the id of the booking."""
+    tickets = defaultdict(list)
+    for row in await TICKETS.fetch(connection, bookings=[each.id for each in bookings]):
+        tickets[row["booking_id"]].append(
+            Ticket(
+                row["id"],
+                row["ticket_type_id"],
+                row["ordinal"],
+                row["amount"],
+                row["status"] == "valid",
+            )
+        )
+    return tickets
+
+
+async def _read_lines(
+    connection: Driver,
+    known: Mapping[int, Snapshot],
+    by_event: Mapping[int, Sequence[Queued]],
+    active: Mapping[int, Mapping[UUID, Sequence[Booking]]],
+) -> Mapping[int, Sequence[Booking]]:
+    """Return the heads of the waiting lists, as far as the requests may need them."""
+    lengths: list[tuple[int, int]] = []
+    of_types: list[tuple[int, int, int]] = []
+    for event, before in known.items():
+        if not before.waiting:
+            continue
+        freed = _may_free(by_event[event], active[event])
+        if before.counters is not None:
+            of_types += [(event, *each) for each in heads(before, freed)]
+        elif freed:
+            lengths.append((event, freed))
+    lines: dict[int, list[Booking]] = defaultdict(list)
+    if lengths:
+        events, most = zip(*lengths, strict=True)
+        for row in await LINES.fetch(connection, events=events, lengths=most):
+            lines[row["event_id"]].append(booking(row))
+    lines.update(await read_type_lines(connection, of_types))
+    return lines
+
+
+def heads(before: Snapshot, freed: int) -> Iterator[tuple[int, int]]:
+    """Yield the id of each type for which people wait, and how many of them may be promoted.
+
+    One more is read, because it may close capacities to those behind it.
+    """
+    counters = before.counters
+    if counters is None or not before.available + freed:
+        return
+    available = (before.available, *counters.available)
+    for each in before.offer.types.values():
+        if counters.waiting[each.slot]:
+            yield each.id, 1 if each.closed else left(each.draws, available) + freed + 1
+
+
+async def read_type_lines(
+    connection: Driver, asked: Sequence[tuple[int, int, int]]
+) -> dict[int, list[Booking]]:
+    """Return the heads of the lines by event, in order of all its types.
+
+    `asked` has an event, one of its types, and a length.
+    """
+    lines: dict[int, list[Booking]] = defaultdict(list)
+    if asked:
+        events, types, lengths = zip(*asked, strict=True)
+        for row in await TYPE_LINES.fetch(connection, events=events, types=types, lengths=lengths):
+            lines[row["event_id"]].append(booking(row))
+    return lines
+
+
+def _may_free(queue: Sequence[Queued], active: Mapping[UUID, Sequence[Booking]]) -> int:
+    return sum(
+        sum(booking.quantity for booking in active.get(each.request.user_id, ()))
+        for each in queue
+        if KINDS[type(each.request)].frees
+    )
 
 
 def _facts(
@@ -518,6 +728,7 @@ def _facts(
             by_event[fact.booking.event_id][fact.by].origin,
             # A booking that is made and cancelled in one batch is inserted as cancelled.
             decision.inserts[fact.booking.id].status if fact.is_new else None,
+            fact.tickets,
         )
         for decision in decisions
         for fact in decision.facts

@@ -1,6 +1,7 @@
 """Events: create, read, search and list them. The bookings repository writes their places."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -14,9 +15,11 @@ from ticketing.db.pages import Page
 from ticketing.db.statements import Driver, Held, Statement, driver
 from ticketing.errors import EventNotFound, UserNotFound
 from ticketing.ops import logs
+from ticketing.sale.definitions import Definitions
 from ticketing.sale.details import TIMES, Details
 from ticketing.sale.folding import folded
 from ticketing.sale.inventory.terms import EventStatus
+from ticketing.sale.repositories.definitions import KnownDefinitions, count, define, load
 from ticketing.sale.rows import Event, event
 from ticketing.sale.times import RULES
 from ticketing.web.replay import KeyedRequest
@@ -24,9 +27,11 @@ from ticketing.web.repositories.stored_responses import once
 
 COLUMNS: Final = """
     events.id, name, organiser_id, total_tickets, available_tickets, waiting_list_count, version,
-    created_at, revision, status, visibility, sales_paused, starts_at, ends_at, sales_open_at,
-    sales_close_at, description, venue_name, venue_address, latitude, longitude, url, timezone,
-    starts_local, ends_local, sales_open_local, sales_close_local, clock_timestamp() AS read_at
+    created_at, revision, max_bookings_per_person, max_tickets_per_person, had_several_bookings,
+    status, visibility, sales_paused, starts_at, ends_at, sales_open_at, sales_close_at,
+    description, venue_name, venue_address, latitude, longitude, url, timezone,
+    starts_local, ends_local, sales_open_local, sales_close_local, quota_capacity,
+    quota_available, type_taken, type_waiting, clock_timestamp() AS read_at
 """
 WITH_DETAILS: Final = """
     LEFT JOIN LATERAL (
@@ -39,11 +44,14 @@ MAKE: Final = Statement(
     WITH made AS (
         INSERT INTO events
             (name, name_folded, organiser_id, total_tickets, available_tickets, status, visibility,
-            starts_at, ends_at, sales_open_at, sales_close_at)
+            starts_at, ends_at, sales_open_at, sales_close_at, max_bookings_per_person,
+            max_tickets_per_person, had_several_bookings)
         SELECT CAST(:name AS text), CAST(:folded AS text), id, CAST(:total AS bigint),
             CAST(:total AS bigint), CAST(:status AS text), CAST(:visibility AS text),
             CAST(:starts_at AS timestamptz), CAST(:ends_at AS timestamptz),
-            CAST(:sales_open_at AS timestamptz), CAST(:sales_close_at AS timestamptz)
+            CAST(:sales_open_at AS timestamptz), CAST(:sales_close_at AS timestamptz),
+            CAST(:max_bookings_per_person AS integer), CAST(:max_tickets_per_person AS integer),
+            CAST(:max_bookings_per_person AS integer) > 1
         FROM users
         -- The lock waits for a deletion of the account that is under way.
         WHERE id = CAST(:organiser AS uuid) AND password_hash IS NOT NULL FOR SHARE
@@ -83,6 +91,12 @@ READ: Final = Statement(
     SELECT {COLUMNS} FROM events {WITH_DETAILS} WHERE events.id = ANY(CAST(:ids AS bigint[]))
     """  # noqa: S608 - our own text
 )
+LOCK: Final = Statement(
+    f"""
+    SELECT {COLUMNS} FROM events {WITH_DETAILS}
+    WHERE events.id = :event FOR UPDATE OF events
+    """  # noqa: S608 - our own text
+)
 
 PUBLIC: Final = "status <> 'draft' AND visibility = 'public'"
 LIST: Final = Statement(
@@ -100,10 +114,19 @@ _WANTED: Final = f"""
     AND (CAST(:until AS timestamptz) IS NULL OR starts_at < CAST(:until AS timestamptz))
     AND (CAST(:on_sale AS boolean) IS NULL OR CAST(:on_sale AS boolean) = (
         status = 'published' AND NOT sales_paused AND available_tickets > 0
+        AND (quota_available IS NULL OR EXISTS (
+            SELECT FROM ticket_types AS types
+            WHERE types.event_id = events.id AND NOT types.hidden AND NOT types.closed
+                AND coalesce(types.sales_open_at <= now(), true)
+                AND coalesce(types.sales_close_at > now(), true)
+                AND 0 < ALL (
+                    SELECT quota_available[slot + 1] FROM unnest(types.quotas) AS drawn(slot)
+                )
+        ))
         AND coalesce(sales_open_at <= now(), true) AND coalesce(sales_close_at > now(), true)
         AND coalesce(ends_at > now(), true)
     ))
-"""
+"""  # noqa: S608 - our own text
 # Planned anew each time, because the best index depends on the parameters.
 SEARCH: Final = Statement(
     f"""
@@ -181,6 +204,9 @@ class EventRepository:
         """Work on `engine`. Read single events on `reading`, which no other query may use."""
         self._engine = engine
         self._connection = Held(reading or engine)
+        self._known = KnownDefinitions()
+        self._known_by: Driver | None = None
+        """The connection on which the definitions were read."""
         self._reads = Combiner[int, Event](self._read, name="events")
         self.sample = self._reads.sample
 
@@ -198,13 +224,16 @@ class EventRepository:
         keyed: KeyedRequest | None = None,
         *,
         status: EventStatus = EventStatus.PUBLISHED,
+        definitions: Definitions | None = None,
     ) -> Event:
-        """Create an event with all places free.
+        """Create an event with all places free. None: its only definition is a free ticket type.
 
         Raises UserNotFound. With `keyed`, also raises the errors of `once`.
         """
-        async with once(self._engine, keyed) as (connection, keep):
-            created = await make(connection, organiser_id, details, capacity, status, origin)
+        async with once(self._engine, keyed) as (connection, keep), connection.transaction():
+            created = await make(
+                connection, organiser_id, details, capacity, status, origin, definitions
+            )
             await keep(created)
         logs.log.info("event.created", eventId=created.id, userId=organiser_id)
         return created
@@ -219,19 +248,20 @@ class EventRepository:
 
     async def _read(self, ids: Sequence[int]) -> Sequence[Event | EventNotFound]:
         async with self._connection.lent() as connection:
+            if connection is not self._known_by:
+                # Another server may have lost commits, and use their revisions again.
+                self._known.forget()
+                self._known_by = connection
             rows = await READ.fetch(connection, ids=list(set(ids)))
-        found = {row["id"]: event(row) for row in rows}
+            found = await complete(connection, rows, self._known)
         return [found.get(event_id) or EventNotFound() for event_id in ids]
 
     async def newest(self, wanted: Wanted, *, before: int | None, limit: int) -> Page[Event]:
         """Return the wanted public events with ids below `before`, newest first."""
-        async with driver(self._engine) as connection:
-            page: dict[str, object] = {"before": before, "limit": limit + 1}
-            if wanted == Wanted():
-                rows = await LIST.fetch(connection, **page)
-            else:
-                rows = await SEARCH.fetch(connection, **_parameters(wanted), **page)
-        return _page(rows, limit)
+        page: dict[str, object] = {"before": before, "limit": limit + 1}
+        if wanted == Wanted():
+            return await self._page(LIST, limit, **page)
+        return await self._page(SEARCH, limit, **_parameters(wanted), **page)
 
     async def by_start(
         self, wanted: Wanted, *, after: tuple[int, int] | None, limit: int
@@ -241,17 +271,26 @@ class EventRepository:
         `after` is the start, in microseconds since the epoch, and the id of the event before these.
         """
         start, event_id = after or (None, None)
-        async with driver(self._engine) as connection:
-            rows = await BY_START.fetch(
-                connection, **_parameters(wanted), after=start, after_id=event_id, limit=limit + 1
-            )
-        return _page(rows, limit)
+        page = {"after": start, "after_id": event_id, "limit": limit + 1}
+        return await self._page(BY_START, limit, **_parameters(wanted), **page)
 
     async def of_person(self, user_id: UUID, *, before: int | None, limit: int) -> Page[Event]:
         """Return the events that the person owns or has a role at, in any state, newest first."""
+        return await self._page(OF_PERSON, limit, user=user_id, before=before, limit=limit + 1)
+
+    async def _page(self, statement: Statement, size: int, /, **parameters: object) -> Page[Event]:
         async with driver(self._engine) as connection:
-            rows = await OF_PERSON.fetch(connection, user=user_id, before=before, limit=limit + 1)
-        return _page(rows, limit)
+            while True:
+                rows = await statement.fetch(connection, **parameters)
+                shown = rows[:size]
+                found = await load(connection, [row["id"] for row in shown]) if shown else {}
+                # If an event was changed between both reads, its place in the list may be another.
+                if all(
+                    row["id"] in found and found[row["id"]][0] == row["revision"] for row in shown
+                ):
+                    break
+        events = [event(row, found[row["id"]][1]) for row in shown]
+        return Page(events, events[-1].id if len(rows) > size else None)
 
     async def fold_names(self) -> None:
         """Fold names that are not folded yet, because a previous version wrote them."""
@@ -275,8 +314,9 @@ async def make(  # noqa: PLR0913, PLR0917 - an event has many properties
     capacity: int,
     status: EventStatus,
     origin: Origin,
+    definitions: Definitions | None = None,
 ) -> Event:
-    """Create an event on this connection and return it. Raises UserNotFound."""
+    """Create an event in this connection's transaction and return it. Raises UserNotFound."""
     made: dict[str, object] = {
         "organiser": organiser_id,
         "folded": folded(details.name),
@@ -291,15 +331,66 @@ async def make(  # noqa: PLR0913, PLR0917 - an event has many properties
     event_id = rows[0]["id"]
     if details != Details(details.name):
         await SAY.fetch(connection, event=event_id, **columns(details))
+    if definitions is not None:
+        (given,) = (await load(connection, [event_id])).values()
+        await define(connection, event_id, given[1], definitions)
+        if not definitions.are_plain:
+            await count(connection, event_id, capacity, definitions.counted(capacity, [], []))
     return await read(connection, event_id)
 
 
 async def read(connection: Driver, event_id: int) -> Event:
     """Read the event on this connection. Raises EventNotFound."""
-    rows = await READ.fetch(connection, ids=[event_id])
+    found = await complete(connection, await READ.fetch(connection, ids=[event_id]))
+    if not found:
+        raise EventNotFound
+    return found[event_id]
+
+
+@asynccontextmanager
+async def locked(engine: AsyncEngine, event_id: int) -> AsyncIterator[tuple[Driver, Event]]:
+    """Lend a connection in a transaction, with the event locked. Raises EventNotFound."""
+    async with driver(engine) as connection, connection.transaction():
+        yield connection, await lock(connection, event_id)
+
+
+async def lock(connection: Driver, event_id: int) -> Event:
+    """Lock the event in this connection's transaction and return it. Raises EventNotFound."""
+    rows = await LOCK.fetch(connection, event=event_id)
     if not rows:
         raise EventNotFound
-    return event(rows[0])
+    return (await complete(connection, rows))[event_id]
+
+
+async def complete(
+    connection: Driver, rows: Sequence[asyncpg.Record], known: KnownDefinitions | None = None
+) -> Mapping[int, Event]:
+    """Return the events of these rows by id, each with the definitions of its revision.
+
+    An event that was changed since its row was read is read again. `known` may only be given
+    outside a transaction, because it must not remember what is rolled back.
+    """
+    found: dict[int, Event] = {}
+    while rows:
+        unknown = []
+        for row in rows:
+            its = known.at(row["id"], row["revision"]) if known is not None else None
+            if its is None:
+                unknown.append(row)
+            else:
+                found[row["id"]] = event(row, its)
+        loaded = await load(connection, [row["id"] for row in unknown]) if unknown else {}
+        changed = []
+        for row in unknown:
+            revision, its = loaded.get(row["id"], (None, None))
+            if its is None or revision != row["revision"]:
+                changed.append(row["id"])
+                continue
+            if known is not None:
+                known.remember(row["id"], row["revision"], its)
+            found[row["id"]] = event(row, its)
+        rows = await READ.fetch(connection, ids=changed) if changed else []
+    return found
 
 
 def columns(details: Details) -> dict[str, object]:
@@ -319,11 +410,6 @@ def _parameters(wanted: Wanted) -> dict[str, object]:
         "until": wanted.until,
         "on_sale": wanted.on_sale,
     }
-
-
-def _page(rows: Sequence[asyncpg.Record], limit: int) -> Page[Event]:
-    events = [event(row) for row in rows[:limit]]
-    return Page(events, events[-1].id if len(rows) > limit else None)
 
 
 def _containing(text: str) -> str:

@@ -1,8 +1,10 @@
 """Lists of the bookings of a person, and of an event."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -11,54 +13,79 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.db.pages import Page, page
 from ticketing.db.statements import Statement, driver
 from ticketing.identity.repositories.users import NAME
-from ticketing.sale.inventory.model import BookingStatus
-from ticketing.sale.rows import booking
+from ticketing.sale.inventory.model import Booking, BookingStatus, Ticket
+from ticketing.sale.repositories.bookings import read
+from ticketing.sale.rows import BOOKING, booking
 
 
-def _place(event: str, seq: str) -> str:
-    """Return an SQL expression for the position of booking `seq` in the event's waiting list.
+def _place(booking: str) -> str:
+    """Return an SQL expression for the position of a row of bookings in the line of its type.
 
-    It counts from the end of the list to which `seq` is closer. From the far end, it subtracts from
-    the event's `waiting_list_count`.
+    It counts from the end of the line to which the booking is closer. From the far end, it
+    subtracts from the number of bookings that wait.
     """
-    line = f"FROM bookings AS line WHERE line.event_id = {event} AND line.status = 'waiting'"
+    line = f"""
+        FROM bookings AS line WHERE line.event_id = {booking}.event_id AND line.status = 'waiting'
+            AND line.ticket_type_id IS NOT DISTINCT FROM {booking}.ticket_type_id
+    """
     return f"""
     (
         SELECT CASE
-            WHEN 2 * {seq} < (SELECT min(seq) {line}) + (SELECT max(seq) {line})
-            THEN (SELECT count(*) {line} AND line.seq <= {seq})
-            ELSE waiting_list_count - (SELECT count(*) {line} AND line.seq > {seq})
+            WHEN 2 * {booking}.seq < (SELECT min(seq) {line}) + (SELECT max(seq) {line})
+            THEN (SELECT count(*) {line} AND line.seq <= {booking}.seq)
+            ELSE coalesce(type_waiting[slot + 1], waiting_list_count)
+                - (SELECT count(*) {line} AND line.seq > {booking}.seq)
         END
-        FROM events WHERE events.id = {event}
+        FROM events
+        LEFT JOIN LATERAL (
+            SELECT slot FROM ticket_types WHERE ticket_types.id = {booking}.ticket_type_id LIMIT 1
+        ) AS types ON true
+        WHERE events.id = {booking}.event_id
     )
     """  # noqa: S608 - our own text
 
 
 OF_USER: Final = Statement(
     f"""
-    SELECT id, seq, event_id, user_id, status, created_at,
-        CASE WHEN status = 'waiting' THEN {_place("bookings.event_id", "bookings.seq")} END
-            AS position
+    SELECT {BOOKING}, seq, CASE WHEN status = 'waiting' THEN {_place("bookings")} END AS position
     FROM bookings
     WHERE user_id = :user AND seq < coalesce(CAST(:before AS bigint), 9223372036854775807)
     ORDER BY seq DESC LIMIT :limit
     """  # noqa: S608 - our own text
 )
+ONE: Final = Statement(
+    f"""
+    SELECT {BOOKING}, CASE WHEN status = 'waiting' THEN {_place("bookings")} END AS position,
+        (
+            SELECT min(id) FROM (
+                SELECT id FROM ticket_types WHERE ticket_types.event_id = bookings.event_id OFFSET 0
+            ) AS types
+        ) AS first_type
+    FROM bookings WHERE id = :booking
+    """  # noqa: S608 - our own text
+)
 
-# The bookings ahead of the page are counted once. Within the page, positions are consecutive.
+# The bookings ahead of the page are counted once per type. Within the page, positions are
+# consecutive.
 OF_EVENT: Final = Statement(
     f"""
     WITH page AS (
-        SELECT id, seq, event_id, user_id, status, created_at FROM bookings
+        SELECT {BOOKING}, seq FROM bookings
         WHERE event_id = :event AND seq > coalesce(CAST(:after AS bigint), 0)
             AND (CAST(:status AS text) IS NULL OR status = CAST(:status AS text))
         ORDER BY seq LIMIT :limit
-    ), first AS (
-        SELECT min(seq) AS seq FROM page WHERE status = 'waiting'
+    ), heads AS (
+        SELECT DISTINCT ON (ticket_type_id) * FROM page WHERE status = 'waiting'
+        ORDER BY ticket_type_id, seq
+    ), counted AS (
+        SELECT ticket_type_id, {_place("heads")} AS place FROM heads
     )
     SELECT page.*, {NAME} AS username,
-        CASE WHEN status = 'waiting' THEN row_number() OVER (PARTITION BY status ORDER BY seq) - 1
-            + (SELECT {_place(":event", "first.seq")} FROM first)
+        CASE WHEN status = 'waiting' THEN
+            row_number() OVER (PARTITION BY status, ticket_type_id ORDER BY seq) - 1 + (
+                SELECT place FROM counted
+                WHERE counted.ticket_type_id IS NOT DISTINCT FROM page.ticket_type_id
+            )
         END AS position
     FROM page ORDER BY seq
     """  # noqa: S608 - our own text
@@ -74,6 +101,9 @@ class Standing:
     user_id: UUID
     status: BookingStatus
     created_at: datetime
+    quantity: int
+    amount: int
+    currency: str | None
     position: int | None
 
 
@@ -84,12 +114,39 @@ class Attendance(Standing):
     username: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Detailed:
+    """A booking with its tickets, and its position in the waiting list if it waits."""
+
+    booking: Booking
+    position: int | None
+    lines: Mapping[int, int]
+    """Places by ticket type."""
+
+    @property
+    def tickets(self) -> Sequence[Ticket]:
+        """All tickets in order. That of a booking without own ones has the id of the booking."""
+        booking = self.booking
+        if booking.has_tickets or booking.status is BookingStatus.WAITING:
+            return booking.tickets
+        (kind,) = self.lines
+        is_valid = booking.status is BookingStatus.BOOKED
+        return [Ticket(booking.id, kind, 1, booking.amount, is_valid)]
+
+
 class ListingRepository:
     """Lists bookings, with positions in the waiting list."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         """Work on `engine`."""
         self._engine = engine
+
+    async def one(self, booking_id: UUID) -> Detailed:
+        """Return the booking with its tickets. Raises BookingNotFound."""
+        async with driver(self._engine) as connection, connection.transaction(readonly=True):
+            found = await read(connection, booking_id)
+            (row,) = await ONE.fetch(connection, booking=booking_id)
+        return Detailed(found, row["position"], _lines(found, row["first_type"]))
 
     async def of_user(self, user_id: UUID, *, before: int | None, limit: int) -> Page[Standing]:
         """Return the person's bookings with keys below `before`, newest first."""
@@ -108,9 +165,31 @@ class ListingRepository:
         return page(rows, limit, _attendance)
 
 
+def _lines(found: Booking, first_type: int) -> Mapping[int, int]:
+    """Return the number of places by type: those that it has, waits for, or had."""
+    is_over = found.status is BookingStatus.CANCELLED
+    kinds = [ticket.type_id for ticket in found.tickets if ticket.is_valid or is_over]
+    return Counter(kinds) if kinds else {found.type_id or first_type: found.quantity}
+
+
 def _standing(row: asyncpg.Record) -> Standing:
-    return Standing(*booking(row), row["position"])
+    return Standing(**_common(row))
 
 
 def _attendance(row: asyncpg.Record) -> Attendance:
-    return Attendance(*booking(row), row["position"], row["username"])
+    return Attendance(**_common(row), username=row["username"])
+
+
+def _common(row: asyncpg.Record) -> dict[str, Any]:
+    each = booking(row)
+    return {
+        "id": each.id,
+        "event_id": each.event_id,
+        "user_id": each.user_id,
+        "status": each.status,
+        "created_at": each.created_at,
+        "quantity": each.quantity,
+        "amount": each.amount,
+        "currency": each.currency,
+        "position": row["position"],
+    }

@@ -8,9 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.db.statements import Statement, driver
 from ticketing.errors import EventNotFound
 from ticketing.sale.details import has_local_times, read_anew
-from ticketing.sale.repositories.events import COLUMNS
+from ticketing.sale.repositories.events import COLUMNS, complete
 from ticketing.sale.repositories.revisions import RevisionRepository
-from ticketing.sale.rows import event
 from ticketing.sale.times import RULES
 
 BATCH: Final = 100
@@ -71,11 +70,14 @@ class LocalTimeRepository:
                 rows = await DUE.fetch(
                     connection, rules=RULES, after_rules=after_rules, after=after, limit=BATCH
                 )
+                events = await complete(connection, rows)
             if not rows:
                 return
             after_rules, after = rows[-1]["zone_rules"], rows[-1]["id"]
             kept = []
-            for row, found in ((row, event(row)) for row in rows):
+            for row in rows:
+                if (found := events.get(row["id"])) is None:
+                    continue
                 if read_anew(found.details, found.read_at) == found.details:
                     kept.append(found)
                     continue

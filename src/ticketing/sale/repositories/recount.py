@@ -71,7 +71,7 @@ COUNTS: Final = Statement(
     WITH counted AS (
         SELECT event_id,
             count(*) AS bookings,
-            count(*) FILTER (WHERE status = 'booked') AS booked,
+            coalesce(sum(quantity) FILTER (WHERE status = 'booked'), 0) AS booked,
             count(*) FILTER (WHERE status = 'waiting') AS waiting,
             max(seq) FILTER (WHERE status = 'booked') AS last_booked,
             min(seq) FILTER (WHERE status = 'waiting') AS first_waiting,
@@ -88,7 +88,8 @@ COUNTS: Final = Statement(
         users.id IS NULL AS organiser_is_missing,
         coalesce(bookings, 0) AS bookings, coalesce(booked, 0) AS booked,
         coalesce(waiting, 0) AS waiting, unknown, examples,
-        CASE WHEN first_waiting < last_booked THEN ARRAY(
+        quota_available IS NULL AS is_plain,
+        CASE WHEN first_waiting < last_booked AND quota_available IS NULL THEN ARRAY(
             SELECT id FROM bookings
             WHERE bookings.event_id = counted.event_id AND seq IN (first_waiting, last_booked)
             ORDER BY seq
@@ -110,8 +111,74 @@ TWICE: Final = Statement(
     SELECT event_id, user_id, array_agg(id) AS ids FROM bookings
     WHERE event_id > CAST(:after AS bigint) AND event_id <= CAST(:upto AS bigint)
         AND status <> 'cancelled'
-    GROUP BY event_id, user_id HAVING count(*) > 1
+    GROUP BY event_id, user_id, slot HAVING count(*) > 1
     """,
+    timeout=STATEMENT_TIMEOUT,
+    reads_tables=WHOLE,
+)
+
+# What the types of events with counters have, counted and recorded.
+TYPES: Final = Statement(
+    """
+    WITH events AS (
+        SELECT * FROM events
+        WHERE id > CAST(:after AS bigint) AND id <= CAST(:upto AS bigint)
+            AND quota_available IS NOT NULL
+    ), held AS (
+        SELECT bookings.*, (
+            SELECT min(id) FROM ticket_types WHERE ticket_types.event_id = events.id
+        ) AS first_type
+        FROM bookings JOIN events ON events.id = bookings.event_id
+        WHERE bookings.status <> 'cancelled'
+    ), counted AS (
+        SELECT event_id, tickets.ticket_type_id AS type_id, count(*) AS taken, 0 AS waiting,
+            max(seq) FILTER (WHERE held.ticket_type_id IS NOT NULL) AS last_booked,
+            CAST(NULL AS bigint) AS first_waiting
+        FROM held JOIN tickets ON tickets.booking_id = held.id
+        WHERE held.status = 'booked' AND tickets.status = 'valid'
+        GROUP BY event_id, type_id
+        UNION ALL
+        SELECT event_id, coalesce(ticket_type_id, first_type),
+            count(*) FILTER (
+                WHERE status = 'booked' AND ticket_type_id IS NULL AND quantity = 1
+            ),
+            count(*) FILTER (WHERE status = 'waiting'), NULL,
+            min(seq) FILTER (WHERE status = 'waiting')
+        FROM held GROUP BY 1, 2
+    ), summed AS (
+        SELECT event_id, type_id, sum(taken) AS taken, sum(waiting) AS waiting,
+            min(first_waiting) < max(last_booked) AS is_out_of_turn
+        FROM counted GROUP BY event_id, type_id
+    )
+    SELECT events.id AS event_id, ticket_types.id AS type_id, quotas, quota_capacity,
+        quota_available, type_taken[slot + 1] AS recorded_taken,
+        type_waiting[slot + 1] AS recorded_waiting, coalesce(taken, 0) AS taken,
+        coalesce(waiting, 0) AS waiting, coalesce(is_out_of_turn, false) AS is_out_of_turn
+    FROM events JOIN ticket_types ON ticket_types.event_id = events.id
+    LEFT JOIN summed ON summed.event_id = events.id AND summed.type_id = ticket_types.id
+    ORDER BY 1, 2
+    """,
+    timeout=STATEMENT_TIMEOUT,
+    reads_tables=WHOLE,
+)
+
+TICKETS: Final = Statement(
+    f"""
+    SELECT event_id, (array_agg(id))[1 : {SHOWN}] AS ids, sum(quantity) AS places,
+        sum(tickets) AS tickets
+    FROM (
+        SELECT event_id, bookings.id, count(tickets.id) AS tickets,
+            CASE WHEN bookings.status = 'booked' AND (
+                bookings.ticket_type_id IS NOT NULL OR quantity > 1
+            ) THEN quantity ELSE 0 END AS quantity
+        FROM bookings
+        LEFT JOIN tickets ON tickets.booking_id = bookings.id AND tickets.status = 'valid'
+        WHERE event_id > CAST(:after AS bigint) AND event_id <= CAST(:upto AS bigint)
+        GROUP BY bookings.id
+    ) AS held
+    WHERE tickets <> quantity
+    GROUP BY event_id
+    """,  # noqa: S608 - a number of ours
     timeout=STATEMENT_TIMEOUT,
     reads_tables=WHOLE,
 )
@@ -138,8 +205,11 @@ class Difference:
     recorded: int | None = None
     """The number in the event's row."""
     counted: int | None = None
-    """The number of bookings."""
+    """The number of places or bookings."""
     user_id: UUID | None = None
+    ticket_type_id: int | None = None
+    quota: int | None = None
+    """The index of a quota in the counters of the event."""
     booking_ids: Sequence[UUID] = ()
     """The bookings concerned, at most SHOWN."""
 
@@ -151,6 +221,8 @@ class Difference:
             "recorded": self.recorded,
             "counted": self.counted,
             "userId": self.user_id,
+            "ticketTypeId": self.ticket_type_id,
+            "quota": self.quota,
             "bookingIds": list(self.booking_ids) or None,
         }
         return {name: value for name, value in fields.items() if value is not None}
@@ -205,6 +277,7 @@ class RecountRepository:
                     upto = LAST if row["upto"] is None else row["upto"]
                     rows = await COUNTS.fetch(connection, after=after, upto=upto)
                     differences += [each for row in rows for each in _at_event(row)]
+                    differences += _of_types(await TYPES.fetch(connection, after=after, upto=upto))
                     differences += await _among_bookings(connection, after, upto)
                 events += sum(not row["is_missing"] for row in rows)
                 bookings += sum(row["bookings"] for row in rows)
@@ -244,7 +317,7 @@ def _at_event(row: asyncpg.Record) -> Iterator[Difference]:
     if waiting != row["waiting_list_count"]:
         recorded = row["waiting_list_count"]
         yield Difference("line_miscounted", event, recorded=recorded, counted=waiting)
-    if waiting and booked < total:
+    if waiting and booked < total and row["is_plain"]:
         yield Difference("line_not_served", event, recorded=total - booked, counted=waiting)
     # A later booking has a place, and an earlier one still waits.
     if row["out_of_turn"]:
@@ -253,10 +326,52 @@ def _at_event(row: asyncpg.Record) -> Iterator[Difference]:
         yield Difference("organiser_missing", event, user_id=row["organiser_id"])
 
 
+def _of_types(rows: Sequence[asyncpg.Record]) -> Iterator[Difference]:
+    """Yield the differences of the counters per type and quota."""
+    quotas: dict[tuple[int, int], int] = {}
+    recorded: dict[tuple[int, int], int] = {}
+    for row in rows:
+        event, kind = row["event_id"], row["type_id"]
+        for name, counter in (("type", "taken"), ("type_line", "waiting")):
+            was, now = row[f"recorded_{counter}"], row[counter]
+            if was != now:
+                yield Difference(
+                    f"{name}_miscounted", event, recorded=was, counted=now, ticket_type_id=kind
+                )
+        if row["is_out_of_turn"]:
+            yield Difference("served_out_of_turn", event, ticket_type_id=kind)
+        for index, (capacity, available) in enumerate(
+            zip(row["quota_capacity"], row["quota_available"], strict=True)
+        ):
+            recorded[event, index] = capacity - available
+            quotas.setdefault((event, index), 0)
+            if index in row["quotas"]:
+                quotas[event, index] += row["taken"]
+    for (event, index), counted in quotas.items():
+        if recorded[event, index] != counted:
+            yield Difference(
+                "quota_miscounted",
+                event,
+                recorded=recorded[event, index],
+                counted=counted,
+                quota=index,
+            )
+
+
 async def _among_bookings(connection: Driver, after: int, upto: int) -> list[Difference]:
     found = [
         Difference("booked_twice", row["event_id"], user_id=row["user_id"], booking_ids=row["ids"])
         for row in await TWICE.fetch(connection, after=after, upto=upto)
+    ]
+    found += [
+        Difference(
+            "tickets_miscounted",
+            row["event_id"],
+            recorded=row["places"],
+            counted=row["tickets"],
+            booking_ids=row["ids"],
+        )
+        for row in await TICKETS.fetch(connection, after=after, upto=upto)
     ]
     return found + [
         Difference("user_missing", row["event_id"], counted=row["bookings"], booking_ids=row["ids"])

@@ -1,8 +1,8 @@
 """Changes of an event: its details, capacity, status and owner. Each is one transaction."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.clock import DatabaseClock
 from ticketing.db.facts import COMMAND_LINE, Origin, recorded
-from ticketing.db.statements import Driver, Statement, driver
+from ticketing.db.ids import uuid7
+from ticketing.db.statements import Driver, Statement
 from ticketing.errors import (
     Busy,
     EventHasBookings,
-    EventNotFound,
     EventState,
     PreconditionFailed,
     UserNotFound,
@@ -31,9 +31,11 @@ from ticketing.sale.inventory import resize
 from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.model import Snapshot
 from ticketing.sale.inventory.terms import ALLOWED, EventStatus, Terms
-from ticketing.sale.repositories.bookings import LINES
-from ticketing.sale.repositories.events import COLUMNS, SAY, WITH_DETAILS, columns, make, read
-from ticketing.sale.rows import Event, booking, event
+from ticketing.sale.repositories.bookings import LINES, heads, read_type_lines
+from ticketing.sale.repositories.definitions import count, define
+from ticketing.sale.repositories.events import SAY, columns, locked, make, read
+from ticketing.sale.repositories.offers import Offers
+from ticketing.sale.rows import Event, booking
 from ticketing.sale.times import RULES
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
@@ -41,12 +43,6 @@ from ticketing.web.repositories.stored_responses import once
 PROMOTED_AT_ONCE: Final = 5_000
 """How many waiting bookings one statement promotes."""
 
-LOCK: Final = Statement(
-    f"""
-    SELECT {COLUMNS} FROM events {WITH_DETAILS}
-    WHERE events.id = :event FOR UPDATE OF events
-    """  # noqa: S608 - our own text
-)
 REVISE: Final = Statement(
     f"""
     WITH revised AS (
@@ -54,7 +50,10 @@ REVISE: Final = Statement(
             revision = revision + 1, name = :name, name_folded = CAST(:folded AS text),
             total_tickets = greatest(CAST(:total AS bigint), total_tickets), status = :status,
             visibility = :visibility, sales_paused = :paused, starts_at = :starts_at,
-            ends_at = :ends_at, sales_open_at = :sales_open_at, sales_close_at = :sales_close_at
+            ends_at = :ends_at, sales_open_at = :sales_open_at, sales_close_at = :sales_close_at,
+            max_bookings_per_person = :max_bookings_per_person,
+            max_tickets_per_person = :max_tickets_per_person,
+            had_several_bookings = had_several_bookings OR :max_bookings_per_person > 1
         WHERE id = :event RETURNING id
     ), {
         recorded(
@@ -103,6 +102,68 @@ CHANGE_OWNER: Final = Statement(
 )
 
 
+async def serve_line(
+    connection: Driver, engine: AsyncEngine, clock: DatabaseClock, before: Snapshot, origin: Origin
+) -> Sequence[AttributedFact]:
+    """Promote waiting bookings of an event with counters, after a change of what it offers.
+
+    `before` is the event as it is now, which this transaction has locked. Raises Busy.
+    """
+    told: list[AttributedFact] = []
+    at = await clock.know(connection)
+    while before.waiting:
+        asked = [
+            (before.event_id, kind, min(length, PROMOTED_AT_ONCE))
+            for kind, length in heads(before, 0)
+        ]
+        line = (await read_type_lines(connection, asked)).get(before.event_id, [])
+        decision = resize.serve(
+            before, PROMOTED_AT_ONCE, line=line, at=at, new_id=partial(uuid7, at)
+        )
+        if decision.is_empty:
+            break
+        facts = [AttributedFact(each.name, each.booking, origin, None) for each in decision.facts]
+        await swap(connection, engine, clock, decision, facts, at)
+        told += facts
+        before = decision.after
+    return told
+
+
+async def promote(
+    connection: Driver, engine: AsyncEngine, clock: DatabaseClock, event_id: int, origin: Origin
+) -> Sequence[AttributedFact]:
+    """Promote waiting bookings of an event that this transaction has locked and changed.
+
+    Does nothing if the event is plain. Raises Busy.
+    """
+    now = await read(connection, event_id)
+    if now.counters is None or not now.waiting_list_count:
+        return ()
+    # Not from memory, because this revision is not committed.
+    offer = (await Offers().load(connection, {event_id: now.terms.revision}))[event_id]
+    if offer is None:
+        raise Busy
+    snapshot = _snapshot(now)._replace(counters=now.counters, offer=offer)
+    return await serve_line(connection, engine, clock, snapshot, origin)
+
+
+async def swap(  # noqa: PLR0913, PLR0917 - all that a commit needs
+    connection: Driver,
+    engine: AsyncEngine,
+    clock: DatabaseClock,
+    decision: Decision,
+    facts: Sequence[AttributedFact],
+    at: datetime,
+) -> None:
+    """Write a decision about an event that this transaction has locked. Raises Busy."""
+    try:
+        won = await write(Commit([decision], facts, (), at), connection, engine, clock)
+    except NotAsReadError:
+        won = {}
+    if not won:
+        raise Busy
+
+
 class RevisionRepository:
     """Changes events. Each change locks the event's row, so bookings wait for a moment."""
 
@@ -125,10 +186,10 @@ class RevisionRepository:
         New places go to the head of the waiting list first, in the same transaction. Raises
         EventNotFound, PreconditionFailed, EventState, ValidationFailed, CapacityBelowTaken, Busy.
         """
-        async with self._locked(event_id) as (connection, before):
+        async with locked(self._engine, event_id) as (connection, before):
             if if_revision not in {None, before.terms.revision}:
                 raise PreconditionFailed
-            _require(before, allowed=ALLOWED[before.state].edit)
+            require(before, allowed=ALLOWED[before.state].edit)
             details = revised(before.details, changes)
             facts: Sequence[AttributedFact] = ()
             if details != before.details or capacity not in {None, before.total_tickets}:
@@ -147,7 +208,7 @@ class RevisionRepository:
         Other times stay as they are. The trail record names the `earlier` rules. Raises
         EventNotFound.
         """
-        async with self._locked(event_id) as (connection, before):
+        async with locked(self._engine, event_id) as (connection, before):
             after = before._replace(details=read_anew(before.details, before.read_at))
             if after.details == before.details:
                 return
@@ -203,7 +264,7 @@ class RevisionRepository:
 
     async def delete(self, event_id: int, origin: Origin) -> None:
         """Delete a draft that was never booked. Raises EventNotFound, EventHasBookings."""
-        async with self._locked(event_id) as (connection, before):
+        async with locked(self._engine, event_id) as (connection, before):
             is_draft = before.terms.status is EventStatus.DRAFT
             if not is_draft or await BOOKED_EVER.fetch(connection, event=event_id):
                 raise EventHasBookings
@@ -212,7 +273,7 @@ class RevisionRepository:
 
     async def change_owner(self, event_id: int, user_id: UUID, origin: Origin) -> Event:
         """Give the event to another person. Raises EventNotFound, UserNotFound."""
-        async with self._locked(event_id) as (connection, before):
+        async with locked(self._engine, event_id) as (connection, before):
             if before.organiser_id != user_id:
                 rows = await CHANGE_OWNER.fetch(
                     connection, event=event_id, user=user_id, **origin._asdict()
@@ -237,17 +298,19 @@ class RevisionRepository:
         """
         async with once(self._engine, keyed) as (connection, keep), connection.transaction():
             original = await read(connection, event_id)
-            copies = [
-                await make(
+            copies = []
+            for start in starts:
+                details = moved(original.details, start)
+                copy = await make(
                     connection,
                     original.organiser_id,
-                    moved(original.details, start),
+                    details,
                     original.total_tickets,
                     EventStatus.DRAFT,
                     origin,
+                    original.definitions.copied(original.details, details),
                 )
-                for start in starts
-            ]
+                copies.append(copy)
             await keep(copies)
         for each in copies:
             logs.log.info("event.created", eventId=each.id, userId=each.organiser_id)
@@ -261,8 +324,8 @@ class RevisionRepository:
         may: Callable[[Event], bool],
         change: Callable[[Terms], Terms],
     ) -> Event:
-        async with self._locked(event_id) as (connection, before):
-            _require(before, allowed=may(before))
+        async with locked(self._engine, event_id) as (connection, before):
+            require(before, allowed=may(before))
             after = before._replace(terms=change(before.terms))
             if after.terms == before.terms:
                 return before
@@ -285,13 +348,28 @@ class RevisionRepository:
         """Write details and capacity. Return the promotions that result."""
         more = capacity - before.total_tickets
         after = before._replace(details=details, total_tickets=capacity)
+        if details.timezone != before.details.timezone:
+            after = after._replace(definitions=before.definitions.in_zone(details.timezone))
+            await define(connection, before.id, before.definitions, after.definitions)
+        if before.counters is not None:
+            return await self._resize(connection, before, after, origin)
         if more < 0:
-            decision = resize.shrink(_snapshot(before), -more, at=before.read_at)
-            await self._swap(connection, decision, (), before.read_at)
+            decision = resize.shrink(_snapshot(before), -more, at=before.read_at, new_id=uuid7)
+            await swap(connection, self._engine, self._clock, decision, (), before.read_at)
         await self._say(connection, before, after, origin, "event.revised")
         if more < 0:
             await LOWER.fetch(connection, event=before.id, total=capacity)
         return await self._grow(connection, before, more, origin) if more > 0 else ()
+
+    async def _resize(
+        self, connection: Driver, before: Event, after: Event, origin: Origin
+    ) -> Sequence[AttributedFact]:
+        """Write details and capacity of an event with counters. Return the promotions."""
+        total = after.total_tickets
+        counters = after.definitions.counted(total, before.taken, before.waiting)
+        await count(connection, before.id, total, counters)
+        await self._say(connection, before, after, origin, "event.revised")
+        return await promote(connection, self._engine, self._clock, before.id, origin)
 
     async def _grow(
         self, connection: Driver, before: Event, more: int, origin: Origin
@@ -306,30 +384,15 @@ class RevisionRepository:
             some = min(more, PROMOTED_AT_ONCE) if snapshot.waiting else more
             heads = {"events": [before.id], "lengths": [some if snapshot.waiting else 0]}
             line = [booking(row) for row in await LINES.fetch(connection, **heads)]
-            decision = resize.grow(snapshot, some, line=line, at=before.read_at)
+            decision = resize.grow(snapshot, some, line=line, at=before.read_at, new_id=uuid7)
             facts = [
                 AttributedFact(each.name, each.booking, origin, None) for each in decision.facts
             ]
-            await self._swap(connection, decision, facts, before.read_at)
+            await swap(connection, self._engine, self._clock, decision, facts, before.read_at)
             told += facts
             snapshot = decision.after
             more -= some
         return told
-
-    async def _swap(
-        self,
-        connection: Driver,
-        decision: Decision,
-        facts: Sequence[AttributedFact],
-        at: datetime,
-    ) -> None:
-        commit = Commit([decision], facts, (), at)
-        try:
-            won = await write(commit, connection, self._engine, self._clock)
-        except NotAsReadError:
-            won = {}
-        if not won:
-            raise Busy
 
     async def _say(
         self,
@@ -357,17 +420,9 @@ class RevisionRepository:
         if after.details != before.details:
             await SAY.fetch(connection, event=after.id, **details)
 
-    @asynccontextmanager
-    async def _locked(self, event_id: int) -> AsyncIterator[tuple[Driver, Event]]:
-        """Lend a connection in a transaction, with the event locked. Raises EventNotFound."""
-        async with driver(self._engine) as connection, connection.transaction():
-            rows = await LOCK.fetch(connection, event=event_id)
-            if not rows:
-                raise EventNotFound
-            yield connection, event(rows[0])
 
-
-def _require(now: Event, *, allowed: bool) -> None:
+def require(now: Event, *, allowed: bool) -> None:
+    """Raise EventState if the state of the event does not allow the change."""
     if not allowed:
         raise EventState(now.state)
 

@@ -1,27 +1,41 @@
 """Bookings: book, cancel and list them."""
 
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
 
 import orjson
 from fastapi import Request
-from pydantic import Field
+from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from ticketing.errors import (
     AlreadyBooked,
     AlreadyWaiting,
+    BookingAmbiguous,
     BookingNotFound,
     EventNotFound,
     Forbidden,
+    GroupTooLarge,
     InsufficientScope,
+    LimitReached,
     NotAuthenticated,
+    PaymentRequired,
+    QuantityNotAllowed,
     SaleClosed,
     SaleNotOpen,
+    SoldOut,
+    TicketNotFound,
+    TicketTypeNotFound,
+    TicketTypeRequired,
     UserNotFound,
+    ValidationFailed,
 )
+from ticketing.identity.callers import Caller
 from ticketing.identity.permissions import Action
 from ticketing.identity.routers.authentication import (
     Authenticated,
+    may,
     origin,
     require,
     require_about,
@@ -29,7 +43,22 @@ from ticketing.identity.routers.authentication import (
 from ticketing.limits.limits import Counted
 from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Waiting
 from ticketing.sale.part import Sale
-from ticketing.web.fields import BookingId, EventId, In, Long, Out, Short, Time, UserId
+from ticketing.sale.repositories.bookings import ONE_PLACE, Lines
+from ticketing.sale.repositories.listings import Detailed
+from ticketing.web.fields import (
+    INT32,
+    BookingId,
+    EventId,
+    In,
+    Long,
+    Out,
+    Short,
+    TicketId,
+    TicketTypeId,
+    Time,
+    UserId,
+    Whole,
+)
 from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
 from ticketing.web.part import of
 from ticketing.web.policy import Overload
@@ -38,17 +67,80 @@ from ticketing.web.routes import Routes
 
 routes = Routes("/api/events", "bookings")
 mine = Routes("/api/users/me", "bookings")
+single = Routes("/api/bookings/{bookingId}", "bookings")
+
+Quantity = Annotated[int, Field(ge=1, le=1_000, examples=[1], json_schema_extra=INT32), Whole]
+CALLER: Final = UUID(int=0)
+"""Stands for a `userId` that was left out."""
+HeldId = Annotated[BookingId, Field(strict=False)]
+"""A booking's id in a path."""
+
+
+class BookLine(In):
+    """A number of places of one ticket type."""
+
+    ticket_type_id: TicketTypeId
+    quantity: Quantity = 1
 
 
 class BookTicket(In):
-    """The event to book, and the person the booking is for."""
+    """The event to book, the person the booking is for, and the places.
+
+    Without `userId` it is for the caller. Without `lines` and `quantity` it is one place.
+    """
+
+    event_id: EventId
+    # These can be left out, but not be null.
+    user_id: UserId = Field(default_factory=lambda: CALLER)
+    quantity: Quantity = Field(
+        default_factory=int, description="Places, if the event has one ticket type."
+    )
+    lines: Annotated[list[BookLine], Field(min_length=1, max_length=100)] = Field(
+        default_factory=list,
+        description="Places of one or several ticket types. All are booked, or none.",
+    )
+
+    def wanted(self) -> Lines:
+        """Return the ids of ticket types, each with a quantity. Raises ValidationFailed."""
+        if not self.lines:
+            return ((None, self.quantity),) if self.quantity else ONE_PLACE
+        if self.quantity:
+            raise _wrong("quantity", "excludes_lines", "Send either `quantity` or `lines`")
+        lines = {line.ticket_type_id: line.quantity for line in self.lines}
+        if len(lines) < len(self.lines):
+            raise _wrong("lines", "ticket_type_repeated", "Name each ticket type once")
+        return tuple(lines.items())
+
+
+class CancelTicket(In):
+    """The event, and the person whose booking is cancelled."""
 
     event_id: EventId
     user_id: UserId
 
 
-class CancelTicket(BookTicket):
-    """The event, and the person whose booking is cancelled."""
+class CancelBooking(In):
+    """The tickets to cancel. Without them, the whole booking is cancelled."""
+
+    # It can be left out, but not be null.
+    ticket_ids: Annotated[
+        list[Annotated[TicketId, Field(strict=False)]], Field(min_length=1, max_length=1_000)
+    ] = Field(default_factory=list)
+
+
+class CancelledBooking(BaseModel):
+    """A request to cancel, from which its digest is made."""
+
+    booking_id: UUID
+    body: CancelBooking
+
+
+_ALL: Final = CancelBooking()
+
+
+def _wrong(field: str, code: str, message: str) -> ValidationFailed:
+    error = {"in": "body", "pointer": f"#/{field}", "type": code, "detail": message}
+    return ValidationFailed(errors=[error])
 
 
 class BookingOut(Out):
@@ -63,6 +155,11 @@ class BookingOut(Out):
     user_id: UserId
     status: BookingStatus
     created_at: Time
+    quantity: Short = Field(description="Places that it has or waits for.", examples=[1])
+    amount: Long = Field(
+        description="The sum of its prices, in the minor unit of the currency.", examples=[0]
+    )
+    currency: str | None = Field(description="Null if the booking is free.", examples=[None])
     position: Long | None = Field(
         description="Position in the waiting list, counted from 1.", examples=[None]
     )
@@ -72,6 +169,38 @@ class BookingOut(Out):
         description="Number of waiting bookings that got a place because of this cancellation.",
         examples=[None],
     )
+
+
+class LineOut(Out):
+    """A number of places of one ticket type."""
+
+    ticket_type_id: Long = Field(examples=[1])
+    quantity: Short = Field(examples=[1])
+
+
+class DetailedOut(BookingOut):
+    """A booking with its places by ticket type."""
+
+    lines: list[LineOut]
+
+
+class TicketOut(Out):
+    """The right of one person to enter."""
+
+    id: TicketId
+    ticket_type_id: Long = Field(examples=[1])
+    ordinal: Short = Field(description="Its number in the booking.", examples=[1])
+    amount: Long = Field(
+        description="The price that was agreed, in the minor unit of the currency.", examples=[0]
+    )
+    currency: str | None = Field(description="Null if it is free.", examples=[None])
+    status: Literal["valid", "cancelled"] = Field(examples=["valid"])
+
+
+class TicketsOut(Out):
+    """All tickets of a booking, in order."""
+
+    items: list[TicketOut]
 
 
 class AttendanceOut(BookingOut):
@@ -105,6 +234,9 @@ def _response(
         "userId": booking.user_id,
         "status": booking.status,
         "createdAt": booking.created_at,
+        "quantity": booking.quantity,
+        "amount": booking.amount,
+        "currency": booking.currency,
         "position": position,
         "promoted": promoted,
     }
@@ -118,10 +250,10 @@ def _response(
     status=201,
     model=BookingOut,
     responses={
-        201: {"description": "A place is booked.", **_example(status="booked")},
+        201: {"description": "The places are booked.", **_example(status="booked")},
         202: {
             "model": BookingOut,
-            "description": "No place is left. The booking is on the waiting list.",
+            "description": "Too few places are left. The booking is on the waiting list.",
             **_example(status="waiting", position=1),
         },
     },
@@ -131,10 +263,18 @@ def _response(
         Forbidden,
         EventNotFound,
         UserNotFound,
+        TicketTypeNotFound,
         AlreadyBooked,
         AlreadyWaiting,
+        LimitReached,
+        SoldOut,
+        PaymentRequired,
         SaleNotOpen,
         SaleClosed,
+        ValidationFailed,
+        GroupTooLarge,
+        QuantityNotAllowed,
+        TicketTypeRequired,
     ),
     counted=Counted.BOOKINGS,
     overload=Overload.SHED,
@@ -145,16 +285,32 @@ async def book(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Rendered:
-    """Book a place. If none is left, join the end of the waiting list (202).
+    """Book places: all of them, or none. If too few are left, join the waiting list (202).
 
-    Users book for themselves. The event's owner and managers may book for anybody. A person may
-    have one active booking per event. A 503 `busy` changes nothing: resend the request after
-    `Retry-After` seconds.
+    Only places of one free ticket type can be waited for; a group waits together. Users book for
+    themselves. The event's owner and managers may book for anybody. They also book what has a
+    price, because they have taken the money. The event says how many bookings and tickets one
+    person may have. A 503 `busy` changes nothing: resend the request after `Retry-After` seconds.
     """
-    await require_about(request, caller, body.event_id, body.user_id)
+    event_id, lines = body.event_id, body.wanted()
+    user_id = caller.id if body.user_id == CALLER else body.user_id
+    await require_about(request, caller, event_id, user_id)
     keyed = keyed_request(caller.id, idempotency_key, body, _rendered)
-    bookings, by = of(request, Sale).bookings, origin(request, caller)
-    return _rendered(await bookings.book(body.event_id, body.user_id, by, keyed))
+    book = partial(
+        of(request, Sale).bookings.book,
+        event_id,
+        user_id,
+        origin(request, caller),
+        keyed,
+        lines=lines,
+    )
+    try:
+        return _rendered(await book(by_team=user_id != caller.id))
+    except (PaymentRequired, TicketTypeNotFound):
+        # Looked up only here, because most callers book what is free and visible.
+        if user_id != caller.id or not await may(request, caller, event_id):
+            raise
+    return _rendered(await book(by_team=True))
 
 
 @routes.post(
@@ -174,6 +330,7 @@ async def book(
         Forbidden,
         EventNotFound,
         BookingNotFound,
+        BookingAmbiguous,
         SaleClosed,
     ),
     counted=Counted.BOOKINGS,
@@ -185,9 +342,9 @@ async def cancel(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Rendered:
-    """Cancel a booking: give up the place, or leave the waiting list.
+    """Cancel a person's only booking at the event: give up its places, or leave the waiting list.
 
-    A freed place goes to the head of the waiting list. Cancelling again changes nothing and returns
+    Freed places go to the head of the waiting list. Cancelling again changes nothing and returns
     the same booking with `promoted` 0.
     """
     await require_about(request, caller, body.event_id, body.user_id)
@@ -235,3 +392,106 @@ async def my_bookings(
         caller.id, before=decode_cursor(cursor), limit=limit
     )
     return PageOut[BookingOut].of(page)
+
+
+_ON_BOOKING: Final = (NotAuthenticated, InsufficientScope, Forbidden, BookingNotFound)
+
+
+@single.get(
+    "",
+    Action.GET_BOOKING,
+    "Read a booking",
+    errors=_ON_BOOKING,
+)
+async def get(
+    bookingId: HeldId,  # noqa: N803 - the API's name
+    caller: Authenticated,
+    request: Request,
+) -> DetailedOut:
+    """Return a booking: the caller's own, or one at an event that the caller works on."""
+    found = await _readable(request, caller, bookingId)
+    booking = found.booking
+    return DetailedOut(
+        id=booking.id,
+        event_id=booking.event_id,
+        user_id=booking.user_id,
+        status=booking.status,
+        created_at=booking.created_at,
+        quantity=booking.quantity,
+        amount=booking.amount,
+        currency=booking.currency,
+        position=found.position,
+        lines=[
+            LineOut(ticket_type_id=kind, quantity=quantity)
+            for kind, quantity in found.lines.items()
+        ],
+    )
+
+
+@single.get(
+    "/tickets",
+    Action.LIST_TICKETS,
+    "List the tickets of a booking",
+    errors=_ON_BOOKING,
+)
+async def tickets(
+    bookingId: HeldId,  # noqa: N803 - the API's name
+    caller: Authenticated,
+    request: Request,
+) -> TicketsOut:
+    """List all tickets of a booking, cancelled ones too. A booking that waits has none yet."""
+    found = await _readable(request, caller, bookingId)
+    items = [
+        TicketOut(
+            id=ticket.id,
+            ticket_type_id=ticket.type_id,
+            ordinal=ticket.ordinal,
+            amount=ticket.amount,
+            currency=found.booking.currency if ticket.amount else None,
+            status="valid" if ticket.is_valid else "cancelled",
+        )
+        for ticket in found.tickets
+    ]
+    return TicketsOut(items=items)
+
+
+@single.post(
+    "/cancel",
+    Action.CANCEL_BOOKING,
+    "Cancel a booking, or some of its tickets",
+    model=BookingOut,
+    responses={
+        200: {
+            "description": "The tickets are cancelled.",
+            **_example(status="cancelled", promoted=1),
+        }
+    },
+    errors=(*_ON_BOOKING, TicketNotFound, SaleClosed),
+    counted=Counted.BOOKINGS,
+)
+async def cancel_booking(
+    bookingId: HeldId,  # noqa: N803 - the API's name
+    caller: Authenticated,
+    request: Request,
+    body: CancelBooking = _ALL,
+    idempotency_key: IdempotencyKey = None,
+) -> Rendered:
+    """Cancel a booking, or only the tickets in `ticketIds`: all of these, or none.
+
+    Freed places go to the head of the waiting list. The other tickets stay valid, at the price that
+    was agreed. Cancelling again changes nothing.
+    """
+    bookings = of(request, Sale).bookings
+    held = await bookings.get(bookingId)
+    await require_about(request, caller, held.event_id, held.user_id)
+    asked = CancelledBooking(booking_id=bookingId, body=body)
+    keyed = keyed_request(caller.id, idempotency_key, asked, _rendered)
+    return _rendered(
+        await bookings.cancel_booking(held, body.ticket_ids or None, origin(request, caller), keyed)
+    )
+
+
+async def _readable(request: Request, caller: Caller, booking_id: UUID) -> Detailed:
+    found = await of(request, Sale).listings.one(booking_id)
+    await require_about(request, caller, found.booking.event_id, found.booking.user_id)
+    return found

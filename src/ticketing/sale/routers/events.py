@@ -8,8 +8,10 @@ from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from ticketing.errors import (
+    CurrencyMixed,
     EventNotFound,
     InsufficientScope,
+    NameTaken,
     NotAuthenticated,
     OrganiserRequired,
     UserNotFound,
@@ -21,6 +23,7 @@ from ticketing.identity.routers.authentication import (
     require_organiser,
     works_on,
 )
+from ticketing.sale.definitions import MAX_QUOTAS, MAX_TYPES, Definitions, defined
 from ticketing.sale.details import Details, revised
 from ticketing.sale.folding import folded
 from ticketing.sale.inventory.terms import EventStatus
@@ -28,16 +31,18 @@ from ticketing.sale.part import Sale
 from ticketing.sale.repositories.events import Wanted
 from ticketing.sale.routers.fields import (
     ETAGGED,
-    Capacity,
     EventIn,
     EventName,
     EventOut,
-    Instant,
+    MaxBookings,
+    MaxTickets,
     Visibility,
     listed,
     listed_by_start,
     rendered,
 )
+from ticketing.sale.routers.ticket_type_fields import Capacity, InitialQuota, InitialTicketType
+from ticketing.sale.routers.times import Instant
 from ticketing.sale.rows import Event
 from ticketing.web.documented import headers
 from ticketing.web.fields import EventId, In, Text, UserId
@@ -67,6 +72,32 @@ class CreateEvent(EventIn):
         Literal["draft", "published"],
         Field(description="Only its team sees a draft, and nobody can book it."),
     ] = "published"
+    max_bookings_per_person: MaxBookings = 1
+    max_tickets_per_person: MaxTickets = 10
+    ticket_types: Annotated[
+        list[InitialTicketType],
+        Field(
+            max_length=MAX_TYPES,
+            description="Without any, the event has one that is free: General admission.",
+        ),
+    ] = Field(default=[])
+    quotas: Annotated[
+        list[InitialQuota],
+        Field(
+            max_length=MAX_QUOTAS,
+            description="Capacities that several of these ticket types share.",
+        ),
+    ] = Field(default=[])
+
+    def definitions(self) -> Definitions | None:
+        """Return the ticket types and quotas, or None if the request has none.
+
+        Raises NameTaken, CurrencyMixed, ValidationFailed.
+        """
+        if not self.ticket_types and not self.quotas:
+            return None
+        types = [each.changes() for each in self.ticket_types]
+        return defined(types, [each.changes() for each in self.quotas], self.timezone)
 
 
 _MADE: Final[dict[int | str, dict[str, Any]]] = {201: {"headers": headers("Location")}}
@@ -106,7 +137,14 @@ async def initialize(
     status=201,
     model=EventOut,
     responses=_MADE,
-    errors=(NotAuthenticated, InsufficientScope, OrganiserRequired, UserNotFound),
+    errors=(
+        NotAuthenticated,
+        InsufficientScope,
+        OrganiserRequired,
+        UserNotFound,
+        NameTaken,
+        CurrencyMixed,
+    ),
 )
 async def create(
     body: CreateEvent,
@@ -117,16 +155,33 @@ async def create(
     """Create an event with details: its dates, its venue, and when its sale opens and closes.
 
     The caller becomes its owner. A time without an offset is local to the event's `timezone`.
-    Returns 422 if the clocks skip this time there, or if it exists twice. On some sites only
-    organisers may do this: see `isOrganiser` in `GET /api/users/me`.
+    Returns 422 if the clocks skip this time there, or if it exists twice. Quotas name the ticket
+    types that draw from them. On some sites only organisers may do this: see `isOrganiser` in
+    `GET /api/users/me`.
     """
     require_organiser(request, caller)
     keyed = keyed_request(caller.id, idempotency_key, body, _created)
     details, by = revised(Details(body.name), body.changes()), origin(request, caller)
     event = await of(request, Sale).events.make(
-        caller.id, details, body.capacity, by, keyed, status=EventStatus(body.status)
+        caller.id,
+        details,
+        body.capacity,
+        by,
+        keyed,
+        status=EventStatus(body.status),
+        definitions=body.definitions(),
     )
     return _created(event)
+
+
+async def seen(request: Request, event_id: int) -> tuple[Event, bool]:
+    """Return the event, and whether the caller may see what is hidden. Raises EventNotFound."""
+    event = await of(request, Sale).events.get(event_id)
+    is_draft = event.terms.status is EventStatus.DRAFT
+    team = (is_draft or event.definitions.hides) and await works_on(request, event_id)
+    if is_draft and not team:
+        raise EventNotFound
+    return event, team
 
 
 def _created(event: Event) -> Rendered:
@@ -142,11 +197,12 @@ def _created(event: Event) -> Rendered:
     errors=(EventNotFound,),
 )
 async def get(eventId: EventId, request: Request) -> Rendered:  # noqa: N803 - the API's name
-    """Return an event with its current places. Only drafts need a token: a team member's."""
-    event = await of(request, Sale).events.get(eventId)
-    if event.terms.status is EventStatus.DRAFT and not await works_on(request, eventId):
-        raise EventNotFound
-    return rendered(200, event)
+    """Return an event with its current places.
+
+    Drafts and hidden ticket types are shown to the event's team alone.
+    """
+    event, team = await seen(request, eventId)
+    return rendered(200, event, team=team)
 
 
 def _findable(text: str) -> str:
@@ -215,4 +271,4 @@ async def my_events(
     page = await of(request, Sale).events.of_person(
         caller.id, before=decode_cursor(cursor), limit=limit
     )
-    return listed(page)
+    return listed(page, team=True)

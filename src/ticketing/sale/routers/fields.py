@@ -1,15 +1,24 @@
 """The fields of events in requests and responses."""
 
-import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ticketing.db.pages import Page
 from ticketing.sale.inventory.terms import EventStatus, SaleState
+from ticketing.sale.routers.ticket_type_fields import (
+    QuotaOut,
+    TicketTypeOut,
+    quotas_document,
+    types_document,
+    visible_quotas,
+    visible_types,
+)
+from ticketing.sale.routers.times import Moment
 from ticketing.sale.rows import Event
 from ticketing.sale.times import reading, zones
 from ticketing.web.documented import headers
@@ -19,19 +28,10 @@ from ticketing.web.lists import PageOut
 from ticketing.web.replay import Rendered
 
 OK: Final = 200
+NUMBER: Final = "\0number"
+TEXT: Final = "\0text"
+"""Gaps in a template. No field of an event may contain NUL."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-WRITTEN: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII
-)
-"""A time of RFC 3339, or a local time: the same without an offset (RFC 5545, section 3.3.5)."""
-
-
-def _written(value: object) -> object:
-    if not isinstance(value, str) or not WRITTEN.fullmatch(value):
-        raise PydanticCustomError(
-            "time_format", "Write a time as 2026-11-02T19:30:00Z, with an offset or without"
-        )
-    return value
 
 
 def _known(zone: str) -> str:
@@ -42,22 +42,6 @@ def _known(zone: str) -> str:
     return zone
 
 
-Moment = Annotated[
-    datetime,
-    Field(strict=False),
-    BeforeValidator(_written),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": f"^{WRITTEN.pattern}$",
-            "description": "With an offset it is an instant. Without one it is a local time in the"
-            " event's `timezone`.",
-            "examples": ["2026-11-02T19:30:00+01:00"],
-        }
-    ),
-]
-Instant = Annotated[AwareDatetime, BeforeValidator(_written), Field(strict=False)]
-"""A time with an offset, in a query."""
 TimeZone = Annotated[
     str,
     AfterValidator(_known),
@@ -75,7 +59,28 @@ Url = Annotated[
         max_length=2_000, pattern=r"^https?://[^\s\u0000]+$", examples=["https://example.org/tour"]
     ),
 ]
-Capacity = Annotated[int, Field(ge=1, le=1_000_000, examples=[200], json_schema_extra=INT32), Whole]
+MaxBookings = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=100,
+        examples=[1],
+        json_schema_extra=INT32,
+        description="How many active bookings one person may have at the event.",
+    ),
+    Whole,
+]
+MaxTickets = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=1_000,
+        examples=[10],
+        json_schema_extra=INT32,
+        description="How many places one person may have or wait for at the event.",
+    ),
+    Whole,
+]
 Visibility = Annotated[
     str,
     Field(
@@ -124,6 +129,7 @@ class EventIn(In):
 
 _DETAILS: Final = {
     **{name: name for name in ("name", "description", "venue", "url", "timezone", "visibility")},
+    **{name: name for name in ("max_bookings_per_person", "max_tickets_per_person")},
     "starts_at": "starts",
     "ends_at": "ends",
     "sales_open_at": "sales_open",
@@ -186,10 +192,14 @@ class EventOut(Out):
     local: LocalTimes | None = Field(
         examples=[None], description="Null if the event has no time zone."
     )
+    max_bookings_per_person: Short = Field(examples=[1])
+    max_tickets_per_person: Short = Field(examples=[10])
+    ticket_types: list[TicketTypeOut]
+    quotas: list[QuotaOut] = Field(examples=[[]])
 
 
-def document(event: Event) -> dict[str, Any]:
-    """Return the fields of an EventOut."""
+def document(event: Event, *, team: bool = False) -> dict[str, Any]:
+    """Return the fields of an EventOut. Hidden ticket types are shown to the event's `team`."""
     # Built by hand, because the model takes five times as long.
     details, terms = event.details, event.terms
     venue = details[2:6]
@@ -225,6 +235,10 @@ def document(event: Event) -> dict[str, Any]:
             name: given and (given.local or reading(given.at, zone)).isoformat()
             for name, given in times.items()
         },
+        "maxBookingsPerPerson": details.max_bookings_per_person,
+        "maxTicketsPerPerson": details.max_tickets_per_person,
+        "ticketTypes": types_document(event, team=team),
+        "quotas": quotas_document(event, team=team),
     }
 
 
@@ -238,15 +252,73 @@ ETAGGED: Final[dict[int | str, dict[str, Any]]] = {
 _NO_VENUE: Final = (None, None, None, None)
 
 
-def rendered(status: int, event: Event, location: str | None = None) -> Rendered:
-    """Return a response with the event and its ETag."""
-    etag = event.etag if status == OK else None  # A stored response of a 201 would lack it.
-    return Rendered(status, written(document(event)), location, etag)
+def rendered(
+    status: int, event: Event, location: str | None = None, *, team: bool = True
+) -> Rendered:
+    """Return a response with the event and its ETag, for its `team` or for others."""
+    # A stored response of a 201 would lack its ETag.
+    etag = etag_of(event, team=team) if status == OK else None
+    return Rendered(status, _json(event, team=team), location, etag)
 
 
-def listed(page: Page[Event]) -> PageOut[EventOut]:
-    """Return a page of a list of events."""
-    return PageOut[EventOut].of(_documents(page))
+class _Template(NamedTuple):
+    """The JSON of an event at one revision, with a gap for each number that bookings change."""
+
+    text: bytes
+    types: Sequence[tuple[int, Sequence[int]]]
+    """The slot of each type, and what it draws from if that is more than the event's own."""
+    quotas: Sequence[int]
+    """The index of each quota among what types draw from."""
+
+
+def _json(event: Event, *, team: bool) -> bytes:
+    """Return the JSON of `document`. It is written once for a revision, except its numbers."""
+    kept = event.definitions.kept
+    shown: _Template | None = kept.get(team)
+    if shown is None:
+        shown = kept[team] = _template(event, team=team)
+    text, types, quotas = shown
+    available, taken, waiting = event.available, event.taken, event.waiting
+    gaps: list[int | bytes] = [
+        event.available_tickets,
+        event.waiting_list_count,
+        event.version,
+        event.state.encode(),
+    ]
+    own = available[0]
+    for slot, draws in types:
+        # As `left`, but most types draw from the event alone.
+        some = min([available[index] for index in draws]) if draws else own
+        gaps += (some, taken[slot], waiting[slot])
+    gaps += [available[index] for index in quotas]
+    return text % tuple(gaps)
+
+
+def _template(event: Event, *, team: bool) -> _Template:
+    shown = document(event, team=team)
+    shown |= dict.fromkeys(("availableTickets", "waitingListCount", "version"), NUMBER)
+    shown["sale"]["state"] = TEXT
+    for each in shown["ticketTypes"]:
+        each.update(dict.fromkeys(("available", "taken", "waiting"), NUMBER))
+    for each in shown["quotas"]:
+        each["available"] = NUMBER
+    text = written(shown).replace(b"%", b"%%")
+    of = event.definitions
+    return _Template(
+        text.replace(written(NUMBER), b"%d").replace(written(TEXT), b'"%b"'),
+        [(each.slot, each.draws if each.quotas else ()) for each in visible_types(of, team=team)],
+        [each.slot + 1 for each in visible_quotas(of, team=team)],
+    )
+
+
+def etag_of(event: Event, *, team: bool) -> str:
+    """Return the ETag, which also says whether hidden ticket types are shown."""
+    return f'{event.etag[:-1]}-team"' if team and event.definitions.hides else event.etag
+
+
+def listed(page: Page[Event], *, team: bool = False) -> PageOut[EventOut]:
+    """Return a page of a list of events, for their `team` or for others."""
+    return PageOut[EventOut].of(_documents(page, team=team))
 
 
 def listed_by_start(page: Page[Event]) -> PageOut[EventOut]:
@@ -256,8 +328,8 @@ def listed_by_start(page: Page[Event]) -> PageOut[EventOut]:
     return PageOut[EventOut].of(_documents(page), key)
 
 
-def _documents(page: Page[Event]) -> Page[dict[str, Any]]:
-    return Page([document(each) for each in page.items], page.next_after)
+def _documents(page: Page[Event], *, team: bool = False) -> Page[dict[str, Any]]:
+    return Page([document(each, team=team) for each in page.items], page.next_after)
 
 
 def written(value: object) -> bytes:

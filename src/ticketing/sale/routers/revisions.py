@@ -32,16 +32,18 @@ from ticketing.identity.routers.authentication import (
 from ticketing.sale.part import Sale
 from ticketing.sale.routers.fields import (
     TAGGED,
-    Capacity,
     EventIn,
     EventName,
     EventOut,
-    Moment,
+    MaxBookings,
+    MaxTickets,
     Visibility,
     document,
     rendered,
     written,
 )
+from ticketing.sale.routers.ticket_type_fields import Capacity
+from ticketing.sale.routers.times import Moment
 from ticketing.sale.rows import Event
 from ticketing.web.direct import Directly
 from ticketing.web.etags import ANY
@@ -59,6 +61,8 @@ REVISION: Final = re.compile(r'"([0-9]{1,18})(-[^"]*)?"')
 class IfMatch(Directly):
     """Read the revision from If-Match (RFC 9110, section 13.1.1)."""
 
+    is_required = True
+
     async def __call__(
         self,
         request: Request,
@@ -74,9 +78,9 @@ class IfMatch(Directly):
     ) -> int | None:
         """Return the revision, or None for any. Raises PreconditionRequired, PreconditionFailed."""
         given = request.headers.get("if-match", "").strip()
-        if not given:
+        if not given and self.is_required:
             raise PreconditionRequired
-        if given == ANY:
+        if given in {ANY, ""}:
             return None
         found = REVISION.fullmatch(given)
         if found is None:
@@ -84,7 +88,14 @@ class IfMatch(Directly):
         return int(found[1])
 
 
+class IfMatchOrAny(IfMatch):
+    """Read the revision, and take a request without If-Match as one for any."""
+
+    is_required = False
+
+
 Revision = Annotated[int | None, Depends(IfMatch())]
+RevisionIfGiven = Annotated[int | None, Depends(IfMatchOrAny())]
 
 
 class UpdateEvent(EventIn):
@@ -94,12 +105,17 @@ class UpdateEvent(EventIn):
     name: EventName = Field(default_factory=str)
     capacity: Capacity = Field(default_factory=int)
     visibility: Visibility = Field(default_factory=str)
+    max_bookings_per_person: MaxBookings = Field(default_factory=int)
+    max_tickets_per_person: MaxTickets = Field(default_factory=int)
 
 
 class CopyEvent(In):
     """The starts of the copies."""
 
-    starts_at: Annotated[list[Moment], Field(min_length=1, max_length=100)]
+    starts_at: Annotated[
+        list[Moment],
+        Field(min_length=1, max_length=100, examples=[["2027-11-02T19:30:00+01:00"]]),
+    ]
 
 
 class NewOwner(In):
@@ -275,4 +291,4 @@ async def copy(
 
 
 def _copied(events: Sequence[Event]) -> Rendered:
-    return Rendered(201, written({"items": [document(each) for each in events]}))
+    return Rendered(201, written({"items": [document(each, team=True) for each in events]}))

@@ -1,0 +1,173 @@
+"""The rows of ticket types and quotas. Every writer holds the lock of the event's row."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import asyncpg
+import orjson
+
+from ticketing.db.statements import Driver, Statement
+from ticketing.sale.definitions import DefinedType, Definitions
+from ticketing.sale.inventory.model import Counters
+from ticketing.sale.rows import definitions
+
+MAX_TYPES_KNOWN: Final = 10_000
+"""How many ticket types a worker remembers, with the JSON of their events: some 20 MB."""
+
+# One statement, so that types and quotas are those of the revision.
+DEFINED: Final = Statement(
+    """
+    SELECT events.id AS event_id, events.revision, events.quota_capacity, held.*, types.*
+    FROM events CROSS JOIN LATERAL (
+        SELECT array_agg(slot ORDER BY slot) AS quota_slots, array_agg(id ORDER BY slot) AS
+            quota_ids, array_agg(name ORDER BY slot) AS quota_names,
+            array_agg(ticket_type_id ORDER BY slot) AS quota_types
+        FROM quotas WHERE quotas.event_id = events.id
+    ) AS held CROSS JOIN LATERAL (
+        SELECT id, slot, quotas, name, description, amount, currency, min_per_booking,
+            max_per_booking, sales_open_at, sales_close_at, sales_open_local, sales_close_local,
+            position, hidden, closed
+        FROM ticket_types WHERE ticket_types.event_id = events.id OFFSET 0
+    ) AS types
+    WHERE events.id = ANY(CAST(:ids AS bigint[]))
+    """
+)
+SET_TYPES: Final = Statement(
+    """
+    INSERT INTO ticket_types
+        (event_id, slot, quotas, name, description, amount, currency, min_per_booking,
+        max_per_booking, sales_open_at, sales_close_at, sales_open_local, sales_close_local,
+        position, hidden, closed)
+    SELECT CAST(:event AS bigint), given.*
+    FROM jsonb_to_recordset(CAST(:types AS jsonb)) AS given(
+        slot smallint, quotas smallint[], name text, description text, amount bigint,
+        currency text, min_per_booking integer, max_per_booking integer,
+        sales_open_at timestamptz, sales_close_at timestamptz, sales_open_local timestamp,
+        sales_close_local timestamp, position integer, hidden boolean, closed boolean
+    )
+    -- Ids grow in this order, and the first id is the type of a booking that names none.
+    ORDER BY given.slot
+    ON CONFLICT (event_id, slot) DO UPDATE SET
+        quotas = excluded.quotas, name = excluded.name, description = excluded.description,
+        amount = excluded.amount, currency = excluded.currency,
+        min_per_booking = excluded.min_per_booking, max_per_booking = excluded.max_per_booking,
+        sales_open_at = excluded.sales_open_at, sales_close_at = excluded.sales_close_at,
+        sales_open_local = excluded.sales_open_local,
+        sales_close_local = excluded.sales_close_local, position = excluded.position,
+        hidden = excluded.hidden, closed = excluded.closed
+    """
+)
+SET_QUOTAS: Final = Statement(
+    """
+    INSERT INTO quotas (event_id, slot, name, ticket_type_id)
+    SELECT CAST(:event AS bigint), given.slot, given.name, types.id
+    FROM jsonb_to_recordset(CAST(:quotas AS jsonb)) AS given(
+        slot smallint, name text, type_slot smallint
+    )
+    LEFT JOIN LATERAL (
+        SELECT id FROM ticket_types
+        WHERE ticket_types.event_id = CAST(:event AS bigint)
+            AND ticket_types.slot = given.type_slot
+        LIMIT 1
+    ) AS types ON true
+    ORDER BY given.slot
+    ON CONFLICT (event_id, slot) DO UPDATE SET name = excluded.name
+    """
+)
+REMOVE_QUOTAS: Final = Statement("DELETE FROM quotas WHERE id = ANY(CAST(:ids AS bigint[]))")
+REMOVE_TYPES: Final = Statement("DELETE FROM ticket_types WHERE id = ANY(CAST(:ids AS bigint[]))")
+COUNT: Final = Statement(
+    """
+    UPDATE events SET
+        quota_capacity = :capacity, quota_available = :available, type_taken = :taken,
+        type_waiting = :waiting, total_tickets = :total,
+        available_tickets = CAST(:total AS bigint) - CAST(:sold AS bigint)
+    WHERE id = :event
+    """
+)
+
+
+class KnownDefinitions:
+    """Remembers definitions that are committed. Each belongs to one revision of its event."""
+
+    def __init__(self) -> None:
+        """Remember none yet."""
+        self._known: dict[int, tuple[int, Definitions]] = {}
+        self._types = 0
+
+    def at(self, event_id: int, revision: int) -> Definitions | None:
+        """Return the definitions of the event at this revision, if they are known."""
+        known = self._known.get(event_id)
+        return known[1] if known is not None and known[0] == revision else None
+
+    def remember(self, event_id: int, revision: int, found: Definitions) -> None:
+        """Remember definitions that were read outside a transaction."""
+        if self._types > MAX_TYPES_KNOWN:
+            self.forget()
+        if (before := self._known.get(event_id)) is not None:
+            self._types -= len(before[1].types)
+        self._types += len(found.types)
+        self._known[event_id] = revision, found
+
+    def forget(self) -> None:
+        """Forget all."""
+        self._known.clear()
+        self._types = 0
+
+
+async def load(connection: Driver, ids: Sequence[int]) -> Mapping[int, tuple[int, Definitions]]:
+    """Return the revision of each of these events, and its definitions."""
+    by_event: dict[int, list[asyncpg.Record]] = {}
+    for row in await DEFINED.fetch(connection, ids=ids):
+        by_event.setdefault(row["event_id"], []).append(row)
+    return {
+        event_id: (rows[0]["revision"], definitions(rows)) for event_id, rows in by_event.items()
+    }
+
+
+async def define(
+    connection: Driver, event_id: int, before: Definitions, after: Definitions
+) -> None:
+    """Write the rows that differ. The caller also counts, and increases the event's revision."""
+    gone = [each.id for slot, each in before.quotas.items() if slot not in after.quotas]
+    if gone:
+        await REMOVE_QUOTAS.fetch(connection, ids=gone)
+    gone = [each.id for slot, each in before.types.items() if slot not in after.types]
+    if gone:
+        await REMOVE_TYPES.fetch(connection, ids=gone)
+    types = [each for slot, each in after.types.items() if each != before.types.get(slot)]
+    if types:
+        rows = orjson.dumps([_columns(each) for each in types], default=str).decode()
+        await SET_TYPES.fetch(connection, event=event_id, types=rows)
+    named = [
+        {"slot": slot, "name": each.name, "type_slot": each.type_slot}
+        for slot, each in after.quotas.items()
+        if slot not in before.quotas or each.name != before.quotas[slot].name
+    ]
+    if named:
+        rows = orjson.dumps(named).decode()
+        await SET_QUOTAS.fetch(connection, event=event_id, quotas=rows)
+
+
+async def count(connection: Driver, event_id: int, total: int, counters: Counters) -> None:
+    """Write all numbers of the event, which from now on has counters."""
+    await COUNT.fetch(
+        connection,
+        event=event_id,
+        total=total,
+        sold=sum(counters.taken),
+        **counters._asdict(),
+    )
+
+
+def _columns(each: DefinedType) -> dict[str, Any]:
+    named = each._asdict()
+    for name in ("sales_open", "sales_close"):
+        at, local = named.pop(name) or (None, None)
+        named[f"{name}_at"], named[f"{name}_local"] = _written(at), _written(local)
+    return named | {"quotas": sorted(each.quotas)}
+
+
+def _written(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
