@@ -19,6 +19,13 @@ from ticketing.server.serving import server_config
 from ticketing.settings import Settings
 
 
+class _OfEachWorker(Admission):
+    """An Admission that a spawned worker makes anew, because its metric can't be pickled."""
+
+    def __reduce__(self) -> tuple[type[Admission], tuple[()]]:
+        return Admission, ()
+
+
 def _stop_with_harness() -> None:
     # The harness holds the other end, and the kernel closes it if the harness ends for any reason.
     sys.stdin.read()
@@ -35,7 +42,7 @@ def main() -> None:
     listener.bind(("127.0.0.1", settings.port))
     listener.listen(2048)
     listener.set_inheritable(True)
-    config = server_config(partial(FACTORIES[sys.argv[1]], settings), settings, Admission())
+    config = server_config(partial(FACTORIES[sys.argv[1]], settings), settings, _OfEachWorker())
     sys.stdout.write(f"  listening  http://127.0.0.1:{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     with listener:
