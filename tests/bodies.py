@@ -26,6 +26,7 @@ BODIED = [
     "/api/events/1/quotas",
     "/api/events/1/quotas/1",
     f"/api/bookings/{NOBODY}/cancel",
+    f"/api/customers/{NOBODY}",
     f"/api/users/me/sessions/{NOBODY}/end",
     f"/api/events/1/team/{NOBODY}",
 ]
@@ -35,6 +36,7 @@ METHODS = {
     "/api/events/1/ticket-types/1": "PATCH",
     "/api/events/1/quotas/1": "PATCH",
     BODIED[-1]: "PUT",
+    BODIED[-3]: "PATCH",
 }
 """The methods of routes that have a body and are not POST."""
 
@@ -64,7 +66,8 @@ def body_of(person: Person, path: str) -> dict[str, Any]:
         "/api/events/1/ticket-types/1": {"name": "Balcony"},
         "/api/events/1/quotas": {"name": "Seats", "capacity": 1},
         "/api/events/1/quotas/1": {"name": "Seats"},
-        BODIED[-3]: {"ticketIds": [NOBODY]},
+        BODIED[-4]: {"ticketIds": [NOBODY]},
+        BODIED[-3]: {"name": "Ada Lovelace"},
         BODIED[-2]: {"password": "correct horse"},
         BODIED[-1]: {"role": "staff"},
     }

@@ -30,6 +30,9 @@ class Scene:
     session: str
     password_token: str
     """A credential of the person the call is about."""
+    organiser: str
+    customer: str
+    """A customer of the organiser."""
     booking: str = ""
     """A booking of that person, if `prepare` made it."""
 
@@ -204,6 +207,23 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         f"/api/users/{scene.about.id}/organiser",
         None,
     ),
+    Action.LIST_CUSTOMERS: lambda scene: (
+        "GET",
+        f"/api/customers?organiserId={scene.organiser}",
+        None,
+    ),
+    Action.GET_CUSTOMER: lambda scene: ("GET", f"/api/customers/{scene.customer}", None),
+    Action.UPDATE_CUSTOMER: lambda scene: (
+        "PATCH",
+        f"/api/customers/{scene.customer}",
+        {"name": "Ada King"},
+    ),
+    Action.MAKE_LOGIN_TOKEN: lambda scene: (
+        "POST",
+        f"/api/customers/{scene.customer}/login-token",
+        None,
+    ),
+    Action.ERASE_CUSTOMER: lambda scene: ("DELETE", f"/api/customers/{scene.customer}", None),
 }
 
 PREPARED = {
@@ -244,6 +264,9 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
     sessions = (await caller.get("/api/users/me/sessions")).json()["items"]
     other = next(session["id"] for session in sessions if not session["isCurrent"])
     made = await Operator(engine, MIN_ROUNDS).make_token(about.username)
+    customer = await owner.book_for(event, "customer-1")
+    # Otherwise the owner could not delete their account.
+    await owner.post("/api/events/cancel", {"eventId": event, "userId": customer})
     return Scene(
         caller,
         event,
@@ -255,6 +278,8 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
         key["id"],
         other,
         made.token,
+        owner.id,
+        customer,
     )
 
 

@@ -118,6 +118,11 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
     listed = await bob.get("/api/users/me/bookings")
     held = [each["id"] for each in listed.json()["items"]]
 
+    customers = [
+        await organiser.book_for(events[-1], f"known-{number}")
+        for organiser, events in ((owner, mine), (stranger, not_mine))
+        for number in range(30)
+    ]
     me = await _who_calls(caller, owner, mine)
     if me is not None and caller is Role.ADMIN:
         await operator.access.promote(me.username)
@@ -147,6 +152,7 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
                 for number in range(10)
             ],
             keys=[key for each in (me or owner, stranger) for key in await _keys(each)],
+            customers=customers,
         ),
         me.id if me is not None else None,
         # A key may not change rows of its owner either.
@@ -244,6 +250,10 @@ UNLESS = {
     Action.GRANT_ROLE: "SELECT event_id, user_id, role FROM event_roles, given"
     " WHERE event_id = ANY(given.events) AND (user_id IS DISTINCT FROM me OR role <> caller)",
     Action.GRANT_ORGANISER: "SELECT user_id FROM organisers",
+    # Who may book may make customers, and change their names.
+    Action.ERASE_CUSTOMER: "SELECT user_id, external_id FROM customers, given"
+    " WHERE external_id LIKE 'known-%' AND organiser_id = ANY("
+    "SELECT organiser_id FROM events WHERE id = ANY(given.events))",
     # A freed place may go to a person who waits.
     Action.BOOK_TICKET: "SELECT id, event_id, user_id, status <> 'cancelled' FROM bookings, given"
     " WHERE event_id = ANY(given.events) AND user_id = ANY(people)"

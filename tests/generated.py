@@ -109,6 +109,8 @@ class World:
     sessions: Sequence[str]
     """Ids of sessions."""
     password_tokens: Sequence[str]
+    customers: Sequence[str]
+    """Ids of customers."""
 
     def configuration(
         self, document: Mapping[str, Any], *, examples: int, scenarios: int
@@ -131,6 +133,7 @@ class World:
             "tokens": self.tokens,
             "keys": self.keys,
             "sessions": self.sessions,
+            "customers": self.customers,
             "password tokens": self.password_tokens,
             "intentions": [f"intention-{number}" for number in range(1_000)],
         }
@@ -145,6 +148,7 @@ class World:
             "path.bookingId": "bookings",
             "path.keyId": "keys",
             "path.sessionId": "sessions",
+            "path.customerId": "customers",
             "body.token": "password tokens",
             "path.ticketTypeId": "ticket types",
             "path.quotaId": "quotas",

@@ -112,6 +112,13 @@ class Person(Visitor):
         body = {"eventId": event_id, "userId": (for_ or self).id}
         return await self.post("/api/events/book", body, key=key)
 
+    async def book_for(self, event_id: int, external_id: str) -> str:
+        """Book for a customer and return their id."""
+        body = {"eventId": event_id, "customer": {"externalId": external_id}}
+        made = await self.post("/api/events/book", body)
+        assert made.is_success, made.text
+        return str(made.json()["userId"])
+
     async def cancel(
         self, event_id: int, *, for_: "Person | None" = None, key: str | None = None
     ) -> httpx.Response:

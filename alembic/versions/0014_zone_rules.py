@@ -4,14 +4,14 @@ The service computes them again for rows with an empty version, which existing r
 rewritten, because PostgreSQL stores a constant default once for the whole table.
 
 Revision ID: 0014
-Revises: 0012
+Revises: 0013
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0014"
-down_revision = "0012"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 loses = ""

@@ -36,7 +36,7 @@ from ticketing.web.request_log import RequestLog
 from ticketing.web.service import Service
 from ticketing.web.streams import StreamLimit
 from ticketing.web.table import Dispatch, RouteTable
-from ticketing.web.throttle import Throttle
+from ticketing.web.throttle import CountedApart, Throttle
 
 SAMPLE_EVERY: Final = 1.0
 """Seconds between two samples of a gauge."""
@@ -90,7 +90,8 @@ def create_app(
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
     service.describe = app.openapi
     app.add_middleware(BodyLimit)
-    app.middleware_stack = _layers(app, shared)
+    counted_apart = [each for part in parts for each in part.counted_apart]
+    app.middleware_stack = _layers(app, shared, counted_apart)
     return app
 
 
@@ -112,13 +113,13 @@ async def _lifespan(settings: Settings, parts: Sequence[Part], _: FastAPI) -> As
         yield
 
 
-def _layers(app: FastAPI, shared: Shared) -> ASGIApp:
+def _layers(app: FastAPI, shared: Shared, counted_apart: Sequence[CountedApart]) -> ASGIApp:
     """Return the application wrapped in its layers; the last one sees a request first."""
     settings = shared.settings
     layer: ASGIApp = StreamLimit(app.build_middleware_stack(), shared.streams)
     layer = DirectRoutes(app, layer)
     if shared.limits is not None:
-        layer = Throttle(layer, shared.limits)
+        layer = Throttle(layer, shared.limits, counted_apart)
     layer = Dispatch(layer, app.state.table, app.state.provided)
     if settings.cors_origins:
         layer = cors(layer, settings.cors_origins)

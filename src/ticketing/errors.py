@@ -13,10 +13,11 @@
     ├── Forbidden, InsufficientScope, WrongPassword, RegistrationClosed, OrganiserRequired
     ├── NotFound
     │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound, KeyNotFound,
-    │   ├── SessionNotFound, MemberNotFound, TicketTypeNotFound, TicketNotFound, QuotaNotFound
+    │   ├── SessionNotFound, MemberNotFound, TicketTypeNotFound, TicketNotFound, QuotaNotFound,
+    │   ├── CustomerNotFound
     ├── MethodNotAllowed
     ├── Conflict
-    │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, AlreadyOwner, TooManyKeys
+    │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, AlreadyOwner, TooManyKeys, LoginExists
     │   ├── SaleNotOpen, SaleClosed, EventState, CapacityBelowTaken, EventHasBookings, OwnsEvents
     │   ├── SoldOut, LimitReached, PaymentRequired, CurrencyMixed, BookingAmbiguous
     │   ├── NameTaken, TicketTypeSold, LastTicketType, TooManyTicketTypes, TooManyQuotas
@@ -422,6 +423,13 @@ class QuotaNotFound(NotFound):
     detail = "This event has no quota with this id. `GET /api/events/{eventId}/quotas` lists them."
 
 
+class CustomerNotFound(NotFound):
+    """No customer has this id. The customer may have been erased."""
+
+    status, code = 404, "customer_not_found"
+    detail = "No customer has this id. `GET /api/customers` lists customers."
+
+
 class MethodNotAllowed(TicketingError):
     """The path exists, but not with this method."""
 
@@ -557,6 +565,13 @@ class BookingAmbiguous(Conflict):
     def __init__(self, booking_ids: Sequence[object]) -> None:
         """Name the bookings."""
         super().__init__(bookingIds=[str(each) for each in booking_ids])
+
+
+class LoginExists(Conflict):
+    """The customer has a username and a password already."""
+
+    status, code = 409, "login_exists"
+    detail = "This customer already has a login. Only the operator of this site can replace it."
 
 
 class SaleNotOpen(Conflict):

@@ -182,7 +182,9 @@ class Settings(BaseSettings):
     rate_limit_store: Literal["memory", "postgresql"] = "memory"
     """Where requests are counted: postgresql if several machines share one database."""
     limit_bookings: Rate = RateLimit(60, 60)
-    """Bookings and cancels of one account."""
+    """Bookings and cancels of one account, and for one customer."""
+    limit_key_bookings: Rate = RateLimit(30_000, 60)
+    """Bookings and cancels by one API key, which is not counted by address."""
     limit_address_bookings: Rate = RateLimit(3000, 60)
     """Bookings and cancels from one address, which thousands of people may share."""
     limit_requests: Rate = RateLimit(6000, 60)

@@ -60,7 +60,8 @@ class Newcomer:
 
     def subject(self, event: int) -> str:
         """The body of a request about the person and an event, as the page writes it."""
-        return json.dumps({"eventId": event, "userId": self.id}, indent=2)
+        example = {"eventId": event, "userId": self.id, "customer": None}
+        return json.dumps(example, indent=2)
 
 
 @pytest.fixture

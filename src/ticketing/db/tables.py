@@ -49,18 +49,40 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """A person who can log in.
+    """A person who can be booked: one with an account, or a customer.
 
-    The row of a deleted account stays, because its bookings count. It has no password, and a name
-    that nobody can register.
+    A customer has neither a name nor a password: see `customers`. The row of a deleted account or
+    of an erased customer stays, because its bookings count. It has no password, and a name that
+    nobody can register.
     """
 
     __tablename__ = "users"
     __table_args__ = (Index("uq_users_username", text("lower(username)"), unique=True),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    username: Mapped[str] = mapped_column(String(30))
+    username: Mapped[str | None] = mapped_column(String(30))
     password_hash: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Customer(Base):
+    """What an organiser's own system knows of a person whom it books.
+
+    An erased customer has no row here. A customer who was given a login keeps theirs.
+    """
+
+    __tablename__ = "customers"
+    __table_args__ = (
+        Index("uq_customers_external_id", "organiser_id", "external_id", unique=True),
+        Index("ix_customers_organiser_id", "organiser_id", "seq"),
+    )
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(Identity(always=True))
+    organiser_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    external_id: Mapped[str]
+    name: Mapped[str | None]
+    email: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

@@ -1,11 +1,13 @@
 """Compose the part."""
 
+from functools import partial
 from typing import Final
 
 from ticketing.identity.callers import AccessList
 from ticketing.identity.part import Identity
 from ticketing.identity.passwords import Passwords, password_threads
 from ticketing.identity.repositories.access import AccessRepository
+from ticketing.identity.repositories.customers import CustomerRepository
 from ticketing.identity.repositories.keys import KeyRepository
 from ticketing.identity.repositories.organisers import OrganiserRepository
 from ticketing.identity.repositories.password_tokens import PasswordTokenRepository
@@ -13,6 +15,7 @@ from ticketing.identity.repositories.sessions import SessionRepository
 from ticketing.identity.repositories.team import TeamRepository
 from ticketing.identity.repositories.users import UserRepository
 from ticketing.identity.routers import (
+    customers,
     keys,
     my_sessions,
     organisers,
@@ -21,6 +24,7 @@ from ticketing.identity.routers import (
     team,
     users,
 )
+from ticketing.identity.routers.authentication import is_known_key
 from ticketing.identity.tokens import Tokens
 from ticketing.ops.loops import Loop
 from ticketing.web.part import Part, Shared
@@ -44,6 +48,7 @@ def compose(shared: Shared) -> Part:
         team=TeamRepository(engine),
         organisers=OrganiserRepository(engine, access),
         password_tokens=PasswordTokenRepository(engine, access),
+        customers=CustomerRepository(engine),
         passwords=Passwords(settings.bcrypt_rounds, password_threads()),
         tokens=Tokens(
             shared.secret,
@@ -61,12 +66,16 @@ def compose(shared: Shared) -> Part:
         have,
         routes=[
             *(team.routes, users.routes, password_tokens.routes, organisers.routes),
-            *(sessions.routes, my_sessions.routes, keys.routes),
+            *(sessions.routes, my_sessions.routes, keys.routes, customers.routes),
         ],
         loops=[
             Loop("access", known.refresh, LEARN_EVERY),
             Loop("cleaning of sessions", known.clean, CLEAN_EVERY),
         ],
-        samples=[have.team.sample, have.keys.sample],
-        close=[have.team.close, have.keys.close, have.passwords.close],
+        samples=[have.team.sample, have.keys.sample, have.customers.sample],
+        counted_apart=[partial(is_known_key, have.tokens)],
+        close=[
+            *(have.customers.close, have.team.close, have.keys.close),
+            have.passwords.close,
+        ],
     )

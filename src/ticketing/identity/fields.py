@@ -1,4 +1,4 @@
-"""Types of usernames and passwords."""
+"""Types of usernames and passwords, and of what is known of a customer."""
 
 from typing import Annotated
 
@@ -6,7 +6,8 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticKnownError
 
 from ticketing.identity.passwords import MIN_PASSWORD, normal
-from ticketing.web.fields import Text
+from ticketing.web.fields import In, Text
+from ticketing.web.labels import Label
 
 
 def _long_enough(password: str) -> str:
@@ -25,3 +26,24 @@ Password = Annotated[
     AfterValidator(_long_enough),
 ]
 CurrentPassword = Annotated[Text, Field(max_length=128, examples=["correct horse battery"])]
+
+ExternalId = Annotated[str, Label(1, 200, "customer-4711", exact=True)]
+CustomerName = Annotated[str, Label(1, 200, "Ada Lovelace")]
+# Whether a mailbox exists can't be seen. Scripts other than Latin are allowed (RFC 6531).
+Email = Annotated[str, Label(3, 254, "ada@example.org", form=r"[^\s@]+@[^\s@]+")]
+
+
+class CustomerRef(In):
+    """A customer of the event's owner, by the id in the owner's own system."""
+
+    external_id: ExternalId
+
+
+class CustomerIn(CustomerRef):
+    """A customer, who is made if this `externalId` is new.
+
+    A name or an e-mail address that is given replaces the earlier one.
+    """
+
+    name: CustomerName | None = None
+    email: Email | None = None

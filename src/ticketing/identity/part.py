@@ -5,6 +5,7 @@ from uuid import UUID
 
 from ticketing.identity.callers import AccessList
 from ticketing.identity.passwords import Passwords
+from ticketing.identity.repositories.customers import CustomerRepository
 from ticketing.identity.repositories.keys import KeyRepository
 from ticketing.identity.repositories.organisers import OrganiserRepository
 from ticketing.identity.repositories.password_tokens import PasswordTokenRepository
@@ -26,6 +27,7 @@ class Identity:
     team: TeamRepository
     organisers: OrganiserRepository
     password_tokens: PasswordTokenRepository
+    customers: CustomerRepository
     passwords: Passwords
     tokens: Tokens
     access: AccessList

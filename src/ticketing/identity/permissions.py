@@ -12,6 +12,8 @@ class Scope(StrEnum):
     EVENTS_WRITE = "events:write"
     BOOKINGS_WRITE = "bookings:write"
     BOOKINGS_READ = "bookings:read"
+    CUSTOMERS_WRITE = "customers:write"
+    CUSTOMERS_READ = "customers:read"
 
 
 class Role(StrEnum):
@@ -86,6 +88,11 @@ class Action(StrEnum):
     LIST_TRAIL = "listTrail"
     GRANT_ORGANISER = "grantOrganiser"
     REVOKE_ORGANISER = "revokeOrganiser"
+    LIST_CUSTOMERS = "listCustomers"
+    GET_CUSTOMER = "getCustomer"
+    UPDATE_CUSTOMER = "updateCustomer"
+    MAKE_LOGIN_TOKEN = "makeLoginToken"  # a name  # noqa: S105  # nosec B105
+    ERASE_CUSTOMER = "eraseCustomer"
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,8 @@ _STAFF: Final = _MANAGERS | {Role.STAFF}
 _EVENTS: Final = frozenset({Scope.EVENTS_WRITE})
 _BOX_OFFICE: Final = frozenset({Scope.BOOKINGS_WRITE})
 _LISTS: Final = frozenset({Scope.BOOKINGS_READ})
+_CUSTOMERS: Final = frozenset({Scope.CUSTOMERS_WRITE})
+_CUSTOMER_LISTS: Final = frozenset({Scope.CUSTOMERS_READ})
 
 RULES: Final[dict[Action, Rule]] = {
     Action.WELCOME: Rule(_PUBLIC),
@@ -178,6 +187,13 @@ RULES: Final[dict[Action, Rule]] = {
     # About the right to create events.
     Action.GRANT_ORGANISER: Rule(_ADMINS),
     Action.REVOKE_ORGANISER: Rule(_ADMINS),
+    # About the customers of an organiser, who is their owner. A manager of any event of the
+    # organiser is a manager of the customers too.
+    Action.LIST_CUSTOMERS: Rule(_MANAGERS, _CUSTOMER_LISTS),
+    Action.GET_CUSTOMER: Rule(_MANAGERS, _CUSTOMER_LISTS),
+    Action.UPDATE_CUSTOMER: Rule(_MANAGERS, _CUSTOMERS),
+    Action.MAKE_LOGIN_TOKEN: Rule(_MANAGERS, _CUSTOMERS),
+    Action.ERASE_CUSTOMER: Rule(_MANAGERS, _CUSTOMERS),
 }
 
 BY_NAME: Final[dict[str, Rule]] = {str(action): rule for action, rule in RULES.items()}

@@ -26,6 +26,9 @@ class Counted(StrEnum):
 
     REQUESTS = "requests"
     BOOKINGS = "bookings"
+    """Those of the caller."""
+    BOOKINGS_FOR = "bookings for"
+    """As BOOKINGS, but the endpoint counts the person, because the body says for whom it is."""
 
 
 Taken = tuple[Meter, int]
@@ -42,19 +45,51 @@ class Limits:
     guard: Guard
     of_address: Mapping[Counted, Meter]
     """The limits of one address."""
-    of_account: Mapping[Counted, Meter]
-    """The limits of one account, which are counted too."""
+    bookings: Meter
+    """Bookings of one account."""
+    key_bookings: Meter
+    """Bookings by one API key, or for customers by one account."""
+    customer_bookings: Meter
+    """Bookings for one customer."""
     loops: Sequence[Loop] = ()
 
-    def count(self, counted: Counted | None, account: UUID, taken: list[Taken]) -> None:
-        """Count a request of an account into `taken`. Raises TooManyRequests."""
-        meter = self.of_account.get(counted) if counted is not None else None
-        if meter is not None:
-            # Not hashed, because most of an id is random.
-            left = meter.take(account.int & KEYS)
-            taken.append((meter, left))
-            if left < 0:
-                raise TooManyRequests(seconds(-left))
+    def count(
+        self, counted: Counted | None, account: UUID, key: UUID | None, taken: list[Taken]
+    ) -> None:
+        """Count a request of an account into `taken`, as the policy of its route says.
+
+        `key` is the API key that it has, if it has one. Raises TooManyRequests.
+        """
+        if counted is Counted.REQUESTS or counted is None:
+            return
+        if key is not None:
+            self.count_key(key, taken)
+        if counted is Counted.BOOKINGS:
+            self.count_account(account, taken)
+
+    def count_account(self, account: UUID, taken: list[Taken]) -> None:
+        """Count a booking of an account into `taken`. Raises TooManyRequests."""
+        # Not hashed, because most of an id is random.
+        _count(self.bookings, account.int & KEYS, taken)
+
+    def count_key(self, key: UUID, taken: list[Taken]) -> None:
+        """Count a booking by an API key into `taken`. Raises TooManyRequests.
+
+        `key` is the id of the key, or of the account if it books for a customer without a key.
+        """
+        _count(self.key_bookings, key.int & KEYS, taken)
+
+    def count_customer(self, organiser_id: UUID, external_id: str, taken: list[Taken]) -> None:
+        """Count a booking for a customer, who may be new, into `taken`. Raises TooManyRequests."""
+        key = self.subjects.of("customer", organiser_id.hex, external_id)
+        _count(self.customer_bookings, key, taken)
+
+
+def _count(meter: Meter, key: int, taken: list[Taken]) -> None:
+    left = meter.take(key)
+    taken.append((meter, left))
+    if left < 0:
+        raise TooManyRequests(seconds(-left))
 
 
 def compose(
@@ -84,14 +119,19 @@ def compose(
         address_logins=counting("address-logins", settings.limit_address_logins),
         registrations=counting("registrations", settings.limit_registrations),
     )
+    address_bookings = counting("address-bookings", settings.limit_address_bookings)
     return Limits(
         subjects,
         guard,
         of_address={
             Counted.REQUESTS: counting("requests", settings.limit_requests),
-            Counted.BOOKINGS: counting("address-bookings", settings.limit_address_bookings),
+            Counted.BOOKINGS: address_bookings,
+            Counted.BOOKINGS_FOR: address_bookings,
         },
-        of_account={Counted.BOOKINGS: counting("bookings", settings.limit_bookings)},
+        bookings=counting("bookings", settings.limit_bookings),
+        key_bookings=counting("key-bookings", settings.limit_key_bookings),
+        # A customer is a person like any other.
+        customer_bookings=counting("customer-bookings", settings.limit_bookings),
         loops=_loops(shared),
     )
 

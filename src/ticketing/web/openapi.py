@@ -55,6 +55,7 @@ TAGS: Final = [
         "name": "ticket types",
         "description": "What is on sale at an event, and its quotas.",
     },
+    {"name": "customers", "description": "People whom an organiser's own system knows."},
     {"name": "team", "description": "People who work on an event, and its audit trail."},
     {"name": "service", "description": "Health."},
 ]

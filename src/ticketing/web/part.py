@@ -19,6 +19,7 @@ from ticketing.web.routes import Routes
 from ticketing.web.seals import Seals
 from ticketing.web.streams import Streams
 from ticketing.web.table import PROVIDED
+from ticketing.web.throttle import CountedApart
 
 T = TypeVar("T")
 
@@ -55,6 +56,7 @@ class Part:
     """The gauges that are set every second."""
     departed: Sequence[Departed] = ()
     """Called when an account is deleted."""
+    counted_apart: Sequence[CountedApart] = ()
     close: Sequence[Callable[[], Awaitable[None]]] = ()
     """Called in this order at the end: each finishes work under way and refuses new work."""
 

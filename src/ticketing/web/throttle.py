@@ -1,7 +1,8 @@
 """The ASGI layer that applies the rate limits of addresses and adds RateLimit headers."""
 
-from collections.abc import Awaitable
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from typing import Final, TypeAlias
 
 from ticketing.errors import TooManyRequests
 from ticketing.limits.limits import TAKEN, Counted, Limits, Taken
@@ -12,22 +13,25 @@ from ticketing.web.problems import response_to
 API: Final = "/api/"
 """Below this path, requests without a route are counted too."""
 
+CountedApart: TypeAlias = Callable[[ASGIScope], bool]
+"""Whether the credential of a booking has a limit of its own, so that its address has none."""
+
 
 class Throttle:
     """Returns 429 to an address at its limit, and adds RateLimit headers to every response.
 
-    The form is that of draft-ietf-httpapi-ratelimit-headers-11. The route's policy names the limits
-    that count it. Inner layers append what they count to `scope[TAKEN]`.
+    The form is that of draft-ietf-httpapi-ratelimit-headers-11. The headers name the limits that
+    counted the request. Inner layers append what they count to `scope[TAKEN]`.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(
+        self, app: ASGIApp, limits: Limits, counted_apart: Sequence[CountedApart] = ()
+    ) -> None:
         """Wrap `app`."""
         self._app = app
-        self._meters = {
-            counted: _known(meter, limits.of_account.get(counted))
-            for counted, meter in limits.of_address.items()
-        }
+        self._meters = limits.of_address
         self._key = limits.subjects.of_address
+        self._counted_apart = counted_apart
 
     def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
@@ -35,16 +39,18 @@ class Throttle:
         counted = _counted(scope)
         if counted is None:
             return self._app(scope, receive, send)
-        meter, policy = self._meters[counted]
-        left = meter.take(self._key(client_address(scope) or ""))
         taken: list[Taken] = []
         scope[TAKEN] = taken
+        left = 0
+        if counted is Counted.REQUESTS or not any(each(scope) for each in self._counted_apart):
+            meter = self._meters[counted]
+            left = meter.take(self._key(client_address(scope) or ""))
+            taken.append((meter, left))
 
         def send_with_state(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                state = meter.state(left)
-                for each, left_of_it in taken:
-                    state += b", " + each.state(left_of_it)
+            if taken and message["type"] == "http.response.start":
+                policy = _policy(*[each for each, _ in taken])
+                state = b", ".join([each.state(left_of_it) for each, left_of_it in taken])
                 given = message.get("headers", ())
                 message["headers"] = [*given, policy, (b"ratelimit", state)]
             return send(message)
@@ -65,6 +71,6 @@ def _counted(scope: ASGIScope) -> Counted | None:
     return Counted.REQUESTS if scope["path"].startswith(API) else None
 
 
-def _known(meter: Meter, beside: Meter | None) -> tuple[Meter, tuple[bytes, bytes]]:
-    policies = [each.policy for each in (meter, beside) if each is not None]
-    return meter, (b"ratelimit-policy", b", ".join(policies))
+@lru_cache(64)
+def _policy(*meters: Meter) -> tuple[bytes, bytes]:
+    return b"ratelimit-policy", b", ".join([each.policy for each in meters])

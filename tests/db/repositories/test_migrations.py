@@ -187,6 +187,25 @@ async def test_a_deleted_account_stays_closed_in_the_version_before(database_url
     await passwords.close()
 
 
+async def test_a_customer_is_a_closed_account_in_the_version_before(database_url: str) -> None:
+    await execute(
+        database_url,
+        """
+        INSERT INTO users (id) SELECT gen_random_uuid() FROM generate_series(1, 3);
+        INSERT INTO customers (user_id, organiser_id, external_id, name)
+        SELECT id, id, 'customer-1', 'Ada' FROM users;
+        """,
+    )
+    await asyncio.to_thread(migrations.downgrade, database_url, "0012")
+    connection = await asyncpg.connect(database_url)
+    rows = await connection.fetch("SELECT DISTINCT username, password_hash FROM users")
+    await connection.close()
+    assert len(rows) == 3
+    for username, password_hash in rows:
+        assert username.startswith("~")
+        assert password_hash is None
+
+
 async def test_the_tables_are_what_the_migrations_make(database_url: str) -> None:
     await asyncio.to_thread(migrations.check_drift, database_url)
     await execute(database_url, "ALTER TABLE events ADD COLUMN forgotten integer")

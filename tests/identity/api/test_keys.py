@@ -56,7 +56,16 @@ async def test_a_key_is_shown_once_and_kept_as_a_hash(
 async def test_a_key_does_what_its_scopes_say_and_nothing_else(visitor: Visitor) -> None:
     ada = await visitor.register()
     event = await ada.organise()
+    customer = await ada.book_for(await ada.organise(), "customer-1")
     calls: dict[str, list[tuple[str, str, object]]] = {
+        "customers:read": [
+            ("GET", "/api/customers", None),
+            ("GET", f"/api/customers/{customer}", None),
+        ],
+        "customers:write": [
+            ("PATCH", f"/api/customers/{customer}", {"name": "Ada"}),
+            ("POST", f"/api/customers/{customer}/login-token", None),
+        ],
         "events:write": [
             ("POST", "/api/events/initialize", {"name": "A concert", "totalTickets": 1})
         ],

@@ -185,7 +185,7 @@ async def test_many_requests_of_a_box_office_read_its_role_together(
     answers = await asyncio.gather(*(bob.book(event, for_=person) for person in people))
     assert sorted(answer.status_code for answer in answers) == [201] * 5 + [202] * 5
     # For their own booking, nobody's role is read.
-    monkeypatch.delattr("ticketing.identity.repositories.team.TeamRepository.role")
+    monkeypatch.delattr("ticketing.identity.repositories.team.TeamRepository.standing")
     assert (await bob.book(event)).status_code == 202
     assert (await bob.cancel(event)).status_code == 200
 

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.contract import assert_documented, assert_problem
-from tests.people import PASSWORD, Visitor
+from tests.people import PASSWORD, Person, Visitor
 from ticketing.app import create_app
 from ticketing.settings import RateLimit, Settings
 
@@ -73,6 +73,56 @@ async def test_an_account_books_within_its_limit(serve: Serve) -> None:
         assert (await bob.book(event)).status_code == 201
         places = await visitor.event(event)
         assert places["availableTickets"] == 8
+
+
+async def test_a_shop_books_for_each_customer_within_their_limit_and_not_its_own(
+    serve: Serve,
+) -> None:
+    async with serve(limit_bookings=RateLimit(2, 200)) as visitor:
+        shop = await visitor.register()
+        event = await shop.organise()
+        for _ in range(2):
+            await shop.book(event)
+        assert_refused(await shop.book(event))
+        for program in (shop, await shop.make_key("bookings:write")):
+            for number in range(4):
+                customer = {"externalId": f"{program.token[-30:]}-{number}"}
+                body = {"eventId": event, "customer": customer}
+                assert (await program.post("/api/events/book", body)).status_code == 201
+            assert (await program.post("/api/events/cancel", body)).status_code == 200
+            refused = await program.post("/api/events/book", body)
+            assert 90 <= assert_refused(refused) <= 100
+            assert '"customer-bookings";r=0;t=' in refused.headers["ratelimit"]
+
+
+async def test_a_key_books_within_a_limit_of_its_own_and_is_not_counted_by_address(
+    serve: Serve,
+) -> None:
+    limits = {"limit_key_bookings": RateLimit(4, 400), "limit_address_bookings": RateLimit(2, 60)}
+    async with serve(**limits) as visitor:
+        shop = await visitor.register()
+        event = await shop.organise()
+        one, other = [await shop.make_key("bookings:write") for _ in range(2)]
+
+        async def book(by: Person, customer: str) -> httpx.Response:
+            body = {"eventId": event, "customer": {"externalId": customer}}
+            return await by.post("/api/events/book", body)
+
+        # The first request with a key counts for the address too, because it is not verified yet.
+        first = [await book(program, f"first-{program.token[-8:]}") for program in (one, other)]
+        assert [each.status_code for each in first] == [201, 201]
+        assert_refused(await book(shop, "by-token"))
+        answers = [await book(one, f"customer-{number}") for number in range(4)]
+        assert [each.status_code for each in answers] == [201, 201, 201, 429]
+        assert answers[0].headers["ratelimit-policy"] == (
+            '"key-bookings";q=4;w=400, "customer-bookings";q=60;w=60'
+        )
+        assert '"key-bookings";r=0;t=' in answers[-1].headers["ratelimit"]
+        assert 90 <= assert_refused(answers[-1]) <= 100
+        assert (await book(other, "customer-9")).status_code == 201
+        # Bookings of the person by a key count for the person too.
+        own = await other.book(event)
+        assert own.headers["ratelimit-policy"] == ('"key-bookings";q=4;w=400, "bookings";q=60;w=60')
 
 
 async def test_an_address_calls_within_its_limit(serve: Serve) -> None:

@@ -13,7 +13,7 @@ from ticketing.errors import Busy, InvalidCredentials, TooManyRequests
 from ticketing.limits import cells, meter
 from ticketing.limits.cells import BUCKETS, KEYS, WAYS, Cells, Memory
 from ticketing.limits.guard import FORGIVEN, KNOWN, Guard
-from ticketing.limits.limits import Counted, Limits, Taken
+from ticketing.limits.limits import Limits, Taken
 from ticketing.limits.meter import SECOND, Meter
 from ticketing.limits.subjects import Subjects, network
 from ticketing.settings import RateLimit
@@ -151,17 +151,24 @@ def test_a_full_table_forgets_the_entry_that_ends_first() -> None:
 
 def test_an_account_books_within_its_limit_and_says_what_is_left() -> None:
     memory = Memory.make()
-    each = Meter("bookings", RateLimit(1, 3600), memory.counts)
-    limits = Limits(
-        Subjects("secret"), make_guard(), of_address={}, of_account={Counted.BOOKINGS: each}
-    )
+    own, of_key, of_customer = [
+        Meter(name, RateLimit(1, 3600), memory.counts)
+        for name in ("bookings", "key-bookings", "customer-bookings")
+    ]
+    limits = Limits(Subjects("secret"), make_guard(), {}, own, of_key, of_customer)
     ada, bob = uuid4(), uuid4()
-    taken: list[Taken] = []
-    limits.count(Counted.BOOKINGS, ada, taken)
-    limits.count(Counted.BOOKINGS, bob, taken)
-    with pytest.raises(TooManyRequests):
-        limits.count(Counted.BOOKINGS, ada, taken)
-    assert [left >= 0 for _, left in taken] == [True, True, False]
+    for count in (
+        limits.count_account,
+        limits.count_key,
+        lambda whom, taken: limits.count_customer(whom, "customer-1", taken),
+        lambda whom, taken: limits.count_customer(ada, whom.hex, taken),
+    ):
+        taken: list[Taken] = []
+        count(ada, taken)
+        count(bob, taken)
+        with pytest.raises(TooManyRequests):
+            count(ada, taken)
+        assert [left >= 0 for _, left in taken] == [True, True, False]
 
 
 async def test_wrong_passwords_delay_ever_longer_and_are_forgiven(clock: Clock) -> None:

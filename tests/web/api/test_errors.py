@@ -70,12 +70,13 @@ def credentials(person: Person) -> dict[str, str]:
     return {"username": person.username, "password": PASSWORD}
 
 
-def calls(
+def calls(  # noqa: PLR0913, PLR0917 - what the requests are about
     app: FastAPI,
     person: Person,
     event: int = 1,
     opened_by: str = "unknown",
     held: str = str(NOBODY),
+    customer: object = NOBODY,
 ) -> list[Call]:
     """Return a request for every route. The token `opened_by` sets a password.
 
@@ -105,10 +106,11 @@ def calls(
         "updateQuota": {"name": "Seats"},
         "changeOwner": {"userId": person.id},
         "grantRole": {"role": "staff"},
+        "updateCustomer": {"name": "Ada King"},
     }
-    names = {"eventId": event, "bookingId": held, "ticketTypeId": 1, "quotaId": 1} | dict.fromkeys(
-        ("keyId", "sessionId", "userId"), NOBODY
-    )
+    names: dict[str, object] = dict.fromkeys(("keyId", "sessionId", "userId"), NOBODY)
+    names |= {"eventId": event, "bookingId": held, "ticketTypeId": 1, "quotaId": 1}
+    names["customerId"] = customer
     return [
         Call(
             each,
@@ -160,7 +162,9 @@ async def _about_keys(app: FastAPI, event: int, eve: Person, engine: AsyncEngine
     )
     answers = []
     held = (await eve.book(await eve.organise())).json()["id"]
-    for call in that_may_answer("idempotency_key_reused", calls(app, eve, event, made.token, held)):
+    customer = await eve.book_for(event, "customer-1")
+    every = calls(app, eve, event, made.token, held, customer)
+    for call in that_may_answer("idempotency_key_reused", every):
         owner = owners.get(call.operation.id, UUID(eve.id))
         async with engine.begin() as connection:
             await connection.execute(keep, {"owner": owner})
@@ -291,6 +295,30 @@ async def _about_bookings(bob: Person, eve: Person) -> Answers:
     return answers
 
 
+async def _about_customers(event: int, ada: Person, eve: Person) -> Answers:
+    customer = await ada.book_for(event, "customer-1")
+    path = f"/api/customers/{customer}"
+    token = (await ada.post(f"{path}/login-token", None)).json()["token"]
+    account = {"username": "customer-1", "password": PASSWORD}
+    register = "/api/users/register"
+    answers = [
+        await eve.get("/api/customers", organiserId=ada.id),
+        await ada.get("/api/customers", organiserId="none"),
+        await ada.post(register, account | {"token": "unknown"}),
+        await ada.post(register, account | {"token": token}),
+        await ada.post(f"{path}/login-token", None),
+    ]
+    for by, whom in ((eve, customer), (ada, NOBODY), (ada, "none")):
+        path = f"/api/customers/{whom}"
+        answers += [
+            await by.get(path),
+            await by.patch(path, {"name": "Ada King"}),
+            await by.post(f"{path}/login-token", None),
+            await by.delete(path),
+        ]
+    return answers
+
+
 async def _about_teams(event: int, ada: Person, eve: Person) -> Answers:
     answers = []
     for number, to in ((event, NOBODY), (event, ada.id), (999, NOBODY), ("none", "none")):
@@ -360,12 +388,13 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
     ]
     answers += await _about_keys(app, await eve.organise(), eve, engine)
     answers += await _about_teams(event, ada, eve)
+    answers += await _about_customers(event, ada, eve)
     answers += await _about_events(event, ada, eve)
     answers += await _about_bookings(bob, eve)
     answers += await about_ticket_types(engine, ada, eve)
     answers += await _about_accounts(settings, engine, bob, eve)
     lists = [
-        "/api/events",
+        *("/api/events", "/api/customers"),
         *(f"/api/users/me/{of}" for of in ("bookings", "events", "keys", "sessions")),
     ]
     of_event = [f"/api/events/{event}/{name}" for name in ("bookings", "team", "trail")]

@@ -108,6 +108,7 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         held = [(await bob.book(event)).json()["id"] for event in known]
         held += [(await ada.book(event)).json()["id"] for event in known]
         shop = await Shop.open(ada)
+        customers = [await ada.book_for(known[-1], f"customer-{number}") for number in range(30)]
         staff = [await Visitor(client).register() for _ in range(4)]
         for event in known:
             for person in staff:
@@ -125,6 +126,7 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         keys=[each.json()["id"] for each in keys],
         sessions=sessions,
         password_tokens=[each.token for each in made_tokens],
+        customers=customers,
     )
     return world.configuration(app.openapi(), examples=EXAMPLES, scenarios=SCENARIOS)
 

@@ -13,7 +13,7 @@ from ticketing.errors import InvalidPasswordToken, UserNotFound
 from ticketing.identity.callers import AccessList
 from ticketing.identity.credentials import digest, new_token
 from ticketing.identity.repositories import sessions
-from ticketing.identity.repositories.users import DISCARD_TOKEN, insert
+from ticketing.identity.repositories.users import DISCARD_TOKEN, User, insert
 from ticketing.ops import logs
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
@@ -31,13 +31,19 @@ _BY_HASH: Final = """
     WHERE id = (SELECT user_id FROM password_tokens WHERE hash = :hash AND expires_at > now())
         AND password_hash IS NOT NULL
 """
+_CUSTOMER_BY_HASH: Final = """
+    SELECT id FROM users
+    WHERE id = (SELECT user_id FROM password_tokens WHERE hash = :hash AND expires_at > now())
+        AND username IS NULL
+"""
 LOCK_BY_NAME: Final = Statement(f"{_BY_NAME} FOR NO KEY UPDATE")
 FIND_BY_TOKEN: Final = Statement(_BY_HASH)
 LOCK_BY_TOKEN: Final = Statement(f"{_BY_HASH} FOR NO KEY UPDATE")
+FIND_CUSTOMER: Final = Statement(_CUSTOMER_BY_HASH)
+LOCK_CUSTOMER: Final = Statement(f"{_CUSTOMER_BY_HASH} FOR NO KEY UPDATE")
 
-MAKE: Final = Statement(
-    f"""
-    WITH owner AS ({_BY_NAME} FOR SHARE), made AS (
+_MADE: Final = f"""
+    made AS (
         INSERT INTO password_tokens (user_id, hash, expires_at)
         SELECT id, CAST(:hash AS bytea), now() + make_interval(secs => {LIFETIME}) FROM owner
         ON CONFLICT (user_id) DO UPDATE
@@ -45,8 +51,10 @@ MAKE: Final = Statement(
         RETURNING user_id, expires_at
     ), {recorded("'user.password_token_made'", of="made", subject="user_id")}
     SELECT user_id, expires_at FROM made
-    """  # noqa: S608 - our own text
-)
+"""  # noqa: S608 - our own text
+MAKE: Final = Statement(f"WITH owner AS ({_BY_NAME} FOR SHARE), {_MADE}")
+PUT_TOKEN: Final = Statement(f"WITH owner AS (SELECT CAST(:user AS uuid) AS id), {_MADE}")
+"""Makes a token for a person whose row is locked."""
 USE: Final = Statement(
     "DELETE FROM password_tokens WHERE user_id = :user AND hash = :hash RETURNING 1"
 )
@@ -58,10 +66,19 @@ SET_PASSWORD: Final = Statement(
     SELECT id FROM changed
     """  # noqa: S608 - our own text
 )
+REGISTER: Final = Statement(
+    f"""
+    WITH registered AS (
+        UPDATE users SET username = :username, password_hash = :password_hash WHERE id = :user
+        RETURNING id, created_at
+    ), {recorded("'user.registered'", of="registered", subject="id")}
+    SELECT created_at FROM registered
+    """  # noqa: S608 - our own text
+)
 
 
 class PasswordToken(NamedTuple):
-    """A token as the operator gets it. It can't be shown again."""
+    """A token as the person who asked for it gets it. It can't be shown again."""
 
     token: str
     expires_at: datetime
@@ -131,6 +148,48 @@ class PasswordTokenRepository:
             ended = await _set(connection, user_id, new_hash, origin._replace(actor=user_id))
             await keep(None)
         self._changed(user_id, ended)
+
+    async def require_customer(self, token: str) -> None:
+        """Raise InvalidPasswordToken unless a customer without a login can use the token."""
+        async with driver(self._engine) as connection:
+            if not await FIND_CUSTOMER.fetch(connection, hash=digest(token)):
+                raise InvalidPasswordToken
+
+    async def register(
+        self,
+        token: str,
+        username: str,
+        password_hash: str,
+        origin: Origin,
+        keyed: KeyedRequest | None = None,
+    ) -> User:
+        """Give the customer, whose token this is, a username and a password.
+
+        The token works once. The trail record names the customer as the actor. Raises
+        InvalidPasswordToken or UsernameTaken. With `keyed`, also raises what `once` raises.
+        """
+        async with (
+            once(self._engine, keyed) as (connection, keep),
+            connection.transaction(),
+        ):
+            found = await LOCK_CUSTOMER.fetch(connection, hash=digest(token))
+            # A separate statement, because it sees what was committed before the lock was taken.
+            if not found or not await USE.fetch(
+                connection, user=found[0]["id"], hash=digest(token)
+            ):
+                raise InvalidPasswordToken
+            user_id: UUID = found[0]["id"]
+            (row,) = await REGISTER.fetch(
+                connection,
+                user=user_id,
+                username=username,
+                password_hash=password_hash,
+                **origin._replace(actor=user_id)._asdict(),
+            )
+            user = User(user_id, username, password_hash, row["created_at"])
+            await keep(user)
+        logs.log.info("user.registered", userId=user_id)
+        return user
 
     async def set(self, username: str, new_hash: str) -> None:
         """Set the user's password, from the command line, and end all their sessions.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -19,7 +19,7 @@ from ticketing.ops import logs
 
 ROLES: Final = Statement(
     """
-    SELECT events.id AS event_id, asked.user_id,
+    SELECT events.id AS event_id, asked.user_id, organiser_id,
         CASE WHEN events.organiser_id = asked.user_id THEN 'owner'
             ELSE coalesce(given.role, 'anybody') END AS role
     FROM unnest(CAST(:events AS bigint[]), CAST(:users AS uuid[])) AS asked(event_id, user_id)
@@ -30,6 +30,19 @@ ROLES: Final = Statement(
         WHERE event_roles.event_id = asked.event_id AND event_roles.user_id = asked.user_id
         LIMIT 1
     ) AS given ON true
+    """
+)
+# OFFSET keeps each a look-up, whatever was planned on.
+MANAGES: Final = Statement(
+    """
+    SELECT FROM (
+        SELECT event_id, role FROM event_roles WHERE user_id = :user OFFSET 0
+    ) AS mine
+    WHERE role = 'manager' AND EXISTS (
+        SELECT FROM events
+        WHERE events.id = mine.event_id AND organiser_id = CAST(:organiser AS uuid) OFFSET 0
+    )
+    LIMIT 1
     """
 )
 MEMBERS: Final = Statement(
@@ -107,6 +120,13 @@ REVOKE_ALL: Final = Statement(
 )
 
 
+class Standing(NamedTuple):
+    """A person's role at an event, and the event's owner."""
+
+    role: Role
+    organiser_id: UUID
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A person with a role at an event. The fields are the columns of MEMBERS without `seq`."""
@@ -123,27 +143,35 @@ class TeamRepository:
     def __init__(self, engine: AsyncEngine) -> None:
         """Work on `engine`."""
         self._engine = engine
-        self._roles = Combiner[tuple[int, UUID], Role](self._read, name="roles")
+        self._roles = Combiner[tuple[int, UUID], Standing](self._read, name="roles")
         self.sample = self._roles.sample
 
     async def close(self) -> None:
         """Finish the queued reads and refuse new ones."""
         await self._roles.close()
 
-    async def role(self, event_id: int, user_id: UUID) -> Role:
-        """Return the user's role at the event: OWNER, MANAGER, STAFF or ANYBODY.
+    async def standing(self, event_id: int, user_id: UUID) -> Standing:
+        """Return the user's role at the event, OWNER, MANAGER, STAFF or ANYBODY, and the owner.
 
         Calls that arrive during a read share the next read, because a box office needs its role for
         each booking. Raises EventNotFound or Busy.
         """
         return await self._roles.submit((event_id, user_id))
 
-    async def _read(self, asked: Sequence[tuple[int, UUID]]) -> Sequence[Role | EventNotFound]:
+    async def _read(self, asked: Sequence[tuple[int, UUID]]) -> Sequence[Standing | EventNotFound]:
         events, users = zip(*set(asked), strict=True)
         async with driver(self._engine) as connection:
             rows = await ROLES.fetch(connection, events=events, users=users)
-        found = {(row["event_id"], row["user_id"]): Role(row["role"]) for row in rows}
+        found = {
+            (row["event_id"], row["user_id"]): Standing(Role(row["role"]), row["organiser_id"])
+            for row in rows
+        }
         return [found.get(each) or EventNotFound() for each in asked]
+
+    async def manages_for(self, organiser_id: UUID, user_id: UUID) -> bool:
+        """Whether the user is a manager of one of the organiser's events."""
+        async with driver(self._engine) as connection:
+            return bool(await MANAGES.fetch(connection, organiser=organiser_id, user=user_id))
 
     async def members(self, event_id: int, *, after: int | None, limit: int) -> Page[Member]:
         """Return the members in the order of joining, only those with a `seq` above `after`."""

@@ -33,7 +33,7 @@ FIND: Final = Statement(
     "SELECT id, username, password_hash, created_at FROM users"
     " WHERE lower(username) = lower(CAST(:username AS text))"
 )
-# For a query of rows with a `user_id`. Null if the account was deleted.
+# For a query of rows with a `user_id`. Null for a deleted account and for a customer.
 NAME: Final = "(SELECT username FROM users WHERE users.id = user_id AND password_hash IS NOT NULL)"
 
 # Finds the row by the verified hash, so that a password that was changed meanwhile is kept.
@@ -50,6 +50,8 @@ CHANGE_PASSWORD: Final = Statement(
     """  # noqa: S608 - our own text
 )
 DISCARD_TOKEN: Final = Statement("DELETE FROM password_tokens WHERE user_id = :user")
+# What organisers know of the person as their customer.
+FORGET_CUSTOMER: Final = Statement("DELETE FROM customers WHERE user_id = :user")
 # No name that can be registered has a `~`. The digits of the id that are left out encode a date.
 DELETE: Final = Statement(
     f"""
@@ -201,6 +203,7 @@ class UserRepository:
             await DEMOTE.fetch(connection, id=user.id, **by)
             await organisers.REVOKE.fetch(connection, id=user.id, **by)
             await DISCARD_TOKEN.fetch(connection, user=user.id)
+            await FORGET_CUSTOMER.fetch(connection, user=user.id)
             owners = [user.id, owner_of(user.username), *(row["id"] for row in ended)]
             await FORGET.fetch(connection, owners=owners)
         logs.log.info("user.deleted", userId=user.id)

@@ -1,6 +1,6 @@
 """Authenticate callers, check their permissions and confirm their passwords."""
 
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Annotated
 from uuid import UUID
 
@@ -19,9 +19,10 @@ from ticketing.identity.callers import Caller
 from ticketing.identity.credentials import KEY_PREFIX
 from ticketing.identity.part import Identity
 from ticketing.identity.permissions import BY_NAME, Action, Role, Rule
+from ticketing.identity.tokens import Tokens
 from ticketing.limits.limits import TAKEN
 from ticketing.ops import logs
-from ticketing.web.asgi import client_address
+from ticketing.web.asgi import ASGIScope, client_address
 from ticketing.web.direct import Directly
 from ticketing.web.part import of
 from ticketing.web.replay import KeyedRequest
@@ -44,15 +45,11 @@ class Bearer(Directly, HTTPBearer):
         """Return the caller. A credential that was verified before needs no I/O.
 
         Raises NotAuthenticated, InsufficientScope, or TooManyRequests if the route is counted by
-        account.
+        account or by API key.
         """
         scope = request.scope
         have, policy = of(request, Identity), scope["route"].policy
-        given = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
-        scheme, _, credential = given.decode("latin-1").partition(" ")
-        credential = credential.strip()
-        if scheme.lower() != "bearer":
-            raise NoCredential
+        credential = _credential(scope)
         caller = have.tokens.known(credential)
         if caller is None and credential.startswith(KEY_PREFIX):
             caller = have.tokens.remember(credential, await have.keys.verify(credential))
@@ -62,31 +59,91 @@ class Bearer(Directly, HTTPBearer):
         elif caller is None:
             caller = have.tokens.verify(credential)
         scope["user_id"] = caller.id
+        if have.limits is not None:
+            key = None if caller.scopes is None else caller.credential
+            have.limits.count(policy.counted, caller.id, key, scope[TAKEN])
         rule = BY_NAME[policy.action]
         may = caller.scopes is None or not rule.scopes.isdisjoint(caller.scopes)
         if not may and not rule.is_public:
             raise InsufficientScope(scopes=sorted(rule.scopes))
-        if have.limits is not None:
-            have.limits.count(policy.counted, caller.id, scope[TAKEN])
         return caller
 
 
 Authenticated = Annotated[Caller, Depends(Bearer())]
 
 
+def _credential(scope: ASGIScope) -> str:
+    given = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
+    scheme, _, credential = given.decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer":
+        raise NoCredential
+    found: str = credential.strip()
+    return found
+
+
+def is_known_key(tokens: Tokens, scope: ASGIScope) -> bool:
+    """Whether the request has an API key that this worker has verified, and that has a limit."""
+    with suppress(NoCredential):
+        caller = tokens.known(_credential(scope))
+        return caller is not None and caller.scopes is not None
+    return False
+
+
+def count_person(request: Request, caller: Caller) -> None:
+    """Count a booking of the caller. Raises TooManyRequests."""
+    if limits := of(request, Identity).limits:
+        limits.count_account(caller.id, request.scope[TAKEN])
+
+
+async def require_customer(
+    request: Request, caller: Caller, event_id: int, external_id: str
+) -> UUID:
+    """Raise Forbidden unless the caller may do the route's action for customers of the event.
+
+    Return the event's owner, whose customers these are. The booking counts for the API key and for
+    the customer, and not for the caller, so that one person's limit never stops a shop. Raises
+    EventNotFound or TooManyRequests.
+    """
+    limits, taken = of(request, Identity).limits, request.scope.get(TAKEN, [])
+    if limits and caller.scopes is None:
+        limits.count_key(caller.id, taken)
+    organiser_id = await require(request, caller, event_id)
+    if limits:
+        limits.count_customer(organiser_id, external_id, taken)
+    return organiser_id
+
+
 def _has_key(request: Request) -> bool:
     return "idempotency-key" in request.headers
 
 
-async def require(request: Request, caller: Caller, event_id: int) -> None:
+async def require(request: Request, caller: Caller, event_id: int) -> UUID:
     """Raise Forbidden unless the caller may do the route's action with the event.
 
-    Raises EventNotFound.
+    Return the event's owner. Raises EventNotFound.
     """
     have = of(request, Identity)
-    role = await have.team.role(event_id, caller.id)
+    role, organiser_id = await have.team.standing(event_id, caller.id)
     if caller.id in have.access.admins:
         role = Role.ADMIN
+    if role not in _rule(request).roles:
+        raise Forbidden
+    return organiser_id
+
+
+async def require_for(request: Request, caller: Caller, organiser_id: UUID) -> None:
+    """Raise Forbidden unless the caller may do the route's action with the organiser's customers.
+
+    Who is a manager of one of the organiser's events is a manager of the customers.
+    """
+    have = of(request, Identity)
+    if caller.id == organiser_id:
+        role = Role.OWNER
+    elif caller.id in have.access.admins:
+        role = Role.ADMIN
+    else:
+        manages = await have.team.manages_for(organiser_id, caller.id)
+        role = Role.MANAGER if manages else Role.ANYBODY
     if role not in _rule(request).roles:
         raise Forbidden
 
@@ -107,7 +164,7 @@ async def works_on(request: Request, event_id: int) -> bool:
     except TicketingError:
         return False
     have = of(request, Identity)
-    role = await have.team.role(event_id, caller.id)
+    role, _ = await have.team.standing(event_id, caller.id)
     return role is not Role.ANYBODY or caller.id in have.access.admins
 
 

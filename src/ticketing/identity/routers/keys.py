@@ -109,7 +109,8 @@ async def make(
     """Make a key for a program that acts as the caller, within the scopes.
 
     `events:write` creates and renames events, `bookings:write` books and cancels, `bookings:read`
-    lists bookings and audit trails. The key is shown only in this response. A person can have 50.
+    lists bookings and audit trails, `customers:read` and `customers:write` are about customers. The
+    key is shown only in this response. A person can have 50.
     """
     have = of(request, Identity)
     keyed = keyed_request(caller.id, idempotency_key, body, _made, have.seals)

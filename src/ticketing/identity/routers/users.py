@@ -1,11 +1,14 @@
 """Accounts: register, read, change the password and delete."""
 
+from typing import Annotated
+
 from fastapi import Request
 from pydantic import Field
 
 from ticketing.errors import (
     AnswerLost,
     InsufficientScope,
+    InvalidPasswordToken,
     NotAuthenticated,
     OwnsEvents,
     PasswordTooCommon,
@@ -15,6 +18,7 @@ from ticketing.errors import (
     WrongPassword,
 )
 from ticketing.identity.callers import Caller
+from ticketing.identity.credentials import digest
 from ticketing.identity.fields import CurrentPassword, Password, Username
 from ticketing.identity.part import Identity
 from ticketing.identity.permissions import Action
@@ -26,7 +30,7 @@ from ticketing.identity.routers.authentication import (
     trying_password,
 )
 from ticketing.web.asgi import client_address
-from ticketing.web.fields import In, Out, Time, UserId
+from ticketing.web.fields import In, Out, Text, Time, UserId
 from ticketing.web.part import Departures, of
 from ticketing.web.replay import (
     IdempotencyKey,
@@ -47,6 +51,12 @@ class Register(In):
 
     username: Username
     password: Password
+    token: Annotated[Text, Field(max_length=128)] | None = Field(
+        default=None,
+        description="Given to a customer by their organiser. The account has the customer's"
+        " bookings.",
+        examples=[None],
+    )
 
 
 class ChangePassword(In):
@@ -85,7 +95,10 @@ class MeOut(UserOut):
     "Make an account",
     status=201,
     model=UserOut,
-    errors=(RegistrationClosed, UsernameTaken, PasswordTooCommon, AnswerLost),
+    errors=(
+        *(RegistrationClosed, InvalidPasswordToken, UsernameTaken),
+        *(PasswordTooCommon, AnswerLost),
+    ),
 )
 async def register(
     body: Register, request: Request, idempotency_key: IdempotencyKey = None
@@ -93,21 +106,28 @@ async def register(
     """Make an account. Usernames that differ only in case are the same.
 
     The most common passwords are refused, and passwords that are little more than the username or
-    the name of the service. If registration is closed, only the operator makes accounts.
+    the name of the service. If registration is closed, only the operator makes accounts, and
+    customers to whom an organiser gave a `token`. A token works once and expires after 24 hours.
     """
     have = of(request, Identity)
-    if not have.registration_is_open:
+    if not have.registration_is_open and body.token is None:
         raise RegistrationClosed
     have.passwords.require_uncommon(body.password, body.username)
     owner = owner_of(body.username)
     keyed = keyed_request(owner, idempotency_key, body, _registered, have.seals)
     await recall(request, keyed, body.username)
+    if body.token is not None:
+        # The hash of a password is expensive, so the token is looked at first.
+        async with trying_password(request, f"password token {digest(body.token).hex()}"):
+            await have.password_tokens.require_customer(body.token)
     if have.limits is not None:
         await have.limits.guard.register(client_address(request.scope) or "")
-    user = await have.users.add(
-        body.username, await have.passwords.hash(body.password), origin(request), keyed
+    new_hash, by = await have.passwords.hash(body.password), origin(request)
+    if body.token is None:
+        return _registered(await have.users.add(body.username, new_hash, by, keyed))
+    return _registered(
+        await have.password_tokens.register(body.token, body.username, new_hash, by, keyed)
     )
-    return _registered(user)
 
 
 def _registered(user: User) -> Rendered:

@@ -95,7 +95,9 @@ STRANGERS: Final = Statement(
     SELECT asked.id FROM unnest(CAST(:users AS uuid[])) AS asked(id)
     -- OFFSET keeps it one look-up per user, whatever the statistics are.
     WHERE NOT EXISTS (
-        SELECT FROM users WHERE users.id = asked.id AND password_hash IS NOT NULL OFFSET 0
+        -- An account, or a customer without a login.
+        SELECT FROM users WHERE users.id = asked.id
+            AND (password_hash IS NOT NULL OR username IS NULL) OFFSET 0
     )
     """
 )

@@ -1,11 +1,12 @@
 """Bookings: book, cancel and list them."""
 
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import orjson
-from fastapi import Request
+from fastapi import Query, Request
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
 
@@ -32,13 +33,18 @@ from ticketing.errors import (
     ValidationFailed,
 )
 from ticketing.identity.callers import Caller
+from ticketing.identity.fields import CustomerIn, CustomerRef, ExternalId
+from ticketing.identity.part import Identity
 from ticketing.identity.permissions import Action
+from ticketing.identity.repositories.customers import Asked
 from ticketing.identity.routers.authentication import (
     Authenticated,
+    count_person,
     may,
     origin,
     require,
     require_about,
+    require_customer,
 )
 from ticketing.limits.limits import Counted
 from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Waiting
@@ -72,6 +78,8 @@ single = Routes("/api/bookings/{bookingId}", "bookings")
 Quantity = Annotated[int, Field(ge=1, le=1_000, examples=[1], json_schema_extra=INT32), Whole]
 CALLER: Final = UUID(int=0)
 """Stands for a `userId` that was left out."""
+NOBODY: Final = UUID(int=1)
+"""Stands for a customer who does not exist."""
 HeldId = Annotated[BookingId, Field(strict=False)]
 """A booking's id in a path."""
 
@@ -86,12 +94,14 @@ class BookLine(In):
 class BookTicket(In):
     """The event to book, the person the booking is for, and the places.
 
-    Without `userId` it is for the caller. Without `lines` and `quantity` it is one place.
+    Without `userId` and `customer` it is for the caller. Without `lines` and `quantity` it is one
+    place.
     """
 
     event_id: EventId
     # These can be left out, but not be null.
     user_id: UserId = Field(default_factory=lambda: CALLER)
+    customer: CustomerIn | None = Field(default=None, examples=[None])
     quantity: Quantity = Field(
         default_factory=int, description="Places, if the event has one ticket type."
     )
@@ -113,10 +123,11 @@ class BookTicket(In):
 
 
 class CancelTicket(In):
-    """The event, and the person whose booking is cancelled."""
+    """The event, and the person whose booking is cancelled: by default the caller."""
 
     event_id: EventId
-    user_id: UserId
+    user_id: UserId = Field(default_factory=lambda: CALLER)
+    customer: CustomerRef | None = Field(default=None, examples=[None])
 
 
 class CancelBooking(In):
@@ -203,10 +214,23 @@ class TicketsOut(Out):
     items: list[TicketOut]
 
 
+class BookedCustomer(Out):
+    """What the event's owner knows of a customer."""
+
+    external_id: str = Field(examples=["customer-4711"])
+    name: str | None = Field(examples=["Ada Lovelace"])
+    email: str | None = Field(examples=["ada@example.org"])
+
+
 class AttendanceOut(BookingOut):
-    """A booking in an event's list. `username` is null if the account was deleted."""
+    """A booking in an event's list.
+
+    `username` is null for customers without a login, and if the account was deleted. `customer` is
+    null unless the person is a customer of the event's owner.
+    """
 
     username: str | None = Field(examples=["ada"])
+    customer: BookedCustomer | None = Field(examples=[None])
 
 
 def _example(**these: object) -> dict[str, Any]:
@@ -276,7 +300,7 @@ def _response(
         QuantityNotAllowed,
         TicketTypeRequired,
     ),
-    counted=Counted.BOOKINGS,
+    counted=Counted.BOOKINGS_FOR,
     overload=Overload.SHED,
 )
 async def book(
@@ -288,22 +312,30 @@ async def book(
     """Book places: all of them, or none. If too few are left, join the waiting list (202).
 
     Only places of one free ticket type can be waited for; a group waits together. Users book for
-    themselves. The event's owner and managers may book for anybody. They also book what has a
-    price, because they have taken the money. The event says how many bookings and tickets one
-    person may have. A 503 `busy` changes nothing: resend the request after `Retry-After` seconds.
+    themselves. The event's owner and managers may book for anybody, and for their `customer`s, who
+    have no account here: the first booking makes the customer, later ones find them by
+    `externalId`. The team also books what has a price, because it has taken the money. The event
+    says how many bookings and tickets one person may have. A 503 `busy` changes nothing: resend the
+    request after `Retry-After` seconds.
     """
     event_id, lines = body.event_id, body.wanted()
-    user_id = caller.id if body.user_id == CALLER else body.user_id
+    keyed, by = keyed_request(caller.id, idempotency_key, body, _rendered), origin(request, caller)
+    book = partial(of(request, Sale).bookings.book, event_id, lines=lines)
+    if body.customer is not None:
+        _require_one_person(body)
+        organiser_id = await require_customer(request, caller, event_id, body.customer.external_id)
+        customer = body.customer
+        asked = Asked(organiser_id, customer.external_id, customer.name, customer.email, by, keyed)
+        customers = of(request, Identity).customers
+        book = partial(book, origin=by, keyed=keyed, by_team=True)
+        with suppress(UserNotFound):
+            return _rendered(await book(await customers.find_or_make(asked)))
+        # The customer was erased in between. This booking came later.
+        return _rendered(await book(await customers.find_or_make(asked)))
+    count_person(request, caller)
+    user_id = _person(body, caller)
     await require_about(request, caller, event_id, user_id)
-    keyed = keyed_request(caller.id, idempotency_key, body, _rendered)
-    book = partial(
-        of(request, Sale).bookings.book,
-        event_id,
-        user_id,
-        origin(request, caller),
-        keyed,
-        lines=lines,
-    )
+    book = partial(book, user_id, by, keyed)
     try:
         return _rendered(await book(by_team=user_id != caller.id))
     except (PaymentRequired, TicketTypeNotFound):
@@ -333,7 +365,7 @@ async def book(
         BookingAmbiguous,
         SaleClosed,
     ),
-    counted=Counted.BOOKINGS,
+    counted=Counted.BOOKINGS_FOR,
     overload=Overload.SHED,
 )
 async def cancel(
@@ -347,10 +379,29 @@ async def cancel(
     Freed places go to the head of the waiting list. Cancelling again changes nothing and returns
     the same booking with `promoted` 0.
     """
-    await require_about(request, caller, body.event_id, body.user_id)
     keyed = keyed_request(caller.id, idempotency_key, body, _rendered)
     bookings, by = of(request, Sale).bookings, origin(request, caller)
-    return _rendered(await bookings.cancel(body.event_id, body.user_id, by, keyed))
+    if body.customer is not None:
+        _require_one_person(body)
+        external_id = body.customer.external_id
+        organiser_id = await require_customer(request, caller, body.event_id, external_id)
+        found = await of(request, Identity).customers.find(organiser_id, external_id)
+        # Of nobody, if there is no such customer: a resent request still gets its response.
+        user_id = NOBODY if found is None else found.id
+    else:
+        count_person(request, caller)
+        user_id = _person(body, caller)
+        await require_about(request, caller, body.event_id, user_id)
+    return _rendered(await bookings.cancel(body.event_id, user_id, by, keyed))
+
+
+def _require_one_person(body: BookTicket | CancelTicket) -> None:
+    if body.user_id != CALLER:
+        raise _wrong("customer", "two_people", "Send `userId` or `customer`, not both")
+
+
+def _person(body: BookTicket | CancelTicket, caller: Caller) -> UUID:
+    return caller.id if body.user_id == CALLER else body.user_id
 
 
 @routes.get(
@@ -364,13 +415,21 @@ async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by nam
     caller: Authenticated,
     request: Request,
     status: BookingStatus | SkipJsonSchema[None] = None,
+    externalId: Annotated[  # noqa: N803 - the API's name
+        ExternalId | SkipJsonSchema[None],
+        Query(description="Only bookings of the customer with this id."),
+    ] = None,
     limit: PageSize = 20,
     cursor: Cursor = None,
 ) -> PageOut[AttendanceOut]:
     """List an event's bookings, oldest first. With `status`, list only those of this status."""
     await require(request, caller, eventId)
     page = await of(request, Sale).listings.of_event(
-        eventId, status=status, after=decode_cursor(cursor), limit=limit
+        eventId,
+        status=status,
+        external_id=externalId,
+        after=decode_cursor(cursor),
+        limit=limit,
     )
     return PageOut[AttendanceOut].of(page)
 
@@ -467,7 +526,7 @@ async def tickets(
         }
     },
     errors=(*_ON_BOOKING, TicketNotFound, SaleClosed),
-    counted=Counted.BOOKINGS,
+    counted=Counted.BOOKINGS_FOR,
 )
 async def cancel_booking(
     bookingId: HeldId,  # noqa: N803 - the API's name
@@ -481,6 +540,8 @@ async def cancel_booking(
     Freed places go to the head of the waiting list. The other tickets stay valid, at the price that
     was agreed. Cancelling again changes nothing.
     """
+    if caller.scopes is None:  # An API key was counted already.
+        count_person(request, caller)
     bookings = of(request, Sale).bookings
     held = await bookings.get(bookingId)
     await require_about(request, caller, held.event_id, held.user_id)
