@@ -7,7 +7,17 @@ from typing import Final
 
 from benchmarks import pgbench
 from benchmarks.rounds import Round, contest_key
-from benchmarks.scenarios import HOT, KEYED, MILLION, MIX, READ, SPREAD, Memory, loaded_with
+from benchmarks.scenarios import (
+    CUSTOMERS,
+    HOT,
+    KEYED,
+    MILLION,
+    MIX,
+    READ,
+    SPREAD,
+    Memory,
+    loaded_with,
+)
 
 MAX_WORKER: Final = 120.0
 """MiB."""
@@ -104,6 +114,11 @@ TARGETS: Final[
         "hot event, 256 connections: bookings/s with Idempotency-Keys over without",
         _ratio(contest_key("service", KEYED), SERVICE),
         *(0.8, None, False),
+    ),
+    (
+        "hot event, 256 connections: bookings/s for new customers over those of accounts",
+        _ratio(contest_key("service", CUSTOMERS), SERVICE),
+        *(0.7, None, False),
     ),
     (
         "100 events, 256 connections: bookings/s over the no-op route's",

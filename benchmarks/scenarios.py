@@ -12,6 +12,7 @@ from benchmarks.rounds import Contest, Round
 
 HOT: Final = "hot event"
 KEYED: Final = "hot event, each booking with an Idempotency-Key"
+CUSTOMERS: Final = "hot event, each booking with a new customer"
 SPREAD: Final = "100 events"
 MIX: Final = "70% reads, 25% books, 5% cancels"
 READ: Final = "read an event"
@@ -52,6 +53,13 @@ def hot(arena: Arena, *, full: bool) -> list[Task]:
     contests = [Contest(name, HOT, arena.server(name), arena.ground()) for name in names]
     service = contests[0]
     return _tasks(arena, [*contests, replace(service, load=KEYED, mode="keyed")])
+
+
+def customers(arena: Arena, *, full: bool) -> list[Task]:
+    """Book one event for new customers of its owner, beside bookings of people with accounts."""
+    del full
+    service = Contest("service", HOT, arena.server("service"), arena.ground())
+    return _tasks(arena, [service, replace(service, load=CUSTOMERS, mode="customers")])
 
 
 def events(arena: Arena, *, full: bool) -> list[Task]:
@@ -148,6 +156,7 @@ def workers(arena: Arena, *, full: bool) -> list[Task]:
 
 CONTESTS: Final[dict[str, Callable[..., list[Task]]]] = {
     "hot": hot,
+    "customers": customers,
     "events": events,
     "mix": mix,
     "read": read,

@@ -1,7 +1,7 @@
 -- The requests of wrk. Every booking is a new pair of person and event, because a person has one
 -- active booking per event. Pair i of a thread is computed from i alone, so nothing is stored.
 --
--- BENCH_MODE     book | keyed | read | mix | greet
+-- BENCH_MODE     book | keyed | customers | read | mix | greet
 -- BENCH_PEOPLE   file with a line "id token" per person
 -- BENCH_EVENT    id of the first event; the next ones follow without a gap
 -- BENCH_AT_ONCE  events that are booked at the same time; when every person has booked each of
@@ -66,6 +66,17 @@ local function keyed()
    return text
 end
 
+-- The owner of the events, who is the first person, books each time for a new customer.
+local function customers()
+   local event = first_event + math.floor(booked / people)
+   local id = "customer-" .. first_event .. "-" .. booked
+   local body = '{"eventId":' .. event .. ',"customer":{"externalId":"' .. id
+      .. '","name":"Ada Lovelace","email":"' .. id .. '@example.org"}}'
+   booked = booked + 1
+   return "POST /api/events/book" .. heads[1]
+      .. "Content-Type: application/json\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
+end
+
 local function get()
    local event = first_event + read % at_once
    read = read + 1
@@ -94,7 +105,7 @@ local function greet()
    return "GET /api/users/me/bookings?cursor=no" .. heads[read % people + 1] .. "\r\n"
 end
 
-local modes = { book = book, keyed = keyed, read = get, mix = mix, greet = greet }
+local modes = { book = book, keyed = keyed, customers = customers, read = get, mix = mix, greet = greet }
 
 function request()
    if limit > 0 and booked + cancelled + read >= limit then
