@@ -1,10 +1,8 @@
 """Requests that provoke every error of the routes of ticket types and quotas."""
 
 import httpx
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.people import Person
-from tests.sale.sold import sell
 from ticketing.sale.definitions import MAX_QUOTAS, MAX_TYPES
 
 EUR, USD = [{"amount": 1, "currency": code} for code in ("EUR", "USD")]
@@ -35,7 +33,7 @@ async def _of_others(path: str, ada: Person, eve: Person, answers: list[httpx.Re
         ]
 
 
-async def about_ticket_types(engine: AsyncEngine, ada: Person, eve: Person) -> list[httpx.Response]:
+async def about_ticket_types(ada: Person, eve: Person) -> list[httpx.Response]:
     answers: list[httpx.Response] = []
     types = [
         {"name": "A", "price": EUR, "capacity": 5},
@@ -70,7 +68,7 @@ async def about_ticket_types(engine: AsyncEngine, ada: Person, eve: Person) -> l
         answers.append(
             await ada.client.post(f"{path}/{many}", json={"name": "C", **fields}, headers=stale)
         )
-    await sell(engine, event["id"], a, 3, currency="EUR")
+    await ada.sell(event["id"], a, places=3)
     taken = {"capacity": 2, "ticketTypes": [a]}
     answers += [
         await ada.patch(of_a, {"price": USD}),

@@ -9,16 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.contract import assert_problem
 from tests.people import Person, Visitor
-from tests.sale.sold import sell
 from ticketing.sale.definitions import MAX_QUOTAS, MAX_TYPES
 
 EUR = {"amount": 2500, "currency": "EUR"}
+CONCERT: dict[str, Any] = {"name": "Music", "capacity": 10, "maxTicketsPerPerson": 1_000}
 NOTHING = {"minPerBooking": 1, "hidden": False, "closed": False}
 """What a type has unless it is given. All other limits are null."""
 
 
 async def make(person: Person, **more: object) -> dict[str, Any]:
-    made = await person.post("/api/events", {"name": "Chamber music", "capacity": 10} | more)
+    made = await person.post("/api/events", CONCERT | more)
     assert made.status_code == 201, made.text
     document: dict[str, Any] = made.json()
     return document
@@ -128,9 +128,7 @@ async def test_an_event_is_created_with_its_types_and_quotas(visitor: Visitor) -
     assert (await visitor.client.get(f"{path}/quotas/{floor['id']}")).json() == floor
 
 
-async def test_what_is_left_of_a_type_is_the_least_that_its_quotas_have(
-    visitor: Visitor, engine: AsyncEngine
-) -> None:
+async def test_what_is_left_of_a_type_is_the_least_that_its_quotas_have(visitor: Visitor) -> None:
     # HiEventsDev/Hi.Events#215: shared 1, types A and B -> A 1, B 1, event 1, never 2.
     ada = await visitor.register()
     event = await make(
@@ -140,7 +138,7 @@ async def test_what_is_left_of_a_type_is_the_least_that_its_quotas_have(
         quotas=[{"name": "Shared", "capacity": 1, "ticketTypes": ["A", "B"]}],
     )
     assert numbers(event) == {"A": (1, 0, 0), "B": (1, 0, 0), "C": (10, 0, 0)}
-    await sell(engine, event["id"], event["ticketTypes"][0]["id"])
+    await ada.sell(event["id"], event["ticketTypes"][0]["id"])
     after = await visitor.event(event["id"])
     assert numbers(after) == {"A": (0, 1, 0), "B": (0, 0, 0), "C": (9, 0, 0)}
     assert after["quotas"][0]["available"] == 0
@@ -270,7 +268,7 @@ async def test_a_change_needs_the_revision_that_was_read(visitor: Visitor) -> No
 
 
 async def test_a_capacity_below_what_is_taken_is_refused_and_changes_nothing(
-    visitor: Visitor, engine: AsyncEngine
+    visitor: Visitor,
 ) -> None:
     # verbb/events#32: a lowered capacity made every page fail.
     ada = await visitor.register()
@@ -282,8 +280,8 @@ async def test_a_capacity_below_what_is_taken_is_refused_and_changes_nothing(
     )
     a, b = [each["id"] for each in event["ticketTypes"]]
     quota = event["quotas"][0]["id"]
-    await sell(engine, event["id"], a, 44)
-    await sell(engine, event["id"], b, 4)
+    await ada.sell(event["id"], a, places=44)
+    await ada.sell(event["id"], b, places=4)
     before = await visitor.event(event["id"])
     path = f"/api/events/{event['id']}"
     for at, change, told in (
@@ -319,39 +317,113 @@ async def test_a_capacity_below_what_is_taken_is_refused_and_changes_nothing(
     assert more.json()["availableTickets"] == 52
 
 
-async def test_what_has_been_sold_is_closed_and_not_deleted(
-    visitor: Visitor, engine: AsyncEngine
-) -> None:
+async def test_what_has_been_sold_is_closed_and_not_deleted(visitor: Visitor) -> None:
     # big-neon/bn-api#881: a deleted type stayed in the totals.
-    ada, bob = await visitor.register(), await visitor.register()
-    event = await make(ada, ticketTypes=[{"name": "A"}, {"name": "B"}, {"name": "C"}])
-    a, b, c = [each["id"] for each in event["ticketTypes"]]
+    ada = await visitor.register()
+    event = await make(ada, capacity=2, ticketTypes=[{"name": name} for name in "ABCD"])
+    a, b, c, d = [each["id"] for each in event["ticketTypes"]]
     path = f"/api/events/{event['id']}/ticket-types"
-    asked = {"eventId": event["id"], "lines": [{"ticketTypeId": a, "quantity": 1}]}
-    assert (await bob.post("/api/events/book", asked)).status_code == 201
-    await bob.cancel(event["id"])
-    await sell(engine, event["id"], b, status="waiting")
-    await sell(engine, event["id"], c, status="cancelled")
+    cancelled = await ada.sell(event["id"], c)
+    assert (await ada.post(f"/api/bookings/{cancelled['id']}/cancel", {})).status_code == 200
+    await ada.sell(event["id"], a, places=2)
+    assert (await ada.sell(event["id"], b))["status"] == "waiting"
     for sold in (a, b, c):
         assert_problem(await ada.delete(f"{path}/{sold}", etag="*"), 409, "ticket_type_sold")
+    assert (await ada.delete(f"{path}/{d}", etag="*")).status_code == 204
     closed = await ada.patch(f"{path}/{a}", {"closed": True})
     assert closed.json()["closed"] is True
     assert (await ada.patch(f"{path}/{a}", {"closed": False})).json()["closed"] is False
 
 
-async def test_a_type_of_several_in_one_booking_is_not_deleted(
-    visitor: Visitor, engine: AsyncEngine
-) -> None:
+async def test_a_booking_from_before_there_were_types_is_of_the_first(visitor: Visitor) -> None:
+    ada, bob = await visitor.register(), await visitor.register()
+    event = await ada.organise()
+    await bob.book(event)
+    await bob.cancel(event)
+    added = await add_type(ada, event, name="B")
+    first, _ = (await visitor.event(event))["ticketTypes"]
+    path = f"/api/events/{event}/ticket-types"
+    assert_problem(await ada.delete(f"{path}/{first['id']}", etag="*"), 409, "ticket_type_sold")
+    assert (await ada.delete(f"{path}/{added['id']}", etag="*")).status_code == 204
+
+
+async def test_a_type_of_several_in_one_booking_is_not_deleted(visitor: Visitor) -> None:
     ada = await visitor.register()
     event = await make(ada, ticketTypes=[{"name": name} for name in "ABC"])
     a, b, c = [each["id"] for each in event["ticketTypes"]]
     path = f"/api/events/{event['id']}/ticket-types"
-    booking = await sell(engine, event["id"], None, status="cancelled", tickets=[b, c])
-    assert booking
+    booking = await ada.sell(event["id"], b, c)
+    assert (await ada.post(f"/api/bookings/{booking['id']}/cancel", {})).status_code == 200
     for sold in (b, c):
         assert_problem(await ada.delete(f"{path}/{sold}", etag="*"), 409, "ticket_type_sold")
     # The booking has no ticket of the first type.
     assert (await ada.delete(f"{path}/{a}", etag="*")).status_code == 204
+
+
+@pytest.mark.parametrize("limit", ["event", "type", "quota"])
+async def test_what_becomes_free_goes_to_the_waiting_list_first(
+    visitor: Visitor, limit: str
+) -> None:
+    # fossasia/open-event-server#3366: capacity was raised, and the page went on saying sold out.
+    ada = await visitor.register()
+    capacity = {"event": 10, "type": 10, "quota": 10, limit: 2}
+    event = await make(
+        ada,
+        capacity=capacity["event"],
+        ticketTypes=[{"name": "A", "capacity": capacity["type"]}, {"name": "B"}],
+        quotas=[{"name": "Q", "capacity": capacity["quota"], "ticketTypes": ["A"]}],
+    )
+    a, q = event["ticketTypes"][0]["id"], event["quotas"][0]["id"]
+    path = f"/api/events/{event['id']}"
+    limited = {"event": path, "type": f"{path}/ticket-types/{a}", "quota": f"{path}/quotas/{q}"}
+    for _ in range(5):
+        await ada.sell(event["id"], a)
+    assert numbers(await visitor.event(event["id"]))["A"] == (0, 2, 3)
+    for more, left in ((4, (0, 4, 1)), (6, (1, 5, 0))):
+        assert (await ada.patch(limited[limit], {"capacity": more})).status_code == 200
+        assert numbers(await visitor.event(event["id"]))["A"] == left
+    waiting = await ada.get(f"{path}/bookings", status="waiting")
+    assert waiting.json()["items"] == []
+
+
+async def test_the_waiting_list_is_served_when_a_limit_is_taken_away(visitor: Visitor) -> None:
+    ada = await visitor.register()
+    event = await make(
+        ada,
+        ticketTypes=[{"name": "A", "capacity": 3}, {"name": "B"}],
+        quotas=[{"name": "Q", "capacity": 1, "ticketTypes": ["A", "B"]}],
+    )
+    a, b = [each["id"] for each in event["ticketTypes"]]
+    path = f"/api/events/{event['id']}"
+    of_a, quota = f"{path}/ticket-types/{a}", f"{path}/quotas/{event['quotas'][0]['id']}"
+    for one in (a, a, a, a, b):
+        await ada.sell(event["id"], one)
+    assert numbers(await visitor.event(event["id"])) == {"A": (0, 1, 3), "B": (0, 0, 1)}
+    assert (await ada.delete(quota, etag="*")).status_code == 204
+    assert numbers(await visitor.event(event["id"])) == {"A": (0, 3, 1), "B": (6, 1, 0)}
+    # A closed type keeps its line, which goes on when it opens again.
+    assert (await ada.patch(of_a, {"closed": True, "capacity": None})).status_code == 200
+    assert numbers(await visitor.event(event["id"]))["A"] == (6, 3, 1)
+    assert (await ada.patch(of_a, {"closed": False})).json()["taken"] == 4
+    found = (await ada.get(f"{path}/trail")).json()["items"]
+    assert [each["action"] for each in found[:2]] == ["booking.promoted", "ticket_type.revised"]
+
+
+async def test_a_line_at_an_event_without_types_goes_on_when_it_gets_some(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada = await visitor.register()
+    event = await ada.organise(total=1)
+    people = [await visitor.register() for _ in range(4)]
+    for person in people:
+        await person.book(event)
+    await add_type(ada, event, name="B", capacity=1)
+    assert not await is_plain(engine, event)
+    assert numbers(await visitor.event(event)) == {"General admission": (0, 1, 3), "B": (0, 0, 0)}
+    more = await ada.patch(f"/api/events/{event}", {"capacity": 3})
+    assert numbers(more.json()) == {"General admission": (0, 3, 1), "B": (0, 0, 0)}
+    await people[0].cancel(event)
+    assert numbers(await visitor.event(event))["General admission"] == (0, 3, 0)
 
 
 async def test_the_last_type_stays(visitor: Visitor) -> None:
@@ -364,9 +436,7 @@ async def test_the_last_type_stays(visitor: Visitor) -> None:
     assert_problem(await ada.delete(f"{path}/{b}", etag="*"), 409, "last_ticket_type")
 
 
-async def test_a_hidden_type_does_not_exist_for_others(
-    visitor: Visitor, engine: AsyncEngine
-) -> None:
+async def test_a_hidden_type_does_not_exist_for_others(visitor: Visitor) -> None:
     # fossasia/open-event-server#2961: hidden types were shown to who knew the id.
     ada, bob, eve = [await visitor.register() for _ in range(3)]
     event = await make(
@@ -408,14 +478,12 @@ async def test_a_hidden_type_does_not_exist_for_others(
     everywhere = (await eve.get("/api/events")).json()["items"][0]
     assert [each["id"] for each in everywhere["ticketTypes"]] == [p]
     # The rest that only the team may book does not keep the event on sale.
-    await sell(engine, event["id"], p, 5)
+    await ada.sell(event["id"], p, places=5)
     await ada.patch(f"{path}/quotas/{both}", {"ticketTypes": [p]})
     assert (await eve.get(path)).json()["sale"]["state"] == "soldOut"
 
 
-async def test_the_state_and_the_search_agree_on_what_is_left(
-    visitor: Visitor, engine: AsyncEngine
-) -> None:
+async def test_the_state_and_the_search_agree_on_what_is_left(visitor: Visitor) -> None:
     ada = await visitor.register()
     event = await make(ada, ticketTypes=[{"name": "A", "capacity": 1}, {"name": "B"}])
     a, b = [each["id"] for each in event["ticketTypes"]]
@@ -426,7 +494,7 @@ async def test_the_state_and_the_search_agree_on_what_is_left(
         return (await visitor.event(event["id"]))["sale"]["state"], len(found.json()["items"])
 
     assert await on_sale() == ("open", 1)
-    await sell(engine, event["id"], a)
+    await ada.sell(event["id"], a)
     assert await on_sale() == ("open", 1)
     await ada.patch(f"{path}/ticket-types/{b}", {"salesCloseAt": "2020-01-01T00:00:00Z"})
     assert await on_sale() == ("soldOut", 0)
@@ -482,7 +550,7 @@ async def test_an_amount_is_an_integer_in_the_minor_unit(
         assert answer.json()["price"] == shown
 
 
-async def test_an_event_has_one_currency(visitor: Visitor, engine: AsyncEngine) -> None:
+async def test_an_event_has_one_currency(visitor: Visitor) -> None:
     ada = await visitor.register()
     usd = {"amount": 1, "currency": "USD"}
     event = await make(ada, ticketTypes=[{"name": "A", "price": EUR}, {"name": "B"}])
@@ -504,7 +572,7 @@ async def test_an_event_has_one_currency(visitor: Visitor, engine: AsyncEngine) 
     # Nothing was sold yet.
     assert (await ada.patch(f"{path}/{a}", {"price": usd})).status_code == 200
     assert (await ada.patch(f"{path}/{a}", {"price": EUR})).status_code == 200
-    await sell(engine, event["id"], a, currency="EUR")
+    await ada.sell(event["id"], a)
     refused = await ada.patch(f"{path}/{a}", {"price": usd})
     assert assert_problem(refused, 409, "currency_fixed") == {"currency": "EUR"}
     assert (await ada.patch(f"{path}/{a}", {"price": None})).status_code == 200
@@ -627,7 +695,7 @@ async def test_a_copy_has_the_same_types_and_quotas(visitor: Visitor, engine: As
     gone, a, _ = [each["id"] for each in event["ticketTypes"]]
     path = f"/api/events/{event['id']}"
     assert (await ada.delete(f"{path}/ticket-types/{gone}", etag="*")).status_code == 204
-    await sell(engine, event["id"], a)
+    await ada.sell(event["id"], a)
     made = await ada.post(f"{path}/copies", {"startsAt": ["2027-12-01T20:00"]})
     (copy,) = made.json()["items"]
     assert copy == (await ada.get(f"/api/events/{copy['id']}")).json()
@@ -666,16 +734,13 @@ async def test_a_resent_request_adds_one_type(visitor: Visitor) -> None:
     event = await ada.organise()
     for many, body in (("ticket-types", {"name": "B"}), ("quotas", {"name": "B", "capacity": 1})):
         path = f"/api/events/{event}/{many}"
-        first, again = (
-            [await ada.post(path, body, key="one") for _ in range(2)]
-            if (many == "ticket-types")
-            else [await ada.post(path, body, key="other") for _ in range(2)]
-        )
+        first, again = [await ada.post(path, body, key=many) for _ in range(2)]
         assert first.json() == again.json()
         assert first.headers["location"] == again.headers["location"]
         assert first.headers["location"] == f"{path}/{first.json()['id']}"
         assert (await ada.get(first.headers["location"])).json() == first.json()
-    assert len((await visitor.event(event))["ticketTypes"]) == 2
+    now = await visitor.event(event)
+    assert (len(now["ticketTypes"]), len(now["quotas"])) == (2, 1)
 
 
 async def test_more_than_one_booking_per_person_is_remembered(

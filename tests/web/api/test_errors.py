@@ -391,7 +391,7 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
     answers += await _about_customers(event, ada, eve)
     answers += await _about_events(event, ada, eve)
     answers += await _about_bookings(bob, eve)
-    answers += await about_ticket_types(engine, ada, eve)
+    answers += await about_ticket_types(ada, eve)
     answers += await _about_accounts(settings, engine, bob, eve)
     lists = [
         *("/api/events", "/api/customers"),
