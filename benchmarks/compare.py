@@ -17,6 +17,7 @@ from benchmarks.scenarios import EVENTS, HOT, MIX, READ, SPREAD
 from benchmarks.servers import ROOT
 from benchmarks.sides import Side, git, side, worktree
 
+NOW: Final = "now"
 RESULTS: Final = Path(__file__).with_name("results") / "compare"
 
 
@@ -31,6 +32,10 @@ class Scenario:
     """Events that are booked at the same time."""
     by_latency: bool = False
     """Whether the p50 is compared instead of the requests per second."""
+    types: int = 0
+    """Ticket types of an event of the current code. The earlier code has the load without them."""
+    quantity: int = 1
+    """Places of a booking of the current code, if its events have types."""
 
     @property
     def name(self) -> str:
@@ -39,14 +44,17 @@ class Scenario:
 
     def contest(self, on: Side) -> Contest:
         """Return the contest of one side."""
+        types = self.types if on.code.name == NOW else 0
         return Contest(
             on.code.name,
             self.load,
             on.server,
             on.ground,
-            self.mode,
+            "types" if types and self.mode == "book" else self.mode,
             self.connections,
             self.at_once,
+            types=types,
+            quantity=self.quantity,
         )
 
 
@@ -56,6 +64,9 @@ SCENARIOS: Final = {
     "mix": Scenario(MIX, mode="mix", at_once=EVENTS),
     "read": Scenario(READ, mode="read"),
     "lone": Scenario(HOT, connections=1, by_latency=True),
+    "types": Scenario("hot event with two ticket types and a shared quota", types=2),
+    "four": Scenario("the same, four places a booking", types=2, quantity=4),
+    "read20": Scenario("read an event with 20 ticket types", mode="read", types=20),
 }
 
 
@@ -140,7 +151,7 @@ def _run(options: Options, commits: Mapping[str, str]) -> ratios.Outcome:
         driver = here.driver(PEOPLE)
         say("setting up both sides")
         with (
-            side("now", ROOT, here, driver, **settings) as now,
+            side(NOW, ROOT, here, driver, **settings) as now,
             side("before", tree, here, driver, **settings) as before,
         ):
             rounds = _take_turns(options, driver, (now, before))

@@ -126,6 +126,13 @@ class Ground:
             raise RuntimeError("another process makes events too")
         return int(found["first"])
 
+    def add_offers(self, count: int, types: int) -> tuple[int, int]:
+        """Make events with ticket types that share a quota. Ids are consecutive.
+
+        Return the ids of the first event and of its first type.
+        """
+        raise NotImplementedError
+
     def preload(self, event: int, bookings: int, places: int = 1_000_000) -> None:
         """Fill an event with the bookings of the crowd, and leave PEOPLE and more places free.
 

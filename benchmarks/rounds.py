@@ -47,6 +47,10 @@ class Contest:
     """Events that are booked at the same time."""
     event: int | None = None
     """An event that is cleared after each round. Without it, each round has new events."""
+    types: int = 0
+    """Ticket types of each event, which also share a quota. 0: the event has one free type."""
+    quantity: int = 1
+    """Places of a booking of these types."""
 
     @property
     def key(self) -> str:
@@ -114,6 +118,8 @@ class _Load:
     first_event: int = 1
     at_once: int = 1
     limit: int = 0
+    first_type: int = 0
+    quantity: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,7 @@ class Driver:
         Raises BooksWrongError.
         """
         server, ground = contest.server, contest.ground
-        events = contest.at_once
+        events, first_type = contest.at_once, 0
         if contest.event is not None:
             first = contest.event
             # Requests that are under way at the limit are fresh pairs too.
@@ -170,10 +176,22 @@ class Driver:
             # A contender that writes nothing does not need real events.
             if contest.writes:
                 events *= int(MAX_RATE * seconds / (events * PEOPLE)) + 2
-            first = ground.add_events(events)
+            if contest.types:
+                first, first_type = ground.add_offers(events, contest.types)
+            else:
+                first = ground.add_events(events)
         before = ground.books(first, events)
         cpu, worker_cpu = self._cpu(server), server.cpu()
-        load = _Load(contest.mode, contest.connections, seconds, first, contest.at_once, limit)
+        load = _Load(
+            contest.mode,
+            contest.connections,
+            seconds,
+            first,
+            contest.at_once,
+            limit,
+            first_type,
+            contest.quantity,
+        )
         process = self._start(server, load)
         time.sleep(0.6)
         connections = server.connections()
@@ -217,6 +235,8 @@ class Driver:
                 BENCH_AT_ONCE=str(load.at_once),
                 BENCH_CONNECTIONS=str(load.connections),
                 BENCH_LIMIT=str(load.limit),
+                BENCH_TYPE=str(load.first_type),
+                BENCH_QUANTITY=str(load.quantity),
                 BENCH_OUT=str(self._out),
             ),
             stdin=subprocess.DEVNULL,

@@ -128,6 +128,31 @@ class SharedGround(Ground):
             raise CannotRunError(f"{self._server.name}: the ids of new events are not consecutive")
         return first
 
+    def add_offers(self, count: int, types: int) -> tuple[int, int]:
+        """Make events with ticket types that share a quota. Ids are consecutive.
+
+        Return the ids of the first event and of its first type.
+        """
+        names = [f"Type {number}" for number in range(types)]
+        hall = {"name": "Hall", "capacity": 1_000_000, "ticketTypes": names}
+        offer = {
+            "capacity": 1_000_000,
+            "ticketTypes": [{"name": name} for name in names],
+            "quotas": [hall],
+        }
+        made = [
+            self._server.create("/api/events", {"name": f"Event {number}", **offer}, self._token)
+            for number in range(count)
+        ]
+        first, first_type = int(made[0]["id"]), int(made[0]["ticketTypes"][0]["id"])
+        events = [each["id"] for each in made]
+        kinds = [kind["id"] for each in made for kind in each["ticketTypes"]]
+        if events != list(range(first, first + count)) or kinds != list(
+            range(first_type, first_type + types * count)
+        ):
+            raise CannotRunError(f"{self._server.name}: the ids of new events are not consecutive")
+        return first, first_type
+
     def books(self, first_event: int, events: int) -> Books:
         """Count the rows of the events by status. The counters are computed from the rows.
 

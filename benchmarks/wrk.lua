@@ -1,9 +1,11 @@
 -- The requests of wrk. Every booking is a new pair of person and event, because a person has one
 -- active booking per event. Pair i of a thread is computed from i alone, so nothing is stored.
 --
--- BENCH_MODE     book | keyed | customers | read | mix | greet
+-- BENCH_MODE     book | types | keyed | customers | read | mix | greet
 -- BENCH_PEOPLE   file with a line "id token" per person
 -- BENCH_EVENT    id of the first event; the next ones follow without a gap
+-- BENCH_TYPE     id of the first event's first ticket type, in mode `types`; each event has two
+-- BENCH_QUANTITY  places of a booking, in mode `types`
 -- BENCH_AT_ONCE  events that are booked at the same time; when every person has booked each of
 --                them, the next group of as many events is taken
 -- BENCH_CONNECTIONS  connections that wrk holds open
@@ -18,6 +20,8 @@ local mode = os.getenv("BENCH_MODE")
 local first_event = tonumber(os.getenv("BENCH_EVENT"))
 local at_once = tonumber(os.getenv("BENCH_AT_ONCE"))
 local limit = tonumber(os.getenv("BENCH_LIMIT"))
+local first_type = tonumber(os.getenv("BENCH_TYPE"))
+local quantity = os.getenv("BENCH_QUANTITY")
 
 -- Cancels follow this many bookings behind, so that bookings have a response before they are cancelled.
 local behind = 4 * tonumber(os.getenv("BENCH_CONNECTIONS"))
@@ -42,19 +46,30 @@ function init(_)
    stride = math.max(1, math.floor(people / at_once))
 end
 
-local function post(path, i, more)
+local function post(path, i, more, lines)
    local group = math.floor(i / (at_once * people))
    local rest = i % (at_once * people)
    local slot = rest % at_once
    local person = (math.floor(rest / at_once) + slot * stride) % people + 1
    local event = first_event + group * at_once + slot
-   local body = '{"eventId":' .. event .. ',"userId":"' .. ids[person] .. '"}'
+   local body = '{"eventId":' .. event .. ',"userId":"' .. ids[person] .. '"'
+   if lines then
+      local kind = first_type + 2 * (event - first_event) + i % 2
+      body = body .. ',"lines":[{"ticketTypeId":' .. kind .. ',"quantity":' .. quantity .. "}]"
+   end
+   body = body .. "}"
    return "POST " .. path .. heads[person]
       .. (more or "") .. "Content-Type: application/json\r\nContent-Length: " .. #body .. "\r\n\r\n" .. body
 end
 
 local function book()
    local text = post("/api/events/book", booked)
+   booked = booked + 1
+   return text
+end
+
+local function types()
+   local text = post("/api/events/book", booked, nil, true)
    booked = booked + 1
    return text
 end
@@ -105,7 +120,7 @@ local function greet()
    return "GET /api/users/me/bookings?cursor=no" .. heads[read % people + 1] .. "\r\n"
 end
 
-local modes = { book = book, keyed = keyed, customers = customers, read = get, mix = mix, greet = greet }
+local modes = { book = book, types = types, keyed = keyed, customers = customers, read = get, mix = mix, greet = greet }
 
 function request()
    if limit > 0 and booked + cancelled + read >= limit then
