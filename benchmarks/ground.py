@@ -126,10 +126,10 @@ class Ground:
             raise RuntimeError("another process makes events too")
         return int(found["first"])
 
-    def add_offers(self, count: int, types: int) -> tuple[int, int]:
-        """Make events with ticket types that share a quota. Ids are consecutive.
+    def add_offers(self, count: int, types: int) -> tuple[int, list[int]]:
+        """Make events with consecutive ids, whose ticket types share a quota.
 
-        Return the ids of the first event and of its first type.
+        Return the first id, and the ids of the types of all events.
         """
         raise NotImplementedError
 

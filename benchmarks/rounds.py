@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -118,7 +119,7 @@ class _Load:
     first_event: int = 1
     at_once: int = 1
     limit: int = 0
-    first_type: int = 0
+    types: Sequence[int] = ()
     quantity: int = 1
 
 
@@ -167,7 +168,8 @@ class Driver:
         Raises BooksWrongError.
         """
         server, ground = contest.server, contest.ground
-        events, first_type = contest.at_once, 0
+        events: int = contest.at_once
+        types: Sequence[int] = ()
         if contest.event is not None:
             first = contest.event
             # Requests that are under way at the limit are fresh pairs too.
@@ -177,7 +179,7 @@ class Driver:
             if contest.writes:
                 events *= int(MAX_RATE * seconds / (events * PEOPLE)) + 2
             if contest.types:
-                first, first_type = ground.add_offers(events, contest.types)
+                first, types = ground.add_offers(events, contest.types)
             else:
                 first = ground.add_events(events)
         before = ground.books(first, events)
@@ -189,7 +191,7 @@ class Driver:
             first,
             contest.at_once,
             limit,
-            first_type,
+            types,
             contest.quantity,
         )
         process = self._start(server, load)
@@ -235,7 +237,7 @@ class Driver:
                 BENCH_AT_ONCE=str(load.at_once),
                 BENCH_CONNECTIONS=str(load.connections),
                 BENCH_LIMIT=str(load.limit),
-                BENCH_TYPE=str(load.first_type),
+                BENCH_TYPES=",".join(map(str, load.types)),
                 BENCH_QUANTITY=str(load.quantity),
                 BENCH_OUT=str(self._out),
             ),

@@ -4,7 +4,7 @@
 -- BENCH_MODE     book | types | keyed | customers | read | mix | greet
 -- BENCH_PEOPLE   file with a line "id token" per person
 -- BENCH_EVENT    id of the first event; the next ones follow without a gap
--- BENCH_TYPE     id of the first event's first ticket type, in mode `types`; each event has two
+-- BENCH_TYPES    ids of the ticket types of all events in order, two for each, in mode `types`
 -- BENCH_QUANTITY  places of a booking, in mode `types`
 -- BENCH_AT_ONCE  events that are booked at the same time; when every person has booked each of
 --                them, the next group of as many events is taken
@@ -20,7 +20,10 @@ local mode = os.getenv("BENCH_MODE")
 local first_event = tonumber(os.getenv("BENCH_EVENT"))
 local at_once = tonumber(os.getenv("BENCH_AT_ONCE"))
 local limit = tonumber(os.getenv("BENCH_LIMIT"))
-local first_type = tonumber(os.getenv("BENCH_TYPE"))
+local types_of = {}
+for id in os.getenv("BENCH_TYPES"):gmatch("%d+") do
+   table.insert(types_of, id)
+end
 local quantity = os.getenv("BENCH_QUANTITY")
 
 -- Cancels follow this many bookings behind, so that bookings have a response before they are cancelled.
@@ -54,7 +57,7 @@ local function post(path, i, more, lines)
    local event = first_event + group * at_once + slot
    local body = '{"eventId":' .. event .. ',"userId":"' .. ids[person] .. '"'
    if lines then
-      local kind = first_type + 2 * (event - first_event) + i % 2
+      local kind = types_of[2 * (event - first_event) + i % 2 + 1]
       body = body .. ',"lines":[{"ticketTypeId":' .. kind .. ',"quantity":' .. quantity .. "}]"
    end
    body = body .. "}"
