@@ -20,6 +20,7 @@ from ticketing.errors import (
 )
 from ticketing.sale.details import Details, failure, resolved, shifted
 from ticketing.sale.inventory.model import Counters
+from ticketing.sale.inventory.offer import Offer, TicketType
 from ticketing.sale.times import When
 
 MAX_TYPES: Final = 100
@@ -96,6 +97,28 @@ class Definitions:
     def currency(self) -> str | None:
         """The currency of its prices, or None if all types are free."""
         return next((each.currency for each in self.types.values() if each.currency), None)
+
+    @cached_property
+    def offer(self) -> Offer:
+        """What a decision needs of them."""
+        types = (
+            TicketType(
+                each.id,
+                each.slot,
+                each.draws,
+                each.amount,
+                each.currency,
+                each.min_per_booking,
+                each.max_per_booking,
+                each.sales_open and each.sales_open.at,
+                each.sales_close and each.sales_close.at,
+                each.hidden,
+                each.closed,
+            )
+            for each in self.types.values()
+        )
+        quotas = {slot: each.id for slot, each in self.quotas.items()}
+        return Offer({each.id: each for each in types}, quotas)
 
     @cached_property
     def are_plain(self) -> bool:

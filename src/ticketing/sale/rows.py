@@ -180,7 +180,7 @@ def booking(row: asyncpg.Record, tickets: Sequence[Ticket] = ()) -> Booking:
 
 
 def snapshot(row: asyncpg.Record, offer: Offer) -> Snapshot:
-    """Return the inventory from a row of `events`."""
+    """Return the inventory from a row of `events`. The offer is plain if it has no counters."""
     counters = None
     if row["quota_available"] is not None:
         counters = Counters(
@@ -193,7 +193,7 @@ def snapshot(row: asyncpg.Record, offer: Offer) -> Snapshot:
         row["available_tickets"],
         row["waiting_list_count"],
         terms(row),
-        offer,
+        offer._replace(is_plain=counters is None),
         counters,
     )
 

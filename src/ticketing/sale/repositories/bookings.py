@@ -48,7 +48,7 @@ from ticketing.sale.inventory.model import (
 )
 from ticketing.sale.inventory.offer import left
 from ticketing.sale.inventory.withdraw import Withdraw
-from ticketing.sale.repositories.offers import Offers, give_counters
+from ticketing.sale.repositories.definitions import KnownDefinitions, give_counters, load
 from ticketing.sale.rows import BOOKING, booking, snapshot
 from ticketing.web.replay import KeyedRequest, UnderWay
 from ticketing.web.repositories import stored_responses
@@ -242,7 +242,7 @@ class BookingRepository:
         self._clock = clock or DatabaseClock()
         self._connection = Held(committing or engine)
         self._snapshots: dict[int, Snapshot] = {}
-        self._offers = Offers()
+        self._known = KnownDefinitions()
         self._remembered_by: Driver | None = None
         """The connection on which the snapshots were read."""
         self._contended: set[int] = set()
@@ -517,6 +517,7 @@ class BookingRepository:
         if connection is not self._remembered_by:
             # The new connection may be to another server, which may lack the latest commits.
             self._snapshots.clear()
+            self._known.forget()
             self._remembered_by = connection
 
     def _forget(self, events: Iterable[int]) -> None:
@@ -539,17 +540,20 @@ class BookingRepository:
         known = set(events).difference(asked)
         while asked:
             rows = await SNAPSHOTS.fetch(connection, ids=asked)
-            at_revision = {row["id"]: row["revision"] for row in rows}
-            offers = await self._offers.load(connection, at_revision)
-            for row in rows:
-                event = row["id"]
-                if (offer := offers[event]) is not None:
-                    now = snapshot(row, offer)
-                    if now.waiting == 0 or self._snapshots.get(event) == now:
-                        self._contended.discard(event)
-                    self._snapshots[event] = now
+            unknown = [row["id"] for row in rows if not self._known.at(row["id"], row["revision"])]
+            for event, (revision, loaded) in (await load(connection, unknown)).items():
+                self._known.remember(event, revision, loaded)
             # Those that were revised between the two reads.
-            asked = [event for event, offer in offers.items() if offer is None]
+            asked = []
+            for row in rows:
+                event, found = row["id"], self._known.at(row["id"], row["revision"])
+                if found is None:
+                    asked.append(event)
+                    continue
+                now = snapshot(row, found.offer)
+                if now.waiting == 0 or self._snapshots.get(event) == now:
+                    self._contended.discard(event)
+                self._snapshots[event] = now
         return known
 
     async def _decide(

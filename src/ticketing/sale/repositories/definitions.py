@@ -77,6 +77,22 @@ SET_QUOTAS: Final = Statement(
 )
 REMOVE_QUOTAS: Final = Statement("DELETE FROM quotas WHERE id = ANY(CAST(:ids AS bigint[]))")
 REMOVE_TYPES: Final = Statement("DELETE FROM ticket_types WHERE id = ANY(CAST(:ids AS bigint[]))")
+GIVE_COUNTERS: Final = Statement(
+    """
+    WITH given AS (
+        UPDATE events SET revision = revision + 1,
+            quota_capacity = '{}', quota_available = '{}',
+            type_taken = ARRAY[total_tickets - available_tickets],
+            type_waiting = ARRAY[waiting_list_count]
+        WHERE id = :event AND quota_available IS NULL
+        RETURNING id
+    )
+    UPDATE bookings SET ticket_type_id = (SELECT id FROM ticket_types WHERE event_id = :event)
+    FROM given
+    WHERE bookings.event_id = :event AND bookings.status = 'waiting' AND ticket_type_id IS NULL
+    """
+)
+"""From then on, all bookings that wait name their type."""
 COUNT: Final = Statement(
     """
     UPDATE events SET
@@ -118,6 +134,8 @@ class KnownDefinitions:
 
 async def load(connection: Driver, ids: Sequence[int]) -> Mapping[int, tuple[int, Definitions]]:
     """Return the revision of each of these events, and its definitions."""
+    if not ids:
+        return {}
     by_event: dict[int, list[asyncpg.Record]] = {}
     for row in await DEFINED.fetch(connection, ids=ids):
         by_event.setdefault(row["event_id"], []).append(row)
@@ -148,6 +166,11 @@ async def define(
     if named:
         rows = orjson.dumps(named).decode()
         await SET_QUOTAS.fetch(connection, event=event_id, quotas=rows)
+
+
+async def give_counters(connection: Driver, event_id: int) -> None:
+    """Give a plain event its counters per type. The transaction keeps the event locked."""
+    await GIVE_COUNTERS.fetch(connection, event=event_id)
 
 
 async def count(connection: Driver, event_id: int, total: int, counters: Counters) -> None:

@@ -34,7 +34,6 @@ from ticketing.sale.inventory.terms import ALLOWED, EventStatus, Terms
 from ticketing.sale.repositories.bookings import LINES, heads, read_type_lines
 from ticketing.sale.repositories.definitions import count, define
 from ticketing.sale.repositories.events import SAY, columns, locked, make, read
-from ticketing.sale.repositories.offers import Offers
 from ticketing.sale.rows import Event, booking
 from ticketing.sale.times import RULES
 from ticketing.web.replay import KeyedRequest
@@ -139,10 +138,7 @@ async def promote(
     now = await read(connection, event_id)
     if now.counters is None or not now.waiting_list_count:
         return ()
-    # Not from memory, because this revision is not committed.
-    offer = (await Offers().load(connection, {event_id: now.terms.revision}))[event_id]
-    if offer is None:
-        raise Busy
+    offer = now.definitions.offer._replace(is_plain=False)
     snapshot = _snapshot(now)._replace(counters=now.counters, offer=offer)
     return await serve_line(connection, engine, clock, snapshot, origin)
 

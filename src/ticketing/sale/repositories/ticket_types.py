@@ -16,9 +16,8 @@ from ticketing.sale.commit.commit import AttributedFact
 from ticketing.sale.commit.tell import tell
 from ticketing.sale.definitions import TIMES, DefinedQuota, DefinedType, Definitions
 from ticketing.sale.inventory.terms import ALLOWED
-from ticketing.sale.repositories.definitions import count, define
+from ticketing.sale.repositories.definitions import count, define, give_counters
 from ticketing.sale.repositories.events import lock, locked, read
-from ticketing.sale.repositories.offers import give_counters
 from ticketing.sale.repositories.revisions import promote, require
 from ticketing.sale.rows import Event
 from ticketing.web.replay import KeyedRequest
