@@ -275,14 +275,11 @@ class State:
         if not (self._waiting and self._available[0]):
             return promoted
         closed: set[int] = set()
-        heads = [self._head(slot) for slot, waits in enumerate(self._waits) if waits]
+        heads = self._heads()
         heapify(heads)
         while heads and self._available[0] and len(promoted) != limit:
             _, slot, booking = heappop(heads)
-            kind = self._by_slot[slot]
-            if kind.closed:
-                continue
-            line = Line(kind, booking.quantity)
+            line = Line(self._by_slot[slot], booking.quantity)
             if lacking := self._lacking(line, closed):
                 closed.update(lacking)
                 continue
@@ -331,6 +328,14 @@ class State:
     def _type(self, type_id: int | None) -> TicketType:
         return self.offer.first if type_id is None else self.offer.types[type_id]
 
+    def _heads(self) -> list[tuple[int, int, Booking]]:
+        """Return the first booking of each type, without types that are closed."""
+        return [
+            self._head(slot)
+            for slot, waits in enumerate(self._waits)
+            if waits and not self._by_slot[slot].closed
+        ]
+
     def _head(self, slot: int) -> tuple[int, int, Booking]:
         line = self._lines.get(slot)
         if not line:
@@ -355,12 +360,9 @@ class State:
         if not self._waiting or not self._available[0]:
             return set() if self._available[0] else {0}
         closed: set[int] = set()
-        for _, slot, booking in sorted(
-            self._head(slot) for slot, waits in enumerate(self._waits) if waits
-        ):
+        for _, slot, booking in sorted(self._heads()):
             kind = self._by_slot[slot]
-            if not kind.closed:
-                closed.update(self._lacking(Line(kind, booking.quantity), closed) or kind.draws)
+            closed.update(self._lacking(Line(kind, booking.quantity), closed) or kind.draws)
         return closed
 
     def _move(self, line: Line, sign: int) -> None:
