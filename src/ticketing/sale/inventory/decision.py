@@ -238,7 +238,9 @@ class State:
             self._lines.get(index, {}).pop(held.id, None)
         else:
             self._release(held, held.tickets)
-        cancelled = self._write(held, held._replace(status=BookingStatus.CANCELLED))
+        gone = tuple(ticket._replace(is_valid=False) for ticket in held.tickets)
+        now = held._replace(status=BookingStatus.CANCELLED, tickets=gone)
+        cancelled = self._write(held, now)
         self._record(BookingStatus.CANCELLED, cancelled)
         return cancelled
 
