@@ -434,7 +434,9 @@ class State:
     def _promoted(self, waiting: Booking, line: Line) -> Booking:
         booked = waiting._replace(status=BookingStatus.BOOKED)
         if booked.has_tickets:
-            booked = self._issue(booked, (line,))
+            # It waits for free places, even if the type has a price since.
+            free = line.type._replace(amount=0)
+            booked = self._issue(booked, (Line(free, line.quantity),))
         booked = self._write(waiting, booked)
         self._record(PROMOTED, booked)
         return booked
