@@ -17,7 +17,7 @@ from ticketing.errors import (
     TicketTypeNotFound,
     TicketTypeRequired,
 )
-from ticketing.sale.inventory.decision import State
+from ticketing.sale.inventory.decision import Shortage, State
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.model import (
     Booked,
@@ -60,9 +60,9 @@ def decide(state: State, request: Book) -> Outcome:
     lacking = state.lacking(lines)
     if lacking is None:
         return Booked(state.take(request.booking_id, request.user_id, slot, lines))
-    line, index = lacking
+    line = lacking.line
     if len(lines) > 1 or line.type.amount:
-        raise _sold_out(state, line, index)
+        raise _sold_out(state, lacking)
     largest = state.largest(line.type)
     if line.quantity > largest:
         raise GroupTooLarge(line.quantity, largest)
@@ -128,9 +128,10 @@ def _check_limit(state: State, held: Sequence[Booking], request: Book) -> None:
         raise LimitReached("tickets", state.terms.max_tickets, has, wanted)
 
 
-def _sold_out(state: State, line: Line, index: int) -> SoldOut:
+def _sold_out(state: State, lacking: Shortage) -> SoldOut:
+    line, index, left = lacking
     quota = None if index == 0 else state.offer.quotas[index - 1]
-    return SoldOut(line.quantity, state.left(line.type), line.type.id, quota)
+    return SoldOut(line.quantity, left, line.type.id, quota)
 
 
 # A person without a known active booking counts as a newcomer. A constraint refuses the others.

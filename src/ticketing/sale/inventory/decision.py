@@ -49,6 +49,16 @@ class Change(NamedTuple):
     type_id: int | None = None
 
 
+class Shortage(NamedTuple):
+    """A line of a request for which places are lacking."""
+
+    line: Line
+    capacity: int
+    """The first capacity that lacks them, as in `TicketType.draws`."""
+    left: int
+    """How many places of the type a newcomer may take, beside the lines before."""
+
+
 @dataclass(slots=True)
 class Decision:
     """Changes to write, all or nothing, if the event still has these terms and `before.version`.
@@ -176,25 +186,22 @@ class State:
         """Whether anybody waits."""
         return self._waiting > 0
 
-    def left(self, kind: TicketType) -> int:
-        """Return how many places of the type a newcomer may take."""
-        closed = self._closed()
-        return 0 if closed.intersection(kind.draws) else left(kind.draws, self._available)
-
     def largest(self, kind: TicketType) -> int:
         """Return how many places of the type there are, taken or not."""
         counters = self._decision.before.counters
         return left(kind.draws, (self._total, *(counters.capacity if counters else ())))
 
-    def lacking(self, lines: Sequence[Line]) -> tuple[Line, int] | None:
-        """Return a line, and the capacity that lacks the places for it. None if all lines fit."""
+    def lacking(self, lines: Sequence[Line]) -> Shortage | None:
+        """Return the first line that does not fit beside those before it. None if all fit."""
         closed = self._closed()
-        left = self._available.copy()
+        rest = self._available.copy()
         for line in lines:
-            for index in line.type.draws:
-                left[index] -= line.quantity
-                if left[index] < 0 or index in closed:
-                    return line, index
+            draws = line.type.draws
+            for index in draws:
+                if index in closed or rest[index] < line.quantity:
+                    return Shortage(line, index, 0 if closed & {*draws} else left(draws, rest))
+            for index in draws:
+                rest[index] -= line.quantity
         return None
 
     def take(self, booking_id: UUID, user_id: UUID, slot: int, lines: Sequence[Line]) -> Booking:
