@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import heapify, heappop, heappush
+from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -174,7 +175,7 @@ class State:
         return self.terms.refusal(self.at)
 
     def active(self, user_id: UUID) -> Sequence[Booking]:
-        """Return the person's active bookings, as far as they are known."""
+        """Return the person's active bookings by slot, as far as they are known."""
         return self._active.get(user_id, ())
 
     def rest_on_version(self) -> None:
@@ -267,7 +268,7 @@ class State:
         kinds = {ticket.type_id for ticket in reduced.tickets if ticket.is_valid}
         reduced = reduced._replace(type_id=kinds.pop() if len(kinds) == 1 else None)
         reduced = self._write(held, reduced)
-        self._record(REDUCED, reduced, tuple(gone))
+        self._record(REDUCED, reduced, [ticket.id for ticket in tickets])
         return reduced
 
     def promote(self, limit: int | None = None) -> list[Booking]:
@@ -433,10 +434,17 @@ class State:
 
     def _insert(self, booking: Booking) -> Booking:
         decision = self._decision
-        self._active[booking.user_id] = (*self._active.get(booking.user_id, ()), booking)
+        self._hold(booking, self.active(booking.user_id))
         decision.inserts[booking.id] = booking
         decision.facts.append(Fact(booking.status, booking, self.request, True))  # noqa: FBT003
         return booking
+
+    def _hold(self, booking: Booking, others: Sequence[Booking]) -> None:
+        """Put the booking among the active ones of its person, by slot as they are read."""
+        held = (*others, booking)
+        if others:
+            held = tuple(sorted(held, key=attrgetter("slot")))
+        self._active[booking.user_id] = held
 
     def _promoted(self, waiting: Booking, line: Line) -> Booking:
         booked = waiting._replace(status=BookingStatus.BOOKED)
@@ -450,9 +458,11 @@ class State:
 
     def _write(self, was: Booking, now: Booking) -> Booking:
         """Put the booking as it is `now` into the decision, and among the active ones."""
-        others = tuple(each for each in self._active.get(was.user_id, ()) if each.id != was.id)
-        is_over = now.status is BookingStatus.CANCELLED
-        self._active[was.user_id] = others if is_over else (*others, now)
+        others = [each for each in self.active(was.user_id) if each.id != was.id]
+        if now.status is BookingStatus.CANCELLED:
+            self._active[was.user_id] = others
+        else:
+            self._hold(now, others)
         if was.id in self._decision.inserts:
             self._decision.inserts[was.id] = now
         else:
