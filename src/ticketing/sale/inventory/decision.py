@@ -155,7 +155,7 @@ class State:
         self._needs = [0] * len(self._available)
         # What a person with several bookings holds may change until the decision is written.
         self._rests_on_version = snapshot.waiting > 0 or self.terms.had_several
-        self._active = dict(active) if active else {}
+        self._active = dict(active)
         self._by_slot = {each.slot: each for each in self.offer.types.values()}
         self._lines: dict[int, dict[UUID, tuple[int, Booking]]] = {}
         """The known heads of the lines by slot of their type, each with its order among all."""
@@ -366,13 +366,15 @@ class State:
         ]
 
     def _closed(self) -> set[int]:
-        """Return the capacities that are closed to newcomers, because somebody waits for them."""
-        if not self._waiting or not self._available[0]:
-            return set() if self._available[0] else {0}
+        """Return the capacities that are closed to newcomers, because somebody waits for them.
+
+        While the event has no place, nobody needs to know.
+        """
         closed: set[int] = set()
-        for _, slot, booking in sorted(self._heads()):
-            kind = self._by_slot[slot]
-            closed.update(self._lacking(Line(kind, booking.quantity), closed) or kind.draws)
+        if self._waiting and self._available[0]:
+            for _, slot, booking in sorted(self._heads()):
+                line = Line(self._by_slot[slot], booking.quantity)
+                closed.update(self._lacking(line, closed) or line.type.draws)
         return closed
 
     def _move(self, line: Line, sign: int) -> None:
