@@ -32,3 +32,7 @@ def test_spellings_of_one_name_are_one(one: str, other: str) -> None:
 )
 def test_different_names_stay_different(one: str, other: str) -> None:
     assert folded(one) != folded(other)
+
+
+def test_the_words_of_a_folded_name_have_one_space_between_them() -> None:
+    assert folded(" Two\u00a0\tWords ") == "two words"

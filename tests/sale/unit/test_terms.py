@@ -82,6 +82,13 @@ def test_who_comes_too_early_learns_when_the_sale_opens() -> None:
     }
 
 
+@pytest.mark.parametrize("terms", [Terms(paused=True), Terms(status=EventStatus.DRAFT)])
+def test_the_opening_is_named_only_if_nothing_else_keeps_the_sale_closed(terms: Terms) -> None:
+    refused = terms._replace(opens_at=AFTER).refusal(NOW)
+    assert isinstance(refused, SaleNotOpen)
+    assert refused.members == {"state": terms.state(NOW)}
+
+
 def test_the_decision_carries_the_terms_that_it_rests_on() -> None:
     terms = Terms(revision=3, closes_at=AFTER)
     decision = decide(snapshot(terms), [Book(EVENT, ADA, uuid4())], active={}, line=[], at=NOW)
