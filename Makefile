@@ -11,7 +11,7 @@ AUDIT := $(VENV)/.audit
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test fuzz bench bench-full compare overload chaos clients lint format audit sbom lock clean
+.PHONY: help serve test fuzz model mutants bench bench-full compare overload chaos clients lint format audit sbom lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,12 @@ test: $(DEV) ## Run all tests, with coverage
 
 fuzz: $(DEV) ## Send thousands of generated requests as every role, for ten minutes, and check what they changed
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+model: $(DEV) ## Compare the decisions about places with a simple model in 50,000 generated steps, in a minute
+	@$(BIN)/python -m tests.decisions $(ARGS)
+
+mutants: $(DEV) ## Change the pure code of the sale in a thousand ways, and look which changes no test notices
+	@nice -n 10 $(BIN)/mutmut run --max-children 2 $(ARGS) > /dev/null; $(BIN)/python -m tests.mutants
 
 bench: $(SERVE) ## Measure the service beside other ways to book, in under 5 minutes (needs wrk)
 	@$(BIN)/python -m benchmarks.run --quick
@@ -93,7 +99,7 @@ lock: ## Resolve the dependencies again
 	done
 
 clean: ## Remove built and cached files; data and logs stay
-	rm -rf $(VENV) $(VENV)-lock $(VENV)-sbom dist build .coverage .coverage.* .hypothesis .mypy_cache \
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-sbom dist build mutants .coverage .coverage.* .hypothesis .mypy_cache \
 		.pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

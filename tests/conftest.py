@@ -10,6 +10,8 @@ import httpx
 import pytest
 from coverage import Coverage
 from fastapi import FastAPI
+from hypothesis import Phase
+from hypothesis import settings as examples
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -23,6 +25,15 @@ from ticketing.db import migrations
 from ticketing.db.engine import connect
 from ticketing.embedded.server import embedded
 from ticketing.settings import Settings
+
+# For `make mutants`: the same few examples for each mutant, until one shows it.
+examples.register_profile(
+    "mutants",
+    derandomize=True,
+    max_examples=40,
+    phases=[Phase.explicit, Phase.generate],
+    report_multiple_bugs=False,
+)
 
 
 @pytest.fixture(scope="session")

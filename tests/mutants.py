@@ -1,0 +1,87 @@
+"""`make mutants`: write which mutants of the last run no test noticed to tests/results/mutants.md.
+
+Fails if one of them is not explained in EXPLAINED, or if fewer than nine of ten were noticed.
+"""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Final, NamedTuple
+
+LEAST: Final = 0.9
+MUTMUT: Final = str(Path(sys.executable).with_name("mutmut"))
+RESULTS: Final = Path(__file__).parent / "results" / "mutants.md"
+LONGER: Final = "Both sequences have the same length: one number for each quota or type."
+NO_TICKETS: Final = "At a plain event nobody who waits gets tickets, so no id is made."
+EXPLAINED: Final = {
+    "zip(before, after, strict=None)": LONGER,
+    "zip(before, after, )": LONGER,
+    "zip(before, after, strict=False)": LONGER,
+    "State(snapshot, {}, line, at=at, new_id=None)": NO_TICKETS,
+    "State(snapshot, {}, (), at=at, new_id=None)": "Nobody is promoted, so no id is made.",
+    "errors = _out_of_order(": "There are no errors before.",
+    "alone = Details(None, timezone=details.timezone)": "Only the start is looked at.",
+    "if details.starts is None and starts is None:": "Then `shifted` keeps the other times too.",
+}
+"""Parts of the changed line, each with the reason why the change makes no difference."""
+
+
+class Mutant(NamedTuple):
+    """A mutant that no test noticed."""
+
+    name: str
+    was: str
+    now: str
+
+    @property
+    def reason(self) -> str | None:
+        """Why it makes no difference, if this is known."""
+        return next((why for part, why in EXPLAINED.items() if part in self.now), None)
+
+
+def run(*words: str) -> str:
+    return subprocess.run([MUTMUT, *words], check=True, capture_output=True, text=True).stdout
+
+
+def mutant(name: str) -> Mutant:
+    """Return the mutant with the lines that it changes."""
+    changed = [line for line in run("show", name).splitlines() if line[:1] in {"-", "+"}]
+    # The first two lines name the file.
+    was, now = (
+        " ".join(line[1:].strip() for line in changed[2:] if line[0] == sign) for sign in "-+"
+    )
+    return Mutant(name, was, now)
+
+
+def main() -> int:
+    """Write the results of the last run."""
+    lines = run("results", "--all", "true").strip().splitlines()
+    results = dict(line.strip().split(": ") for line in lines)
+    alive = [mutant(name) for name, how in results.items() if how not in {"killed", "timeout"}]
+    made = Counter(name.rsplit(".", 1)[0] for name in results)
+    left = Counter(each.name.rsplit(".", 1)[0] for each in alive)
+    share = 1 - len(alive) / len(results)
+    told = f"{len(results) - len(alive):,} of {len(results):,} mutants were noticed ({share:.1%})."
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(
+        "\n".join(
+            [
+                f"# Mutants\n\nWritten by `make mutants`. {told}\n",
+                "| module | mutants | not noticed |\n|---|--:|--:|",
+                *(f"| `{module}` | {made[module]} | {left[module]} |" for module in sorted(made)),
+                "\n| was | not noticed | why it makes no difference |\n|---|---|---|",
+                *(f"| `{each.was}` | `{each.now}` | {each.reason or '**?**'} |" for each in alive),
+                "",
+            ]
+        )
+    )
+    unexplained = [each for each in alive if each.reason is None]
+    for each in unexplained:
+        print(f"{each.name}\n- {each.was}\n+ {each.now}\n")
+    print(told)
+    return 1 if unexplained or share < LEAST else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
