@@ -34,10 +34,10 @@ def upgrade() -> None:
             "CREATE INDEX CONCURRENTLY ix_bookings_waiting_type"
             " ON bookings (event_id, ticket_type_id, seq) WHERE status = 'waiting'"
         )
-    # The previous version knows the name.
+    op.execute(GIVE_TYPES)
+    # Last, because this locks the bookings until the end. The previous version knows the name.
     op.execute("DROP INDEX uq_bookings_active")
     op.execute("ALTER INDEX uq_bookings_slot RENAME TO uq_bookings_active")
-    op.execute(GIVE_TYPES)
 
 
 def downgrade() -> None:
