@@ -58,11 +58,16 @@ def main() -> int:
     """Write the results of the last run."""
     lines = run("results", "--all", "true").strip().splitlines()
     results = dict(line.strip().split(": ") for line in lines)
+    unchecked = [name for name, how in results.items() if how == "not checked"]
+    for name in unchecked:
+        del results[name]
     alive = [mutant(name) for name, how in results.items() if how not in {"killed", "timeout"}]
     made = Counter(name.rsplit(".", 1)[0] for name in results)
     left = Counter(each.name.rsplit(".", 1)[0] for each in alive)
     share = 1 - len(alive) / len(results)
     told = f"{len(results) - len(alive):,} of {len(results):,} mutants were noticed ({share:.1%})."
+    if unchecked:
+        told += f" The run did not reach {len(unchecked)} others."
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(
         "\n".join(
@@ -80,7 +85,7 @@ def main() -> int:
     for each in unexplained:
         print(f"{each.name}\n- {each.was}\n+ {each.now}\n")
     print(told)
-    return 1 if unexplained or share < LEAST else 0
+    return 1 if unchecked or unexplained or share < LEAST else 0
 
 
 if __name__ == "__main__":
