@@ -222,6 +222,26 @@ async def test_what_has_a_price_is_booked_by_a_manager_alone(visitor: Visitor) -
     assert_problem(refused, 409, "sold_out")
 
 
+async def test_a_free_booking_that_waits_stays_free_if_its_type_gets_a_price(
+    visitor: Visitor,
+) -> None:
+    ada, bea, cyd = [await visitor.register() for _ in range(3)]
+    event, types = await sale(ada, capacity=2, ticketTypes=[{"name": "A"}])
+    await book(bea, event, {types["A"]: 2})
+    waiting = (await book(cyd, event, {types["A"]: 2})).json()
+    path = f"/api/events/{event}/ticket-types/{types['A']}"
+    assert (await ada.patch(path, {"price": EUR})).status_code == 200
+    assert (await bea.cancel(event)).json()["promoted"] == 1
+    found = (await cyd.get(f"/api/bookings/{waiting['id']}")).json()
+    assert (found["status"], found["amount"], found["currency"]) == ("booked", 0, None)
+    held = await tickets(cyd, waiting["id"])
+    assert [(each["amount"], each["currency"]) for each in held] == [(0, None)] * 2
+    left_over = await cyd.post(
+        f"/api/bookings/{waiting['id']}/cancel", {"ticketIds": [held[0]["id"]]}
+    )
+    assert left_over.json()["amount"] == 0
+
+
 async def test_a_hidden_type_can_be_booked_by_the_team_alone(visitor: Visitor) -> None:
     organiser, ada = await visitor.register(), await visitor.register()
     event, _ = await sale(
