@@ -63,7 +63,14 @@ ACTIVE_ONCE: Final = "uq_bookings_active"
 """The constraint that refuses a second active booking of one person at one event."""
 CANCELLED_ONCE: Final = "cancelled_stays"
 """The constraint that refuses to cancel a booking that was cancelled meanwhile."""
-INVENTORY: Final = {"ck_events_available", "ck_events_waiting", "ck_events_line_served"}
+INVENTORY: Final = {
+    "ck_events_available",
+    "ck_events_waiting",
+    "ck_events_line_served",
+    "ck_events_quota_available",
+    "ck_events_type_taken",
+    "ck_events_type_waiting",
+}
 """The constraints that refuse an impossible inventory, because the snapshot was wrong.
 
 A place may be given back twice, or a version number may be used again: after a restore, or after a

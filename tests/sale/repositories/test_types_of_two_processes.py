@@ -1,0 +1,73 @@
+"""Two processes at one event with ticket types, or with groups that wait."""
+
+from uuid import UUID
+
+import pytest
+from asyncpg import Record
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.factories import make_people
+from ticketing.db.facts import Origin
+from ticketing.db.statements import Driver, Statement
+from ticketing.sale.definitions import defined
+from ticketing.sale.details import Details
+from ticketing.sale.inventory.model import BookingStatus
+from ticketing.sale.repositories.bookings import TICKETS, BookingRepository
+from ticketing.sale.repositories.events import EventRepository
+from ticketing.sale.repositories.recount import RecountRepository
+
+JOIN = text(
+    """
+    WITH joined AS (
+        UPDATE events SET waiting_list_count = waiting_list_count + 1, version = version + 1
+        WHERE id = :event RETURNING id
+    )
+    INSERT INTO bookings (id, event_id, user_id, status, created_at)
+    SELECT gen_random_uuid(), id, :user, 'waiting', now() FROM joined
+    """
+)
+UNTIL_BLOCKED = text(
+    """
+    DO $$ BEGIN
+        WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP
+            PERFORM pg_sleep(0.001);
+        END LOOP;
+    END $$
+    """
+)
+"""Ends when a statement waits for the lock of another transaction."""
+
+
+async def make_types(engine: AsyncEngine, organiser: UUID, *names: str) -> tuple[int, list[int]]:
+    """Make an event of ten places with these ticket types. Return its id and theirs."""
+    types = defined([{"name": name} for name in names], [], None)
+    events = EventRepository(engine)
+    made = await events.make(organiser, Details("An event"), 10, Origin(), definitions=types)
+    return made.id, [each.id for each in made.definitions.in_order]
+
+
+async def test_tickets_of_a_type_that_are_cancelled_elsewhere_during_a_decision_are_freed_once(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ada, bea = await make_people(engine, 2)
+    event, (one, other) = await make_types(engine, ada, "One", "Other")
+    await bookings.book(event, ada, lines=[(one, 2)])
+    # So the event has enough taken places to be freed twice, and the type has not.
+    await bookings.book(event, bea, lines=[(other, 2)])
+    fetch = Statement.fetch
+
+    async def meddle(self: Statement, connection: Driver, **parameters: object) -> list[Record]:
+        found = await fetch(self, connection, **parameters)
+        if self is TICKETS:
+            monkeypatch.setattr(Statement, "fetch", fetch)
+            await elsewhere.cancel(event, ada)
+        return found
+
+    monkeypatch.setattr(Statement, "fetch", meddle)
+    cancelled = await bookings.cancel(event, ada)
+    assert cancelled.booking.status is BookingStatus.CANCELLED
+    assert (await RecountRepository(engine).recount()).differences == []
