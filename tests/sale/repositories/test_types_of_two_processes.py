@@ -1,5 +1,6 @@
 """Two processes at one event with ticket types, or with groups that wait."""
 
+import asyncio
 from uuid import UUID
 
 import pytest
@@ -7,12 +8,12 @@ from asyncpg import Record
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.factories import make_people
+from tests.factories import make_event, make_people
 from ticketing.db.facts import Origin
 from ticketing.db.statements import Driver, Statement
 from ticketing.sale.definitions import defined
 from ticketing.sale.details import Details
-from ticketing.sale.inventory.model import BookingStatus
+from ticketing.sale.inventory.model import BookingStatus, Waiting
 from ticketing.sale.repositories.bookings import TICKETS, BookingRepository
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.recount import RecountRepository
@@ -70,4 +71,23 @@ async def test_tickets_of_a_type_that_are_cancelled_elsewhere_during_a_decision_
     monkeypatch.setattr(Statement, "fetch", meddle)
     cancelled = await bookings.cancel(event, ada)
     assert cancelled.booking.status is BookingStatus.CANCELLED
+    assert (await RecountRepository(engine).recount()).differences == []
+
+
+async def test_a_booking_that_joins_the_line_while_the_event_gets_its_counters_is_promoted(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    ada, bea, cyd = await make_people(engine, 3)
+    event = await make_event(engine, total=2, organiser=ada)
+    await bookings.book(event, ada, lines=[(None, 2)])
+    # As by a commit of another process, which is slow to end.
+    async with engine.connect() as connection:
+        await connection.execute(JOIN, {"event": event, "user": bea})
+        group = asyncio.create_task(elsewhere.book(event, cyd, lines=[(None, 2)]))
+        async with engine.connect() as observer:
+            await observer.execute(UNTIL_BLOCKED)
+        await connection.commit()
+    assert isinstance(await group, Waiting)
+    promoted = (await bookings.cancel(event, ada)).promoted
+    assert [each.user_id for each in promoted] == [bea]
     assert (await RecountRepository(engine).recount()).differences == []

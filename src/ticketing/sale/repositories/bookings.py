@@ -49,6 +49,7 @@ from ticketing.sale.inventory.model import (
 from ticketing.sale.inventory.offer import left
 from ticketing.sale.inventory.withdraw import Withdraw
 from ticketing.sale.repositories.definitions import KnownDefinitions, give_counters, load
+from ticketing.sale.repositories.events import locked
 from ticketing.sale.rows import BOOKING, booking, snapshot
 from ticketing.web.replay import KeyedRequest, UnderWay
 from ticketing.web.repositories import stored_responses
@@ -288,7 +289,7 @@ class BookingRepository:
         try:
             outcome = await self._submit(Queued(request, origin, keyed))
         except CountersMissing:
-            async with driver(self._engine) as connection:
+            async with locked(self._engine, event_id) as (connection, _):
                 await give_counters(connection, event_id)
             self._forget([event_id])
             outcome = await self._submit(Queued(request, origin, keyed))

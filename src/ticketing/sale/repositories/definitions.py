@@ -169,7 +169,11 @@ async def define(
 
 
 async def give_counters(connection: Driver, event_id: int) -> None:
-    """Give a plain event its counters per type. The transaction keeps the event locked."""
+    """Give a plain event its counters per type.
+
+    The transaction must have locked the event in an earlier statement: this one would not see a
+    booking that was committed while it waited for the lock.
+    """
     await GIVE_COUNTERS.fetch(connection, event=event_id)
 
 
