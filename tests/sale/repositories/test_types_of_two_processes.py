@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.factories import make_event, make_people
+from tests.outcomes import kinds, together
 from ticketing.db.facts import Origin
 from ticketing.db.statements import Driver, Statement
 from ticketing.sale.definitions import defined
@@ -17,6 +18,7 @@ from ticketing.sale.inventory.model import BookingStatus, Waiting
 from ticketing.sale.repositories.bookings import TICKETS, BookingRepository
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.recount import RecountRepository
+from ticketing.web.replay import KeyedRequest, Rendered
 
 JOIN = text(
     """
@@ -91,3 +93,22 @@ async def test_a_booking_that_joins_the_line_while_the_event_gets_its_counters_i
     promoted = (await bookings.cancel(event, ada)).promoted
     assert [each.user_id for each in promoted] == [bea]
     assert (await RecountRepository(engine).recount()).differences == []
+
+
+async def test_a_group_that_has_to_wait_does_not_split_the_commit_that_it_was_in(
+    engine: AsyncEngine, bookings: BookingRepository, sent: list[str]
+) -> None:
+    people = await make_people(engine, 4)
+    event = await make_event(engine, total=2, organiser=people[0])
+    await bookings.book(event, people[0], lines=[(None, 2)])
+    keyed = KeyedRequest(people[2], "key", b"", lambda _: Rendered(202, b"{}"))
+    sent.clear()
+    outcomes = await together(
+        bookings.book(event, people[1]),
+        bookings.book(event, people[2], keyed=keyed, lines=[(None, 2)]),
+        bookings.book(event, people[3]),
+    )
+    assert kinds(outcomes) == [Waiting] * 3
+    assert [each.position for each in outcomes] == [1, 3, 2]
+    # The one of the others, and then the one of the group.
+    assert len([each for each in sent if "INSERT INTO commits" in each]) == 2

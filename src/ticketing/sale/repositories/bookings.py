@@ -759,7 +759,7 @@ def _stored(
         for queued, outcome in zip(
             by_event[decision.before.event_id], decision.outcomes, strict=True
         )
-        if queued.keyed is not None and not isinstance(outcome, TicketingError)
+        if queued.keyed is not None and not isinstance(outcome, Exception)
     ]
 
 
