@@ -483,8 +483,8 @@ class SoldOut(Conflict):
 
     status, code = 409, "sold_out"
     detail = (
-        "Too few places of this type are `available`. If there is a `quotaId`, this quota lacks"
-        " them, else the event."
+        "Too few places of this type are `available`, and this booking can't wait. Book fewer, or"
+        " another type. `quotaId` is the shared quota that lacks places, if it is one."
     )
     example: ClassVar[dict[str, object]] = {
         "requested": 2,
@@ -496,7 +496,7 @@ class SoldOut(Conflict):
     def __init__(
         self, requested: int, available: int, ticket_type_id: int, quota_id: int | None
     ) -> None:
-        """Name the type, its numbers, and the quota that lacks places; None for the event."""
+        """Name the type, its numbers, and the quota that lacks places, if it is a shared one."""
         super().__init__(
             requested=requested,
             available=available,
@@ -509,7 +509,10 @@ class LimitReached(Conflict):
     """The event does not allow one person that many bookings or tickets."""
 
     status, code = 409, "limit_reached"
-    detail = "The event allows one person at most `limit` of these. This person has `has`."
+    detail = (
+        "The event allows one person at most `limit` bookings or tickets: see `limits`. This person"
+        " has `has`, and asked for `requested` more."
+    )
     example: ClassVar[dict[str, object]] = {
         "limits": "tickets",
         "limit": 10,
@@ -527,8 +530,8 @@ class PaymentRequired(Conflict):
 
     status, code = 409, "payment_required"
     detail = (
-        "This booking costs `amount`. Only a manager of the event, who has taken the money,"
-        " may make it."
+        "This booking costs `amount`, in the minor unit of `currency`. Only the event's owner and"
+        " managers may make it, after they have taken the money."
     )
     example: ClassVar[dict[str, object]] = {"amount": 2500, "currency": "EUR"}
 
@@ -538,12 +541,12 @@ class PaymentRequired(Conflict):
 
 
 class CurrencyMixed(Conflict):
-    """Other prices of the event or the booking are in another currency."""
+    """Other prices of the event are in another currency."""
 
     status, code = 409, "currency_mixed"
     detail = (
-        "All prices of an event have one currency, and so has a booking. Use that of the other"
-        " prices, or make them free first."
+        "All prices of an event have one currency. Use the `currency` of the other prices, or make"
+        " them free first."
     )
     example: ClassVar[dict[str, object]] = {"currency": "EUR"}
 
@@ -578,16 +581,28 @@ class SaleNotOpen(Conflict):
     """The sale is not open now. `state` says why. `opensAt` is when it opens, if this is known."""
 
     status, code = 409, "sale_not_open"
-    detail = "Places are not on sale now: see `state`. If there is an `opensAt`, try again then."
+    detail = (
+        "Places are not on sale now: see `state`. If there is an `opensAt`, try again then. A"
+        " `ticketTypeId` means that this is about the sale of this type alone."
+    )
     example: ClassVar[dict[str, object]] = {
         "state": "scheduled",
         "opensAt": "2026-11-02T10:00:00Z",
         "retryAfter": 75,
     }
 
-    def __init__(self, state: str, opens_at: datetime | None, at: datetime) -> None:
-        """Name the state and, if it is known, the time of opening and the seconds until then."""
-        when: dict[str, object] = {}
+    def __init__(
+        self,
+        state: str,
+        opens_at: datetime | None,
+        at: datetime,
+        ticket_type_id: int | None = None,
+    ) -> None:
+        """Name the state and, if it is known, the time of opening and the seconds until then.
+
+        Also name the ticket type, if this is about its sale alone.
+        """
+        when = _about(ticket_type_id)
         if opens_at is not None:
             when["opensAt"] = opens_at.isoformat().replace("+00:00", "Z")
             when["retryAfter"] = ceil((opens_at - at).total_seconds())
@@ -598,12 +613,19 @@ class SaleClosed(Conflict):
     """The sale is over. `state` says why."""
 
     status, code = 409, "sale_closed"
-    detail = "The sale is over: see `state`. If it is `closed`, bookings can still be cancelled."
+    detail = (
+        "The sale is over: see `state`. If it is `closed`, bookings can still be cancelled. A"
+        " `ticketTypeId` means that this is about the sale of this type alone."
+    )
     example: ClassVar[dict[str, object]] = {"state": "closed"}
 
-    def __init__(self, state: str) -> None:
-        """Name the state: `closed`, `ended` or `cancelled`."""
-        super().__init__(state=state)
+    def __init__(self, state: str, ticket_type_id: int | None = None) -> None:
+        """Name the state, `closed`, `ended` or `cancelled`, and the ticket type as SaleNotOpen."""
+        super().__init__(state=state, **_about(ticket_type_id))
+
+
+def _about(ticket_type_id: int | None) -> dict[str, object]:
+    return {} if ticket_type_id is None else {"ticketTypeId": ticket_type_id}
 
 
 class EventState(Conflict):

@@ -117,7 +117,7 @@ class Definitions:
             )
             for each in self.types.values()
         )
-        quotas = {slot: each.id for slot, each in self.quotas.items()}
+        quotas = {each.slot: each.id for each in self.shared}
         return Offer({each.id: each for each in types}, quotas)
 
     @cached_property

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -137,6 +138,19 @@ class Problem(BaseModel):
     opensAt: datetime | SkipJsonSchema[None] = None  # noqa: N815
     requested: Short | SkipJsonSchema[None] = None
     taken: Short | SkipJsonSchema[None] = None
+    available: Short | SkipJsonSchema[None] = None
+    ticketTypeId: Long | SkipJsonSchema[None] = None  # noqa: N815
+    quotaId: Long | None = None  # noqa: N815
+    limits: str | SkipJsonSchema[None] = None
+    limit: Short | SkipJsonSchema[None] = None
+    has: Short | SkipJsonSchema[None] = None
+    min: Short | SkipJsonSchema[None] = None
+    max: Short | None = None
+    capacity: Short | SkipJsonSchema[None] = None
+    amount: Long | SkipJsonSchema[None] = None
+    currency: str | SkipJsonSchema[None] = None
+    name: str | SkipJsonSchema[None] = None
+    bookingIds: list[UUID] | SkipJsonSchema[None] = None  # noqa: N815
     eventIds: list[Long] | SkipJsonSchema[None] = None  # noqa: N815
 
 

@@ -200,6 +200,32 @@ async def test_tickets_are_cancelled_one_by_one_and_the_others_stay_as_they_were
     await assert_recounted(engine)
 
 
+async def test_a_resent_cancel_of_tickets_returns_its_first_response(visitor: Visitor) -> None:
+    organiser, ada, bob = [await visitor.register() for _ in range(3)]
+    event = await organiser.organise(total=2)
+    booked = await ada.post("/api/events/book", {"eventId": event, "quantity": 2})
+    await bob.book(event)
+    path = f"/api/bookings/{booked.json()['id']}/cancel"
+    first, second = (each["id"] for each in await tickets(ada, booked.json()["id"]))
+    cancelled = await ada.post(path, {"ticketIds": [first]}, key="cancel-1")
+    assert cancelled.json()["promoted"] == 1
+    resent = await ada.post(path, {"ticketIds": [first]}, key="cancel-1")
+    assert resent.json() == cancelled.json()
+    assert resent.headers["Idempotency-Replayed"] == "true"
+    # It is stored too if nothing was left to cancel.
+    late = await ada.post(path, {"ticketIds": [first]}, key="cancel-2")
+    assert (late.status_code, late.json()["promoted"]) == (200, 0)
+    reused = await ada.post(path, {"ticketIds": [second]}, key="cancel-2")
+    assert_problem(reused, 422, "idempotency_key_reused")
+
+
+async def test_a_full_type_names_a_quota_only_if_it_is_shared(visitor: Visitor) -> None:
+    ada = await visitor.register()
+    event, types = await sale(ada, ticketTypes=[{"name": "A", "capacity": 1, "price": EUR}])
+    refused = assert_problem(await book(ada, event, {types["A"]: 2}), 409, "sold_out")
+    assert (refused["ticketTypeId"], refused["quotaId"]) == (types["A"], None)
+
+
 async def test_what_has_a_price_is_booked_by_a_manager_alone(visitor: Visitor) -> None:
     organiser, ada = await visitor.register(), await visitor.register()
     event, types = await sale(
@@ -275,7 +301,9 @@ async def test_a_type_limits_its_quantity_and_its_time(visitor: Visitor) -> None
         assert (problem["min"], problem["max"]) == (2, 4)
     problem = assert_problem(await book(ada, event, {types["Later"]: 1}), 409, "sale_not_open")
     assert problem["opensAt"] == "2199-01-01T10:00:00Z"
-    assert_problem(await book(ada, event, {types["Over"]: 1}), 409, "sale_closed")
+    assert problem["ticketTypeId"] == types["Later"]
+    problem = assert_problem(await book(ada, event, {types["Over"]: 1}), 409, "sale_closed")
+    assert problem["ticketTypeId"] == types["Over"]
     assert_problem(await ada.book(event), 422, "ticket_type_required")
     assert (await book(ada, event, {types["Pair"]: 2})).status_code == 201
 

@@ -133,11 +133,14 @@ async def test_every_error_has_a_valid_example(app: FastAPI) -> None:
             if status < "400":
                 continue
             assert list(answer["content"]) == [PROBLEM_JSON]
+            schema = answer["content"][PROBLEM_JSON]["schema"]["$ref"].rpartition("/")[2]
+            members = app.openapi()["components"]["schemas"][schema]["properties"]
             for code, example in answer["content"][PROBLEM_JSON]["examples"].items():
                 error = by_code[code]
                 assert example["value"]["code"] == code
                 assert example["value"]["status"] == error.status == int(status)
                 assert example["value"]["detail"] == error.detail
+                assert example["value"].keys() <= members.keys()
                 assert error.headers.keys() <= answer["headers"].keys()
 
 

@@ -104,9 +104,9 @@ def _check_sale(state: State, line: Line) -> None:
     """Raise if the type is not sold now, or not in this quantity."""
     kind, quantity = line
     if kind.closed or (kind.closes_at is not None and state.at >= kind.closes_at):
-        raise SaleClosed(SaleState.CLOSED)
+        raise SaleClosed(SaleState.CLOSED, kind.id)
     if kind.opens_at is not None and state.at < kind.opens_at:
-        raise SaleNotOpen(SaleState.SCHEDULED, kind.opens_at, state.at)
+        raise SaleNotOpen(SaleState.SCHEDULED, kind.opens_at, state.at, kind.id)
     most = kind.max_per_booking
     if quantity < kind.min_per_booking or (most is not None and quantity > most):
         raise QuantityNotAllowed(kind.id, kind.min_per_booking, most)
@@ -130,7 +130,7 @@ def _check_limit(state: State, held: Sequence[Booking], request: Book) -> None:
 
 def _sold_out(state: State, lacking: Shortage) -> SoldOut:
     line, index, left = lacking
-    quota = None if index == 0 else state.offer.quotas[index - 1]
+    quota = state.offer.quotas.get(index - 1)
     return SoldOut(line.quantity, left, line.type.id, quota)
 
 

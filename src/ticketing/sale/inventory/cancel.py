@@ -42,7 +42,7 @@ def decide(state: State, request: Cancel) -> Outcome:
 def decide_one(state: State, request: CancelBooking) -> Outcome:
     """Cancel the booking or its tickets, and give the places to the waiting list.
 
-    Tickets that are cancelled already stay so.
+    Raises BookingNotFound if all of the tickets are cancelled already: nothing is left to write.
     """
     if not state.allows.cancel:
         return state.refusal()
@@ -51,7 +51,7 @@ def decide_one(state: State, request: CancelBooking) -> Outcome:
     if tickets is None or len(tickets) == held.quantity:
         return Cancelled(state.cancel(held), state.promote())
     if not tickets:
-        return Cancelled(held)
+        raise BookingNotFound
     return Cancelled(state.reduce(held, tickets), state.promote())
 
 

@@ -27,7 +27,7 @@ class TicketType(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """The ticket types of an event by id, and the ids of its quotas by slot.
+    """The ticket types of an event by id, and the ids of its shared quotas by slot.
 
     A plain offer is one free type without limits of its own. The event then has no counters per
     type.
