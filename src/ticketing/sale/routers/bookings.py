@@ -84,6 +84,13 @@ HeldId = Annotated[BookingId, Field(strict=False)]
 """A booking's id in a path."""
 
 
+_TO_BOOK: Final = {
+    "eventId": 1,
+    "userId": "019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa",
+    "lines": [{"ticketTypeId": 1, "quantity": 1}],
+}
+
+
 class BookLine(In):
     """A number of places of one ticket type."""
 
@@ -91,7 +98,7 @@ class BookLine(In):
     quantity: Quantity = 1
 
 
-class BookTicket(In):
+class BookTicket(In, json_schema_extra={"examples": [_TO_BOOK]}):
     """The event to book, the person the booking is for, and the places.
 
     Without `userId` and `customer` it is for the caller. Without `lines` and `quantity` it is one

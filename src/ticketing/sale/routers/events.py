@@ -62,7 +62,21 @@ class InitializeEvent(In):
     total_tickets: Capacity
 
 
-class CreateEvent(EventIn):
+_TO_CREATE: Final = {
+    "name": "An evening of chamber music",
+    "capacity": 200,
+    "timezone": "Europe/Berlin",
+    "startsAt": "2037-11-02T19:30",
+    "ticketTypes": [
+        {"name": "Adult", "price": {"amount": 2500, "currency": "EUR"}},
+        {"name": "Student", "price": {"amount": 1000, "currency": "EUR"}},
+        {"name": "Standing"},
+    ],
+    "quotas": [{"name": "Chairs", "capacity": 150, "ticketTypes": ["Adult", "Student"]}],
+}
+
+
+class CreateEvent(EventIn, json_schema_extra={"examples": [_TO_CREATE]}):
     """A new event."""
 
     name: EventName

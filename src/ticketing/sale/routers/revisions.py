@@ -98,7 +98,7 @@ Revision = Annotated[int | None, Depends(IfMatch())]
 RevisionIfGiven = Annotated[int | None, Depends(IfMatchOrAny())]
 
 
-class UpdateEvent(EventIn):
+class UpdateEvent(EventIn, json_schema_extra={"examples": [{"capacity": 250}]}):
     """The fields to change. Absent fields stay as they are. Null removes a detail."""
 
     # These can be left out, but not be null.

@@ -68,7 +68,7 @@ Amount = Annotated[
     ),
 ]
 TypeName = Annotated[str, Label(1, 100, "Balcony")]
-QuotaName = Annotated[str, Label(1, 100, "Seats")]
+QuotaName = Annotated[str, Label(1, 100, "Chairs")]
 Capacity = Annotated[int, Field(ge=1, le=1_000_000, examples=[200], json_schema_extra=INT32), Whole]
 PerBooking = Annotated[int, Field(ge=1, le=1_000, examples=[1], json_schema_extra=INT32), Whole]
 Position = Annotated[
@@ -139,7 +139,14 @@ class InitialTicketType(TicketTypeIn):
     name: TypeName
 
 
-class CreateTicketType(TicketTypeIn):
+_TO_CREATE: Final = {
+    "name": "Balcony",
+    "price": {"amount": 2500, "currency": "EUR"},
+    "capacity": 50,
+}
+
+
+class CreateTicketType(TicketTypeIn, json_schema_extra={"examples": [_TO_CREATE]}):
     """A new ticket type."""
 
     name: TypeName
@@ -149,7 +156,7 @@ class CreateTicketType(TicketTypeIn):
     ] = Field(default=[])
 
 
-class UpdateTicketType(TicketTypeIn):
+class UpdateTicketType(TicketTypeIn, json_schema_extra={"examples": [{"capacity": 60}]}):
     """The fields to change. Absent fields stay as they are. Null removes a limit or a detail."""
 
     # These can be left out, but not be null.
@@ -198,7 +205,7 @@ class CreateQuota(In):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
-class UpdateQuota(In):
+class UpdateQuota(In, json_schema_extra={"examples": [{"capacity": 160}]}):
     """The fields to change. Absent fields stay as they are."""
 
     name: QuotaName = Field(default_factory=str)
@@ -263,7 +270,7 @@ class QuotaOut(Out):
     """A capacity that several ticket types share."""
 
     id: Long = Field(examples=[1])
-    name: str = Field(examples=["Seats"])
+    name: str = Field(examples=["Chairs"])
     capacity: Short = Field(examples=[200])
     ticket_types: list[Long] = Field(
         description="The ticket types that draw from it.", examples=[[1]]

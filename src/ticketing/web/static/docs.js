@@ -14,7 +14,7 @@ async function ask(path, token) {
   return response?.ok ? response.json() : undefined;
 }
 
-/** Returns ids that work in a request: the caller's own, and the newest event's. */
+/** Returns ids that work in a request: the caller's own, the newest event's and its first type's. */
 async function existing(token) {
   const [me, events] = await Promise.all([
     token && ask("api/users/me", token),
@@ -22,7 +22,7 @@ async function existing(token) {
   ]);
   const newest = events?.items ?? [];
   const event = newest.find((each) => each.organiserId === me?.id) ?? newest[0];
-  return { userId: me?.id, eventId: event?.id };
+  return { userId: me?.id, eventId: event?.id, ticketTypeId: event?.ticketTypes[0]?.id };
 }
 
 /** Fills the requests with ids that exist, so that the first Execute of each works. */
@@ -33,7 +33,10 @@ function Examples() {
   function fillIn(part) {
     if (part === null || typeof part !== "object") return;
     for (const [name, id] of Object.entries(ids)) {
-      if (id !== undefined && part.properties?.[name]) part.properties[name].examples = [id];
+      if (id === undefined) continue;
+      if (part.properties?.[name]) part.properties[name].examples = [id];
+      // The example of a whole body.
+      if (typeof part[name] === typeof id) part[name] = id;
     }
     if (part.in === "path" && part.name === "eventId") part.example = ids.eventId;
     Object.values(part).forEach(fillIn);
