@@ -108,7 +108,7 @@ async def make(
 ) -> Rendered:
     """Make a key for a program that acts as the caller, within the scopes.
 
-    `events:write` creates and renames events, `bookings:write` books and cancels, `bookings:read`
+    `events:write` creates and changes events, `bookings:write` books and cancels, `bookings:read`
     lists bookings and audit trails, `customers:read` and `customers:write` are about customers. The
     key is shown only in this response. A person can have 50.
     """

@@ -100,7 +100,7 @@ async def grant(
 ) -> None:
     """Make a person `manager` or `staff`. The new role replaces the old one.
 
-    Staff read the list of bookings. A manager also books and cancels for anybody, renames the
+    Staff read the list of bookings. A manager also books and cancels for anybody, changes the
     event and reads its audit trail. Only the owner and admins of the site grant roles.
     """
     await require(request, caller, eventId)
