@@ -249,6 +249,9 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
     event, draft = await owner.organise(), await owner.draft()
     path = f"/api/events/{event}"
     quota = (await owner.post(f"{path}/quotas", {"name": "Seats", "capacity": 9})).json()
+    customer = await owner.book_for(event, "customer-1")
+    # Otherwise the owner could not delete their account.
+    await owner.post("/api/events/cancel", {"eventId": event, "userId": customer})
     (admission,) = (await owner.event(event))["ticketTypes"]
     balcony = (await owner.post(f"{path}/ticket-types", {"name": "Balcony"})).json()
     caller = owner if role is Role.OWNER else await visitor.register()
@@ -264,9 +267,6 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
     sessions = (await caller.get("/api/users/me/sessions")).json()["items"]
     other = next(session["id"] for session in sessions if not session["isCurrent"])
     made = await Operator(engine, MIN_ROUNDS).make_token(about.username)
-    customer = await owner.book_for(event, "customer-1")
-    # Otherwise the owner could not delete their account.
-    await owner.post("/api/events/cancel", {"eventId": event, "userId": customer})
     return Scene(
         caller,
         event,

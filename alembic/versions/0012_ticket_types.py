@@ -1,7 +1,7 @@
 """Create ticket types, quotas and tickets, and the counters that a sale of them needs.
 
 No row is rewritten: the counters of an event stay null while it has one free type without limits of
-its own, and a booking without a type is one place of the event's first type.
+its own.
 
 Revision ID: 0012
 Revises: 0011
@@ -15,7 +15,7 @@ revision = "0012"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
-loses = "ticket types, quotas, tickets, and how many places a booking has"
+loses = "ticket types, quotas and tickets"
 
 COUNTERS = ("quota_capacity", "quota_available", "type_taken", "type_waiting")
 COUNTED = ("quota_available", "type_taken", "type_waiting")
@@ -117,14 +117,6 @@ def upgrade() -> None:
     )
     op.create_index("uq_tickets_ordinal", "tickets", ["booking_id", "ordinal"], unique=True)
     for column in (
-        sa.Column("slot", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
-        sa.Column("ticket_type_id", sa.BigInteger(), nullable=True),
-        sa.Column("quantity", sa.Integer(), server_default=sa.text("1"), nullable=False),
-        sa.Column("amount", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.Column("currency", sa.Text(), nullable=True),
-    ):
-        op.add_column("bookings", column)
-    for column in (
         *(sa.Column(name, ARRAY(sa.BigInteger()), nullable=True) for name in COUNTERS),
         sa.Column(
             "max_bookings_per_person", sa.Integer(), server_default=sa.text("1"), nullable=False
@@ -159,8 +151,6 @@ def downgrade() -> None:
         op.drop_column("events", name)
     for name in COUNTERS:
         op.drop_column("events", name)
-    for name in ("slot", "ticket_type_id", "quantity", "amount", "currency"):
-        op.drop_column("bookings", name)
     op.drop_table("tickets")
     op.drop_table("quotas")
     op.drop_table("ticket_types")

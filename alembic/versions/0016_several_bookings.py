@@ -1,14 +1,14 @@
 """Give every event a ticket type, and let a person have several bookings at an event.
 
-Revision ID: 0015
-Revises: 0014
+Revision ID: 0016
+Revises: 0015
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
-down_revision = "0014"
+revision = "0016"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 loses = ""
@@ -17,13 +17,17 @@ GIVE_TYPES = """
     INSERT INTO ticket_types (event_id, slot, name)
     SELECT id, 0, 'General admission' FROM events
     WHERE NOT EXISTS (SELECT FROM ticket_types WHERE event_id = events.id)
+    ORDER BY id
 """
+"""Locks the events in the order in which commits do."""
 
 
 def upgrade() -> None:
     """Migrate."""
-    # Built while a sale goes on, and committed on its own. A repeated attempt builds it anew.
+    # The indexes are built while a sale goes on. Each statement is committed on its own, so that no
+    # lock is held while the next one waits. A repeated attempt builds them anew.
     with op.get_context().autocommit_block():
+        op.execute(GIVE_TYPES)
         op.execute("DROP INDEX CONCURRENTLY IF EXISTS uq_bookings_slot")
         op.execute(
             "CREATE UNIQUE INDEX CONCURRENTLY uq_bookings_slot"
@@ -34,8 +38,7 @@ def upgrade() -> None:
             "CREATE INDEX CONCURRENTLY ix_bookings_waiting_type"
             " ON bookings (event_id, ticket_type_id, seq) WHERE status = 'waiting'"
         )
-    op.execute(GIVE_TYPES)
-    # Last, because this locks the bookings until the end. The previous version knows the name.
+    # The previous version knows the name.
     op.execute("DROP INDEX uq_bookings_active")
     op.execute("ALTER INDEX uq_bookings_slot RENAME TO uq_bookings_active")
 
