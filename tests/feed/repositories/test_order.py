@@ -21,7 +21,7 @@ from ticketing.db.statements import Driver, Statement
 from ticketing.identity.permissions import Role
 from ticketing.identity.repositories import team
 from ticketing.sale.details import Details
-from ticketing.sale.repositories import revisions
+from ticketing.sale.repositories import revisions, ticket_types
 from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.events import columns
 
@@ -40,6 +40,10 @@ WRITERS: dict[str, tuple[Statement, dict[str, object]]] = {
             "action": "event.revised",
             "changes": "{}",
         },
+    ),
+    "ticketing.sale.repositories.ticket_types REVISE": (
+        ticket_types.REVISE,
+        {"action": "ticket_type.created", "details": "{}"},
     ),
     "ticketing.sale.repositories.revisions CHANGE_OWNER": (revisions.CHANGE_OWNER, {}),
     "ticketing.sale.repositories.revisions DELETE": (revisions.DELETE, {}),

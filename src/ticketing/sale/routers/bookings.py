@@ -524,7 +524,7 @@ async def tickets(
 @single.post(
     "/cancel",
     Action.CANCEL_BOOKING,
-    "Cancel a booking, or some of its tickets",
+    "Cancel some or all tickets of a booking",
     model=BookingOut,
     responses={
         200: {
