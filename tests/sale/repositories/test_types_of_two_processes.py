@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.factories import make_event, make_people
 from tests.outcomes import kinds, together
+from ticketing.db.clock import DatabaseClock
 from ticketing.db.facts import Origin
 from ticketing.db.statements import Driver, Statement
 from ticketing.sale.definitions import defined
@@ -18,6 +19,7 @@ from ticketing.sale.inventory.model import BookingStatus, Waiting
 from ticketing.sale.repositories.bookings import TICKETS, BookingRepository
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.recount import RecountRepository
+from ticketing.sale.repositories.ticket_types import TicketTypeRepository
 from ticketing.web.replay import KeyedRequest, Rendered
 
 JOIN = text(
@@ -72,6 +74,23 @@ async def test_tickets_of_a_type_that_are_cancelled_elsewhere_during_a_decision_
 
     monkeypatch.setattr(Statement, "fetch", meddle)
     cancelled = await bookings.cancel(event, ada)
+    assert cancelled.booking.status is BookingStatus.CANCELLED
+    assert (await RecountRepository(engine).recount()).differences == []
+
+
+@pytest.mark.parametrize("places", [1, 10])
+async def test_a_booking_of_a_type_that_a_process_does_not_know_yet_is_cancelled_there(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository, places: int
+) -> None:
+    ada, bea = await make_people(engine, 2)
+    event = await make_event(engine, total=10, organiser=ada)
+    await elsewhere.book(event, ada, lines=[(None, places)])
+    types = TicketTypeRepository(engine, DatabaseClock())
+    made, slot = await types.add_type(event, {"name": "New"}, Origin())
+    new = made.definitions.types[slot].id
+    # With ten places taken, this waits.
+    booked = await bookings.book(event, bea, lines=[(new, 2)])
+    cancelled = await elsewhere.cancel_booking(booked.booking)
     assert cancelled.booking.status is BookingStatus.CANCELLED
     assert (await RecountRepository(engine).recount()).differences == []
 

@@ -336,7 +336,13 @@ class State:
         return decision
 
     def _type(self, type_id: int | None) -> TicketType:
-        return self.offer.first if type_id is None else self.offer.types[type_id]
+        if type_id is None:
+            return self.offer.first
+        found = self.offer.types.get(type_id)
+        if found is None:
+            # Bookings are read after the snapshot. The type was added in between.
+            raise StaleSnapshot
+        return found
 
     def _heads(self) -> list[tuple[int, int, Booking]]:
         """Return the first booking of each type, without types that are closed."""

@@ -37,7 +37,8 @@ def decide(  # noqa: PLR0913 - all that was read
     `active` maps users to their active bookings. It must have those of each person whose kind of
     request needs them. `line` is the head of the waiting list in order: one booking for each place
     that the requests may free, or the whole list. Both must be read at `snapshot.version` or later.
-    If they are later, the swap fails. Raises StaleSnapshot if `line` is too short to decide.
+    If they are later, the swap fails. Raises StaleSnapshot if `line` is too short to decide, or a
+    booking is of a ticket type that the snapshot lacks.
     """
     state = State(snapshot, active, line, at=at, new_id=new_id)
     outcomes: list[Outcome] = []

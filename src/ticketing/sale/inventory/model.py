@@ -19,7 +19,10 @@ class BookingStatus(StrEnum):
 
 
 class StaleSnapshot(Exception):
-    """The waiting list is shorter than in the snapshot, because another process wrote since."""
+    """The bookings do not fit the snapshot, because another process wrote since.
+
+    The waiting list is shorter, or the snapshot lacks a booking's ticket type.
+    """
 
 
 class CountersMissing(Exception):
