@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.databases import execute
 from tests.factories import make_event, make_people
 from tests.outcomes import counters, rows
-from ticketing.errors import BookingNotFound, Busy
+from ticketing.errors import BookingNotFound, Busy, PaymentRequired
 from ticketing.sale.inventory.model import Booked, Cancelled, Waiting
 from ticketing.sale.repositories.bookings import BookingRepository
 
@@ -29,6 +29,10 @@ BOOKED = """
     INSERT INTO bookings (id, event_id, user_id, status, created_at)
     VALUES (gen_random_uuid(), {event}, '{user}', 'booked', now())
 """
+CLOSE_CONNECTIONS = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+    " WHERE application_name = 'ticketing' AND datname = current_database()"
+)
 WAITS = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid())"
 
 
@@ -102,14 +106,23 @@ async def test_the_cache_is_dropped_when_the_connection_is_lost(
     # No constraint refuses this: only the cache is wrong.
     version = await version_of(engine, show)
     await set_back(engine, show, people[4:6], available=0, waiting=1, version=version)
-    await execute(
-        database_url,
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-        " WHERE application_name = 'ticketing' AND datname = current_database()",
-    )
+    await execute(database_url, CLOSE_CONNECTIONS)
     joined = await bookings.book(show, people[6])
     assert isinstance(joined, Waiting)
     assert joined.position == 2
+
+
+async def test_the_prices_are_read_anew_when_the_connection_is_lost(
+    engine: AsyncEngine, bookings: BookingRepository, database_url: str
+) -> None:
+    people = await make_people(engine, 2)
+    show = await make_event(engine, total=TOTAL, organiser=people[0])
+    await bookings.book(show, people[0])
+    # Another server may have used the revision for another change.
+    await execute(database_url, "UPDATE ticket_types SET amount = 2500, currency = 'EUR'")
+    await execute(database_url, CLOSE_CONNECTIONS)
+    with pytest.raises(PaymentRequired):
+        await bookings.book(show, people[1])
 
 
 async def test_counters_that_contradict_the_bookings_are_refused_cheaply(
