@@ -78,6 +78,29 @@ async def test_tickets_of_a_type_that_are_cancelled_elsewhere_during_a_decision_
     assert (await RecountRepository(engine).recount()).differences == []
 
 
+async def test_a_booking_that_is_reduced_elsewhere_during_a_decision_is_cancelled_as_it_is_then(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (ada,) = await make_people(engine, 1)
+    event, (one,) = await make_types(engine, ada, "One")
+    held = await bookings.get((await bookings.book(event, ada, lines=[(one, 3)])).booking.id)
+    fetch = Statement.fetch
+
+    async def meddle(self: Statement, connection: Driver, **parameters: object) -> list[Record]:
+        # The booking was read already.
+        if self is TICKETS:
+            monkeypatch.setattr(Statement, "fetch", fetch)
+            await elsewhere.cancel_booking(held, [held.tickets[0].id])
+        return await fetch(self, connection, **parameters)
+
+    monkeypatch.setattr(Statement, "fetch", meddle)
+    assert (await bookings.cancel(event, ada)).booking.quantity == 2
+    assert (await bookings.get(held.id)).quantity == 2
+
+
 @pytest.mark.parametrize("places", [1, 10])
 async def test_a_booking_of_a_type_that_a_process_does_not_know_yet_is_cancelled_there(
     engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository, places: int

@@ -245,6 +245,9 @@ class State:
             self._rests_on_version = True
             self._lines.get(index, {}).pop(held.id, None)
         else:
+            if held.has_tickets and sum(each.is_valid for each in held.tickets) < held.quantity:
+                # Some were cancelled between the two reads, so its quantity and amount are old.
+                self._rests_on_version = True
             self._release(held, held.tickets)
         gone = tuple(ticket._replace(is_valid=False) for ticket in held.tickets)
         now = held._replace(status=BookingStatus.CANCELLED, tickets=gone)
