@@ -8,26 +8,16 @@ small.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from chaos.history import Books, Operation
+from chaos.model import BOOKED, CANCELLED, WAITING, Sale, State
 
 MAX_STEPS: Final = 400_000
 """States after which a search gives up. A round needs a few for each operation."""
-BOOKED_NOW, JOINED = 201, 202
-BOOKED, WAITING, CANCELLED = "booked", "waiting", "cancelled"
-
-
-class State(NamedTuple):
-    """An event at one moment. Bookings are numbers of rows."""
-
-    made: int
-    """Number of rows that exist already."""
-    booked: frozenset[int]
-    line: tuple[int, ...]
 
 
 class _Node(NamedTuple):
@@ -36,10 +26,6 @@ class _Node(NamedTuple):
     done: int
     tried: int
     state: State
-
-
-Step: TypeAlias = tuple[State, bool]
-"""The state after an operation, and whether it changed."""
 
 
 def judge(operations: Sequence[Operation], books: Sequence[Books]) -> list[str]:
@@ -58,16 +44,9 @@ def judge(operations: Sequence[Operation], books: Sequence[Books]) -> list[str]:
 
 def _plainly_wrong(operations: Sequence[Operation], books: Books) -> Iterator[str]:
     """Yield faults that can be seen without an order."""
-    status = Counter(row.status for row in books.rows)
-    if status[BOOKED] > books.total:
-        yield f"{status[BOOKED]} places of {books.total} are sold"
-    if books.total - books.available != status[BOOKED] or books.waiting != status[WAITING]:
-        yield (
-            f"its counters say {books.total - books.available} booked and {books.waiting} waiting,"
-            f" its rows {status[BOOKED]} and {status[WAITING]}"
-        )
+    yield from miscounted(books)
     active = Counter(row.user for row in books.rows if row.status != CANCELLED)
-    yield from (f"{user} has {n} active bookings" for user, n in active.items() if n > 1)
+    yield from (f"{user} has {n} active bookings" for user, n in active.items() if n > books.most)
     rows = {row.id: row for row in books.rows}
     acknowledged: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
@@ -87,6 +66,43 @@ def _plainly_wrong(operations: Sequence[Operation], books: Books) -> Iterator[st
             yield f"{user} has {n} unacknowledged bookings, but {unknown[user]} unanswered requests"
 
 
+def miscounted(books: Books) -> Iterator[str]:
+    """Yield faults of the rows, tickets and counters, compared with each other."""
+    taken: Counter[int] = Counter()
+    waits: Counter[int] = Counter()
+    first = min(kind.id for kind in books.kinds)
+    for row in books.rows:
+        kind = first if row.kind is None else row.kind
+        valid = Counter(each.kind for each in row.tickets if each.is_valid)
+        has = Counter({kind: 1}) if row.status == BOOKED and not row.tickets else valid
+        expected = row.quantity if row.status == BOOKED else 0
+        if has.total() != expected:
+            yield f"booking {row.id} is {row.status}, and has {has.total()} of {expected} places"
+        taken += has
+        waits[kind] += row.status == WAITING
+    yield from _oversold(books, taken)
+    if books.waiting != waits.total():
+        yield f"its counters say {books.waiting} wait, its rows {waits.total()}"
+    for each in books.kinds:
+        if each.taken not in {None, taken[each.id]} or each.waiting not in {None, waits[each.id]}:
+            yield (
+                f"its counters say {each.taken} places of type {each.id} are taken and"
+                f" {each.waiting} wait, its rows {taken[each.id]} and {waits[each.id]}"
+            )
+
+
+def _oversold(books: Books, taken: Mapping[int, int]) -> Iterator[str]:
+    """Yield faults of the capacities, when so many places of each type are taken."""
+    capacities = [(books.total, books.available, "")]
+    capacities += [(each.capacity, each.available, f" of quota {each.id}") for each in books.quotas]
+    for index, (capacity, available, name) in enumerate(capacities):
+        sold = sum(taken[kind.id] for kind in books.kinds if index in kind.draws)
+        if sold > capacity:
+            yield f"{sold} places of {capacity}{name} are sold"
+        if capacity - available != sold:
+            yield f"its counters say {capacity - available} places{name} are sold, its rows {sold}"
+
+
 class _Search:
     """The search for an order of one event's operations."""
 
@@ -96,21 +112,19 @@ class _Search:
         told.sort(key=lambda each: each.start)
         self.known = [each for each in told if each.is_known]
         self.unknown = [each for each in told if not each.is_known and each.verb != "read"]
-        self.books = books
+        self.sale = Sale(books)
         self.rows = books.rows
         self.claimed = {
             each.answer["id"]
             for each in self.known
             if each.answer is not None and each.verb == "book" and "id" in each.answer
         }
-        self.of_user: dict[str, list[int]] = defaultdict(list)
-        for number, row in enumerate(self.rows):
-            self.of_user[row.user].append(number)
 
     def run(self) -> list[str]:
         """Return no sentence, or one."""
         everything = (1 << len(self.known)) - 1
-        stack = [_Node(self._settle(0, State(0, frozenset(), ())), 0, State(0, frozenset(), ()))]
+        start = self.sale.start()
+        stack = [_Node(self._settle(0, start), 0, start)]
         seen: set[_Node] = set()
         furthest = stack[0]
         while stack:
@@ -120,7 +134,7 @@ class _Search:
             seen.add(node)
             if len(seen) > MAX_STEPS:
                 return [f"undecided after {MAX_STEPS} steps"]
-            if node.done == everything and self._is_end(node.state):
+            if node.done == everything and self.sale.is_end(node.state):
                 return []
             if node.done.bit_count() > furthest.done.bit_count():
                 furthest = node
@@ -136,18 +150,17 @@ class _Search:
                 if after is not None:
                     yield _Node(self._settle(node.done, after), node.tried | 1 << number, after)
         for number in sorted(candidates, key=lambda n: self.known[n].end, reverse=True):
-            step = self._answered(self.known[number], node.state)
-            if step is not None:
-                done = self._settle(node.done | 1 << number, step[0])
-                yield _Node(done, node.tried, step[0])
+            after = self._answered(self.known[number], node.state)
+            if after is not None:
+                done = self._settle(node.done | 1 << number, after)
+                yield _Node(done, node.tried, after)
 
     def _settle(self, done: int, state: State) -> int:
         """Do all possible operations that change nothing, because they can't affect others."""
         while True:
             before = done
             for number in self._candidates(done)[0]:
-                step = self._answered(self.known[number], state)
-                if step is not None and not step[1]:
+                if self._answered(self.known[number], state) == state:
                     done |= 1 << number
             if done == before:
                 return done
@@ -166,91 +179,23 @@ class _Search:
                 horizon = min(horizon, each.end)
         return [number for number in found if self.known[number].start <= horizon], horizon
 
-    def _active(self, user: str, state: State) -> int | None:
-        for number in self.of_user[user]:
-            if number in state.booked or number in state.line:
-                return number
-        return None
-
-    def _has_place(self, state: State) -> bool:
-        return len(state.booked) < self.books.total and not state.line
-
-    def _answered(self, each: Operation, state: State) -> Step | None:
-        """Return the step that gives exactly this response, if any."""
+    def _answered(self, each: Operation, state: State) -> State | None:
+        """Return the state after it, if it gets exactly this response."""
         answer = each.answer or {}
-        if each.verb == "read":
-            seen = (answer["available"], answer["waiting"])
-            fits = seen == (self.books.total - len(state.booked), len(state.line))
-            return (state, False) if fits else None
-        active = self._active(each.user, state)
-        if "code" in answer:
-            return (state, False) if answer["code"] == self._refusal(each, state, active) else None
-        if each.verb == "cancel":
-            return self._cancelled(each, state, active)
-        has_place = self._has_place(state)
-        fits = (
-            state.made < len(self.rows)
-            and self.rows[state.made].id == answer["id"]
-            and answer["status"] == (BOOKED_NOW if has_place else JOINED)
-            and (has_place or answer["position"] == len(state.line) + 1)
-        )
-        after = self._book(state, active) if fits else None
-        return None if after is None else (after, True)
-
-    def _refusal(self, each: Operation, state: State, active: int | None) -> str | None:
-        """Return the code with which the state refuses the operation."""
-        if active is not None:
-            return "already_booked" if active in state.booked else "already_waiting"
-        came_before = any(number < state.made for number in self.of_user[each.user])
-        return None if came_before else "booking_not_found"
-
-    def _cancelled(self, each: Operation, state: State, active: int | None) -> Step | None:
-        answer = each.answer or {}
-        if active is None:
-            # The last booking is cancelled again, and nobody is promoted.
-            past = [n for n in self.of_user[each.user] if n < state.made]
-            fits = past and self.rows[past[-1]].id == answer["id"] and answer["promoted"] == 0
-            return (state, False) if fits else None
-        promoted = int(active in state.booked and bool(state.line))
-        if self.rows[active].id != answer["id"] or answer["promoted"] != promoted:
+        served = self.sale.serve(each, state)
+        if served is None or served[1].get("code") != answer.get("code"):
             return None
-        after = self._cancel(state, active)
-        return None if after is None else (after, True)
+        fits = all(served[1].get(name) == value for name, value in answer.items())
+        return served[0] if fits else None
 
     def _effect(self, each: Operation, state: State) -> State | None:
-        """Return the state after an operation of unknown outcome, if it can take effect."""
-        active = self._active(each.user, state)
-        if each.verb == "cancel":
-            return None if active is None else self._cancel(state, active)
-        if state.made == len(self.rows) or self.rows[state.made].id in self.claimed:
+        """Return the state after an operation of unknown outcome, if it has an effect."""
+        served = self.sale.serve(each, state)
+        if served is None or served[0] == state:
             return None
-        return self._book(state, active) if self.rows[state.made].user == each.user else None
-
-    def _book(self, state: State, active: int | None) -> State | None:
-        if active is not None:
+        if each.verb == "book" and self.rows[state.made].id in self.claimed:
             return None
-        if self._has_place(state):
-            return State(state.made + 1, state.booked | {state.made}, state.line)
-        return State(state.made + 1, state.booked, (*state.line, state.made))
-
-    def _cancel(self, state: State, active: int) -> State | None:
-        if self.rows[active].status != CANCELLED:
-            return None
-        if active in state.line:
-            line = tuple(each for each in state.line if each != active)
-            return State(state.made, state.booked, line)
-        booked = state.booked - {active}
-        if not state.line:
-            return State(state.made, booked, ())
-        head, *rest = state.line
-        return State(state.made, booked | {head}, tuple(rest))
-
-    def _is_end(self, state: State) -> bool:
-        return state.made == len(self.rows) and all(
-            row.status
-            == (BOOKED if n in state.booked else WAITING if n in state.line else CANCELLED)
-            for n, row in enumerate(self.rows)
-        )
+        return served[0]
 
     def _say(self, node: "_Node") -> str:
         state = node.state
@@ -258,13 +203,14 @@ class _Search:
         left = [self.known[number] for number in self._candidates(node.done)[0]]
         return (
             f"after {node.done.bit_count()} operations {booked} are booked, {line} wait,"
+            f" {sorted(state.void)} are cancelled tickets, {state.free} places are free,"
             f" {state.made} rows are made, and none of {left} fits"
         )
 
 
 def _tells(each: Operation) -> bool:
     answer = each.answer or {}
-    return each.verb == "read" or answer["status"] < 300 or answer["status"] in {404, 409}  # noqa: PLR2004
+    return each.verb == "read" or answer["status"] < 300 or answer["status"] in {404, 409, 422}  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True)

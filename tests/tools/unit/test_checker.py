@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from chaos.checker import Sighting, judge
-from chaos.history import Books, Operation, Row, Verb, load, save
+from chaos.history import Books, Kind, Operation, Quota, Row, Ticket, Verb, load, save
 
 EVENT = 1
 
@@ -46,7 +46,9 @@ def books(total: int, *rows: str) -> Books:
         name, status = row.split()
         made.append(Row(name, EVENT, name[0], status))
     statuses = [row.status for row in made]
-    return Books(EVENT, total, total - statuses.count("booked"), statuses.count("waiting"), made)
+    return Books(
+        EVENT, total, total - statuses.count("booked"), statuses.count("waiting"), tuple(made)
+    )
 
 
 GOOD = {
@@ -213,10 +215,286 @@ BAD = {
     ),
     "the counters are wrong": (
         [book("a", 0, 1)],
-        Books(EVENT, 1, 1, 0, [Row("a1", EVENT, "a", "booked")]),
+        Books(EVENT, 1, 1, 0, (Row("a1", EVENT, "a", "booked"),)),
         "its counters say",
     ),
 }
+
+
+# An event of 3 places with two types that share a quota of 2. B has its own quota of 2 too.
+A, B = 10, 20
+HALL, OWN = 100, 200
+
+
+def lines(operation: Operation, *asked: tuple[int, int]) -> Operation:
+    operation.lines = asked
+    if operation.answer is not None and operation.answer["status"] < 300:
+        operation.answer["quantity"] = sum(quantity for _, quantity in asked)
+    return operation
+
+
+def of_booking(cancelled: Operation, row: str, *tickets: str, quantity: int = 0) -> Operation:
+    cancelled.booking, cancelled.tickets = row, tickets
+    assert cancelled.answer is not None
+    became = "booked" if quantity else "cancelled"
+    cancelled.answer |= {"id": row, "became": became}
+    if quantity:
+        cancelled.answer["quantity"] = quantity
+    return cancelled
+
+
+def sold_out(user: str, start: float, end: float, **numbers: object) -> Operation:
+    answer = {"status": 409, "code": "sold_out", **numbers}
+    return Operation("book", EVENT, user, start, end, answer)
+
+
+def too_large(user: str, start: float, end: float, requested: int, capacity: int) -> Operation:
+    answer = {"status": 422, "code": "group_too_large"}
+    answer |= {"requested": requested, "capacity": capacity}
+    return Operation("book", EVENT, user, start, end, answer)
+
+
+def row(name: str, status: str, kinds: str) -> Row:
+    """`kinds` has the type of each place, in lower case if its ticket was cancelled."""
+    ids = [{"a": A, "b": B}[kind.lower()] for kind in kinds]
+    kind = ids[0] if len(set(ids)) == 1 else None
+    if status == "waiting":
+        return Row(name, EVENT, name[0], status, len(kinds), kind)
+    tickets = tuple(
+        Ticket(f"{name}.{n}", kind, letter.isupper())
+        for n, (kind, letter) in enumerate(zip(ids, kinds, strict=True), 1)
+    )
+    valid = sum(ticket.is_valid for ticket in tickets)
+    return Row(name, EVENT, name[0], status, valid or len(kinds), kind, tickets)
+
+
+def hall(*rows: Row, **wrong: int) -> Books:
+    """The event with these rows, and the counters that fit them, unless they are given."""
+    tickets = [ticket for row in rows for ticket in row.tickets if ticket.is_valid]
+    taken = {kind: sum(ticket.kind == kind for ticket in tickets) for kind in (A, B)}
+    waits = {
+        kind: sum((row.kind, row.status) == (kind, "waiting") for row in rows) for kind in taken
+    }
+    return Books(
+        EVENT,
+        total=3,
+        available=3 - len(tickets),
+        waiting=sum(waits.values()),
+        rows=rows,
+        quotas=(
+            Quota(HALL, 2, wrong.get("shared", 2 - len(tickets))),
+            Quota(OWN, 2, 2 - taken[B], shared=False),
+        ),
+        kinds=(
+            Kind(A, (0, 1), taken[A], waits[A]),
+            Kind(B, (0, 1, 2), wrong.get("taken", taken[B]), waits[B]),
+        ),
+    )
+
+
+GOOD_TYPED = {
+    "both types at once": (
+        [lines(book("a", 0, 1), (A, 1), (B, 1))],
+        hall(row("a1", "booked", "AB")),
+    ),
+    "one type waits for the place of the other": (
+        [
+            lines(book("a", 0, 1), (A, 1), (B, 1)),
+            lines(book("b", 2, 3, 202, position=1), (A, 1)),
+            lines(book("c", 4, 5, 202, position=1), (B, 1)),
+            of_booking(cancel("a", 6, 7, promoted=1), "a1", "a1.2", quantity=1),
+        ],
+        hall(row("a1", "booked", "Ab"), row("b1", "booked", "A"), row("c1", "waiting", "B")),
+    ),
+    "a group that waits keeps the places from newcomers": (
+        [
+            lines(book("a", 0, 1), (A, 1)),
+            lines(book("b", 2, 3, 202, position=1), (A, 2)),
+            lines(book("c", 4, 5, 202, position=1), (B, 1)),
+            of_booking(cancel("a", 6, 7, promoted=1), "a1"),
+        ],
+        hall(row("a1", "cancelled", "a"), row("b1", "booked", "AA"), row("c1", "waiting", "B")),
+    ),
+    "a group that leaves lets those behind it have the places": (
+        [
+            lines(book("a", 0, 1), (A, 1)),
+            lines(book("b", 2, 3, 202, position=1), (A, 2)),
+            lines(book("c", 4, 5, 202, position=1), (B, 1)),
+            of_booking(cancel("b", 6, 7, promoted=1), "b1"),
+        ],
+        hall(
+            row("a1", "booked", "A"),
+            Row("b1", EVENT, "b", "cancelled", 2, A),
+            row("c1", "booked", "B"),
+        ),
+    ),
+    "refusals": (
+        [
+            lines(too_large("a", 0, 1, 3, 2), (A, 3)),
+            lines(book("a", 2, 3), (A, 1)),
+            lines(
+                sold_out("b", 4, 5, requested=1, available=0, ticketTypeId=B, quotaId=HALL),
+                *((A, 1), (B, 1)),
+            ),
+            lines(refused("book", "a", 6, 7, "already_booked"), (A, 1)),
+        ],
+        hall(row("a1", "booked", "A")),
+    ),
+    "a ticket is cancelled twice": (
+        [
+            lines(book("a", 0, 1), (A, 2)),
+            of_booking(cancel("a", 2, 3), "a1", "a1.1", quantity=1),
+            of_booking(cancel("a", 4, 5), "a1", "a1.1", quantity=1),
+        ],
+        hall(row("a1", "booked", "aA")),
+    ),
+    "all tickets one by one": (
+        [
+            lines(book("a", 0, 1), (A, 2)),
+            of_booking(cancel("a", 2, 3), "a1", "a1.1", quantity=1),
+            of_booking(cancel("a", 4, 5), "a1", "a1.2"),
+        ],
+        hall(Row("a1", EVENT, "a", "cancelled", 1, A, row("a1", "cancelled", "aa").tickets)),
+    ),
+    "an unknown cancel of a ticket promoted": (
+        [
+            lines(book("a", 0, 1), (A, 2)),
+            lines(book("b", 2, 3, 202, position=1), (B, 1)),
+            Operation("cancel", EVENT, "a", 4, booking="a1", tickets=("a1.2",)),
+        ],
+        hall(row("a1", "booked", "Aa"), row("b1", "booked", "B")),
+    ),
+}
+
+BAD_TYPED = {
+    "a place of the shared quota is sold twice though each type has room": (
+        [lines(book("a", 0, 1), (A, 2)), lines(book("b", 2, 3), (B, 1))],
+        hall(row("a1", "booked", "AA"), row("b1", "booked", "B")),
+        "3 places of 2 of quota 100 are sold",
+    ),
+    "a place of the shared quota was sold twice for a while": (
+        [
+            lines(book("a", 0, 1), (A, 2)),
+            lines(book("b", 2, 3), (B, 1)),
+            of_booking(cancel("a", 4, 5), "a1", "a1.1", quantity=1),
+        ],
+        hall(row("a1", "booked", "aA"), row("b1", "booked", "B")),
+        "no order",
+    ),
+    "a newcomer passes a group": (
+        [
+            lines(book("a", 0, 1), (A, 1)),
+            lines(book("b", 2, 3, 202, position=1), (A, 2)),
+            lines(book("c", 4, 5), (B, 1)),
+        ],
+        hall(row("a1", "booked", "A"), row("b1", "waiting", "AA"), row("c1", "booked", "B")),
+        "no order",
+    ),
+    "one who waits passes a group": (
+        [
+            lines(book("a", 0, 1), (A, 2)),
+            lines(book("b", 2, 3, 202, position=1), (A, 2)),
+            lines(book("c", 4, 5, 202, position=1), (B, 1)),
+            of_booking(cancel("a", 6, 7, promoted=1), "a1", "a1.1", quantity=1),
+        ],
+        hall(row("a1", "booked", "aA"), row("b1", "waiting", "AA"), row("c1", "booked", "B")),
+        "no order",
+    ),
+    "a group is promoted in part": (
+        [
+            lines(book("a", 0, 1), (A, 2)),
+            lines(book("b", 2, 3, 202, position=1), (A, 2)),
+            of_booking(cancel("a", 4, 5, promoted=1), "a1", "a1.1", quantity=1),
+        ],
+        hall(row("a1", "booked", "aA"), row("b1", "booked", "A")),
+        "no order",
+    ),
+    "a partial cancel frees twice": (
+        [
+            lines(book("a", 0, 1), (A, 2)),
+            lines(book("b", 2, 3, 202, position=1), (B, 1)),
+            lines(book("c", 4, 5, 202, position=2), (B, 1)),
+            of_booking(cancel("a", 6, 7, promoted=1), "a1", "a1.1", quantity=1),
+            of_booking(cancel("a", 8, 9, promoted=1), "a1", "a1.1", quantity=1),
+            of_booking(cancel("b", 10, 11), "b1"),
+        ],
+        hall(row("a1", "booked", "aA"), row("b1", "cancelled", "b"), row("c1", "booked", "B")),
+        "no order",
+    ),
+    "a partial cancel frees twice in the counters": (
+        [
+            lines(book("a", 0, 1), (A, 2)),
+            of_booking(cancel("a", 2, 3), "a1", "a1.1", quantity=1),
+        ],
+        hall(row("a1", "booked", "aA"), shared=2),
+        "its counters say 0 places of quota 100 are sold, its rows 1",
+    ),
+    "the counters of a type are wrong": (
+        [lines(book("a", 0, 1), (B, 2))],
+        hall(row("a1", "booked", "BB"), taken=1),
+        "its counters say 1 places of type 20",
+    ),
+    "a booking lacks a ticket": (
+        [lines(book("a", 0, 1), (A, 2))],
+        hall(Row("a1", EVENT, "a", "booked", 2, A, (Ticket("a1.1", A),))),
+        "has 1 of 2 places",
+    ),
+    "a cancelled booking has a valid ticket": (
+        [lines(book("a", 0, 1), (A, 1)), of_booking(cancel("a", 2, 3), "a1")],
+        hall(row("a1", "cancelled", "A")),
+        "has 1 of 0 places",
+    ),
+    "another type than asked for": (
+        [lines(book("a", 0, 1), (A, 1))],
+        hall(row("a1", "booked", "B")),
+        "no order",
+    ),
+    "the wrong ticket is cancelled": (
+        [
+            lines(book("a", 0, 1), (A, 2)),
+            of_booking(cancel("a", 2, 3), "a1", "a1.1", quantity=1),
+        ],
+        hall(row("a1", "booked", "Aa")),
+        "no order",
+    ),
+    "the position counts both types": (
+        [
+            lines(book("a", 0, 1), (A, 2)),
+            lines(book("b", 2, 3, 202, position=1), (A, 1)),
+            lines(book("c", 4, 5, 202, position=2), (B, 1)),
+        ],
+        hall(row("a1", "booked", "AA"), row("b1", "waiting", "A"), row("c1", "waiting", "B")),
+        "no order",
+    ),
+    "sold out though there is room": (
+        [
+            lines(
+                sold_out("a", 0, 1, requested=1, available=0, ticketTypeId=B, quotaId=HALL),
+                *((A, 1), (B, 1)),
+            ),
+        ],
+        hall(),
+        "no order",
+    ),
+    "sold_out names the wrong numbers": (
+        [
+            lines(book("a", 0, 1), (A, 1)),
+            lines(
+                sold_out("b", 2, 3, requested=1, available=1, ticketTypeId=B, quotaId=HALL),
+                *((A, 1), (B, 1)),
+            ),
+        ],
+        hall(row("a1", "booked", "A")),
+        "no order",
+    ),
+    "a group that fits is too large": (
+        [lines(too_large("a", 0, 1, 2, 1), (A, 2))],
+        hall(),
+        "no order",
+    ),
+}
+GOOD |= GOOD_TYPED
+BAD |= BAD_TYPED
 
 
 @pytest.mark.parametrize("name", GOOD)
