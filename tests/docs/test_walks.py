@@ -79,7 +79,9 @@ def test_a_commit_inserts_every_field_of_a_booking() -> None:
     assert set(re.findall(r"\w+", columns)) == set(Booking._fields) - PLAIN.keys()
 
 
-@pytest.mark.parametrize("name", ["ACTIVE", "LINES", "TYPE_LINES", "BY_ID", "LAST_CANCELLED"])
+@pytest.mark.parametrize(
+    "name", ["ACTIVE", "TICKETS", "LINES", "TYPE_LINES", "BY_ID", "LAST_CANCELLED"]
+)
 def test_every_query_of_bookings_reads_every_field(name: str) -> None:
     sql = getattr(bookings, name).sql
     assert [each for each in COLUMNS if not re.search(rf"\b{each}\b", sql)] == []

@@ -7,17 +7,21 @@ from uuid import UUID
 
 import pytest
 from asyncpg import Record
+from chaos.history import read_books
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.factories import make_event, make_people
 from tests.outcomes import counters, kinds, rows, together
-from ticketing.db.statements import Driver, Statement
-from ticketing.errors import AlreadyBooked
+from ticketing.db.statements import Driver, Statement, driver
+from ticketing.errors import AlreadyBooked, GroupTooLarge, SoldOut
+from ticketing.sale.definitions import DefinedType, Definitions
 from ticketing.sale.inventory.model import Booked, Cancelled, Waiting
 from ticketing.sale.repositories.bookings import ACTIVE, BookingRepository
 
 Meddle = Callable[[int], Awaitable[object]]
 """Called with the number of reads of active bookings so far, including this one."""
+
+TWO_TYPES: Final = Definitions({0: DefinedType(0, 0, "A"), 1: DefinedType(0, 1, "B")}, {})
 
 
 async def idle(_: int) -> None:
@@ -290,3 +294,68 @@ async def test_a_waiting_list_that_another_process_shortened_is_read_again(
     cancelled = await bookings.cancel(show, people[0])
     assert cancelled.promoted == []
     assert await counters(engine, show) == (1, 0, 5)
+
+
+async def test_a_ticket_that_another_process_cancels_in_between_is_counted_once(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (person,) = await make_people(engine, 1)
+    show = await make_event(engine, total=5, organiser=person)
+    held = (await bookings.book(show, person, lines=[(None, 3)])).booking
+    first, second = [ticket.id for ticket in held.tickets[:2]]
+
+    async def cancel_too(times: int) -> None:
+        if times == 1:
+            await elsewhere.cancel_booking(held, [first])
+
+    with monkeypatch.context() as patch:
+        asking(patch, after=cancel_too)
+        cancelled = await bookings.cancel_booking(held, [first])
+    assert (cancelled.booking.quantity, cancelled.promoted) == (2, ())
+
+    async def cancel_another(times: int) -> None:
+        if times == 1:
+            await elsewhere.cancel_booking(held, [second])
+
+    asking(monkeypatch, after=cancel_another)
+    cancelled = await bookings.cancel_booking(held)
+    assert cancelled.booking.quantity == 1
+    assert (await bookings.get(held.id)).quantity == 1
+    assert await counters(engine, show) == (5, 0, 5)
+
+
+async def test_a_person_with_a_booking_learns_of_it_although_the_rest_is_sold_out(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    # A client that got no response asks again, and must not believe that it has nothing.
+    organiser, person, stranger = await make_people(engine, 3)
+    show = await make_event(engine, total=2, organiser=organiser, definitions=TWO_TYPES)
+    async with driver(engine) as connection:
+        kinds = [kind.id for kind in (await read_books(connection, show)).kinds]
+    lines = [(kind, 1) for kind in kinds]
+    await bookings.book(show, person, lines=lines)
+    with pytest.raises(AlreadyBooked):
+        await bookings.book(show, person, lines=lines)
+    with pytest.raises(SoldOut):
+        await bookings.book(show, stranger, lines=lines)
+
+
+async def test_a_batch_that_is_decided_again_finds_every_event(
+    engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
+) -> None:
+    people = await make_people(engine, 4)
+    hall, show = [await make_event(engine, total=1, organiser=people[0]) for _ in range(2)]
+    for event in (hall, show):
+        await bookings.book(event, people[0])
+        await bookings.book(event, people[1])
+    # `bookings` remembers both waiting lists. One is empty by now, and the other one grew.
+    await elsewhere.cancel(hall, people[1])
+    await elsewhere.book(show, people[2])
+    cancelled, refused = await together(
+        bookings.cancel(hall, people[0]), bookings.book(show, people[3], lines=[(None, 2)])
+    )
+    assert isinstance(cancelled, Cancelled)
+    assert isinstance(refused, GroupTooLarge)

@@ -153,11 +153,20 @@ TYPE_LINES: Final = Statement(
     """  # noqa: S608 - our own text
 )
 
+# One statement, so that the tickets are those of the booking at the same moment.
 TICKETS: Final = Statement(
-    """
-    SELECT id, booking_id, ticket_type_id, ordinal, amount, status FROM tickets
-    WHERE booking_id = ANY(CAST(:bookings AS uuid[])) ORDER BY booking_id, ordinal
-    """
+    f"""
+    SELECT {BOOKING}, tickets.id AS ticket_id, tickets.ticket_type_id AS ticket_kind, ordinal,
+        tickets.amount AS ticket_amount, tickets.status AS ticket_status
+    FROM unnest(CAST(:bookings AS uuid[])) AS asked(id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM bookings WHERE bookings.id = asked.id OFFSET 0
+    ) AS bookings
+    CROSS JOIN LATERAL (
+        SELECT * FROM tickets WHERE booking_id = asked.id ORDER BY ordinal OFFSET 0
+    ) AS tickets
+    ORDER BY asked.id, ordinal
+    """  # noqa: S608 - our own text
 )
 
 BY_ID: Final = Statement(f"SELECT {BOOKING} FROM bookings WHERE id = :booking")  # noqa: S608
@@ -482,7 +491,12 @@ class BookingRepository:
             self._forget(doubtful)
             await self._load_snapshots(connection, doubtful)
             if any(self._snapshots.get(each) != decisions[each].before for each in doubtful):
-                decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
+                decisions, more = await self._decide(connection, by_event, asking=asking, at=at)
+                stale |= more
+        if asking is not batch and _have_sold_out(decisions.values()):
+            # A client without a response asks again, and must learn that it has what it asks for.
+            decisions, more = await self._decide(connection, by_event, asking=batch, at=at)
+            stale |= more
         lost = stale
         if writing := [each for each in decisions.values() if not each.is_empty]:
             lost = stale | await self._swap(connection, by_event, writing, at=at)
@@ -606,6 +620,10 @@ def _is_doubtful(decision: Decision | None) -> bool:
     )
 
 
+def _have_sold_out(decisions: Iterable[Decision]) -> bool:
+    return any(isinstance(outcome, SoldOut) for each in decisions for outcome in each.outcomes)
+
+
 async def read(connection: Driver, booking_id: UUID) -> Booking:
     """Return the booking with its tickets. Raises BookingNotFound."""
     rows = await BY_ID.fetch(connection, booking=booking_id)
@@ -614,7 +632,8 @@ async def read(connection: Driver, booking_id: UUID) -> Booking:
     found = booking(rows[0])
     if not found.has_tickets:
         return found
-    return found._replace(tickets=(await _read_tickets(connection, [found]))[found.id])
+    # One that waits has none yet.
+    return (await _with_tickets(connection, [found])).get(found.id, found)
 
 
 async def _read_active(
@@ -642,30 +661,29 @@ async def _read_active(
     with_tickets = [
         each for each in found if each.has_tickets and each.status is BookingStatus.BOOKED
     ]
-    tickets = await _read_tickets(connection, with_tickets) if with_tickets else {}
+    now = await _with_tickets(connection, with_tickets) if with_tickets else {}
     for each in found:
-        of_event = active[each.event_id]
-        held = each._replace(tickets=tickets.get(each.id, ()))
-        of_event[each.user_id] = (*of_event.get(each.user_id, ()), held)
+        held = now.get(each.id, each)
+        if held.status is not BookingStatus.CANCELLED:
+            of_event = active[each.event_id]
+            of_event[each.user_id] = (*of_event.get(each.user_id, ()), held)
     return active
 
 
-async def _read_tickets(
-    connection: Driver, bookings: Sequence[Booking]
-) -> Mapping[UUID, Sequence[Ticket]]:
-    """Return the tickets of bookings in order, by the id of the booking."""
-    tickets = defaultdict(list)
+async def _with_tickets(connection: Driver, bookings: Sequence[Booking]) -> Mapping[UUID, Booking]:
+    """Return the bookings that have tickets, by id, as both are now."""
+    found: dict[UUID, Booking] = {}
     for row in await TICKETS.fetch(connection, bookings=[each.id for each in bookings]):
-        tickets[row["booking_id"]].append(
-            Ticket(
-                row["id"],
-                row["ticket_type_id"],
-                row["ordinal"],
-                row["amount"],
-                row["status"] == "valid",
-            )
+        ticket = Ticket(
+            row["ticket_id"],
+            row["ticket_kind"],
+            row["ordinal"],
+            row["ticket_amount"],
+            row["ticket_status"] == "valid",
         )
-    return tickets
+        held = found.get(row["id"]) or booking(row)
+        found[held.id] = held._replace(tickets=(*held.tickets, ticket))
+    return found
 
 
 async def _read_lines(
