@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import asyncpg
 from chaos import processes
@@ -240,6 +240,14 @@ class Rig:
         if made.status != 201:  # noqa: PLR2004
             raise RuntimeError(f"no event was made: {made.status} {made.body}")
         return int(made.body["id"])
+
+    async def make(self, person: Person, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Make an event with these properties, and return it."""
+        made = await self.ask("POST", "/api/events", event, person.token)
+        if made.status != 201:  # noqa: PLR2004
+            raise RuntimeError(f"no event was made: {made.status} {made.body}")
+        found: dict[str, Any] = made.body
+        return found
 
     async def healthy(self, prober: Person, event: int) -> None:
         """Wait until it is ready, and books and cancels several times on new connections."""

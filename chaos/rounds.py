@@ -13,13 +13,14 @@ from typing import Any, Final
 from uuid import uuid4
 
 import asyncpg
-from chaos import checker
+from chaos import checker, offers
 from chaos.client import Client, NotSent, Response, Unanswered
 from chaos.faults import FAULTS, ORDERLY, Stage
-from chaos.history import Books, Operation, Verb, read_books
+from chaos.history import NUMBERS, Books, Operation, read_books
+from chaos.offers import Offer
 from chaos.rig import DATABASE_ERRORS, Kind, Person, Rig
+from chaos.wishes import Wish, Wishes
 
-EVENTS: Final = 6
 PAUSE: Final = 0.06
 """Average seconds between two requests of a person."""
 PATIENCE: Final = 12.0
@@ -31,7 +32,10 @@ DUE: Final = 5.0
 """Seconds after the last fault in which the service must become healthy."""
 AGAIN: Final = 0.15
 """Probability that a person with keys resends an old request that has a response."""
-REFUSED: Final = {"booking_not_found", "already_booked", "already_waiting"}
+REFUSED: Final = {
+    *("booking_not_found", "booking_ambiguous", "already_booked", "already_waiting"),
+    *("limit_reached", "sold_out", "group_too_large"),
+}
 HARMLESS: Final = {"busy", "not_ready"}
 """Codes of 503 that mean that nothing was changed."""
 OPEN: Final = {"database_unavailable", "outcome_unknown"}
@@ -105,26 +109,38 @@ class _Crowd:
         self._chance = chance
         self.enough = asyncio.Event()
 
-    async def live(self, person: Person, events: Sequence[int]) -> None:
+    async def live(self, person: Person, on_sale: Sequence[Offer]) -> None:
         """Book and cancel until the round ends."""
         client = self._rig.client(PATIENCE)
         chance = random.Random(f"{self._round.seed}-{person.name}")
-        holds: dict[int, bool | None] = {}
+        wishes = Wishes(person.id, on_sale, chance)
         sent: list[_Sent] = []
         try:
             while not self.enough.is_set():
                 if sent and chance.random() < AGAIN:
                     await self._send_again(client, person, chance.choice(sent))
-                event = chance.choice(events)
-                wants_to_cancel = bool(holds.get(event)) != (chance.random() < 0.1)  # noqa: PLR2004
-                verb: Verb = "cancel" if wants_to_cancel else "book"
+                wish = wishes.next()
+                if wishes.wants_some(wish):
+                    tickets = await self._tickets(client, person, wish.operation.booking)
+                    wish = wishes.some(wish, tickets)
+                done = await self._do(client, person, wish, chance)
                 # Responses without a change are not stored under the key, and unknown outcomes are
                 # useless.
-                keep = sent if verb == "book" or holds.get(event) else []
-                holds[event] = await self._do(client, person, event, verb, chance, keep)
+                if done is not None and wish.is_stored:
+                    sent.append(done)
+                wishes.learn(wish.operation)
                 await asyncio.sleep(chance.expovariate(1 / PAUSE))
         finally:
             client.close()
+
+    async def _tickets(self, client: Client, person: Person, booking: str) -> list[str]:
+        """Return the ids of the valid tickets of a booking; none without a response."""
+        with suppress(NotSent, Unanswered):
+            path = f"/api/bookings/{booking}/tickets"
+            answer = await client.request("GET", path, token=person.token)
+            if answer.status == 200:  # noqa: PLR2004 - HTTP
+                return [each["id"] for each in answer.body["items"] if each["status"] == "valid"]
+        return []
 
     async def _send_again(self, client: Client, person: Person, sent: _Sent) -> None:
         """Resend a request. It must have no effect, and get the first response again."""
@@ -146,30 +162,21 @@ class _Crowd:
                 f" and again {answer.status} {answer.body}, {what}"
             )
 
-    async def _do(  # noqa: PLR0913, PLR0917 - the parts of a request, and where to store it
-        self,
-        client: Client,
-        person: Person,
-        event: int,
-        verb: Verb,
-        chance: random.Random,
-        keep: list[_Sent],
-    ) -> bool | None:
-        """Send it; return whether the person now has a booking, or None if that is unknown.
-
-        A request with a key that changed something is stored.
-        """
+    async def _do(
+        self, client: Client, person: Person, wish: Wish, chance: random.Random
+    ) -> _Sent | None:
+        """Send it, and record it. Return what was sent with a key and succeeded."""
         key = str(uuid4()) if self._round.keyed else ""
-        operation = Operation(verb, event, person.id, time.monotonic())
+        operation = wish.operation
+        operation.start = time.monotonic()
         may_be_done = False
-        path, body = f"/api/events/{verb}", {"eventId": event, "userId": person.id}
         while True:
             is_rude = chance.random() < self._stage.rudeness
             try:
                 answer = await client.request(
                     "POST",
-                    path,
-                    body,
+                    wish.path,
+                    wish.body,
                     token=person.token,
                     key=key,
                     leave_after=chance.uniform(0, 0.02) if is_rude else None,
@@ -184,8 +191,8 @@ class _Crowd:
             if outcome == "answered":
                 self._round.operations.append(operation)
                 if key and answer.status < 300:  # noqa: PLR2004 - HTTP
-                    keep.append(_Sent(path, body, key, answer))
-                return _holds(operation)
+                    return _Sent(wish.path, wish.body, key, answer)
+                return None
             may_be_done = may_be_done or outcome == "unknown"
             if outcome == "unauthorised":
                 await self._rig.log_in(person)
@@ -200,11 +207,13 @@ class _Crowd:
         """Record a response, and return its kind."""
         found = answer.body
         if answer.status in {200, 201, 202}:
-            told = {name: found[name] for name in ("id", "position", "promoted")}
+            # Earlier versions have no quantity.
+            told = {name: found.get(name) for name in ("id", "quantity", "position", "promoted")}
             kept = {name: each for name, each in told.items() if each is not None}
-            operation.answer = {"status": answer.status, **kept}
-        elif answer.status in {404, 409} and answer.code in REFUSED:
-            operation.answer = {"status": answer.status, "code": answer.code}
+            operation.answer = {"status": answer.status, "became": found["status"], **kept}
+        elif answer.status in {404, 409, 422} and answer.code in REFUSED:
+            numbers = {name: found[name] for name in NUMBERS if name in found}
+            operation.answer = {"status": answer.status, "code": answer.code, **numbers}
         elif answer.status == 401:  # noqa: PLR2004 - HTTP
             return "unauthorised"
         elif (answer.status == 503 and answer.code in HARMLESS) or (  # noqa: PLR2004
@@ -220,47 +229,69 @@ class _Crowd:
         operation.end = time.monotonic()
         return "answered"
 
-    async def watch(self, events: Sequence[int]) -> None:
+    async def watch(self, on_sale: Sequence[Offer]) -> None:
         """Read the events, through the service and from the database, until the round ends."""
         client = self._rig.client(PATIENCE)
         try:
             while not self.enough.is_set():
-                event = self._chance.choice(events)
+                offer = self._chance.choice(on_sale)
                 started = time.monotonic()
                 with suppress(NotSent, Unanswered):
-                    answer = await client.request("GET", f"/api/events/{event}")
+                    answer = await client.request("GET", f"/api/events/{offer.event}")
                     if answer.status == 200:  # noqa: PLR2004
-                        seen = answer.body["availableTickets"], answer.body["waitingListCount"]
-                        self._see(event, started, *seen)
+                        self._see(offer.event, started, **_seen(answer.body, offer))
                 await asyncio.sleep(0.03)
         finally:
             client.close()
 
-    async def watch_rows(self, events: Sequence[int]) -> None:
+    async def watch_rows(self, on_sale: Sequence[Offer]) -> None:
         """Read the rows from the database until the round ends."""
         connection: asyncpg.Connection[asyncpg.Record] | None = None
         while not self.enough.is_set():
-            event = self._chance.choice(events)
-            started = time.monotonic()
+            offer = self._chance.choice(on_sale)
             try:
                 connection = connection or await self._rig.connection()
-                row = await connection.fetchrow(SIGHTING, event)
+                await (self._look if offer.is_plain else self._count)(connection, offer.event)
             except DATABASE_ERRORS:
                 if connection is not None:
                     connection.terminate()
                 connection = None
-            else:
-                if row is not None:
-                    self._round.sightings += 1
-                    self._round.wrong += checker.Sighting(*row.values()).wrong()
-                    self._see(event, started, row["available_tickets"], row["waiting_list_count"])
             await asyncio.sleep(0.03)
         if connection is not None:
             connection.terminate()
 
-    def _see(self, event: int, started: float, available: int, waiting: int) -> None:
-        seen = {"status": 200, "available": available, "waiting": waiting}
-        self._round.operations.append(Operation("read", event, "", started, time.monotonic(), seen))
+    async def _look(self, connection: "asyncpg.Connection[asyncpg.Record]", event: int) -> None:
+        started = time.monotonic()
+        row = await connection.fetchrow(SIGHTING, event)
+        if row is not None:
+            self._round.sightings += 1
+            self._round.wrong += checker.Sighting(*row.values()).wrong()
+            available, waiting = row["available_tickets"], row["waiting_list_count"]
+            self._see(event, started, available=available, waiting=waiting)
+
+    async def _count(self, connection: "asyncpg.Connection[asyncpg.Record]", event: int) -> None:
+        started = time.monotonic()
+        found = await read_books(connection, event)
+        self._round.sightings += 1
+        self._round.wrong += [f"event {event}: {what}" for what in checker.miscounted(found)]
+        self._see(event, started, available=found.available, waiting=found.waiting)
+
+    def _see(self, event: int, started: float, **seen: object) -> None:
+        answer = {"status": 200, **seen}
+        self._round.operations.append(
+            Operation("read", event, "", started, time.monotonic(), answer)
+        )
+
+
+def _seen(body: dict[str, Any], offer: Offer) -> dict[str, Any]:
+    """Return the numbers of an event, as the checker compares them."""
+    seen = {"available": body["availableTickets"], "waiting": body["waitingListCount"]}
+    if offer.is_plain:
+        return seen
+    numbers = ("id", "available", "taken", "waiting")
+    types = sorted([each[name] for name in numbers] for each in body["ticketTypes"])
+    quotas = sorted([each["id"], each["available"]] for each in body["quotas"])
+    return {**seen, "types": types, "quotas": quotas}
 
 
 def _failures(played: Round) -> list[str]:
@@ -270,13 +301,6 @@ def _failures(played: Round) -> list[str]:
         fatal = set(played.statuses) - {"answered"}
     failed = {what: n for what, n in played.statuses.items() if what in fatal}
     return [f"requests failed: {failed}"] if failed else []
-
-
-def _holds(operation: Operation) -> bool:
-    answer = operation.answer or {}
-    if "code" in answer:
-        return str(answer["code"]).startswith("already")
-    return operation.verb == "book"
 
 
 async def play(  # noqa: PLR0913 - by name
@@ -295,18 +319,15 @@ async def play(  # noqa: PLR0913 - by name
     # A worker that has not seen a token refuses it if its clock was wrong when it was made.
     await asyncio.gather(*map(rig.log_in, people))
     probe = await rig.organise(organiser, 10)
-    totals = {
-        await rig.organise(organiser, total): total
-        for total in (chance.randint(1, 5) for _ in range(EVENTS))
-    }
-    events = list(totals)
+    kinds = offers.PLAIN if played.kind == "earlier" else offers.ALL
+    on_sale = [await make(rig, organiser, chance) for make in kinds]
     people_of = _Crowd(rig, stage, played, chance)
     living = [
-        asyncio.create_task(people_of.live(person, chance.sample(events, 2))) for person in crowd
+        asyncio.create_task(people_of.live(person, chance.sample(on_sale, 2))) for person in crowd
     ]
     living += [
-        asyncio.create_task(people_of.watch(events)),
-        asyncio.create_task(people_of.watch_rows(events)),
+        asyncio.create_task(people_of.watch(on_sale)),
+        asyncio.create_task(people_of.watch_rows(on_sale)),
     ]
 
     async def go_wrong(name: str, at: float) -> None:
@@ -336,20 +357,20 @@ async def play(  # noqa: PLR0913 - by name
         for task in living:
             task.cancel()
         await asyncio.gather(*living, return_exceptions=True)
-    await _settle(rig, played, totals)
+    await _settle(rig, played, on_sale)
     await _compare_with_lists(rig, organiser, played)
     played.wrong += await asyncio.to_thread(checker.judge, played.operations, played.books)
     return True
 
 
-async def _settle(rig: Rig, played: Round, totals: dict[int, int]) -> None:
+async def _settle(rig: Rig, played: Round, on_sale: Sequence[Offer]) -> None:
     """Read the events after everything has finished."""
     connection = await rig.connection()
     try:
         before: list[Books] | None = None
         while before is None or before != played.books:
             before = played.books
-            played.books = [await read_books(connection, event) for event in totals]
+            played.books = [await read_books(connection, each.event) for each in on_sale]
             await asyncio.sleep(0.3)
     finally:
         await connection.close()

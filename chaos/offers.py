@@ -1,0 +1,74 @@
+"""What is on sale in a round: events of one place per booking, of groups, and of ticket types."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chaos.history import ONE_PLACE, Asked
+from chaos.rig import Person, Rig
+
+NAME: Final = "An event"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An event, and what people ask for there."""
+
+    event: int
+    asked: Sequence[Asked] = (ONE_PLACE,)
+    most: int = 1
+    """How many active bookings a person may have."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every booking is of one place, so that every version of the service knows it."""
+        return self.asked == (ONE_PLACE,)
+
+
+async def plain(rig: Rig, organiser: Person, chance: random.Random) -> Offer:
+    """Make an event where every booking is of one place."""
+    return Offer(await rig.organise(organiser, chance.randint(1, 5)))
+
+
+async def for_groups(rig: Rig, organiser: Person, chance: random.Random) -> Offer:
+    """Make an event with one ticket type, which gets counters when the first group waits."""
+    most = chance.randint(1, 2)
+    made = await rig.make(
+        organiser,
+        {"name": NAME, "capacity": chance.randint(2, 7), "maxBookingsPerPerson": most},
+    )
+    return Offer(made["id"], [((None, quantity),) for quantity in (1, 1, 2, 2, 3)], most)
+
+
+async def with_types(rig: Rig, organiser: Person, chance: random.Random) -> Offer:
+    """Make an event with two ticket types that share a quota. One also has its own."""
+    hall, most = chance.randint(3, 6), chance.choice((1, 1, 2))
+    made = await rig.make(
+        organiser,
+        {
+            "name": NAME,
+            "capacity": hall + chance.randint(0, 1),
+            "ticketTypes": [{"name": "A"}, {"name": "B", "capacity": chance.randint(1, 3)}],
+            "quotas": [{"name": "Hall", "capacity": hall, "ticketTypes": ["A", "B"]}],
+            "maxBookingsPerPerson": most,
+        },
+    )
+    ids = {each["name"]: each["id"] for each in made["ticketTypes"]}
+    first, second = ids["A"], ids["B"]
+    alone: list[Asked] = [((kind, n),) for kind in (first, second) for n in (1, 1, 2, 3)]
+    return Offer(made["id"], [*alone, ((first, 1), (second, 1)), ((second, 1), (first, 2))], most)
+
+
+PLAIN: Final = (plain,) * 6
+"""For rounds with an earlier version, which knows nothing else."""
+ALL: Final = (plain, plain, plain, for_groups, with_types, with_types)
+
+
+def body(offer: Offer, lines: Asked) -> dict[str, Any]:
+    """Return what a request to book these lines sends besides event and person."""
+    if offer.is_plain:
+        return {}
+    if lines[0][0] is None:
+        return {"quantity": lines[0][1]}
+    return {"lines": [{"ticketTypeId": kind, "quantity": n} for kind, n in lines]}
