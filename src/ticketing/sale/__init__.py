@@ -1,1 +1,1 @@
-"""The sale: events, bookings, and decisions about places."""
+"""The sale: events, ticket types, bookings, and decisions about places."""

@@ -75,7 +75,7 @@ class Definitions:
     types: Mapping[int, DefinedType]
     quotas: Mapping[int, DefinedQuota]
     kept: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
-    """What was made from them, so that it is made once: see `routers/fields.py`."""
+    """Objects that were made from them once, such as their JSON: see `routers/fields.py`."""
 
     @cached_property
     def in_order(self) -> Sequence[DefinedType]:

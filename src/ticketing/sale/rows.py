@@ -55,7 +55,7 @@ class Event(NamedTuple):
 
     @property
     def available(self) -> Sequence[int]:
-        """What is left of the capacities that types draw from: the event's own, then quotas."""
+        """The places left of each capacity that types draw from: the event's own, then quotas."""
         own = self.available_tickets
         return [own] if self.counters is None else [own, *self.counters.available]
 

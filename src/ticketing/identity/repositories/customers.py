@@ -172,7 +172,7 @@ class Asked(NamedTuple):
 
     @property
     def key(self) -> "Key":
-        """What identifies the customer."""
+        """The organiser and the external id, which identify the customer."""
         return self.organiser_id, self.external_id
 
 

@@ -70,10 +70,10 @@ def decide(state: State, request: Book) -> Outcome:
 
 
 def _free_slot(state: State, held: Sequence[Booking]) -> int:
-    """Return the number of a further booking of the person. Raises if they may have no more."""
+    """Return the number of a further booking of the person. Raises if they may not have another."""
     allowed = state.terms.max_bookings
     if len(held) < allowed:
-        # What the person holds may change until this is written.
+        # The bookings of the person may change until this is written.
         state.rest_on_version()
         used = {booking.slot for booking in held}
         return next(slot for slot in range(allowed) if slot not in used)

@@ -116,7 +116,7 @@ def _grown(before: Sequence[int], after: Sequence[int]) -> Sequence[int]:
 class State:
     """An event after the requests that are decided so far.
 
-    `active` and `line` are what was read from the database: see `kinds.decide`. A kind of request
+    `active` and `line` were read from the database: see `kinds.decide`. A kind of request
     changes the event only by these methods. Each of them keeps the invariants.
     """
 
@@ -143,7 +143,7 @@ class State:
         self._new_id = new_id
         self._total = snapshot.total
         self._available = [snapshot.available]
-        """What is left of each capacity: of the event's own, then of the quotas by slot."""
+        """The places left of each capacity: of the event's own, then of the quotas by slot."""
         self._waiting = snapshot.waiting
         self._waits = [snapshot.waiting]
         """How many bookings wait for each type, by slot."""
@@ -153,12 +153,12 @@ class State:
             self._waits = list(counters.waiting)
             self._taken = list(counters.taken)
         self._needs = [0] * len(self._available)
-        # What a person with several bookings holds may change until the decision is written.
+        # The bookings of a person who has several may change until the decision is written.
         self._rests_on_version = snapshot.waiting > 0 or self.terms.had_several
         self._active = dict(active)
         self._by_slot = {each.slot: each for each in self.offer.types.values()}
         self._lines: dict[int, dict[UUID, tuple[int, Booking]]] = {}
-        """The known heads of the lines by slot of their type, each with its order among all."""
+        """The known heads of the waiting lists by slot of the type, each with its order in all."""
         self._last = 0
         for booking in line:
             self._append(booking)
@@ -226,7 +226,7 @@ class State:
         booking = self._insert(self._new(booking_id, user_id, slot, BookingStatus.WAITING, (line,)))
         index = line.type.slot
         if self._waits[index] == len(self._lines.get(index, ())):
-            # The whole line was read, so this decision may promote its new tail too.
+            # The whole list was read, so this decision may promote its new tail too.
             self._append(booking)
         self._waits[index] += 1
         self._waiting += 1
@@ -281,7 +281,7 @@ class State:
         capacities that lack room for it to everybody behind it. The bookings of a closed type are
         left out.
 
-        Raises StaleSnapshot if the line is longer than it is known, unless there is a `limit`: then
+        Raises StaleSnapshot if the list is longer than it is known, unless there is a `limit`: then
         the known ones are promoted, at most that many.
         """
         promoted: list[Booking] = []

@@ -100,13 +100,13 @@ class Booking(NamedTuple):
 
 
 class Booked(NamedTuple):
-    """The person has a place."""
+    """The person has the places."""
 
     booking: Booking
 
 
 class Waiting(NamedTuple):
-    """No place was left. The person is in the waiting list at `position`, counted from 1."""
+    """Too few places were left. The person waits at `position`, counted from 1."""
 
     booking: Booking
     position: int

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class TicketType(NamedTuple):
-    """What is on sale, as far as a decision needs it. Times are in UTC."""
+    """A ticket type, as far as a decision needs it. Times are in UTC."""
 
     id: int
     slot: int = 0
@@ -23,7 +23,7 @@ class TicketType(NamedTuple):
     hidden: bool = False
     """Only the event's team may book it, and others do not see it."""
     closed: bool = False
-    """It is sold no more. What was sold stays valid."""
+    """Its sale is over. Tickets that were sold stay valid."""
 
 
 class Offer(NamedTuple):

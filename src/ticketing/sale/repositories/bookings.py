@@ -644,7 +644,7 @@ async def _read_active(
 ) -> Mapping[int, Mapping[UUID, Sequence[Booking]]]:
     """Return the active bookings of the requests in `asking`, by event and person.
 
-    Where people may have several bookings, all requests ask.
+    At events where people may have several bookings, all requests ask.
     """
     asked = [each.request for each in asking]
     for event, before in known.items():
@@ -729,7 +729,7 @@ def heads(before: Snapshot, freed: int) -> Iterator[tuple[int, int]]:
 async def read_type_lines(
     connection: Driver, asked: Sequence[tuple[int, int, int]]
 ) -> dict[int, list[Booking]]:
-    """Return the heads of the lines by event, in order of all its types.
+    """Return the heads of the waiting lists by event, in one order of all its types.
 
     `asked` has an event, one of its types, and a length.
     """

@@ -226,9 +226,10 @@ class EventRepository:
         status: EventStatus = EventStatus.PUBLISHED,
         definitions: Definitions | None = None,
     ) -> Event:
-        """Create an event with all places free. None: its only definition is a free ticket type.
+        """Create an event with all places free.
 
-        Raises UserNotFound. With `keyed`, also raises the errors of `once`.
+        Without `definitions` it has one ticket type, which is free. Raises UserNotFound. With
+        `keyed`, also raises the errors of `once`.
         """
         async with once(self._engine, keyed) as (connection, keep), connection.transaction():
             created = await make(

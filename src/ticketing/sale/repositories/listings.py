@@ -19,9 +19,9 @@ from ticketing.sale.rows import BOOKING, booking
 
 
 def _place(booking: str) -> str:
-    """Return an SQL expression for the position of a row of bookings in the line of its type.
+    """Return an SQL expression for the position of a row of bookings on its waiting list.
 
-    It counts from the end of the line to which the booking is closer. From the far end, it
+    It counts from the end of the list to which the booking is closer. From the far end, it
     subtracts from the number of bookings that wait.
     """
     line = f"""
@@ -144,7 +144,7 @@ class Standing:
 
 
 class BookedCustomer(NamedTuple):
-    """What the event's owner knows of a customer."""
+    """The data of a customer that the event's owner has."""
 
     external_id: str
     name: str | None

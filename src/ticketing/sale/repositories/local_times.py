@@ -30,7 +30,7 @@ DUE: Final = Statement(
     ORDER BY zone_rules, event_id
     """  # noqa: S608 - our own text
 )
-# The lock keeps out a change of the event, and the revision tells of one since the event was read.
+# The lock keeps out a change of the event, and the revision shows one since the event was read.
 # Locks in the same order as a commit, and leaves out locked events.
 SETTLE: Final = Statement(
     """

@@ -117,7 +117,7 @@ TWICE: Final = Statement(
     reads_tables=WHOLE,
 )
 
-# What the types of events with counters have, counted and recorded.
+# The places of the types of events with counters, counted and recorded.
 TYPES: Final = Statement(
     """
     WITH events AS (

@@ -196,7 +196,7 @@ class TicketTypeRepository:
     async def remove_quota(
         self, event_id: int, quota_id: int, origin: Origin, *, if_revision: int | None
     ) -> None:
-        """Delete the shared quota. Its ticket types draw from it no more.
+        """Delete the shared quota. It then limits its ticket types no longer.
 
         Raises EventNotFound, QuotaNotFound, PreconditionFailed, EventState, Busy.
         """
@@ -228,7 +228,7 @@ class TicketTypeRepository:
             total = before.total_tickets
             counters = after.counted(total, before.taken, before.waiting)
             await count(connection, before.id, total, counters)
-        # Read again, because what is new has its id only now.
+        # Read again, because a new type or quota has its id only now.
         after = (await read(connection, before.id)).definitions
         if type_slot is not None:
             action, details = _about_type(before.definitions, after, type_slot)

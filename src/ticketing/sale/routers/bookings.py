@@ -222,7 +222,7 @@ class TicketsOut(Out):
 
 
 class BookedCustomer(Out):
-    """What the event's owner knows of a customer."""
+    """The data of a customer that the event's owner has."""
 
     external_id: str = Field(examples=["customer-4711"])
     name: str | None = Field(examples=["Ada Lovelace"])
@@ -393,7 +393,7 @@ async def cancel(
         external_id = body.customer.external_id
         organiser_id = await require_customer(request, caller, body.event_id, external_id)
         found = await of(request, Identity).customers.find(organiser_id, external_id)
-        # Of nobody, if there is no such customer: a resent request still gets its response.
+        # NOBODY if there is no such customer, so that a resent request still gets its response.
         user_id = NOBODY if found is None else found.id
     else:
         count_person(request, caller)

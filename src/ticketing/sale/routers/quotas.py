@@ -188,7 +188,7 @@ async def delete(
     revision: Revision,
     request: Request,
 ) -> None:
-    """Delete a shared quota. Its ticket types draw from it no more."""
+    """Delete a shared quota. It then limits its ticket types no longer."""
     await require(request, caller, eventId)
     repository = of(request, Sale).ticket_types
     await repository.remove_quota(eventId, quotaId, origin(request, caller), if_revision=revision)

@@ -101,7 +101,7 @@ class SetPrice(In):
 
 
 class TicketTypeIn(In):
-    """What ticket types have in every request."""
+    """The fields that ticket types have in every request."""
 
     description: Annotated[str, Label(1, 2_000, "Numbered seats.", lines=True)] | None = None
     price: SetPrice | None = Field(
@@ -118,7 +118,7 @@ class TicketTypeIn(In):
     sales_close_at: Moment | None = None
     position: Position = 0
     hidden: bool = Field(default=False, description="Only the event's team sees and books it.")
-    closed: bool = Field(default=False, description="It is sold no more.")
+    closed: bool = Field(default=False, description="Its sale is over.")
 
     def changes(self) -> dict[str, Any]:
         """Return the fields that the request has, by the names of `DefinedType`."""
@@ -168,7 +168,7 @@ class UpdateTicketType(TicketTypeIn, json_schema_extra={"examples": [{"capacity"
         description="Only the event's team sees and books it.",
         examples=[False],
     )
-    closed: bool = Field(default_factory=bool, description="It is sold no more.", examples=[False])
+    closed: bool = Field(default_factory=bool, description="Its sale is over.", examples=[False])
     quotas: Annotated[
         list[QuotaId],
         Field(max_length=MAX_QUOTAS, description="Ids of the shared quotas that it draws from."),

@@ -177,8 +177,8 @@ async def update(  # noqa: PLR0913, PLR0917 - passed by name
 ) -> Rendered:
     """Change a ticket type. Send the ETag of the event that you read as `If-Match`.
 
-    What was sold keeps its price. `closed` ends or reopens its sale. Places that become free go to
-    the waiting list first.
+    Tickets that were sold keep their price. `closed` ends or reopens its sale. Places that become
+    free go to the waiting list first.
     """
     await require(request, caller, eventId)
     event, slot = await of(request, Sale).ticket_types.revise_type(
