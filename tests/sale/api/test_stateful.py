@@ -263,7 +263,7 @@ class TicketOffice(RuleBasedStateMachine):
             return
         names = {each.id: each.username for each in self.everybody}
         expected = [
-            event.listed(user, booking) | {"username": names[user]}
+            event.listed(user, booking) | {"username": names[user], "customer": None}
             for user, booking in event.history
         ]
         assert self.pages(person, path, limit=limit, **asked) == [
