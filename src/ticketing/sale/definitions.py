@@ -359,6 +359,12 @@ def defined(
     return made
 
 
+_UNKNOWN: Final = {
+    "quota_unknown": "The event has no such shared quota",
+    "ticket_type_unknown": "The event has no such ticket type",
+}
+
+
 def _free(slots: Collection[int]) -> int:
     return next(slot for slot in range(len(slots) + 1) if slot not in slots)
 
@@ -368,7 +374,7 @@ def _named(
 ) -> tuple[set[int], list[dict[str, str]]]:
     """Return the slots of these, and an error for each that is not known."""
     errors = [
-        failure(f"{at}/{index}", code, "The event has nothing of this kind")
+        failure(f"{at}/{index}", code, _UNKNOWN[code])
         for index, each in enumerate(asked)
         if each not in known
     ]
