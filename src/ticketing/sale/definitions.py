@@ -100,7 +100,7 @@ class Definitions:
 
     @cached_property
     def offer(self) -> Offer:
-        """What a decision needs of them."""
+        """The part of them that a decision needs."""
         types = (
             TicketType(
                 each.id,
