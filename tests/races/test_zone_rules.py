@@ -63,6 +63,8 @@ async def test_local_times_to_come_keep_their_reading_when_the_rules_change(
     winter = await make(ada, timezone="Europe/Berlin", startsAt="2031-01-15T19:30")
     skipped = await make(ada, timezone="Asia/Tokyo", startsAt="2031-03-30T02:30")
     repeated = await make(ada, timezone="Asia/Tokyo", startsAt="2031-10-26T02:30")
+    box = {"name": "Box", "salesOpenAt": "2031-05-01T10:00", "salesCloseAt": "2031-05-31T08:00:00Z"}
+    typed = await make(ada, timezone="Europe/Berlin", ticketTypes=[box])
     past = await make(ada, timezone="Africa/Lagos", startsAt="2020-06-01T19:30")
     instant = await make(ada, timezone="Africa/Lagos", startsAt="2031-06-01T19:30:00Z")
     now = datetime.fromisoformat(moved["createdAt"])
@@ -85,7 +87,7 @@ async def test_local_times_to_come_keep_their_reading_when_the_rules_change(
             described = await by_ada.patch(path_of_skipped, {"description": "Late"})
             assert described.status_code == 200, described.text
     assert [line["eventId"] for line in logged(open_dir, "event.revised")] == [
-        each["id"] for each in (moved, skipped, repeated, closing, skipped)
+        each["id"] for each in (moved, skipped, repeated, typed, closing, skipped)
     ]
 
     async def starts(event: dict[str, Any]) -> tuple[str, str, int]:
@@ -101,6 +103,11 @@ async def test_local_times_to_come_keep_their_reading_when_the_rules_change(
     after = await visitor.event(moved["id"])
     assert (after["salesOpenAt"], after["endsAt"]) == (moved["salesOpenAt"], moved["endsAt"])
 
+    found = await visitor.event(typed["id"])
+    (kind,) = found["ticketTypes"]
+    assert (kind["salesOpenAt"], found["revision"]) == ("2031-05-01T09:00:00Z", 2)
+    assert kind["salesCloseAt"] == "2031-05-31T08:00:00Z"
+
     # The change is a revision as any other.
     stale = await ada.patch(path, {"name": "Jazz"}, etag=etag)
     assert_problem(stale, 412, "precondition_failed")
@@ -113,7 +120,7 @@ async def test_local_times_to_come_keep_their_reading_when_the_rules_change(
     assert_problem(await eve.book(closing["id"]), 409, "sale_closed")
 
     # A worker with earlier rules leaves that alone.
-    noted = {each["id"]: LATER for each in (moved, winter, skipped, repeated, closing)}
+    noted = {each["id"]: LATER for each in (moved, winter, skipped, repeated, typed, closing)}
     noted |= dict.fromkeys((past["id"], instant["id"]))
     assert await rules(engine) == noted
     await LocalTimeRepository(engine, RevisionRepository(engine)).read_anew()

@@ -5,6 +5,7 @@ A slot is an index in the counters of the event: see `Counters`.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +22,7 @@ from ticketing.errors import (
 from ticketing.sale.details import Details, failure, resolved, shifted
 from ticketing.sale.inventory.model import Counters
 from ticketing.sale.inventory.offer import Offer, TicketType
-from ticketing.sale.times import When
+from ticketing.sale.times import When, reread
 
 MAX_TYPES: Final = 100
 MAX_QUOTAS: Final = 100
@@ -277,6 +278,29 @@ class Definitions:
                 raise ValidationFailed(errors=[failure("#/timezone", errors[0]["type"], about)])
             types[slot] = each._replace(**times)
         return Definitions(types, self.quotas)
+
+    def read_anew(self, zone: str | None, now: datetime) -> "Definitions":
+        """Return them with their local times to come read by the zone's present rules."""
+        if zone is None:
+            return self
+        types = {}
+        for slot, each in self.types.items():
+            times: dict[str, Any] = {name: getattr(each, name) for name in TIMES}
+            read: dict[str, Any] = {
+                name: kept and reread(kept, zone, now) for name, kept in times.items()
+            }
+            types[slot] = each._replace(**read)
+        return Definitions(types, self.quotas)
+
+    def have_local_times(self, now: datetime | None = None) -> bool:
+        """Whether a time is a local time; with `now`, whether one to come is."""
+        times = [
+            time for each in self.types.values() for time in (each.sales_open, each.sales_close)
+        ]
+        return any(
+            time is not None and time.local is not None and (now is None or time.at > now)
+            for time in times
+        )
 
     def copied(self, original: Details, to: Details) -> "Definitions":
         """Return them for a copy of the event. Their times keep their distance from the start."""

@@ -11,6 +11,7 @@ from ticketing.db.statements import Driver, Statement
 from ticketing.sale.definitions import DefinedType, Definitions
 from ticketing.sale.inventory.model import Counters
 from ticketing.sale.rows import definitions
+from ticketing.sale.times import RULES
 
 MAX_TYPES_KNOWN: Final = 10_000
 """How many ticket types a worker remembers, with the JSON of their events: some 20 MB."""
@@ -73,6 +74,13 @@ SET_QUOTAS: Final = Statement(
     ) AS types ON true
     ORDER BY given.slot
     ON CONFLICT (event_id, slot) DO UPDATE SET name = excluded.name
+    """
+)
+# The event is due when the rules of its time zone change: see `local_times`.
+READ_BY: Final = Statement(
+    """
+    UPDATE event_details SET zone_rules = least(zone_rules, CAST(:rules AS text))
+    WHERE event_id = :event
     """
 )
 REMOVE_QUOTAS: Final = Statement("DELETE FROM quotas WHERE id = ANY(CAST(:ids AS bigint[]))")
@@ -158,6 +166,8 @@ async def define(
     if types:
         rows = orjson.dumps([_columns(each) for each in types], default=str).decode()
         await SET_TYPES.fetch(connection, event=event_id, types=rows)
+        if after.have_local_times():
+            await READ_BY.fetch(connection, event=event_id, rules=RULES)
     named = [
         {"slot": slot, "name": each.name, "type_slot": each.type_slot}
         for slot, each in after.quotas.items()

@@ -10,6 +10,7 @@ from ticketing.errors import EventNotFound
 from ticketing.sale.details import has_local_times, read_anew
 from ticketing.sale.repositories.events import COLUMNS, complete
 from ticketing.sale.repositories.revisions import RevisionRepository
+from ticketing.sale.rows import Event
 from ticketing.sale.times import RULES
 
 BATCH: Final = 100
@@ -78,7 +79,7 @@ class LocalTimeRepository:
             for row in rows:
                 if (found := events.get(row["id"])) is None:
                     continue
-                if read_anew(found.details, found.read_at) == found.details:
+                if _is_true(found):
                     kept.append(found)
                     continue
                 with suppress(EventNotFound):
@@ -88,8 +89,21 @@ class LocalTimeRepository:
                     connection,
                     ids=[each.id for each in kept],
                     revisions=[each.terms.revision for each in kept],
-                    rules=[
-                        RULES if has_local_times(each.details, each.read_at) else None
-                        for each in kept
-                    ],
+                    rules=[RULES if _has_local_times(each) else None for each in kept],
                 )
+
+
+def _is_true(event: Event) -> bool:
+    """Whether the present rules read its local times as they are."""
+    details, definitions = event.details, event.definitions
+    return (
+        read_anew(details, event.read_at) == details
+        and definitions.read_anew(details.timezone, event.read_at) == definitions
+    )
+
+
+def _has_local_times(event: Event) -> bool:
+    """Whether a time to come is a local time."""
+    return has_local_times(event.details, event.read_at) or event.definitions.have_local_times(
+        event.read_at
+    )

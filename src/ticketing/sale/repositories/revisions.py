@@ -205,9 +205,14 @@ class RevisionRepository:
         EventNotFound.
         """
         async with locked(self._engine, event_id) as (connection, before):
-            after = before._replace(details=read_anew(before.details, before.read_at))
-            if after.details == before.details:
+            zone, now = before.details.timezone, before.read_at
+            after = before._replace(
+                details=read_anew(before.details, now),
+                definitions=before.definitions.read_anew(zone, now),
+            )
+            if after == before:
                 return
+            await define(connection, event_id, before.definitions, after.definitions)
             rules = {"from": earlier or None, "to": RULES}
             await self._say(
                 connection, before, after, COMMAND_LINE, "event.revised", zoneRules=rules
