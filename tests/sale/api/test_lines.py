@@ -268,6 +268,29 @@ async def test_a_free_booking_that_waits_stays_free_if_its_type_gets_a_price(
     assert left_over.json()["amount"] == 0
 
 
+async def test_the_examples_of_the_documentation_can_be_sent_as_they_are(
+    app: FastAPI, visitor: Visitor
+) -> None:
+    schemas = app.openapi()["components"]["schemas"]
+    (event, change, more, changed, quota) = (
+        schemas[name]["examples"][0]
+        for name in (
+            *("CreateEvent", "UpdateEvent", "CreateTicketType"),
+            *("UpdateTicketType", "UpdateQuota"),
+        )
+    )
+    ada = await visitor.register()
+    made = (await ada.post("/api/events", event)).json()
+    path = f"/api/events/{made['id']}"
+    assert (await ada.patch(path, change)).json()["totalTickets"] == change["capacity"]
+    added = await ada.post(f"{path}/ticket-types", more)
+    assert added.status_code == 201, added.text
+    kind = f"{path}/ticket-types/{added.json()['id']}"
+    assert (await ada.patch(kind, changed)).json()["capacity"] == changed["capacity"]
+    shared = f"{path}/quotas/{made['quotas'][0]['id']}"
+    assert (await ada.patch(shared, quota)).json()["capacity"] == quota["capacity"]
+
+
 async def test_a_hidden_type_can_be_booked_by_the_team_alone(visitor: Visitor) -> None:
     organiser, ada = await visitor.register(), await visitor.register()
     event, _ = await sale(
