@@ -227,9 +227,9 @@ class Model:
 
     def _require_on_sale(self, kind: TicketType, quantity: int) -> None:
         if kind.closed or (kind.closes_at and kind.closes_at <= self.at):
-            raise SaleClosed(SaleState.CLOSED)
+            raise SaleClosed(SaleState.CLOSED, kind.id)
         if kind.opens_at and kind.opens_at > self.at:
-            raise SaleNotOpen(SaleState.SCHEDULED, kind.opens_at, self.at)
+            raise SaleNotOpen(SaleState.SCHEDULED, kind.opens_at, self.at, kind.id)
         if not kind.min_per_booking <= quantity <= (kind.max_per_booking or quantity):
             raise QuantityNotAllowed(kind.id, kind.min_per_booking, kind.max_per_booking)
 
@@ -281,7 +281,7 @@ class Model:
             raise TicketNotFound
         gone = [each for each, is_valid in known.items() if is_valid and each in asked]
         if not gone:
-            return Cancelled(booking)
+            raise BookingNotFound
         if len(gone) == sum(known.values()):
             return self._cancel(booking)
         return self._reduce(booking, gone)

@@ -165,10 +165,11 @@ def test_a_type_is_sold_from_its_opening_until_just_before_its_closing() -> None
         "state": "scheduled",
         "opensAt": "2026-01-01T00:01:30Z",
         "retryAfter": 90,
+        "ticketTypeId": early.id,
     }
     assert isinstance(on_time, Booked)
     assert isinstance(too_late, SaleClosed)
-    assert too_late.members == {"state": "closed"}
+    assert too_late.members == {"state": "closed", "ticketTypeId": past.id}
 
 
 def test_prices_add_up_and_only_the_team_takes_money() -> None:
