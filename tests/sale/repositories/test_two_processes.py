@@ -1,8 +1,8 @@
 """Two processes at one event: one has a cached snapshot, the other changes the event."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
@@ -15,8 +15,9 @@ from tests.outcomes import counters, kinds, rows, together
 from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import AlreadyBooked, GroupTooLarge, SoldOut
 from ticketing.sale.definitions import DefinedType, Definitions
-from ticketing.sale.inventory.model import Booked, Cancelled, Waiting
-from ticketing.sale.repositories.bookings import ACTIVE, BookingRepository
+from ticketing.sale.inventory.model import Booked, BookingStatus, Cancelled, Waiting
+from ticketing.sale.repositories.bookings import ACTIVE, SNAPSHOTS, BookingRepository
+from ticketing.sale.repositories.definitions import GIVE_COUNTERS
 
 Meddle = Callable[[int], Awaitable[object]]
 """Called with the number of reads of active bookings so far, including this one."""
@@ -359,3 +360,32 @@ async def test_a_batch_that_is_decided_again_finds_every_event(
     )
     assert isinstance(cancelled, Cancelled)
     assert isinstance(refused, GroupTooLarge)
+
+
+async def test_an_event_that_gets_its_counters_during_a_commit_is_found(
+    engine: AsyncEngine, bookings: BookingRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = await make_people(engine, 3)
+    hall, show = [await make_event(engine, total=2, organiser=people[0]) for _ in range(2)]
+    await bookings.book(hall, people[0], lines=[(None, 2)])
+    begun, given = asyncio.Event(), asyncio.Event()
+    others: list[asyncio.Task[Sequence[Any]]] = []
+    fetch = Statement.fetch
+
+    async def meddle(
+        statement: Statement, connection: Driver, **parameters: object
+    ) -> list[Record]:
+        if statement is GIVE_COUNTERS:
+            calls = bookings.cancel(hall, people[0]), bookings.book(show, people[2])
+            others.append(asyncio.create_task(together(*calls)))
+            await begun.wait()
+            asyncio.get_running_loop().call_later(0.2, given.set)
+        if statement is SNAPSHOTS and parameters["ids"] == [show]:
+            begun.set()
+            await given.wait()
+        return await fetch(statement, connection, **parameters)
+
+    monkeypatch.setattr(Statement, "fetch", meddle)
+    group = await bookings.book(hall, people[1], lines=[(None, 2)])
+    assert kinds(await others[0]) == [Cancelled, Booked]
+    assert (await bookings.get(group.booking.id)).status is BookingStatus.BOOKED

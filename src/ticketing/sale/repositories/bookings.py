@@ -300,7 +300,7 @@ class BookingRepository:
         except CountersMissing:
             async with locked(self._engine, event_id) as (connection, _):
                 await give_counters(connection, event_id)
-            self._forget([event_id])
+            # The old snapshot stays, because a commit may be using it: its revision is refused.
             outcome = await self._submit(Queued(request, origin, keyed))
         return cast("Booked | Waiting", outcome)
 
