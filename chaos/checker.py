@@ -14,7 +14,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from chaos.history import Books, Operation
-from chaos.model import BOOKED, CANCELLED, WAITING, Sale, State
+from chaos.model import BOOKED, CANCELLED, WAITING, Sale, State, fits
 
 MAX_STEPS: Final = 400_000
 """States after which a search gives up. A round needs a few for each operation."""
@@ -181,12 +181,8 @@ class _Search:
 
     def _answered(self, each: Operation, state: State) -> State | None:
         """Return the state after it, if it gets exactly this response."""
-        answer = each.answer or {}
         served = self.sale.serve(each, state)
-        if served is None or served[1].get("code") != answer.get("code"):
-            return None
-        fits = all(served[1].get(name) == value for name, value in answer.items())
-        return served[0] if fits else None
+        return served[0] if served is not None and fits(each.answer or {}, served[1]) else None
 
     def _effect(self, each: Operation, state: State) -> State | None:
         """Return the state after an operation of unknown outcome, if it has an effect."""

@@ -31,6 +31,14 @@ class State(NamedTuple):
     """Places that are left: of the event, then of the quotas."""
 
 
+def fits(answer: Answer, expected: Answer) -> bool:
+    """Whether a response is the expected one, in the members that it has."""
+    return answer.get("code") == expected.get("code") and all(
+        value in wanted if isinstance(wanted := expected.get(name), range) else value == wanted
+        for name, value in answer.items()
+    )
+
+
 class Sale:
     """The sale of an event whose rows are known from the end.
 
@@ -153,22 +161,21 @@ class Sale:
         held = self._active(each.user, state)
         lines = [(self.first if kind is None else kind, n) for kind, n in each.lines]
         reasons = [self._has_enough(held, state)] if len(held) >= self.most else []
-        refused = self._refusal(lines, state)
-        if refused is not None and "code" in refused:
-            reasons.append(refused)
+        joined, refused = self._unless_room(lines, state)
+        reasons += refused
         if reasons:
             # If several are true, the response may have any of them.
-            told = (each.answer or {}).get("code")
-            return state, next((each for each in reasons if each["code"] == told), reasons[0])
+            told = each.answer or {}
+            return state, next((reason for reason in reasons if fits(told, reason)), reasons[0])
         number = state.made
         if number == len(self.rows) or self.rows[number].user != each.user:
             return None
         if self.lines[number] != Counter(dict(lines)):
             return None
         made = {"id": self.rows[number].id, "quantity": self.lines[number].total()}
-        if refused is not None:
+        if joined is not None:
             after = state._replace(made=number + 1, line=(*state.line, number))
-            return after, {**refused, **made, "became": WAITING}
+            return after, {**joined, **made, "became": WAITING}
         after = state._replace(
             made=number + 1,
             booked=state.booked | {number},
@@ -183,33 +190,37 @@ class Sale:
         is_booked = held[0] in state.booked
         return {"status": 409, "code": "already_booked" if is_booked else "already_waiting"}
 
-    def _refusal(self, lines: Lines, state: State) -> Answer | None:
-        """Return the refusal if not all lines fit, or the place in the waiting list."""
+    def _unless_room(self, lines: Lines, state: State) -> tuple[Answer | None, list[Answer]]:
+        """Return the place in the waiting list, or the refusals, if not all lines fit."""
         closed = self._closed(state)
         free: Sequence[int] = state.free
+        short = []
         for kind, quantity in lines:
-            lacking = self._lacking(kind, quantity, free, closed)
-            if lacking:
-                break
+            short += [(kind, quantity, i) for i in self._lacking(kind, quantity, free, closed)]
             free = self._moved(free, {kind: quantity}, 1)
-        else:
-            return None
+        if not short:
+            return None, []
         if len(lines) > 1:
-            return {
-                "status": 409,
-                "code": "sold_out",
-                "requested": quantity,
-                # Beside the lines before.
-                "available": 0 if closed & {*self.draws[kind]} else self._left(kind, free),
-                "ticketTypeId": kind,
-                "quotaId": self.quotas[lacking[0]],
-            }
+            return None, [
+                {
+                    "status": 409,
+                    "code": "sold_out",
+                    "requested": quantity,
+                    # Bookings of other workers may have come in between.
+                    "available": range(quantity),
+                    "ticketTypeId": kind,
+                    "quotaId": self.quotas[index],
+                }
+                for kind, quantity, index in short
+            ]
+        kind, quantity = lines[0]
         capacity = self._left(kind, self.capacities)
         if quantity > capacity:
             code = "group_too_large"
-            return {"status": 422, "code": code, "requested": quantity, "capacity": capacity}
+            numbers = {"requested": quantity, "capacity": capacity}
+            return None, [{"status": 422, "code": code, **numbers}]
         waiting = sum(kind in self.lines[number] for number in state.line)
-        return {"status": 202, "position": waiting + 1}
+        return {"status": 202, "position": waiting + 1}, []
 
     def _cancel(self, each: Operation, state: State) -> tuple[State, Answer] | None:
         held = self._active(each.user, state)
