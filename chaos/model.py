@@ -50,7 +50,7 @@ class Sale:
         self.rows = books.rows
         self.most = books.most
         self.capacities = (books.total, *(each.capacity for each in books.quotas))
-        self.quotas = [None, *(each.id for each in books.quotas)]
+        self.quotas = [None, *(each.id if each.shared else None for each in books.quotas)]
         self._shared = [
             (each.id, index) for index, each in enumerate(books.quotas, 1) if each.shared
         ]
