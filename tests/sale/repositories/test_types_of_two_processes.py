@@ -15,8 +15,9 @@ from ticketing.db.facts import Origin
 from ticketing.db.statements import Driver, Statement
 from ticketing.sale.definitions import defined
 from ticketing.sale.details import Details
-from ticketing.sale.inventory.model import BookingStatus, Waiting
-from ticketing.sale.repositories.bookings import TICKETS, BookingRepository
+from ticketing.sale.inventory.model import Booked, BookingStatus, Waiting
+from ticketing.sale.repositories.bookings import SNAPSHOTS, TICKETS, BookingRepository
+from ticketing.sale.repositories.definitions import GIVE_COUNTERS
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.recount import RecountRepository
 from ticketing.sale.repositories.ticket_types import TicketTypeRepository
@@ -154,3 +155,30 @@ async def test_a_group_that_has_to_wait_does_not_split_the_commit_that_it_was_in
     assert [each.position for each in outcomes] == [1, 3, 2]
     # The one of the others, and then the one of the group.
     assert len([each for each in sent if "INSERT INTO commits" in each]) == 2
+
+
+async def test_an_event_that_gets_its_counters_is_found_by_a_commit_that_reads_another_event(
+    engine: AsyncEngine, bookings: BookingRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = await make_people(engine, 4)
+    hall, show = [await make_event(engine, total=2, organiser=people[0]) for _ in range(2)]
+    await bookings.book(hall, people[0], lines=[(None, 2)])
+    fetch, given = Statement.fetch, asyncio.Event()
+    others: list[asyncio.Task[Booked | Waiting]] = []
+
+    async def meddle(self: Statement, connection: Driver, **parameters: object) -> list[Record]:
+        if self is SNAPSHOTS and parameters["ids"] == [show]:
+            await given.wait()
+            await asyncio.sleep(0.05)
+        found = await fetch(self, connection, **parameters)
+        if self is GIVE_COUNTERS:
+            others.extend(
+                asyncio.create_task(bookings.book(event, people[2])) for event in (hall, show)
+            )
+            await asyncio.sleep(0.05)
+            given.set()
+        return found
+
+    monkeypatch.setattr(Statement, "fetch", meddle)
+    assert isinstance(await bookings.book(hall, people[1], lines=[(None, 2)]), Waiting)
+    assert kinds(await asyncio.gather(*others)) == [Waiting, Booked]
