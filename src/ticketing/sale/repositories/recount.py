@@ -164,19 +164,26 @@ TYPES: Final = Statement(
 
 TICKETS: Final = Statement(
     f"""
-    SELECT event_id, (array_agg(id))[1 : {SHOWN}] AS ids, sum(quantity) AS places,
-        sum(tickets) AS tickets
+    SELECT event_id,
+        (array_agg(id) FILTER (WHERE tickets <> quantity))[1 : {SHOWN}] AS ids,
+        sum(quantity) FILTER (WHERE tickets <> quantity) AS places,
+        sum(tickets) FILTER (WHERE tickets <> quantity) AS tickets,
+        (array_agg(id) FILTER (WHERE prices <> amount))[1 : {SHOWN}] AS priced_ids,
+        sum(amount) FILTER (WHERE prices <> amount) AS amount,
+        sum(prices) FILTER (WHERE prices <> amount) AS prices
     FROM (
         SELECT event_id, bookings.id, count(tickets.id) AS tickets,
+            coalesce(sum(tickets.amount), 0) AS prices,
             CASE WHEN bookings.status = 'booked' AND (
                 bookings.ticket_type_id IS NOT NULL OR quantity > 1
-            ) THEN quantity ELSE 0 END AS quantity
+            ) THEN quantity ELSE 0 END AS quantity,
+            CASE WHEN bookings.status = 'booked' THEN bookings.amount ELSE 0 END AS amount
         FROM bookings
         LEFT JOIN tickets ON tickets.booking_id = bookings.id AND tickets.status = 'valid'
         WHERE event_id > CAST(:after AS bigint) AND event_id <= CAST(:upto AS bigint)
         GROUP BY bookings.id
     ) AS held
-    WHERE tickets <> quantity
+    WHERE tickets <> quantity OR prices <> amount
     GROUP BY event_id
     """,  # noqa: S608 - a number of ours
     timeout=STATEMENT_TIMEOUT,
@@ -205,7 +212,7 @@ class Difference:
     recorded: int | None = None
     """The number in the event's row."""
     counted: int | None = None
-    """The number of places or bookings."""
+    """The number of places, bookings or tickets, or the sum of prices."""
     user_id: UUID | None = None
     ticket_type_id: int | None = None
     quota: int | None = None
@@ -365,13 +372,14 @@ async def _among_bookings(connection: Driver, after: int, upto: int) -> list[Dif
     ]
     found += [
         Difference(
-            "tickets_miscounted",
-            row["event_id"],
-            recorded=row["places"],
-            counted=row["tickets"],
-            booking_ids=row["ids"],
+            kind, row["event_id"], recorded=row[of], counted=row[counted], booking_ids=row[ids]
         )
         for row in await TICKETS.fetch(connection, after=after, upto=upto)
+        for kind, of, counted, ids in (
+            ("tickets_miscounted", "places", "tickets", "ids"),
+            ("amount_miscounted", "amount", "prices", "priced_ids"),
+        )
+        if row[ids]
     ]
     return found + [
         Difference("user_missing", row["event_id"], counted=row["bookings"], booking_ids=row["ids"])
