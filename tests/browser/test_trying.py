@@ -60,7 +60,7 @@ class Newcomer:
 
     def subject(self, event: int) -> str:
         """The body of a request about the person and an event, as the page writes it."""
-        example = {"eventId": event, "userId": self.id, "customer": None}
+        example = {"eventId": event, "userId": self.id}
         return json.dumps(example, indent=2)
 
     def to_book(self, event: int) -> str:

@@ -171,7 +171,9 @@ DIFFERS = {"date", "x-request-id", "ratelimit"}
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_a_head_has_the_header_of_its_get_and_no_body(service: Service, encoding: str) -> None:
     who = {"username": f"head-{encoding}", "password": "correct horse"}
-    ids = dict.fromkeys(("keyId", "sessionId", "userId"), str(uuid4())) | {"eventId": "1"}
+    uuids = ("keyId", "sessionId", "userId", "bookingId", "customerId")
+    ids = dict.fromkeys(uuids, str(uuid4()))
+    ids |= dict.fromkeys(("eventId", "ticketTypeId", "quotaId"), "1")
     asked = {"Accept-Encoding": encoding, "Connection": "close"}
     with httpx.Client(base_url=service.url, headers=asked) as client:
         client.post("/api/users/register", json=who).raise_for_status()

@@ -165,7 +165,12 @@ async def test_a_migration_that_waits_is_ended_by_a_signal(
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            # It asks for the lock again and again.
+            waiting = """
+                SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()
+                    AND backend_type = 'client backend'
+            """
 
             async def waits() -> bool:
                 return bool(await holder.fetchval(waiting))

@@ -154,7 +154,6 @@ def test_bytes_that_are_no_request_get_an_error(service: Service) -> None:
             b"GET / HTTP/9.9\r\n\r\n",
         ),
         b"CONNECT evil.example:443 HTTP/1.1\r\n" + HOST + b"\r\n",
-        b"GET http://evil.example HTTP/1.1\r\n" + HOST + b"\r\n",
         POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
         POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         POST + b"Content-Length: -1\r\n\r\n",

@@ -84,11 +84,8 @@ HeldId = Annotated[BookingId, Field(strict=False)]
 """A booking's id in a path."""
 
 
-_TO_BOOK: Final = {
-    "eventId": 1,
-    "userId": "019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa",
-    "lines": [{"ticketTypeId": 1, "quantity": 1}],
-}
+_TO_CANCEL: Final = {"eventId": 1, "userId": "019938a5-3c6b-7f0e-b7a2-53f0c9d1e6aa"}
+_TO_BOOK: Final = _TO_CANCEL | {"lines": [{"ticketTypeId": 1, "quantity": 1}]}
 
 
 class BookLine(In):
@@ -129,7 +126,7 @@ class BookTicket(In, json_schema_extra={"examples": [_TO_BOOK]}):
         return tuple(lines.items())
 
 
-class CancelTicket(In):
+class CancelTicket(In, json_schema_extra={"examples": [_TO_CANCEL]}):
     """The event, and the person whose booking is cancelled: by default the caller."""
 
     event_id: EventId
