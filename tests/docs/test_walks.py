@@ -26,7 +26,7 @@ from ticketing.sale.commit.write import statement
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.kinds import KINDS
 from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Waiting
-from ticketing.sale.repositories import bookings, listings
+from ticketing.sale.repositories import held, listings
 from ticketing.sale.repositories.listings import Standing
 from ticketing.sale.routers.bookings import BookingOut, _rendered
 from ticketing.sale.rows import booking
@@ -83,7 +83,7 @@ def test_a_commit_inserts_every_field_of_a_booking() -> None:
     "name", ["ACTIVE", "TICKETS", "LINES", "TYPE_LINES", "BY_ID", "LAST_CANCELLED"]
 )
 def test_every_query_of_bookings_reads_every_field(name: str) -> None:
-    sql = getattr(bookings, name).sql
+    sql = getattr(held, name).sql
     assert [each for each in COLUMNS if not re.search(rf"\b{each}\b", sql)] == []
 
 

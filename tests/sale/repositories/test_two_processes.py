@@ -16,8 +16,9 @@ from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import AlreadyBooked, GroupTooLarge, SoldOut
 from ticketing.sale.definitions import DefinedType, Definitions
 from ticketing.sale.inventory.model import Booked, BookingStatus, Cancelled, Waiting
-from ticketing.sale.repositories.bookings import ACTIVE, SNAPSHOTS, BookingRepository
+from ticketing.sale.repositories.bookings import SNAPSHOTS, BookingRepository
 from ticketing.sale.repositories.definitions import GIVE_COUNTERS
+from ticketing.sale.repositories.held import ACTIVE
 
 Meddle = Callable[[int], Awaitable[object]]
 """Called with the number of reads of active bookings so far, including this one."""

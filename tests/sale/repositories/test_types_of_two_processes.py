@@ -16,9 +16,10 @@ from ticketing.db.statements import Driver, Statement
 from ticketing.sale.definitions import defined
 from ticketing.sale.details import Details
 from ticketing.sale.inventory.model import Booked, BookingStatus, Waiting
-from ticketing.sale.repositories.bookings import SNAPSHOTS, TICKETS, BookingRepository
+from ticketing.sale.repositories.bookings import SNAPSHOTS, BookingRepository
 from ticketing.sale.repositories.definitions import GIVE_COUNTERS
 from ticketing.sale.repositories.events import EventRepository
+from ticketing.sale.repositories.held import TICKETS
 from ticketing.sale.repositories.recount import RecountRepository
 from ticketing.sale.repositories.ticket_types import TicketTypeRepository
 from ticketing.web.replay import KeyedRequest, Rendered

@@ -9,7 +9,7 @@ from uuid import UUID
 from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.kinds import KINDS, InventoryRequest, decide
 from ticketing.sale.inventory.model import Booking, BookingStatus, Counters, Snapshot, Ticket
-from ticketing.sale.repositories.bookings import heads
+from ticketing.sale.repositories.held import heads
 
 
 @dataclass

@@ -11,7 +11,7 @@ from ticketing.sale.commit.commit import AttributedFact
 
 BOOKINGS: Final = prometheus_client.Counter(
     "ticketing_bookings_total",
-    "Committed changes of bookings: booked, waiting, cancelled, promoted.",
+    "Committed changes of bookings: booked, waiting, cancelled, promoted, reduced.",
     ["fact"],
 )
 

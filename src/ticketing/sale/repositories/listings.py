@@ -14,7 +14,7 @@ from ticketing.db.pages import Page, page
 from ticketing.db.statements import Statement, driver
 from ticketing.identity.repositories.users import NAME
 from ticketing.sale.inventory.model import Booking, BookingStatus, Ticket
-from ticketing.sale.repositories.bookings import read
+from ticketing.sale.repositories.held import read
 from ticketing.sale.rows import BOOKING, booking
 
 

@@ -31,9 +31,9 @@ from ticketing.sale.inventory import resize
 from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.model import Snapshot
 from ticketing.sale.inventory.terms import ALLOWED, EventStatus, Terms
-from ticketing.sale.repositories.bookings import LINES, heads, read_type_lines
 from ticketing.sale.repositories.definitions import count, define
 from ticketing.sale.repositories.events import SAY, columns, locked, make, read
+from ticketing.sale.repositories.held import LINES, heads, read_type_lines
 from ticketing.sale.rows import Event, booking
 from ticketing.sale.times import RULES
 from ticketing.web.replay import KeyedRequest

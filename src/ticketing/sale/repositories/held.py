@@ -1,0 +1,219 @@
+"""Bookings, their tickets and the heads of waiting lists, as decisions need them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+from uuid import UUID
+
+from ticketing.db.statements import Driver, Statement
+from ticketing.errors import BookingNotFound
+from ticketing.sale.inventory.kinds import KINDS, InventoryRequest
+from ticketing.sale.inventory.model import Booking, BookingStatus, Snapshot, Ticket
+from ticketing.sale.inventory.offer import left
+from ticketing.sale.rows import BOOKING, booking
+
+# Statements reach every table by conditions for which every plan uses an index (`= ANY`, LATERAL
+# with LIMIT), because a statement that was prepared while a table was empty keeps its plan.
+
+ACTIVE: Final = Statement(
+    f"""
+    SELECT {BOOKING}
+    FROM (
+        SELECT DISTINCT * FROM unnest(CAST(:events AS bigint[]), CAST(:users AS uuid[]))
+    ) AS asked(event_id, user_id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM bookings
+        WHERE bookings.event_id = asked.event_id AND bookings.user_id = asked.user_id
+            AND status <> 'cancelled'
+        ORDER BY slot OFFSET 0
+    ) AS bookings
+    """  # noqa: S608 - our own text
+)
+
+LINES: Final = Statement(
+    f"""
+    SELECT {BOOKING}
+    FROM unnest(CAST(:events AS bigint[]), CAST(:lengths AS bigint[])) AS asked(event_id, length)
+    CROSS JOIN LATERAL (
+        SELECT * FROM bookings
+        WHERE bookings.event_id = asked.event_id AND status = 'waiting'
+        ORDER BY seq LIMIT asked.length
+    ) AS bookings
+    ORDER BY bookings.seq
+    """  # noqa: S608 - our own text
+)
+
+TYPE_LINES: Final = Statement(
+    f"""
+    SELECT {BOOKING}
+    FROM unnest(CAST(:events AS bigint[]), CAST(:types AS bigint[]), CAST(:lengths AS bigint[]))
+        AS asked(event_id, type_id, length)
+    CROSS JOIN LATERAL (
+        SELECT * FROM bookings
+        WHERE bookings.event_id = asked.event_id AND status = 'waiting'
+            AND ticket_type_id = asked.type_id
+        ORDER BY seq LIMIT asked.length
+    ) AS bookings
+    ORDER BY bookings.seq
+    """  # noqa: S608 - our own text
+)
+
+# One statement, so that the tickets are those of the booking at the same moment.
+TICKETS: Final = Statement(
+    f"""
+    SELECT {BOOKING}, tickets.id AS ticket_id, tickets.ticket_type_id AS ticket_kind, ordinal,
+        tickets.amount AS ticket_amount, tickets.status AS ticket_status
+    FROM unnest(CAST(:bookings AS uuid[])) AS asked(id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM bookings WHERE bookings.id = asked.id OFFSET 0
+    ) AS bookings
+    CROSS JOIN LATERAL (
+        SELECT * FROM tickets WHERE booking_id = asked.id ORDER BY ordinal OFFSET 0
+    ) AS tickets
+    ORDER BY asked.id, ordinal
+    """  # noqa: S608 - our own text
+)
+
+BY_ID: Final = Statement(f"SELECT {BOOKING} FROM bookings WHERE id = :booking")  # noqa: S608
+LAST_CANCELLED: Final = Statement(
+    f"""
+    SELECT {BOOKING} FROM bookings
+    WHERE event_id = :event AND user_id = :user AND status = 'cancelled'
+    ORDER BY seq DESC LIMIT 1
+    """  # noqa: S608 - our own text
+)
+
+
+async def read(connection: Driver, booking_id: UUID) -> Booking:
+    """Return the booking with its tickets. Raises BookingNotFound."""
+    rows = await BY_ID.fetch(connection, booking=booking_id)
+    if not rows:
+        raise BookingNotFound
+    found = booking(rows[0])
+    if not found.has_tickets:
+        return found
+    # One that waits has none yet.
+    return (await _with_tickets(connection, [found])).get(found.id, found)
+
+
+async def read_active(
+    connection: Driver,
+    known: Mapping[int, Snapshot],
+    requests: Mapping[int, Sequence[InventoryRequest]],
+    asking: Iterable[InventoryRequest],
+) -> Mapping[int, Mapping[UUID, Sequence[Booking]]]:
+    """Return the active bookings of the people of the requests in `asking`, by event and person.
+
+    At events where people may have several bookings, all requests ask.
+    """
+    asked = list(asking)
+    for event, before in known.items():
+        if before.terms.had_several:
+            asked += requests[event]
+    active: dict[int, dict[UUID, tuple[Booking, ...]]] = defaultdict(dict)
+    if not asked:
+        return active
+    people = {
+        "events": [each.event_id for each in asked],
+        "users": [each.user_id for each in asked],
+    }
+    found = [booking(row) for row in await ACTIVE.fetch(connection, **people)]
+    with_tickets = [
+        each for each in found if each.has_tickets and each.status is BookingStatus.BOOKED
+    ]
+    now = await _with_tickets(connection, with_tickets) if with_tickets else {}
+    for each in found:
+        held = now.get(each.id, each)
+        if held.status is not BookingStatus.CANCELLED:
+            of_event = active[each.event_id]
+            of_event[each.user_id] = (*of_event.get(each.user_id, ()), held)
+    return active
+
+
+async def _with_tickets(connection: Driver, bookings: Sequence[Booking]) -> Mapping[UUID, Booking]:
+    """Return the bookings that have tickets, by id, as both are now."""
+    found: dict[UUID, Booking] = {}
+    for row in await TICKETS.fetch(connection, bookings=[each.id for each in bookings]):
+        ticket = Ticket(
+            row["ticket_id"],
+            row["ticket_kind"],
+            row["ordinal"],
+            row["ticket_amount"],
+            row["ticket_status"] == "valid",
+        )
+        held = found.get(row["id"]) or booking(row)
+        found[held.id] = held._replace(tickets=(*held.tickets, ticket))
+    return found
+
+
+async def read_lines(
+    connection: Driver,
+    known: Mapping[int, Snapshot],
+    requests: Mapping[int, Sequence[InventoryRequest]],
+    active: Mapping[int, Mapping[UUID, Sequence[Booking]]],
+) -> Mapping[int, Sequence[Booking]]:
+    """Return the heads of the waiting lists, as far as the requests may need them."""
+    lengths: list[tuple[int, int]] = []
+    of_types: list[tuple[int, int, int]] = []
+    for event, before in known.items():
+        if not before.waiting:
+            continue
+        freed = _may_free(requests[event], active[event])
+        if before.counters is not None:
+            of_types += [(event, *each) for each in heads(before, freed)]
+        elif freed:
+            lengths.append((event, freed))
+    lines: dict[int, list[Booking]] = defaultdict(list)
+    if lengths:
+        events, most = zip(*lengths, strict=True)
+        for row in await LINES.fetch(connection, events=events, lengths=most):
+            lines[row["event_id"]].append(booking(row))
+    lines.update(await read_type_lines(connection, of_types))
+    return lines
+
+
+def heads(before: Snapshot, freed: int) -> Iterator[tuple[int, int]]:
+    """Yield the id of each open type for which people wait, and how many of them to read.
+
+    One more than can be promoted, because it may close capacities to those behind it.
+    """
+    counters = before.counters
+    if counters is None or not before.available + freed:
+        return
+    available = (before.available, *counters.available)
+    for each in before.offer.types.values():
+        if counters.waiting[each.slot] and not each.closed:
+            yield each.id, left(each.draws, available) + freed + 1
+
+
+async def read_type_lines(
+    connection: Driver, asked: Sequence[tuple[int, int, int]]
+) -> dict[int, list[Booking]]:
+    """Return the heads of the waiting lists by event, in one order of all its types.
+
+    `asked` has an event, one of its types, and a length.
+    """
+    lines: dict[int, list[Booking]] = defaultdict(list)
+    if asked:
+        events, types, lengths = zip(*asked, strict=True)
+        for row in await TYPE_LINES.fetch(connection, events=events, types=types, lengths=lengths):
+            lines[row["event_id"]].append(booking(row))
+    return lines
+
+
+def _may_free(
+    requests: Sequence[InventoryRequest], active: Mapping[UUID, Sequence[Booking]]
+) -> int:
+    return sum(
+        sum(booking.quantity for booking in active.get(each.user_id, ()))
+        for each in requests
+        if KINDS[type(each)].frees
+    )
+
+
+async def last_cancelled(connection: Driver, event_id: int, user_id: UUID) -> Booking:
+    """Return the person's latest cancelled booking at the event. Raises BookingNotFound."""
+    rows = await LAST_CANCELLED.fetch(connection, event=event_id, user=user_id)
+    if not rows:
+        raise BookingNotFound
+    return booking(rows[0])
