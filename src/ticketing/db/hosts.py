@@ -88,7 +88,7 @@ class Server:
         self.epoch = 0
         """A number that grows when a connection is lost."""
         self._hosts = list(address.hosts)
-        """The host that worked last is the first."""
+        """Those that failed last are at the end, so the one that worked last is the first."""
 
     async def connect(
         self,
@@ -127,11 +127,11 @@ class Server:
                     except BaseException as error:
                         failed[host] = error
                         # Also if this call was cancelled: the next call tries another host first.
-                        self._put(host, len(self._hosts))
+                        self._hosts.remove(host)
+                        self._hosts.append(host)
                         if not isinstance(error, NEXT):
                             raise
                     else:
-                        self._put(host, 0)
                         link.belong_to(self, epoch)
                         return link
         except TimeoutError:
@@ -147,10 +147,6 @@ class Server:
         for each in ("standby", "any") if role == "prefer-standby" else (role,):
             for host in tuple(self._hosts):
                 yield host, SessionAttribute(each)
-
-    def _put(self, host: Host, place: int) -> None:
-        self._hosts.remove(host)
-        self._hosts.insert(place, host)
 
     def _why(self, error: BaseException) -> str:
         if isinstance(error, (TimeoutError, asyncio.CancelledError)):
