@@ -26,6 +26,7 @@ from ticketing.sale.inventory.model import (
     Line,
     Outcome,
     Waiting,
+    total,
 )
 from ticketing.sale.inventory.offer import TicketType
 from ticketing.sale.inventory.terms import SaleState
@@ -55,8 +56,10 @@ def decide(state: State, request: Book) -> Outcome:
     lines = [Line(_type(state, asked, request), quantity) for asked, quantity in request.lines]
     for line in lines:
         _check_sale(state, line)
-    _check_price(lines, request)
-    _check_limit(state, held, request)
+    places, amount, currency = total(lines)
+    if currency is not None and not request.by_team:
+        raise PaymentRequired(amount, currency)
+    _check_limit(state, held, places)
     lacking = state.lacking(lines)
     if lacking is None:
         return Booked(state.take(request.booking_id, request.user_id, slot, lines))
@@ -112,20 +115,10 @@ def _check_sale(state: State, line: Line) -> None:
         raise QuantityNotAllowed(kind.id, kind.min_per_booking, most)
 
 
-def _check_price(lines: Sequence[Line], request: Book) -> None:
-    """Raise PaymentRequired if there is a price, unless the team has taken the money."""
-    amount = sum(line.type.amount * line.quantity for line in lines)
-    if amount and not request.by_team:
-        # All types of an event have the same currency.
-        currency = next(line.type.currency for line in lines if line.type.currency)
-        raise PaymentRequired(amount, currency)
-
-
-def _check_limit(state: State, held: Sequence[Booking], request: Book) -> None:
-    wanted = sum(quantity for _, quantity in request.lines)
-    has = sum(booking.quantity for booking in held)
-    if has + wanted > state.terms.max_tickets:
-        raise LimitReached("tickets", state.terms.max_tickets, has, wanted)
+def _check_limit(state: State, held: Sequence[Booking], places: int) -> None:
+    has = sum([booking.quantity for booking in held])
+    if has + places > state.terms.max_tickets:
+        raise LimitReached("tickets", state.terms.max_tickets, has, places)
 
 
 def _sold_out(state: State, lacking: Shortage) -> SoldOut:

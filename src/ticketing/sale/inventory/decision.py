@@ -19,6 +19,7 @@ from ticketing.sale.inventory.model import (
     Snapshot,
     StaleSnapshot,
     Ticket,
+    total,
 )
 from ticketing.sale.inventory.offer import TicketType, left
 from ticketing.sale.inventory.terms import ALLOWED, SaleState
@@ -121,7 +122,7 @@ class State:
     """
 
     __slots__ = (
-        *("_active", "_available", "_by_slot", "_decision", "_last", "_lines", "_needs", "_new_id"),
+        *("_active", "_available", "_decision", "_last", "_lines", "_needs", "_new_id"),
         *("_rests_on_version", "_taken", "_total", "_waiting", "_waits"),
         *("allows", "at", "offer", "request", "sale", "terms"),
     )
@@ -156,7 +157,6 @@ class State:
         # The bookings of a person who has several may change until the decision is written.
         self._rests_on_version = snapshot.waiting > 0 or self.terms.had_several
         self._active = dict(active)
-        self._by_slot = {each.slot: each for each in self.offer.types.values()}
         self._lines: dict[int, dict[UUID, tuple[int, Booking]]] = {}
         """The known heads of the waiting lists by slot of the type, each with its order in all."""
         self._last = 0
@@ -211,10 +211,7 @@ class State:
             self._move(line, 1)
             for index in line.type.draws:
                 self._needs[index] += line.quantity
-        booking = self._new(booking_id, user_id, slot, BookingStatus.BOOKED, lines)
-        if booking.has_tickets:
-            booking = self._issue(booking, lines)
-        return self._insert(booking)
+        return self._insert(self._new(booking_id, user_id, slot, BookingStatus.BOOKED, lines))
 
     def join(self, booking_id: UUID, user_id: UUID, slot: int, line: Line) -> tuple[Booking, int]:
         """Put a newcomer at the end of the waiting list. Return the booking and its position.
@@ -292,7 +289,7 @@ class State:
         heapify(heads)
         while heads and self._available[0] and len(promoted) != limit:
             _, slot, booking = heappop(heads)
-            line = Line(self._by_slot[slot], booking.quantity)
+            line = Line(self._type(booking.type_id), booking.quantity)
             if lacking := self._lacking(line, closed):
                 closed.update(lacking)
                 continue
@@ -323,15 +320,16 @@ class State:
         decision.outcomes = outcomes
         counters = before.counters
         if counters is not None:
-            counters = counters._replace(
-                available=self._available[1:], taken=self._taken, waiting=self._waits
-            )
-        decision.after = before._replace(
-            version=before.version + 1,
-            total=self._total,
-            available=self._available[0],
-            waiting=self._waiting,
-            counters=counters,
+            counters = Counters(counters.capacity, self._available[1:], self._taken, self._waits)
+        decision.after = Snapshot(
+            before.event_id,
+            before.version + 1,
+            self._total,
+            self._available[0],
+            self._waiting,
+            before.terms,
+            before.offer,
+            counters,
         )
         if not self._rests_on_version:
             # If a cancellation comes first, fewer would be enough.
@@ -350,9 +348,9 @@ class State:
     def _heads(self) -> list[tuple[int, int, Booking]]:
         """Return the first booking of each type, without types that are closed."""
         return [
-            self._head(slot)
-            for slot, waits in enumerate(self._waits)
-            if waits and not self._by_slot[slot].closed
+            self._head(each.slot)
+            for each in self.offer.types.values()
+            if self._waits[each.slot] and not each.closed
         ]
 
     def _head(self, slot: int) -> tuple[int, int, Booking]:
@@ -381,8 +379,8 @@ class State:
         """
         closed: set[int] = set()
         if self._waiting and self._available[0]:
-            for _, slot, booking in sorted(self._heads()):
-                line = Line(self._by_slot[slot], booking.quantity)
+            for _, _, booking in sorted(self._heads()):
+                line = Line(self._type(booking.type_id), booking.quantity)
                 closed.update(self._lacking(line, closed) or line.type.draws)
         return closed
 
@@ -407,16 +405,15 @@ class State:
                 else:
                     self._decision.voided[ticket.id] = held.id
 
-    def _issue(self, booking: Booking, lines: Sequence[Line]) -> Booking:
-        """Return the booking with a new ticket for each place."""
-        kinds = [line.type for line in lines for _ in range(line.quantity)]
-        tickets = tuple(
-            Ticket(self._new_id(), kind.id, ordinal, kind.amount)
-            for ordinal, kind in enumerate(kinds, 1)
-        )
-        for ticket in tickets:
-            self._decision.issued[ticket.id] = booking.id, ticket
-        return booking._replace(tickets=tickets)
+    def _issue(self, booking_id: UUID, lines: Sequence[Line]) -> Sequence[Ticket]:
+        """Return a new ticket of the booking for each place."""
+        tickets: list[Ticket] = []
+        for kind, quantity in lines:
+            for _ in range(quantity):
+                ticket = Ticket(self._new_id(), kind.id, len(tickets) + 1, kind.amount)
+                self._decision.issued[ticket.id] = booking_id, ticket
+                tickets.append(ticket)
+        return tuple(tickets)
 
     def _new(
         self,
@@ -430,6 +427,7 @@ class State:
         kind, quantity = lines[0]
         if quantity == 1 and self.offer.is_plain:
             return Booking(booking_id, event_id, user_id, status, at, slot)
+        places, amount, currency = total(lines)
         return Booking(
             booking_id,
             event_id,
@@ -437,10 +435,11 @@ class State:
             status,
             at,
             slot,
-            sum(line.quantity for line in lines),
+            places,
             kind.id if len(lines) == 1 else None,
-            sum(line.quantity * line.type.amount for line in lines),
-            next((line.type.currency for line in lines if line.type.amount), None),
+            amount,
+            currency,
+            self._issue(booking_id, lines) if status is BookingStatus.BOOKED else (),
         )
 
     def _insert(self, booking: Booking) -> Booking:
@@ -462,7 +461,8 @@ class State:
         if booked.has_tickets:
             # It waits for free places, even if the type has a price since.
             free = line.type._replace(amount=0)
-            booked = self._issue(booked, (Line(free, line.quantity),))
+            tickets = self._issue(booked.id, (Line(free, line.quantity),))
+            booked = booked._replace(tickets=tickets)
         booked = self._write(waiting, booked)
         self._record(PROMOTED, booked)
         return booked

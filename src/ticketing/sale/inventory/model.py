@@ -47,6 +47,20 @@ class Line(NamedTuple):
     quantity: int
 
 
+def total(lines: Sequence[Line]) -> tuple[int, int, str | None]:
+    """Return the number of places, their price, and its currency: None if they are free.
+
+    All types of an event have the same currency.
+    """
+    places, amount, currency = 0, 0, None
+    for kind, quantity in lines:
+        places += quantity
+        if kind.amount:
+            amount += kind.amount * quantity
+            currency = kind.currency
+    return places, amount, currency
+
+
 class Snapshot(NamedTuple):
     """An event's inventory at one version."""
 
