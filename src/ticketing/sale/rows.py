@@ -112,6 +112,24 @@ def event(row: asyncpg.Record, definitions: Definitions) -> Event:
     )
 
 
+def recounted(known: Event, row: asyncpg.Record) -> Event:
+    """Return the event with the numbers of a row of the same revision."""
+    return Event(
+        known.id,
+        known.organiser_id,
+        known.details,
+        known.terms,
+        row["total_tickets"],
+        row["available_tickets"],
+        row["waiting_list_count"],
+        row["version"],
+        known.created_at,
+        row["read_at"],
+        known.definitions,
+        None if row["quota_available"] is None else _counters(row),
+    )
+
+
 def _counters(row: asyncpg.Record) -> Counters:
     return Counters(
         row["quota_capacity"], row["quota_available"], row["type_taken"], row["type_waiting"]

@@ -30,6 +30,7 @@ from ticketing.errors import (
 from ticketing.sale.commit.commit import AttributedFact, Commit, Stored
 from ticketing.sale.commit.tell import tell
 from ticketing.sale.commit.write import NotAsReadError, write
+from ticketing.sale.definitions import Definitions
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
 from ticketing.sale.inventory.decision import Decision
@@ -45,7 +46,7 @@ from ticketing.sale.inventory.model import (
     Waiting,
 )
 from ticketing.sale.inventory.withdraw import Withdraw
-from ticketing.sale.repositories.definitions import KnownDefinitions, give_counters, load
+from ticketing.sale.repositories.definitions import Known, give_counters, load
 from ticketing.sale.repositories.events import locked
 from ticketing.sale.repositories.held import last_cancelled, read, read_active, read_lines
 from ticketing.sale.rows import snapshot
@@ -189,7 +190,7 @@ class BookingRepository:
         self._clock = clock or DatabaseClock()
         self._connection = Held(committing or engine)
         self._snapshots: dict[int, Snapshot] = {}
-        self._known = KnownDefinitions()
+        self._known = Known[Definitions]()
         self._remembered_by: Driver | None = None
         """The connection on which the snapshots were read."""
         self._contended: set[int] = set()
@@ -494,7 +495,7 @@ class BookingRepository:
             rows = await SNAPSHOTS.fetch(connection, ids=asked)
             unknown = [row["id"] for row in rows if not self._known.at(row["id"], row["revision"])]
             for event, (revision, loaded) in (await load(connection, unknown)).items():
-                self._known.remember(event, revision, loaded)
+                self._known.remember(event, revision, loaded, len(loaded.types))
             # Those that were revised between the two reads.
             asked = []
             for row in rows:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import asyncpg
 import orjson
@@ -14,7 +14,9 @@ from ticketing.sale.rows import definitions
 from ticketing.sale.times import RULES
 
 MAX_TYPES_KNOWN: Final = 10_000
-"""How many ticket types a worker remembers, with the JSON of their events: some 20 MB."""
+"""How many ticket types a worker remembers, with their events and the JSON: some 20 MB."""
+
+KnownT = TypeVar("KnownT")
 
 # One statement, so that types and quotas are those of the revision.
 DEFINED: Final = Statement(
@@ -112,27 +114,27 @@ COUNT: Final = Statement(
 )
 
 
-class KnownDefinitions:
-    """Remembers definitions that are committed. Each belongs to one revision of its event."""
+class Known(Generic[KnownT]):
+    """Remembers what is committed of events. Each object belongs to one revision of its event."""
 
     def __init__(self) -> None:
         """Remember none yet."""
-        self._known: dict[int, tuple[int, Definitions]] = {}
+        self._known: dict[int, tuple[int, KnownT, int]] = {}
         self._types = 0
 
-    def at(self, event_id: int, revision: int) -> Definitions | None:
-        """Return the definitions of the event at this revision, if they are known."""
+    def at(self, event_id: int, revision: int) -> KnownT | None:
+        """Return the object of the event at this revision, if it is known."""
         known = self._known.get(event_id)
         return known[1] if known is not None and known[0] == revision else None
 
-    def remember(self, event_id: int, revision: int, found: Definitions) -> None:
-        """Remember definitions that were read outside a transaction."""
+    def remember(self, event_id: int, revision: int, found: KnownT, types: int) -> None:
+        """Remember an object with so many `types` that was read outside a transaction."""
         if self._types > MAX_TYPES_KNOWN:
             self.forget()
         if (before := self._known.get(event_id)) is not None:
-            self._types -= len(before[1].types)
-        self._types += len(found.types)
-        self._known[event_id] = revision, found
+            self._types -= before[2]
+        self._types += types
+        self._known[event_id] = revision, found, types
 
     def forget(self) -> None:
         """Forget all."""

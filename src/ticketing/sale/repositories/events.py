@@ -1,6 +1,6 @@
 """Events: create, read, search and list them. The bookings repository writes their places."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -19,8 +19,8 @@ from ticketing.sale.definitions import Definitions
 from ticketing.sale.details import TIMES, Details
 from ticketing.sale.folding import folded
 from ticketing.sale.inventory.terms import EventStatus
-from ticketing.sale.repositories.definitions import KnownDefinitions, count, define, load
-from ticketing.sale.rows import Event, event
+from ticketing.sale.repositories.definitions import Known, count, define, load
+from ticketing.sale.rows import Event, event, recounted
 from ticketing.sale.times import RULES
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
@@ -90,6 +90,14 @@ READ: Final = Statement(
     f"""
     SELECT {COLUMNS} FROM events {WITH_DETAILS} WHERE events.id = ANY(CAST(:ids AS bigint[]))
     """  # noqa: S608 - our own text
+)
+# The numbers that bookings change. Everything else belongs to the revision.
+NUMBERS: Final = Statement(
+    """
+    SELECT id, revision, total_tickets, available_tickets, waiting_list_count, version,
+        quota_capacity, quota_available, type_taken, type_waiting, clock_timestamp() AS read_at
+    FROM events WHERE id = ANY(CAST(:ids AS bigint[]))
+    """
 )
 LOCK: Final = Statement(
     f"""
@@ -204,9 +212,9 @@ class EventRepository:
         """Work on `engine`. Read single events on `reading`, which no other query may use."""
         self._engine = engine
         self._connection = Held(reading or engine)
-        self._known = KnownDefinitions()
+        self._known = Known[Event]()
         self._known_by: Driver | None = None
-        """The connection on which the definitions were read."""
+        """The connection on which the events were read."""
         self._reads = Combiner[int, Event](self._read, name="events")
         self.sample = self._reads.sample
 
@@ -253,8 +261,20 @@ class EventRepository:
                 # Another server may have lost commits, and use their revisions again.
                 self._known.forget()
                 self._known_by = connection
-            rows = await READ.fetch(connection, ids=list(set(ids)))
-            found = await complete(connection, rows, self._known)
+            found = {}
+            unknown = []
+            for row in await NUMBERS.fetch(connection, ids=list(set(ids))):
+                known = self._known.at(row["id"], row["revision"])
+                if known is None:
+                    unknown.append(row["id"])
+                else:
+                    found[known.id] = recounted(known, row)
+            if unknown:
+                read = await complete(connection, await READ.fetch(connection, ids=unknown))
+                for each in read.values():
+                    types = len(each.definitions.types)
+                    self._known.remember(each.id, each.terms.revision, each, types)
+                found |= read
         return [found.get(event_id) or EventNotFound() for event_id in ids]
 
     async def newest(self, wanted: Wanted, *, before: int | None, limit: int) -> Page[Event]:
@@ -363,33 +383,21 @@ async def lock(connection: Driver, event_id: int) -> Event:
     return (await complete(connection, rows))[event_id]
 
 
-async def complete(
-    connection: Driver, rows: Sequence[asyncpg.Record], known: KnownDefinitions | None = None
-) -> Mapping[int, Event]:
+async def complete(connection: Driver, rows: Sequence[asyncpg.Record]) -> dict[int, Event]:
     """Return the events of these rows by id, each with the definitions of its revision.
 
-    An event that was changed since its row was read is read again. `known` may only be given
-    outside a transaction, because it must not remember what is rolled back.
+    An event that was changed since its row was read is read again.
     """
     found: dict[int, Event] = {}
     while rows:
-        unknown = []
-        for row in rows:
-            its = known.at(row["id"], row["revision"]) if known is not None else None
-            if its is None:
-                unknown.append(row)
-            else:
-                found[row["id"]] = event(row, its)
-        loaded = await load(connection, [row["id"] for row in unknown]) if unknown else {}
+        loaded = await load(connection, [row["id"] for row in rows])
         changed = []
-        for row in unknown:
+        for row in rows:
             revision, its = loaded.get(row["id"], (None, None))
             if its is None or revision != row["revision"]:
                 changed.append(row["id"])
-                continue
-            if known is not None:
-                known.remember(row["id"], row["revision"], its)
-            found[row["id"]] = event(row, its)
+            else:
+                found[row["id"]] = event(row, its)
         rows = await READ.fetch(connection, ids=changed) if changed else []
     return found
 
