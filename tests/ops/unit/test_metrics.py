@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from tests.serving import COVERAGE
 from ticketing.ops import metrics
 
 WORKER = """
@@ -33,9 +34,11 @@ LABELS = {"method": "POST", "route": "/api/events/book", "status": "201"}
 
 
 def worker(folder: Path, number: int, *lines: str) -> None:
-    """Run a worker that does this and is killed."""
+    """Run a worker that does this and is killed, before it could write what coverage measured."""
     ended = subprocess.run(
-        [sys.executable, "-c", WORKER, str(folder), str(number), "\n".join(lines)], check=False
+        [sys.executable, "-c", WORKER, str(folder), str(number), "\n".join(lines)],
+        env={name: value for name, value in os.environ.items() if name != COVERAGE},
+        check=False,
     )
     assert ended.returncode == -signal.SIGKILL
 
