@@ -30,6 +30,7 @@ def ticketing(
     )
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_admin_rights_are_granted_beside_the_service_and_revoked_without_it(
     kept_dir: Path,
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_script_gives_the_password_on_standard_input(kept_dir: Path) -> None:
         assert httpx.post(f"{service.url}/api/users/login", json=account).status_code == 200
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_password_that_is_typed_is_not_shown(kept_dir: Path) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
@@ -178,6 +180,7 @@ WRONG: list[tuple[tuple[str | bytes, ...], str | None, str]] = [
 ]
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_mistake_of_the_operator_is_explained_in_one_line(kept_dir: Path) -> None:
     with serving(kept_dir, **UNMEASURED):
         assert ticketing(kept_dir, "user", "add", "ada").returncode == 0
@@ -194,6 +197,7 @@ def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     assert "can't be reached" in done.stderr
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("command", [("audit",), ("user", "promote", "ada"), ("backup", "x.dump")])
 def test_commands_for_people_create_no_database(tmp_path: Path, command: tuple[str, ...]) -> None:
     done = ticketing(tmp_path, *command, "--data-dir", "typo")
@@ -210,6 +214,7 @@ def test_commands_for_people_create_no_secret(kept_dir: Path) -> None:
     assert not (kept_dir / "data" / "jwt_secret").exists()
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("command", [("audit",), ("user", "promote", "ada")])
 def test_a_database_that_was_migrated_back_stays_so(
     kept_dir: Path, command: tuple[str, ...]
