@@ -5,6 +5,7 @@ import os
 import resource
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.contract import assert_documented
-from tests.databases import TEMPLATE, Databases, execute, with_database
+from tests.databases import TEMPLATE, Databases, execute
 from tests.folders import folder_open_to_all, put
 from tests.people import Visitor
 from tests.signing import SECRET
@@ -95,16 +96,14 @@ def kept_dir(open_dir: Path, kept_data: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server_url() -> Iterator[str]:
+def server_url(kept_data: Path) -> Iterator[str]:
     """A PostgreSQL server with the migrated template in it."""
-    # Durability is tested with `ticketing serve`, which keeps the defaults.
-    with (
-        folder_open_to_all() as path,
-        embedded(path, max_connections="200", fsync="off") as running,
-    ):
-        asyncio.run(execute(running.url, f"CREATE DATABASE {TEMPLATE}"))
-        migrations.upgrade(with_database(running.url, TEMPLATE))
-        yield running.url
+    with folder_open_to_all() as path:
+        put(kept_data, path)
+        # Durability is tested with `ticketing serve`, which keeps the defaults.
+        with embedded(path / "data", max_connections="200", fsync="off") as running:
+            asyncio.run(execute(running.url, f"CREATE DATABASE {TEMPLATE} TEMPLATE postgres"))
+            yield running.url
 
 
 @pytest.fixture(scope="session")
@@ -139,11 +138,21 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
     )
 
 
+@pytest.fixture(scope="session")
+def _documents() -> dict[str, dict[str, Any]]:
+    """The OpenAPI documents that were made, by the description of the application."""
+    return {}
+
+
 @pytest.fixture
-async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+async def app(settings: Settings, _documents: dict[str, dict[str, Any]]) -> AsyncIterator[FastAPI]:
     app = create_app(settings)
+    # Making a document takes a second under coverage, and settings change only the description.
+    app.openapi_schema = _documents.get(app.description)
     async with app.router.lifespan_context(app):
         yield app
+    if app.openapi_schema is not None:
+        _documents[app.description] = app.openapi_schema
 
 
 @pytest.fixture
