@@ -22,7 +22,7 @@ RULES = Path(__file__).parents[2] / "deploy" / "logrotate.conf"
 WRITERS = 4
 ROTATIONS = 5
 
-# Writes numbered lines of all lengths until its input ends, then prints how many.
+# Writes numbered lines of all lengths, 20 at once, until its input ends. Then it prints how many.
 WRITER = """
 import select, sys
 from pathlib import Path
@@ -31,9 +31,11 @@ from ticketing.settings import Settings
 
 logs.configure(Settings(_env_file=None, log_dir=Path(sys.argv[2])))
 number = 0
-while not select.select([sys.stdin], [], [], 0)[0]:
-    logs.log.info("written", writer=sys.argv[1], number=number, filling="x" * (number % 9000))
-    number += 1
+while not select.select([sys.stdin], [], [], 0.01)[0]:
+    for _ in range(20):
+        filling = "x" * (number * 7 % 9000)
+        logs.log.info("written", writer=sys.argv[1], number=number, filling=filling)
+        number += 1
 print(number)
 """
 
@@ -108,7 +110,7 @@ def await_everybody(log: Path, writers: list[subprocess.Popen[str]]) -> None:
     while not log.exists() or not everybody <= {line["writer"] for line in parsed(log)}:
         assert time.monotonic() < deadline
         assert all(writer.poll() is None for writer in writers)
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 def lose_no_line(folder: Path, writers: list[subprocess.Popen[str]]) -> None:
