@@ -54,9 +54,11 @@ async def test_a_sale_goes_on_among_500_slow_clients(kept_dir: Path) -> None:
             ]
             async with asyncio.timeout(PATIENCE):
                 await all_there.wait()
-                booked = [await book_all(people, event) for event in events]
-                assert booked == [[201] * BUYERS] * ROUNDS
+                assert await book_all(people, events[0]) == [201] * BUYERS
+                # Later, a busy machine may have disconnected them all.
                 assert not all(task.done() for task in slow)
+                booked = [await book_all(people, event) for event in events[1:]]
+                assert booked == [[201] * BUYERS] * (ROUNDS - 1)
                 answers = await asyncio.gather(*slow)
             for answer in answers:
                 assert b"408 Request Timeout" in answer
