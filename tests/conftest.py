@@ -1,6 +1,7 @@
 """A real PostgreSQL for the whole run, an empty migrated database for every test."""
 
 import asyncio
+import gc
 import os
 import resource
 from collections.abc import AsyncIterator, Iterator
@@ -53,6 +54,14 @@ def _as_many_files_as_may_be() -> None:
     """Some tests open a thousand connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_frozen() -> Iterator[None]:
+    """Let what a test leaves be collected. A starting application would keep it for ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "freeze", lambda: None)
+        yield
 
 
 @pytest.fixture
