@@ -212,8 +212,8 @@ async def upgrade(stage: Stage) -> None:
             while complaint := await rig.migrate():  # noqa: ASYNC110 - there is no event
                 await asyncio.sleep(0.2)
     if complaint:
-        stage.wrong.append(f"the database could not be migrated: {complaint}")
-        return
+        # The rows cannot be checked then, because this version does not know their form.
+        raise TimeoutError(f"the database could not be migrated: {complaint}")
     new = await _beside(rig)
     rig.ports.append(new.port)
     await asyncio.sleep(stage.chance.uniform(1.0, 2.5))

@@ -41,6 +41,9 @@ GIVE_TYPE = (
 
 def upgrade() -> None:
     """Migrate."""
+    # A foreign key stops those who write to the events, and a new column also those who read them.
+    # A transaction that reads an event and then changes it would be a deadlock in between.
+    op.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
     op.create_table(
         "ticket_types",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),

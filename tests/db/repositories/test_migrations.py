@@ -52,17 +52,6 @@ SCHEMA = """
 """Everything that a migration can make."""
 
 
-@pytest.fixture
-async def empty_url(server_url: str) -> AsyncIterator[str]:
-    """The address of a database that was never migrated."""
-    name = f"empty_{os.getpid()}"
-    connection = await asyncpg.connect(server_url)
-    await connection.execute(f"CREATE DATABASE {name}")
-    yield with_database(server_url, name)
-    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await connection.close()
-
-
 async def schema(url: str) -> set[str]:
     connection = await asyncpg.connect(url)
     rows = await connection.fetch(SCHEMA)
