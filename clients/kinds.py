@@ -97,6 +97,8 @@ def openapi_generator_java(tools: Tools, document: Path, folder: Path, url: str)
     """Java, with the HTTP client of the JDK."""
     _openapi_generator(
         *(tools, "java", document, folder / "made", "--library", "native"),
+        # Otherwise it sends each list that the program leaves out as an empty one.
+        "--additional-properties=containerDefaultToNull=true",
         "--additional-properties=openApiNullable=false,useJakartaEe=true",
     )
     for name in ANNOTATIONS:
@@ -107,8 +109,10 @@ def openapi_generator_java(tools: Tools, document: Path, folder: Path, url: str)
         source.parent.mkdir(parents=True, exist_ok=True)
         source.write_text(f"package jakarta.annotation;\npublic @interface {name} {{ {said} }}\n")
     shutil.copy(PROGRAMS / "Book.java", folder)
-    sources = [*(folder / "made/src/main").rglob("*.java"), folder / "Book.java"]
-    run(["javac", "-nowarn", "-cp", tools.jar, "-d", folder / "out", *sources])
+    sources = folder / "sources.txt"
+    made = (folder / "made/src/main").rglob("*.java")
+    sources.write_text("\n".join(f'"{source}"' for source in (*made, folder / "Book.java")))
+    run(["javac", "-nowarn", "-cp", tools.jar, "-d", folder / "out", f"@{sources}"])
     run(["java", "-cp", f"{tools.jar}:{folder / 'out'}", "Book", url])
 
 

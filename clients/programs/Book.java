@@ -39,7 +39,7 @@ public class Book {
     Event event = new EventsApi(ada).initializeEvent(new InitializeEvent().name("A concert").totalTickets(1), null);
     Long id = event.getId();
     for (int place = 0; place < 3; place++) {
-      BookTicket wish = new BookTicket().eventId(id).userId(users.get(place).getId());
+      BookTicket wish = new BookTicket().eventId(id);
       ApiResponse<Booking> answer = people.get(place).bookTicketWithHttpInfo(wish, null);
       Booking booking = answer.getData();
       if (place == 0) {
@@ -53,9 +53,9 @@ public class Book {
       }
     }
 
-    AttendancePage first = people.get(0).listEventBookings(id, null, 2, null);
+    AttendancePage first = people.get(0).listEventBookings(id, null, null, 2, null);
     must(first.getItems().size() == 2, "the first page", first);
-    AttendancePage rest = people.get(0).listEventBookings(id, null, 2, first.getNextCursor());
+    AttendancePage rest = people.get(0).listEventBookings(id, null, null, 2, first.getNextCursor());
     must(rest.getItems().size() == 1 && rest.getNextCursor() == null, "the last page", rest);
 
     BookTicket again = new BookTicket().eventId(id).userId(users.get(0).getId());
@@ -69,8 +69,7 @@ public class Book {
       must(problem.getCode() == BookTicketProblemCode.BOOK_TICKET_ALREADY_BOOKED, "the code", problem);
     }
 
-    Booking cancelled =
-        people.get(0).cancelTicket(new CancelTicket().eventId(id).userId(users.get(0).getId()), null);
+    Booking cancelled = people.get(0).cancelTicket(new CancelTicket().eventId(id), null);
     must(cancelled.getStatus() == BookingStatus.BOOKING_STATUS_CANCELLED, "cancelled", cancelled);
     must(cancelled.getPromoted() == 1, "promoted", cancelled);
     BookingPage mine = people.get(1).listMyBookings(null, null);
@@ -85,5 +84,13 @@ public class Book {
         new KeysApi(ada).makeKey(new MakeKey().name("A program").addScopesItem(Scope.SCOPE_BOOKINGS_READ), null);
     BookingPage listed = new BookingsApi(with(key.getKey())).listMyBookings(null, null);
     must(listed.getItems().size() == 2, "what an API key reads", listed);
+
+    TicketTypesApi types = new TicketTypesApi(ada);
+    Long other = new EventsApi(ada).initializeEvent(new InitializeEvent().name("A play").totalTickets(9), null).getId();
+    Quota hall = types.createQuota(other, new CreateQuota().name("The hall").capacity(5), null, null);
+    CreateTicketType seat = new CreateTicketType().name("Seat").addQuotasItem(hall.getId());
+    Long seats = types.createTicketType(other, seat, null, null).getId();
+    TicketType renamed = types.updateTicketType(other, seats, new UpdateTicketType().name("Chair"), "*");
+    must(renamed.getQuotas().equals(List.of(hall.getId())), "what a change leaves out", renamed);
   }
 }

@@ -46,7 +46,7 @@ func main() {
 	event, _, err := api.EventsAPI.InitializeEvent(ada).InitializeEvent(*ticketing.NewInitializeEvent("A concert", 1)).Execute()
 	must(err == nil, "initialize", err)
 	for place, person := range people {
-		booking, response, err := api.BookingsAPI.BookTicket(person).BookTicket(*ticketing.NewBookTicket(event.Id, ids[place])).Execute()
+		booking, response, err := api.BookingsAPI.BookTicket(person).BookTicket(*ticketing.NewBookTicket(event.Id)).Execute()
 		must(err == nil, "book", err)
 		if place == 0 {
 			must(response.StatusCode == 201 && booking.Status == ticketing.BOOKING_STATUS_BOOKED, "booked", booking)
@@ -62,12 +62,13 @@ func main() {
 	rest, _, err := api.BookingsAPI.ListEventBookings(ada, event.Id).Limit(2).Cursor(*first.NextCursor.Get()).Execute()
 	must(err == nil && len(rest.Items) == 1 && rest.NextCursor.Get() == nil, "the last page", err)
 
-	again := *ticketing.NewBookTicket(event.Id, ids[0])
+	again := *ticketing.NewBookTicket(event.Id)
+	again.SetUserId(ids[0])
 	_, response, err := api.BookingsAPI.BookTicket(ada).BookTicket(again).Execute()
 	must(response.StatusCode == 409, "a conflict", err)
 	must(problemOf(err).Code == ticketing.BOOK_TICKET_ALREADY_BOOKED, "the code", err)
 
-	cancelled, _, err := api.BookingsAPI.CancelTicket(ada).CancelTicket(*ticketing.NewCancelTicket(event.Id, ids[0])).Execute()
+	cancelled, _, err := api.BookingsAPI.CancelTicket(ada).CancelTicket(*ticketing.NewCancelTicket(event.Id)).Execute()
 	must(err == nil && cancelled.Status == ticketing.BOOKING_STATUS_CANCELLED, "cancelled", err)
 	must(*cancelled.Promoted.Get() == 1, "promoted", cancelled)
 	mine, _, err := api.BookingsAPI.ListMyBookings(bob).Execute()
