@@ -179,7 +179,7 @@ class Definitions:
                 raise TooManyTicketTypes
         before = self.types.get(slot, DefinedType(0, slot, ""))
         others = [each for each in self.types.values() if each.slot != slot]
-        times, errors = resolved(TIMES, before, changes, zone, at)
+        times, errors = resolved(TIMES, before, changes, zone, at, moves=False)
         simple = changes.keys() & DefinedType._fields - TIMES.keys() - {"quotas"}
         after = before._replace(**{name: changes[name] for name in simple}, **times)
         if after.max_per_booking is not None and after.max_per_booking < after.min_per_booking:
@@ -315,7 +315,7 @@ class Definitions:
                     name: None if was is None else shifted(was, original, to.starts)
                     for name, was in kept.items()
                 }
-                kept, errors = resolved(TIMES, each, changes, to.timezone)
+                kept, errors = resolved(TIMES, each, changes, to.timezone, moves=False)
                 if errors:
                     raise ValidationFailed(errors=errors)
             types[slots[each.slot]] = each._replace(

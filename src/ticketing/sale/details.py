@@ -61,7 +61,7 @@ def resolved(  # noqa: PLR0913 - what it knows, and where it is
     zone: str | None,
     at: str = "#",
     *,
-    moves: bool = False,
+    moves: bool,
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Return the times with these changes, and an error for each that is wrong.
 

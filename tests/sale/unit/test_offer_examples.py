@@ -22,6 +22,7 @@ from ticketing.errors import (
 from ticketing.sale.inventory import resize
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
+from ticketing.sale.inventory.decision import State
 from ticketing.sale.inventory.kinds import InventoryRequest, decide
 from ticketing.sale.inventory.model import (
     Booked,
@@ -298,6 +299,23 @@ def test_what_concerns_the_line_or_several_bookings_rests_on_the_version() -> No
     assert seen.needs is None
 
 
+def test_a_cancel_of_a_booking_that_lost_tickets_since_it_was_read_rests_on_the_version() -> None:
+    rows = event(SEATS, total=9)
+    made = booked(rows, book(ADA, (SEATS, 3)))
+    first, *others = made.tickets
+    read_between = made._replace(tickets=(first._replace(is_valid=False), *others))
+    for held, needs in ((read_between, None), (made, [0])):
+        decision = decide(
+            rows.snapshot,
+            [Cancel(EVENT, ADA)],
+            active={ADA: (held,)},
+            line=[],
+            at=NOW,
+            new_id=rows.new_id(),
+        )
+        assert decision.needs == needs
+
+
 def test_a_person_who_could_hold_one_booking_more_is_read_again_when_it_is_written() -> None:
     rows = event(SEATS, total=9, terms=Terms(max_bookings=2))
     booked(rows, book(ADA, (SEATS, 1)))
@@ -343,6 +361,22 @@ def test_a_quota_that_lacks_places_keeps_nobody_waiting_for_other_types() -> Non
     assert isinstance(cancelled, Cancelled)
     assert [each.user_id for each in cancelled.promoted] == [CLEO]
     assert line(rows) == [BOB]
+
+
+def test_a_line_for_one_quota_closes_that_quota_alone_to_newcomers() -> None:
+    rows = event(SEATS, BALCONY, total=3, quotas=[1])
+    done(rows, book(ADA, (BALCONY, 1)), book(BOB, (BALCONY, 1)))
+    assert line(rows) == [BOB]
+    booked(rows, book(CLEO, (SEATS, 1)))
+
+
+def test_a_newcomer_does_not_pass_a_line_that_is_not_yet_served() -> None:
+    rows = event(SEATS, total=1)
+    done(rows, book(ADA, (SEATS, 1)), book(BOB, (SEATS, 1)))
+    rows.snapshot = rows.snapshot._replace(total=2, available=1)
+    (waits,) = rows.decide([book(CLEO, (SEATS, 1))]).outcomes
+    assert isinstance(waits, Waiting)
+    assert waits.position == 2
 
 
 def test_nothing_is_left_for_newcomers_while_a_group_waits_for_it() -> None:
@@ -395,6 +429,8 @@ def test_a_line_that_is_shorter_than_its_count_is_served_as_far_as_it_is_known()
     rows.snapshot = rows.snapshot._replace(total=4, available=2)
     decision = resize.serve(rows.snapshot, 9, line=known, at=NOW, new_id=rows.new_id())
     assert [each.booking.user_id for each in decision.facts] == [BOB]
+    state = State(rows.snapshot, {}, known, at=NOW, new_id=rows.new_id())
+    assert [each.user_id for each in state.promote(9)] == [BOB]
 
 
 def test_a_place_goes_to_the_next_when_the_first_left_the_line_just_before() -> None:
