@@ -5,6 +5,10 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_NEEDED: Final = (b"postgres: walwriter", b"postgres: startup")
+"""The titles of the process of a server that serves, and of one that recovers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,22 @@ def is_gone(cluster: Path, *, hangs: bool) -> bool:
     ):
         (cluster / "postmaster.pid").unlink(missing_ok=True)
     return True
+
+
+def serves_or_recovers(pid: int) -> bool:
+    """Whether a server has a process that serving or recovering needs. Without /proc, true."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return True
+    return any(_title(child).startswith(_NEEDED) for child in children)
+
+
+def _title(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # It has just ended.
+        return b""
 
 
 def _orphans(cluster: Path) -> list[int]:

@@ -7,11 +7,12 @@ database that dies while the service runs is started again.
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,7 @@ from ticketing.embedded.data import (
     made_folder,
     socket_folder,
 )
-from ticketing.embedded.processes import is_gone, is_server, postmaster
+from ticketing.embedded.processes import is_gone, is_server, postmaster, serves_or_recovers
 from ticketing.errors import StartupError
 from ticketing.ops.logs import log
 
@@ -32,6 +33,10 @@ START_TIMEOUT: Final = 60.0
 STOP_TIMEOUT: Final = 30.0
 HANGS: Final = 2.0
 """Seconds after which a server that lost its guard and does not stop is stopped at once."""
+STUCK: Final = 3.0
+"""Seconds for which a server neither serves nor recovers, after which it is killed."""
+LOOK_PAUSE: Final = 0.5
+"""Seconds between two looks at the server's processes."""
 RETRY_PAUSE: Final = 0.2
 """Seconds between two attempts to restart a server that died."""
 
@@ -124,6 +129,8 @@ class Embedded:
         self._guard: subprocess.Popen[bytes] | None = None
         self._died_at: float | None = None
         self._retry_at = 0.0
+        self._looked_at = 0.0
+        self._stuck_since: float | None = None
 
     @property
     def url(self) -> str:
@@ -141,12 +148,14 @@ class Embedded:
             time.sleep(0.01)
 
     def keep_up(self) -> None:
-        """Restart it if it has died. Call this often: it does not wait.
+        """Restart it if it has died or hangs. Call this often: it does not wait.
 
         Raises StartupError if it can't be restarted, or is not ready within START_TIMEOUT.
         """
         is_alive = self._guard is not None and self._guard.poll() is None
         now = time.monotonic()
+        if is_alive and self._is_stuck(now):
+            self._kill()
         if self._died_at is None:
             if is_alive:
                 return
@@ -175,6 +184,29 @@ class Embedded:
     def _is_ready(self) -> bool:
         found = postmaster(self._cluster)
         return found is not None and found.is_ready and is_server(found.pid, self._cluster)
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether it has neither served nor recovered for STUCK seconds, although it was ready.
+
+        PostgreSQL 18 stays so, and refuses every connection, if a process crashes and the recovery
+        fails, as on a full disk.
+        """
+        if now < self._looked_at + LOOK_PAUSE:
+            return False
+        self._looked_at = now
+        found = postmaster(self._cluster)
+        if found is None or not found.is_ready or serves_or_recovers(found.pid):
+            self._stuck_since = None
+        elif self._stuck_since is None:
+            self._stuck_since = now
+        return self._stuck_since is not None and now - self._stuck_since > STUCK
+
+    def _kill(self) -> None:
+        found = postmaster(self._cluster)
+        if found is not None and is_server(found.pid, self._cluster):
+            with suppress(ProcessLookupError):
+                os.kill(found.pid, signal.SIGKILL)
+        self._stuck_since = None
 
     def _launch(self) -> subprocess.Popen[bytes]:
         """Start the server under its guard. Nothing may be left of an earlier one."""

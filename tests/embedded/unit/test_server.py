@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ticketing.embedded.account import Account
+from ticketing.embedded.processes import postmaster
 from ticketing.embedded.server import STOP_TIMEOUT, embedded, server_of
 from ticketing.errors import StartupError
 
@@ -80,17 +81,47 @@ def test_a_server_that_does_not_come_back_in_time_is_stopped(
         pass
 
 
+def processes_of(cluster: Path) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            name, folder = (process / "comm").read_text(), (process / "cwd").resolve()
+            if name == "postgres\n" and folder == cluster:
+                found.append(int(process.name))
+    return found
+
+
+def test_a_server_that_neither_serves_nor_recovers_is_started_again(open_dir: Path) -> None:
+    cluster = open_dir / "postgres"
+    with embedded(open_dir) as server:
+        hanging = postmaster(cluster)
+        assert hanging is not None
+        # Stopped, it does not start another. PostgreSQL 18 does not either if a recovery fails.
+        os.kill(hanging.pid, signal.SIGSTOP)
+        for child in processes_of(cluster):
+            if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"postgres: walwriter"):
+                os.kill(child, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        try:
+            while (now := postmaster(cluster)) is None or now.pid == hanging.pid:
+                assert time.monotonic() < deadline
+                server.keep_up()
+                time.sleep(0.05)
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(hanging.pid, signal.SIGCONT)
+        while server_of(open_dir) is None:
+            assert time.monotonic() < deadline
+            server.keep_up()
+            time.sleep(0.05)
+
+
 def test_a_server_that_hangs_gets_an_immediate_shutdown(open_dir: Path) -> None:
     cluster = open_dir / "postgres"
     with embedded(open_dir) as server:
         guard = server._guard
         assert guard is not None
-        children = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-                name, folder = (process / "comm").read_text(), (process / "cwd").resolve()
-                if name == "postgres\n" and folder == cluster:
-                    children.append(int(process.name))
+        children = processes_of(cluster)
         assert len(children) > 3
         # PostgreSQL 18 waits for ever if it is stopped while it recovers from this.
         pid = int((cluster / "postmaster.pid").read_text().split()[0])
