@@ -21,7 +21,8 @@
     │   ├── SaleNotOpen, SaleClosed, EventState, CapacityBelowTaken, EventHasBookings, OwnsEvents
     │   ├── SoldOut, LimitReached, PaymentRequired, CurrencyMixed, BookingAmbiguous
     │   ├── NameTaken, TicketTypeSold, LastTicketType, TooManyTicketTypes, TooManyQuotas
-    │   ├── CurrencyFixed
+    │   ├── CurrencyFixed, AlreadyHeld, NotHeld, HoldLimitReached
+    ├── HoldExpired
     ├── Later              the request is valid, but can't be served now
     │   ├── RequestInProgress, TooManyRequests
     │   ├── Unavailable
@@ -471,6 +472,65 @@ class AlreadyWaiting(Conflict):
     detail = "This person is already on the waiting list."
 
 
+class AlreadyHeld(Conflict):
+    """Places are already kept for the person."""
+
+    status, code = 409, "already_held"
+    detail = (
+        "Places are already kept for this person at this event, until `expiresAt`. Confirm or"
+        " release that hold or offer first: `bookingId` is its id."
+    )
+    example: ClassVar[dict[str, object]] = {
+        "bookingId": "0193a5c8-7a36-7c3e-9b1e-3f2d8c5a6b70",
+        "expiresAt": "2026-12-01T10:10:00Z",
+    }
+
+    def __init__(self, booking_id: object, expires_at: datetime) -> None:
+        """Name the hold, and when it ends."""
+        super().__init__(bookingId=str(booking_id), expiresAt=_text(expires_at))
+
+
+class NotHeld(Conflict):
+    """The booking is not a hold or an offer."""
+
+    status, code = 409, "not_held"
+    detail = "This booking keeps no places: its `status` says why. Only a hold or an offer can."
+    example: ClassVar[dict[str, object]] = {"state": "waiting"}
+
+    def __init__(self, state: str) -> None:
+        """Name the status of the booking."""
+        super().__init__(state=state)
+
+
+class HoldLimitReached(Conflict):
+    """The hold can't last longer."""
+
+    status, code = 409, "hold_limit_reached"
+    detail = "This hold can't be extended beyond `expiresAt`. Only the event's team may do that."
+    example: ClassVar[dict[str, object]] = {"expiresAt": "2026-12-01T10:30:00Z"}
+
+    def __init__(self, expires_at: datetime) -> None:
+        """Name the latest end."""
+        super().__init__(expiresAt=_text(expires_at))
+
+
+class HoldExpired(TicketingError):
+    """The hold or offer is over, and its places can't be had again."""
+
+    status, code = 410, "hold_expired"
+    detail = (
+        "This hold or offer is over. `reason` says why its places can't be had again: `released`"
+        " (it was given back), `sold_out`, `line` (others wait for them), `sale` (the sale is not"
+        " open), or `limit` (the person has other bookings now). `over` means that it can't be"
+        " extended, but perhaps still be confirmed."
+    )
+    example: ClassVar[dict[str, object]] = {"reason": "sold_out"}
+
+    def __init__(self, reason: str) -> None:
+        """Say why its places can't be had again."""
+        super().__init__(reason=reason)
+
+
 class AlreadyOwner(Conflict):
     """The person owns the event and needs no role."""
 
@@ -531,7 +591,8 @@ class PaymentRequired(Conflict):
     status, code = 409, "payment_required"
     detail = (
         "This booking costs `amount`, in the minor unit of `currency`. Only the event's owner and"
-        " managers may make it, after they have taken the money."
+        " managers may make or confirm it, after they have taken the money. A person can hold the"
+        " places until then."
     )
     example: ClassVar[dict[str, object]] = {"amount": 2500, "currency": "EUR"}
 
@@ -604,7 +665,7 @@ class SaleNotOpen(Conflict):
         """
         when = _about(ticket_type_id)
         if opens_at is not None:
-            when["opensAt"] = opens_at.isoformat().replace("+00:00", "Z")
+            when["opensAt"] = _text(opens_at)
             when["retryAfter"] = ceil((opens_at - at).total_seconds())
         super().__init__(state=state, **when)
 
@@ -622,6 +683,11 @@ class SaleClosed(Conflict):
     def __init__(self, state: str, ticket_type_id: int | None = None) -> None:
         """Name the state, `closed`, `ended` or `cancelled`, and the ticket type as SaleNotOpen."""
         super().__init__(state=state, **_about(ticket_type_id))
+
+
+def _text(at: datetime) -> str:
+    """Return a time in UTC as in responses."""
+    return at.isoformat().replace("+00:00", "Z")
 
 
 def _about(ticket_type_id: int | None) -> dict[str, object]:

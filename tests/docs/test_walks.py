@@ -3,11 +3,13 @@
 import inspect
 import pkgutil
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from types import ModuleType
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -25,10 +27,10 @@ from ticketing.sale.commit.shape import Shape
 from ticketing.sale.commit.write import statement
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.kinds import KINDS
-from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Waiting
+from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Place, Waiting
 from ticketing.sale.repositories import held, listings
 from ticketing.sale.repositories.listings import Standing
-from ticketing.sale.routers.bookings import BookingOut, _rendered
+from ticketing.sale.routers.bookings import BookingOut, rendered
 from ticketing.sale.rows import booking
 
 ROOT = Path(__file__).parents[2]
@@ -42,9 +44,18 @@ COLUMNS = [
     {"type_id": "ticket_type_id"}.get(name, name) for name in Booking._fields if name != "tickets"
 ]
 """The columns of the fields of a booking. Its tickets are rows of another table."""
-PLAIN = {"slot": 0, "quantity": 1, "type_id": None, "amount": 0, "currency": None, "tickets": ()}
+PLAIN = {
+    "slot": 0,
+    "quantity": 1,
+    "type_id": None,
+    "amount": 0,
+    "currency": None,
+    "tickets": (),
+    "expires_at": None,
+    "places": (),
+}
 """The defaults of a booking: the values of most, for which a commit writes no column."""
-SENT = [*Booking._fields[:5], "quantity", "amount", "currency"]
+SENT = [*Booking._fields[:5], "quantity", "amount", "currency", "expires_at"]
 
 
 # A new field of a booking.
@@ -62,9 +73,11 @@ def test_no_other_field_of_a_booking_has_a_default() -> None:
 
 
 def test_the_mapper_of_bookings_takes_every_field_from_its_row() -> None:
-    row = {name: object() for name in COLUMNS} | {"status": "booked"}
+    row = {name: object() for name in COLUMNS} | {"status": "booked", "places": [[7, 2500]]}
     found = booking(cast("Record", row))
-    assert found == (*row.values(), ())
+    last = Booking._fields.index("tickets")
+    values = [*row.values()]
+    assert found == (*values[:last], (), values[last], (Place(7, 2500),))
     assert found.status is BookingStatus.BOOKED
 
 
@@ -73,14 +86,16 @@ def test_a_booking_in_a_list_has_every_field() -> None:
 
 
 def test_a_commit_inserts_every_field_of_a_booking() -> None:
-    (columns,) = re.findall(r"INSERT INTO bookings \(([^)]*)\)", statement(Shape(full=True)).sql)
+    (columns,) = re.findall(
+        r"INSERT INTO bookings \(([^)]*)\)", statement(Shape(full=True, holds=True)).sql
+    )
     assert set(re.findall(r"\w+", columns)) == set(COLUMNS)
     (columns,) = re.findall(r"INSERT INTO bookings \(([^)]*)\)", statement(Shape()).sql)
     assert set(re.findall(r"\w+", columns)) == set(Booking._fields) - PLAIN.keys()
 
 
 @pytest.mark.parametrize(
-    "name", ["ACTIVE", "TICKETS", "LINES", "TYPE_LINES", "BY_ID", "LAST_CANCELLED"]
+    "name", ["ACTIVE", "TICKETS", "LINES", "TYPE_LINES", "DUE", "NAMED", "BY_ID", "LAST_CANCELLED"]
 )
 def test_every_query_of_bookings_reads_every_field(name: str) -> None:
     sql = getattr(held, name).sql
@@ -101,7 +116,7 @@ def test_a_booking_is_sent_with_every_field() -> None:
         (Waiting(one, 3), {"position": 3, "promoted": None}),
         (Cancelled(one, [one]), {"position": None, "promoted": 1}),
     ):
-        document = BookingOut.model_validate_json(_rendered(outcome).body)
+        document = BookingOut.model_validate_json(rendered(outcome).body)
         expected = {name: getattr(one, name) for name in SENT} | told
         assert document.model_dump() == expected
 
@@ -113,10 +128,16 @@ def test_every_kind_of_request_is_registered() -> None:
     found = {
         value.request
         for module in pkgutil.iter_modules(inventory.__path__, f"{inventory.__name__}.")
-        for value in vars(import_module(module.name)).values()
-        if isinstance(value, Kind)
+        for value in _kinds_in(import_module(module.name))
     }
     assert found == set(KINDS)
+
+
+def _kinds_in(module: ModuleType) -> Iterator[Kind[Any]]:
+    for value in vars(module).values():
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, Kind):
+                yield each
 
 
 # A new scope.

@@ -238,7 +238,8 @@ class Event(Base):
         CheckConstraint("available_tickets between 0 and total_tickets", name="available"),
         CheckConstraint("waiting_list_count >= 0", name="waiting"),
         # No place may be free while people wait, so that none is sold to a newcomer.
-        # An event with counters of types may keep places for a group that waits.
+        # An event with counters of types may keep places for a group that waits, and makes no
+        # offers after the close of the sale.
         CheckConstraint(
             "available_tickets = 0 or waiting_list_count = 0 or quota_available is not null",
             name="line_served",
@@ -248,6 +249,14 @@ class Event(Base):
         CheckConstraint("0 <= all (type_waiting)", name="type_waiting"),
         CheckConstraint("status in ('draft', 'published', 'cancelled')", name="status"),
         CheckConstraint("visibility in ('public', 'unlisted')", name="visibility"),
+        CheckConstraint("hold_minutes between 1 and 10080", name="hold_minutes"),
+        CheckConstraint("offer_minutes between 1 and 10080", name="offer_minutes"),
+        CheckConstraint(
+            "group_patience_minutes between 0 and 10080", name="group_patience_minutes"
+        ),
+        CheckConstraint(
+            "waiting_list_mode in ('auto', 'offer', 'closed')", name="waiting_list_mode"
+        ),
         Index(
             "ix_events_name_folded",
             "name_folded",
@@ -257,6 +266,11 @@ class Event(Base):
         Index("ix_events_organiser_id", "organiser_id", "id"),
         Index("ix_events_starts_at", "starts_at", "id"),
         Index("ix_events_not_folded", "id", postgresql_where=text("name_folded IS NULL")),
+        Index(
+            "ix_events_next_expiry",
+            "next_expiry",
+            postgresql_where=text("next_expiry IS NOT NULL"),
+        ),
         {"postgresql_with": {"fillfactor": "50"}},
     )
 
@@ -289,6 +303,12 @@ class Event(Base):
     max_tickets_per_person: Mapped[int] = mapped_column(Integer(), server_default=text("10"))
     had_several_bookings: Mapped[bool] = mapped_column(server_default=text("false"))
     """Whether a person was ever allowed more than one booking, so that some may have several."""
+    next_expiry: Mapped[datetime | None]
+    """No hold or offer ends before. It may be earlier than the first end."""
+    hold_minutes: Mapped[int] = mapped_column(Integer(), server_default=text("10"))
+    waiting_list_mode: Mapped[str] = mapped_column(server_default=text("'auto'"))
+    offer_minutes: Mapped[int] = mapped_column(Integer(), server_default=text("60"))
+    group_patience_minutes: Mapped[int | None] = mapped_column(Integer())
 
 
 class TicketType(Base):
@@ -446,7 +466,7 @@ class TrailRecord(Base):
 
 
 class Booking(Base):
-    """A person's place at an event, or position on its waiting list.
+    """A person's places at an event, places that are kept for them, or a position in the line.
 
     `seq` is assigned while the event's row is locked, so within one event it follows the order of
     commits. It is the order of the waiting list and of the organiser's list.
@@ -457,7 +477,9 @@ class Booking(Base):
 
     __tablename__ = "bookings"
     __table_args__ = (
-        CheckConstraint("status in ('booked', 'waiting', 'cancelled')", name="status"),
+        CheckConstraint(
+            "status in ('booked', 'waiting', 'held', 'offered', 'cancelled')", name="status"
+        ),
         Index(
             "uq_bookings_active",
             "event_id",
@@ -479,6 +501,12 @@ class Booking(Base):
             "seq",
             postgresql_where=text("status = 'waiting'"),
         ),
+        Index(
+            "ix_bookings_expires_at",
+            "event_id",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL AND status IN ('held', 'offered')"),
+        ),
         Index("ix_bookings_event", "event_id", "seq"),
         Index("ix_bookings_user", "user_id", "seq"),
     )
@@ -497,6 +525,13 @@ class Booking(Base):
     """Places that it has or waits for."""
     amount: Mapped[int] = mapped_column(server_default=text("0"))
     currency: Mapped[str | None]
+    expires_at: Mapped[datetime | None]
+    """The end of a hold or an offer. A cancelled booking with an end has expired.
+
+    Of a group that waits, the end of the time for which places gather for it.
+    """
+    places: Mapped[list[Any] | None] = mapped_column(JSONB())
+    """The ticket type and the price of each place of a hold, unless all are of one free type."""
 
 
 class Ticket(Base):

@@ -78,6 +78,10 @@ class Action(StrEnum):
     CHANGE_OWNER = "changeOwner"
     BOOK_TICKET = "bookTicket"
     CANCEL_TICKET = "cancelTicket"
+    CREATE_HOLD = "createHold"
+    CONFIRM_HOLD = "confirmHold"
+    EXTEND_HOLD = "extendHold"
+    RELEASE_HOLD = "releaseHold"
     GET_BOOKING = "getBooking"
     LIST_TICKETS = "listTickets"
     CANCEL_BOOKING = "cancelBooking"
@@ -175,6 +179,11 @@ RULES: Final[dict[Action, Rule]] = {
     # About places: the caller's own, and those that a box office books.
     Action.BOOK_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     Action.CANCEL_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    Action.CREATE_HOLD: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    # What has a price is confirmed by managers alone: see the route.
+    Action.CONFIRM_HOLD: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    Action.EXTEND_HOLD: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    Action.RELEASE_HOLD: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     Action.GET_BOOKING: Rule(_STAFF | {Role.SELF}, _LISTS),
     Action.LIST_TICKETS: Rule(_STAFF | {Role.SELF}, _LISTS),
     Action.CANCEL_BOOKING: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),

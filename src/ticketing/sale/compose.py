@@ -13,12 +13,13 @@ from ticketing.sale.repositories.local_times import LocalTimeRepository
 from ticketing.sale.repositories.recount import RecountRepository
 from ticketing.sale.repositories.revisions import RevisionRepository
 from ticketing.sale.repositories.ticket_types import TicketTypeRepository
-from ticketing.sale.routers import bookings, events, quotas, revisions, ticket_types
+from ticketing.sale.routers import bookings, events, holds, quotas, revisions, ticket_types
 from ticketing.web.part import Part, Shared
 
 CLEAN_EVERY: Final = 60.0
 DEPARTURES_EVERY: Final = 1.0
 CANCELLATIONS_EVERY: Final = 1.0
+EXPIRE_EVERY: Final = 0.5
 FOLD_EVERY: Final = 60.0
 LOCAL_TIMES_EVERY: Final = 60.0
 
@@ -41,12 +42,14 @@ def compose(shared: Shared) -> Part:
     loops.append(Loop("local times", local_times.read_anew, LOCAL_TIMES_EVERY))
     loops.append(Loop("departures", have.bookings.finish_departures, DEPARTURES_EVERY))
     loops.append(Loop("cancellations", have.bookings.finish_cancellations, CANCELLATIONS_EVERY))
+    loops.append(Loop("holds", have.bookings.expire, EXPIRE_EVERY))
     if every := shared.settings.audit_every:
         loops.append(Loop("audit", recount.take_turn, every, at_once=False))
     return Part(
         have,
         routes=[
             bookings.routes,
+            holds.routes,
             events.routes,
             revisions.routes,
             ticket_types.routes,

@@ -26,6 +26,10 @@ class Details(NamedTuple):
     visibility: str = "public"
     max_bookings_per_person: int = 1
     max_tickets_per_person: int = 10
+    hold_minutes: int = 10
+    waiting_list_mode: str = "auto"
+    offer_minutes: int = 60
+    group_patience_minutes: int | None = None
 
 
 TIMES: Final = {

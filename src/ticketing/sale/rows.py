@@ -6,12 +6,13 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from ticketing.sale.definitions import DefinedQuota, DefinedType, Definitions
 from ticketing.sale.details import Details
-from ticketing.sale.inventory.model import Booking, BookingStatus, Counters, Snapshot, Ticket
+from ticketing.sale.inventory.model import Booking, BookingStatus, Counters, Place, Snapshot, Ticket
 from ticketing.sale.inventory.offer import Offer
-from ticketing.sale.inventory.terms import EventStatus, SaleState, Terms
+from ticketing.sale.inventory.terms import EventStatus, SaleState, Terms, WaitingMode
 from ticketing.sale.times import When
 
 
@@ -95,6 +96,10 @@ def event(row: asyncpg.Record, definitions: Definitions) -> Event:
         row["visibility"],
         row["max_bookings_per_person"],
         row["max_tickets_per_person"],
+        row["hold_minutes"],
+        row["waiting_list_mode"],
+        row["offer_minutes"],
+        row["group_patience_minutes"],
     )
     return Event(
         row["id"],
@@ -175,7 +180,8 @@ def _when(at: datetime | None, local: datetime | None) -> When | None:
 
 BOOKING: Final = """
     bookings.id, bookings.event_id, bookings.user_id, bookings.status, bookings.created_at,
-    bookings.slot, bookings.quantity, bookings.ticket_type_id, bookings.amount, bookings.currency
+    bookings.slot, bookings.quantity, bookings.ticket_type_id, bookings.amount, bookings.currency,
+    bookings.expires_at, bookings.places
 """
 """The columns from which `booking` makes a booking."""
 
@@ -186,7 +192,7 @@ def booking(row: asyncpg.Record, tickets: Sequence[Ticket] = ()) -> Booking:
         row["id"],
         row["event_id"],
         row["user_id"],
-        BookingStatus(row["status"]),
+        _status(row["status"], row["expires_at"]),
         row["created_at"],
         row["slot"],
         row["quantity"],
@@ -194,7 +200,31 @@ def booking(row: asyncpg.Record, tickets: Sequence[Ticket] = ()) -> Booking:
         row["amount"],
         row["currency"],
         tickets,
+        row["expires_at"],
+        tuple(Place(*each) for each in row["places"] or ()),
     )
+
+
+def _status(stored: str, expires_at: datetime | None) -> BookingStatus:
+    status = BookingStatus(stored)
+    has_expired = status is BookingStatus.CANCELLED and expires_at is not None
+    return BookingStatus.EXPIRED if has_expired else status
+
+
+def stored_status(status: BookingStatus) -> str:
+    """Return the status in the table. An expired booking is a cancelled one that has an end."""
+    return BookingStatus.CANCELLED if status is BookingStatus.EXPIRED else status
+
+
+STATUS: Final = """
+    CASE WHEN status = 'cancelled' AND expires_at IS NOT NULL THEN 'expired' ELSE status END
+"""
+"""The status of a booking as clients see it, in SQL."""
+
+
+def stored_places(held: Sequence[Place]) -> str | None:
+    """Return the JSON in the table of the places of a hold or an offer."""
+    return orjson.dumps(held, default=list).decode() if held else None
 
 
 def snapshot(row: asyncpg.Record, offer: Offer) -> Snapshot:
@@ -213,6 +243,7 @@ def snapshot(row: asyncpg.Record, offer: Offer) -> Snapshot:
         terms(row),
         offer._replace(is_plain=counters is None),
         counters,
+        row["next_expiry"],
     )
 
 
@@ -232,6 +263,7 @@ def after(before: Snapshot, row: asyncpg.Record) -> Snapshot:
         before.terms,
         before.offer,
         counters,
+        row["next_expiry"],
     )
 
 
@@ -247,4 +279,8 @@ def terms(row: asyncpg.Record) -> Terms:
         row["max_bookings_per_person"],
         row["max_tickets_per_person"],
         row["had_several_bookings"],
+        WaitingMode(row["waiting_list_mode"]),
+        row["hold_minutes"],
+        row["offer_minutes"],
+        row["group_patience_minutes"],
     )

@@ -8,7 +8,14 @@ from uuid import UUID
 
 from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.kinds import KINDS, InventoryRequest, decide
-from ticketing.sale.inventory.model import Booking, BookingStatus, Counters, Snapshot, Ticket
+from ticketing.sale.inventory.model import (
+    Booking,
+    BookingStatus,
+    Counters,
+    Reading,
+    Snapshot,
+    Ticket,
+)
 from ticketing.sale.repositories.held import heads
 
 
@@ -84,13 +91,12 @@ class Rows:
         decision = decide(
             self.snapshot,
             requests,
-            active=active,
-            line=self.line(freed),
+            Reading(active, self.line(freed)),
             at=self.at,
             new_id=new_id or self.new_id(),
         )
         for fact in decision.facts:
-            assert kinds[fact.by].inserts or not fact.is_new
+            assert not fact.is_new or (fact.by is not None and kinds[fact.by].inserts)
         return decision
 
     def check(self) -> None:

@@ -22,6 +22,7 @@ from ticketing.sale.inventory.model import (
     BookingStatus,
     Cancelled,
     Outcome,
+    Reading,
     Snapshot,
     StaleSnapshot,
     Waiting,
@@ -94,17 +95,15 @@ class Rows:
         known = self.active()
         line = self.with_status(BookingStatus.WAITING)[: sum(kind.frees for kind in kinds)]
         asked = {user: booking for user, booking in known.items() if user in askers}
-        decision = decide(self.snapshot, requests, active=asked, line=line, at=NOW)
+        decision = decide(self.snapshot, requests, Reading(asked, line), at=NOW)
         new = [b for b in decision.inserts.values() if b.status is not BookingStatus.CANCELLED]
         changes = decision.changes.items()
         cancelled = {id_ for id_, change in changes if change.to is BookingStatus.CANCELLED}
         if any(b.user_id in known and known[b.user_id][0].id not in cancelled for b in new):
             # The unique index refuses the batch. It is decided again with all active bookings.
-            decision = decide(
-                self.snapshot, requests, active=known, line=line, at=NOW, new_id=uuid4
-            )
+            decision = decide(self.snapshot, requests, Reading(known, line), at=NOW, new_id=uuid4)
         for fact in decision.facts:
-            assert kinds[fact.by].inserts or not fact.is_new
+            assert not fact.is_new or (fact.by is not None and kinds[fact.by].inserts)
         self._write(decision)
         return decision.outcomes
 
@@ -206,7 +205,7 @@ def test_decisions_that_need_no_version_may_be_written_after_each_other(
     snapshot, line = kept.snapshot, kept.with_status(BookingStatus.WAITING)
     askers = {request.user_id for request in ours if KINDS[type(request)].needs_active}
     asked = {user: booking for user, booking in kept.active().items() if user in askers}
-    second = decide(snapshot, ours, active=asked, line=line, at=NOW)
+    second = decide(snapshot, ours, Reading(asked, line), at=NOW)
     assert second.needs is None or snapshot.waiting == second.after.waiting == 0
     kept.commit(theirs)
     if second.needs is None or kept.snapshot.waiting or kept.snapshot.available < second.needs[0]:
@@ -225,7 +224,7 @@ def test_decisions_that_need_no_version_may_be_written_after_each_other(
         if not isinstance(outcome, Exception)
     ]
     in_turn = decide(
-        kept.snapshot, [each for each, _ in done], active=active, line=[], at=NOW, new_id=uuid4
+        kept.snapshot, [each for each, _ in done], Reading(active, []), at=NOW, new_id=uuid4
     )
     assert [seen(outcome) for outcome in in_turn.outcomes] == [outcome for _, outcome in done]
     assert in_turn.inserts == second.inserts
@@ -271,8 +270,7 @@ def test_a_waiting_list_that_is_shorter_than_its_count_shows_a_stale_snapshot() 
         decide(
             kept.snapshot,
             [Cancel(EVENT, PEOPLE[0])],
-            active=kept.active(),
-            line=[],
+            Reading(kept.active(), []),
             at=NOW,
             new_id=uuid4,
         )
@@ -282,7 +280,7 @@ def test_a_batch_of_refusals_writes_nothing() -> None:
     kept = rows(1)
     kept.commit([book(PEOPLE[0])])
     decision = decide(
-        kept.snapshot, [book(PEOPLE[0])], active=kept.active(), line=[], at=NOW, new_id=uuid4
+        kept.snapshot, [book(PEOPLE[0])], Reading(kept.active(), []), at=NOW, new_id=uuid4
     )
     assert decision.is_empty
     assert isinstance(decision.outcomes[0], AlreadyBooked)

@@ -32,6 +32,7 @@ from ticketing.sale.inventory.model import (
     Counters,
     CountersMissing,
     Outcome,
+    Reading,
     Snapshot,
     StaleSnapshot,
     Waiting,
@@ -291,8 +292,7 @@ def test_what_concerns_the_line_or_several_bookings_rests_on_the_version() -> No
     seen = decide(
         rows.snapshot,
         [Cancel(EVENT, BOB)],
-        active={BOB: (waits,)},
-        line=[waits],
+        Reading({BOB: (waits,)}, [waits]),
         at=NOW,
         new_id=rows.new_id(),
     )
@@ -332,7 +332,7 @@ def test_the_line_is_served_in_parts_that_keep_its_order() -> None:
             rows.snapshot, limit, line=rows.line(0, limit), at=NOW, new_id=rows.new_id()
         )
         assert [(each.booking.user_id, each.by) for each in decision.facts] == [
-            (person, 0) for person in people
+            (person, None) for person in people
         ]
         assert decision.outcomes == []
         assert decision.needs is None
@@ -421,8 +421,7 @@ def test_a_line_that_is_shorter_than_its_count_is_served_as_far_as_it_is_known()
         decide(
             rows.snapshot,
             [Cancel(EVENT, ADA)],
-            active=rows.active([ADA]),
-            line=known,
+            Reading(rows.active([ADA]), known),
             at=NOW,
             new_id=rows.new_id(),
         )

@@ -90,7 +90,7 @@ def write_both(rows: Rows, theirs: Asked, ours: Asked) -> bool:
     if rows.refuses(second):
         return False
     # A refused request was right when it was read, and wrote nothing.
-    by = sorted({fact.by for fact in second.facts})
+    by = sorted({fact.by for fact in second.facts if fact.by is not None})
     done = [ours.requests[index] for index in by]
     in_turn = rows.decide(done, all_ask=True, new_id=ours.new_id())
     outcomes = [second.outcomes[index] for index in by]

@@ -13,7 +13,14 @@ from ticketing.sale.inventory import kinds, resize
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel
 from ticketing.sale.inventory.kinds import InventoryRequest
-from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Snapshot
+from ticketing.sale.inventory.model import (
+    Booked,
+    Booking,
+    BookingStatus,
+    Cancelled,
+    Reading,
+    Snapshot,
+)
 from ticketing.sale.inventory.terms import ALLOWED, EventStatus, SaleState, Terms
 from ticketing.sale.inventory.withdraw import Withdraw
 
@@ -58,9 +65,7 @@ def test_what_the_state_does_not_allow_is_refused_and_changes_nothing(
 ) -> None:
     booked = held(BOB, BookingStatus.BOOKED)
     requests: list[InventoryRequest] = [Book(EVENT, ADA, uuid4()), Cancel(EVENT, BOB)]
-    decision = decide(
-        snapshot(terms, available=4), requests, active={BOB: (booked,)}, line=[], at=NOW
-    )
+    decision = decide(snapshot(terms, available=4), requests, Reading({BOB: (booked,)}, []), at=NOW)
     made, cancelled = decision.outcomes
     assert isinstance(made, Booked) is ALLOWED[state].book
     assert isinstance(cancelled, Cancelled) is ALLOWED[state].cancel
@@ -72,7 +77,7 @@ def test_what_the_state_does_not_allow_is_refused_and_changes_nothing(
 
 def test_who_comes_too_early_learns_when_the_sale_opens() -> None:
     (refused,) = decide(
-        snapshot(Terms(opens_at=AFTER)), [Book(EVENT, ADA, uuid4())], active={}, line=[], at=NOW
+        snapshot(Terms(opens_at=AFTER)), [Book(EVENT, ADA, uuid4())], Reading({}, []), at=NOW
     ).outcomes
     assert isinstance(refused, SaleNotOpen)
     assert refused.members == {
@@ -91,7 +96,7 @@ def test_the_opening_is_named_only_if_nothing_else_keeps_the_sale_closed(terms: 
 
 def test_the_decision_carries_the_terms_that_it_rests_on() -> None:
     terms = Terms(revision=3, closes_at=AFTER)
-    decision = decide(snapshot(terms), [Book(EVENT, ADA, uuid4())], active={}, line=[], at=NOW)
+    decision = decide(snapshot(terms), [Book(EVENT, ADA, uuid4())], Reading({}, []), at=NOW)
     assert decision.before.terms == decision.after.terms == terms
 
 
@@ -101,7 +106,7 @@ def test_the_bookings_of_a_cancelled_event_go_to_nobody_and_those_who_wait_go_fi
     active = {ADA: (booked,), BOB: (waiting,)}
     before = snapshot(terms, total=1, available=0, waiting=1)
     requests = [Withdraw(EVENT, person) for person in (ADA, BOB, ADA, ADA)]
-    decision = decide(before, requests, active=active, line=[], at=NOW)
+    decision = decide(before, requests, Reading(active, []), at=NOW)
     first, second, third, fourth = decision.outcomes
     assert isinstance(first, Busy)
     assert isinstance(second, Cancelled)

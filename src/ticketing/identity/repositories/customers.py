@@ -133,7 +133,7 @@ ERASE: Final = Statement(
             -- OFFSET makes every plan look up the rows by user.
             SELECT id FROM (
                 SELECT id, status FROM bookings WHERE user_id = CAST(:customer AS uuid) OFFSET 0
-            ) AS mine WHERE status = 'waiting'
+            ) AS mine WHERE status IN ('waiting', 'held', 'offered')
         )
         FROM closed
     ), discarded AS (

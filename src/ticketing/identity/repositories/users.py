@@ -65,7 +65,7 @@ DELETE: Final = Statement(
             -- OFFSET makes every plan look up the rows by user.
             SELECT id FROM (
                 SELECT id, status FROM bookings WHERE user_id = CAST(:user AS uuid) OFFSET 0
-            ) AS mine WHERE status = 'waiting'
+            ) AS mine WHERE status IN ('waiting', 'held', 'offered')
         )
         FROM deleted
     ), {recorded("'user.deleted'", of="deleted", subject="id")}

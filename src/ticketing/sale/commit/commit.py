@@ -16,7 +16,7 @@ from ticketing.web.replay import KeyedRequest, Rendered
 
 
 class AttributedFact(NamedTuple):
-    """A change of a booking: its new status, or `promoted`, and the origin of the request.
+    """A change of a booking: its name, see `Fact`, and the origin of the request.
 
     `inserted_as` is the status of a new booking when it is inserted, else None. `tickets` are those
     that were cancelled while the rest of the booking stays.
@@ -56,13 +56,15 @@ class Commit:
         """Which parts the statement needs."""
         changes = any(each.changes for each in self.decisions)
         counted = any(each.before.counters is not None for each in self.decisions)
+        holds = any(each.concerns_holds for each in self.decisions)
         return Shape(
             many=len(self.decisions) > 1,
             changes=changes,
             stores=bool(self.stored),
             lone=len(self.facts) == 1 and not changes,
-            full=counted or any(_is_full(fact.booking) for fact in self.facts),
+            full=counted or holds or any(_is_full(fact.booking) for fact in self.facts),
             counted=counted,
+            holds=holds,
         )
 
 

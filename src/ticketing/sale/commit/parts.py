@@ -15,6 +15,7 @@ from ticketing.sale.commit.commit import AttributedFact, Commit
 from ticketing.sale.commit.parameters import Row, Rows
 from ticketing.sale.commit.shape import Shape
 from ticketing.sale.inventory.decision import Decision
+from ticketing.sale.rows import stored_places, stored_status
 
 
 class Part:
@@ -65,20 +66,21 @@ class Swap(Part):
             "type_waiting": "text",
         },
     )
+    HOLDS: Final = {"next_expiry": "timestamptz", "knows_expiry": "boolean"}
 
     _ONE: Final = """
         swapped AS (
             UPDATE events SET
                 available_tickets = available_tickets - {taken},
                 waiting_list_count = waiting_list_count + {joined},
-                version = version + 1 {counters}
+                version = version + 1 {counters} {expiry}
             WHERE id = :swap_event AND revision = :swap_revision AND (
                 version = :swap_version
                 -- The other condition under which a decision is valid: see Decision.
                 OR waiting_list_count = 0 AND available_tickets >= {needs} {enough}
             )
-            RETURNING id, version, total_tickets, available_tickets, waiting_list_count, revision
-                {returned}
+            RETURNING id, version, total_tickets, available_tickets, waiting_list_count, revision,
+                next_expiry {returned}
         )
     """
 
@@ -93,7 +95,7 @@ class Swap(Part):
             UPDATE events SET
                 available_tickets = events.available_tickets - wanted.taken,
                 waiting_list_count = events.waiting_list_count + wanted.joined,
-                version = events.version + 1 {counters}
+                version = events.version + 1 {counters} {expiry}
             FROM wanted
             WHERE events.id = ANY(ARRAY(SELECT id FROM locked))
                 AND events.id = wanted.event
@@ -104,15 +106,21 @@ class Swap(Part):
                     {enough}
                 )
             RETURNING events.id, events.version, events.total_tickets, events.available_tickets,
-                events.waiting_list_count, events.revision {returned}
+                events.waiting_list_count, events.revision, events.next_expiry {returned}
         )
     """
     _COUNTERS: Final = ("quota_available", "type_taken", "type_waiting")
 
     def sql(self, shape: Shape) -> str:
         """Return the swap of one event, or of many."""
-        rows = self.COUNTED if shape.counted else self.ROWS
-        counters = enough = returned = ""
+        rows = self.rows(shape)
+        counters = enough = returned = expiry = ""
+        if shape.holds:
+            expiry = f""", next_expiry = CASE
+                WHEN {self._given("knows_expiry", shape)} THEN {self._given("next_expiry", shape)}
+                -- Other commits may have made holds since.
+                ELSE least(events.next_expiry, {self._given("next_expiry", shape)})
+            END"""
         if shape.counted:
             counters = "".join(
                 f", {name} = {self._grown(name, self._given(name, shape))}"
@@ -126,13 +134,16 @@ class Swap(Part):
             returned = "".join(f", events.{name}" for name in self._COUNTERS)
         if not shape.many:
             values = {name: rows.value(name) for name in ("taken", "joined", "needs")}
-            return self._ONE.format(**values, counters=counters, enough=enough, returned=returned)
+            return self._ONE.format(
+                **values, counters=counters, enough=enough, returned=returned, expiry=expiry
+            )
         return self._MANY.format(
             wanted=rows.sql(lone=False),
             skip="SKIP LOCKED" if shape.skip else "",
             counters=counters,
             enough=enough,
             returned=returned,
+            expiry=expiry,
         )
 
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
@@ -150,12 +161,20 @@ class Swap(Part):
             )
             if shape.counted:
                 row += (_array(needs and needs[1:]), *self._changes(each))
+            if shape.holds:
+                row += (each.next_expiry, each.knows_expiry)
             rows.append(row)
-        rows_of = self.COUNTED if shape.counted else self.ROWS
-        return rows_of.parameters(rows, lone=not shape.many)
+        return self.rows(shape).parameters(rows, lone=not shape.many)
+
+    @classmethod
+    @cache
+    def rows(cls, shape: Shape) -> Rows:
+        """Return the columns that a commit of this shape has."""
+        rows = cls.COUNTED if shape.counted else cls.ROWS
+        return Rows("swap", {**rows.columns, **cls.HOLDS}) if shape.holds else rows
 
     def _given(self, name: str, shape: Shape) -> str:
-        return f"wanted.{name}" if shape.many else self.COUNTED.value(name)
+        return f"wanted.{name}" if shape.many else self.rows(shape).value(name)
 
     @staticmethod
     def _grown(name: str, by: str) -> str:
@@ -211,8 +230,14 @@ class Change(Part):
             "type": "bigint",
         },
     )
+    HOLDS: Final = Rows(
+        "changed",
+        {**ROWS.columns, "slot": "smallint", "expires_at": "timestamptz", "places": "text"},
+    )
     _FULL: Final = """, quantity = changed.quantity, amount = changed.amount,
         ticket_type_id = changed.type"""
+    _HOLDS: Final = """, slot = changed.slot, expires_at = changed.expires_at,
+        places = CAST(changed.places AS jsonb)"""
 
     def is_in(self, shape: Shape) -> bool:
         """Whether a booking is changed."""
@@ -223,10 +248,13 @@ class Change(Part):
         return f"""
             changes AS (
                 UPDATE bookings SET status = changed.status {self._FULL if shape.full else ""}
-                FROM {self.ROWS.sql(lone=False)} JOIN swapped ON swapped.id = changed.event
+                    {self._HOLDS if shape.holds else ""}
+                FROM {self._rows(shape).sql(lone=False)} JOIN swapped ON swapped.id = changed.event
                 WHERE bookings.id = ANY(CAST(:changed_id AS uuid[])) AND bookings.id = changed.id
-                    -- A trigger refuses bookings that were cancelled meanwhile.
-                    AND bookings.status IN (changed.was, 'cancelled')
+                    -- A trigger refuses to cancel a booking again.
+                    AND bookings.status IN (
+                        changed.was, CASE WHEN changed.status = 'cancelled' THEN 'cancelled' END
+                    )
                 RETURNING bookings.id
             )
         """  # noqa: S608 - our own text
@@ -238,13 +266,34 @@ class Change(Part):
 
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
         """Return the bookings and their new statuses."""
-        del shape
         rows: Sequence[Row] = [
-            (booking_id, each.before.event_id, *change)
+            (
+                booking_id,
+                each.before.event_id,
+                stored_status(was),
+                stored_status(to),
+                quantity,
+                amount,
+                type_id,
+                *((slot, expires_at, stored_places(places)) if shape.holds else ()),
+            )
             for each in commit.decisions
-            for booking_id, change in each.changes.items()
+            for booking_id, (
+                was,
+                to,
+                quantity,
+                amount,
+                type_id,
+                slot,
+                expires_at,
+                places,
+                _,
+            ) in each.changes.items()
         ]
-        return self.ROWS.parameters(rows, lone=False)
+        return self._rows(shape).parameters(rows, lone=False)
+
+    def _rows(self, shape: Shape) -> Rows:
+        return self.HOLDS if shape.holds else self.ROWS
 
 
 class Void(Part):
@@ -303,12 +352,14 @@ class Facts(Part):
         "currency": "text",
         "tickets": "text",
     }
+    HOLDS: Final = {"expires_at": "timestamptz", "places": "text"}
 
     @staticmethod
     @cache
     def rows(shape: Shape) -> Rows:
         """Return the columns that a commit of this shape has."""
         columns = Facts.COLUMNS | (Facts.FULL if shape.full else {})
+        columns |= Facts.HOLDS if shape.holds else {}
         return Rows("fact", columns | {"event": "bigint"} if shape.many else columns)
 
     def sql(self, shape: Shape) -> str:
@@ -329,6 +380,11 @@ class Facts(Part):
         ]
         if shape.full:
             rows = [(*row, *_full(fact)) for row, fact in zip(rows, commit.facts, strict=True)]
+        if shape.holds:
+            rows = [
+                (*row, fact.booking.expires_at, stored_places(fact.booking.places))
+                for row, fact in zip(rows, commit.facts, strict=True)
+            ]
         if shape.many:
             rows = [
                 (*row, fact.booking.event_id) for row, fact in zip(rows, commit.facts, strict=True)
@@ -352,10 +408,14 @@ class Insert(Part):
     def sql(self, shape: Shape) -> str:
         """Return the insert."""
         full = self._FULL if shape.full else ""
+        into = taken = ""
+        if shape.holds:
+            into, taken = ", expires_at, places", ", expires_at, CAST(places AS jsonb)"
         return f"""
             inserted AS (
-                INSERT INTO bookings (id, event_id, user_id, status, created_at {full})
+                INSERT INTO bookings (id, event_id, user_id, status, created_at {full} {into})
                 SELECT booking_id, event_id, user_id, inserted_as, CAST(:at AS timestamptz) {full}
+                    {taken}
                 FROM facts
                 WHERE inserted_as IS NOT NULL {self._CHANGES_FIRST if shape.changes else ""}
                 ORDER BY place
@@ -424,7 +484,7 @@ class Trail(Part):
     """The trail records of the bookings' changes."""
 
     _FULL: Final = """jsonb_strip_nulls(jsonb_build_object(
-        'bookingId', booking_id, 'quantity', quantity, 'ticketIds', CAST(tickets AS jsonb)
+        'bookingId', booking_id, 'quantity', quantity, 'ticketIds', CAST(tickets AS jsonb) {holds}
     ))"""
 
     def sql(self, shape: Shape) -> str:
@@ -434,7 +494,9 @@ class Trail(Part):
             of="facts ORDER BY place",
             event="event_id",
             subject="user_id",
-            details=self._FULL if shape.full else "jsonb_build_object('bookingId', booking_id)",
+            details=self._FULL.format(holds=", 'expiresAt', expires_at" if shape.holds else "")
+            if shape.full
+            else "jsonb_build_object('bookingId', booking_id)",
             by=BY_COLUMNS,
         )
 

@@ -22,18 +22,20 @@ class Shape(NamedTuple):
     """Some bookings have a type, several places, tickets, or are not the person's only one."""
     counted: bool = False
     """Some events have counters per quota and type."""
+    holds: bool = False
+    """It makes, ends or looks at holds or offers."""
 
     @property
     def can_occur(self) -> bool:
         """Whether such a commit exists.
 
         A lone booking is at one event and changes no other. Bookings at an event with
-        counters have types.
+        counters have types. Holds need the columns of the full shape.
         """
         return (
             not (self.lone and (self.many or self.changes))
             and (self.many or not self.skip)
-            and (self.full or not self.counted)
+            and (self.full or not (self.counted or self.holds))
         )
 
 

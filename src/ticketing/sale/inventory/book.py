@@ -1,11 +1,13 @@
 """The request to book places."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from ticketing.errors import (
     AlreadyBooked,
+    AlreadyHeld,
     AlreadyWaiting,
     GroupTooLarge,
     LimitReached,
@@ -16,6 +18,7 @@ from ticketing.errors import (
     SoldOut,
     TicketTypeNotFound,
     TicketTypeRequired,
+    ValidationFailed,
 )
 from ticketing.sale.inventory.decision import Shortage, State
 from ticketing.sale.inventory.kind import Kind
@@ -23,13 +26,14 @@ from ticketing.sale.inventory.model import (
     Booked,
     Booking,
     BookingStatus,
+    Kept,
     Line,
     Outcome,
     Waiting,
     total,
 )
 from ticketing.sale.inventory.offer import TicketType
-from ticketing.sale.inventory.terms import SaleState
+from ticketing.sale.inventory.terms import SaleState, WaitingMode
 
 
 class Book(NamedTuple):
@@ -42,29 +46,42 @@ class Book(NamedTuple):
     """The id of a ticket type, or None for the only one, and a quantity. Each type once."""
     by_team: bool = False
     """Whether a manager books: they may take hidden types, and they have taken the money."""
+    holds: bool = False
+    """Whether the places are only kept, until the hold is confirmed."""
+    until: datetime | None = None
+    """The end that a manager gives to a hold. The limits of people do not apply to such a hold."""
 
 
 def decide(state: State, request: Book) -> Outcome:
-    """Give the person the places, or put them at the end of the waiting list.
+    """Give the person the places or keep them, or put the person at the end of the waiting list.
 
-    All places or none. Only places of one free type can be waited for.
+    All places or none. Only places of one type can be waited for. If the waiting list books them by
+    itself, they must be free.
     """
+    if request.until is not None:
+        return _hold_for_team(state, request, request.until)
     if not state.allows.book:
         return state.refusal()
     held = state.active(request.user_id)
-    slot = _free_slot(state, held) if held else 0
-    lines = [Line(_type(state, asked, request), quantity) for asked, quantity in request.lines]
+    slot = free_slot(state, held) if held else 0
+    lines = _lines(state, request)
     for line in lines:
         _check_sale(state, line)
     places, amount, currency = total(lines)
-    if currency is not None and not request.by_team:
-        raise PaymentRequired(amount, currency)
     _check_limit(state, held, places)
     lacking = state.lacking(lines)
     if lacking is None:
+        if request.holds:
+            until = state.at + timedelta(minutes=state.terms.hold_minutes)
+            held_now = state.hold(request.booking_id, request.user_id, slot, lines, until)
+            return Kept(held_now, state.at)
+        _check_price(amount, currency, request)
         return Booked(state.take(request.booking_id, request.user_id, slot, lines))
-    line = lacking.line
-    if len(lines) > 1 or line.type.amount:
+    line, mode = lacking.line, state.terms.waiting
+    if len(lines) > 1 or (amount and mode is not WaitingMode.OFFER):
+        _check_price(amount, currency, request)
+        raise _sold_out(state, lacking)
+    if mode is WaitingMode.CLOSED:
         raise _sold_out(state, lacking)
     largest = state.largest(line.type)
     if line.quantity > largest:
@@ -72,7 +89,35 @@ def decide(state: State, request: Book) -> Outcome:
     return Waiting(*state.join(request.booking_id, request.user_id, slot, line))
 
 
-def _free_slot(state: State, held: Sequence[Booking]) -> int:
+def _hold_for_team(state: State, request: Book, until: datetime) -> Outcome:
+    """Keep places until an end that the team has chosen, also while the sale is not open."""
+    if not state.allows.cancel:
+        return state.refusal()
+    if until <= state.at:
+        raise end_passed()
+    held = state.active(request.user_id)
+    if held:
+        state.rest_on_version()
+    used = {booking.slot for booking in held}
+    slot = next(slot for slot in range(len(held) + 1) if slot not in used)
+    lines = _lines(state, request)
+    for line in lines:
+        if line.type.closed:
+            raise SaleClosed(SaleState.CLOSED, line.type.id)
+    lacking = state.lacking(lines)
+    if lacking is not None:
+        raise _sold_out(state, lacking)
+    return Kept(state.hold(request.booking_id, request.user_id, slot, lines, until), state.at)
+
+
+def end_passed() -> ValidationFailed:
+    """Return the error for the end of a hold that is not to come."""
+    message = "Choose a time to come"
+    error = {"in": "body", "pointer": "#/expiresAt", "type": "time_passed", "detail": message}
+    return ValidationFailed(errors=[error])
+
+
+def free_slot(state: State, held: Sequence[Booking]) -> int:
     """Return the number of a further booking of the person. Raises if they may not have another."""
     allowed = state.terms.max_bookings
     if len(held) < allowed:
@@ -82,7 +127,14 @@ def _free_slot(state: State, held: Sequence[Booking]) -> int:
         return next(slot for slot in range(allowed) if slot not in used)
     if allowed > 1:
         raise LimitReached("bookings", allowed, len(held), 1)
-    raise AlreadyBooked if held[0].status is BookingStatus.BOOKED else AlreadyWaiting
+    (has,) = held[:1]
+    if has.expires_at is not None:
+        raise AlreadyHeld(has.id, has.expires_at)
+    raise AlreadyBooked if has.status is BookingStatus.BOOKED else AlreadyWaiting
+
+
+def _lines(state: State, request: Book) -> Sequence[Line]:
+    return [Line(_type(state, asked, request), quantity) for asked, quantity in request.lines]
 
 
 def _type(state: State, asked: int | None, request: Book) -> TicketType:
@@ -113,6 +165,12 @@ def _check_sale(state: State, line: Line) -> None:
     most = kind.max_per_booking
     if quantity < kind.min_per_booking or (most is not None and quantity > most):
         raise QuantityNotAllowed(kind.id, kind.min_per_booking, most)
+
+
+def _check_price(amount: int, currency: str | None, request: Book) -> None:
+    """Raise PaymentRequired if there is a price, unless the team has taken the money."""
+    if currency is not None and not (request.by_team or request.holds):
+        raise PaymentRequired(amount, currency)
 
 
 def _check_limit(state: State, held: Sequence[Booking], places: int) -> None:

@@ -1,9 +1,9 @@
 """A decision about an event, and the state that each request of it changes in turn."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from heapq import heapify, heappop, heappush
+from datetime import datetime, timedelta
+from heapq import heapify, heappop
 from operator import attrgetter
 from typing import Final, NamedTuple
 from uuid import UUID
@@ -16,25 +16,32 @@ from ticketing.sale.inventory.model import (
     CountersMissing,
     Line,
     Outcome,
+    Place,
+    Reading,
     Snapshot,
     StaleSnapshot,
     Ticket,
     total,
 )
 from ticketing.sale.inventory.offer import TicketType, left
-from ticketing.sale.inventory.terms import ALLOWED, SaleState
+from ticketing.sale.inventory.terms import ALLOWED, SaleState, WaitingMode
 
 PROMOTED = "promoted"
 REDUCED = "reduced"
+OFFERED = "offered"
+CONFIRMED = "confirmed"
+EXTENDED = "extended"
+EXPIRED = "expired"
+PASSED = "passed"
 
 
 class Fact(NamedTuple):
-    """A change of a booking: its new status, `promoted` or `reduced`, and the request behind it."""
+    """A change of a booking: its new status or one of the names above, and what is behind it."""
 
     name: str
     booking: Booking
-    by: int
-    """The index of the request among those for the event."""
+    by: int | None
+    """The index of the request among those for the event. None if time alone has done it."""
     is_new: bool = False
     """Whether the request made the booking."""
     tickets: Sequence[UUID] = ()
@@ -49,6 +56,11 @@ class Change(NamedTuple):
     quantity: int = 1
     amount: int = 0
     type_id: int | None = None
+    slot: int = 0
+    expires_at: datetime | None = None
+    places: Sequence[Place] = ()
+    concerns_end: bool = False
+    """Whether the booking has an end, or had one."""
 
 
 class Shortage(NamedTuple):
@@ -85,11 +97,28 @@ class Decision:
     """In order of arrival."""
     needs: Sequence[int] | None = None
     """Places that each capacity must have; None if it requires `before.version`."""
+    next_expiry: datetime | None = None
+    """The first end of holds and offers: of the new ones, or if `knows_expiry` of all."""
+    knows_expiry: bool = False
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write, because every request was refused."""
-        return not (self.inserts or self.changes)
+        return not (self.inserts or self.changes or self.moves_expiry)
+
+    @property
+    def moves_expiry(self) -> bool:
+        """Whether the event's next expiry changes."""
+        return self.knows_expiry and self.next_expiry != self.before.next_expiry
+
+    @property
+    def concerns_holds(self) -> bool:
+        """Whether it makes or ends holds or offers, or looks for their ends."""
+        return (
+            self.next_expiry is not None
+            or self.knows_expiry
+            or any(change.concerns_end for change in self.changes.values())
+        )
 
     @property
     def taken(self) -> int:
@@ -114,15 +143,26 @@ def _grown(before: Sequence[int], after: Sequence[int]) -> Sequence[int]:
     return [now - was for was, now in zip(before, after, strict=True)]
 
 
+def _first(*times: datetime | None) -> datetime | None:
+    return min((each for each in times if each is not None), default=None)
+
+
+def _places(lines: Sequence[Line]) -> Sequence[Place]:
+    return tuple(
+        Place(line.type.id, line.type.amount) for line in lines for _ in range(line.quantity)
+    )
+
+
 class State:
     """An event after the requests that are decided so far.
 
-    `active` and `line` were read from the database: see `kinds.decide`. A kind of request
-    changes the event only by these methods. Each of them keeps the invariants.
+    It begins with what time has done: holds and offers that ended are expired, and their places go
+    to the waiting list. A kind of request changes the event only by these methods. Each of them
+    keeps the invariants.
     """
 
     __slots__ = (
-        *("_active", "_available", "_decision", "_last", "_lines", "_needs", "_new_id"),
+        *("_active", "_available", "_decision", "_last", "_lines", "_named", "_needs", "_new_id"),
         *("_rests_on_version", "_taken", "_total", "_waiting", "_waits"),
         *("allows", "at", "offer", "request", "sale", "terms"),
     )
@@ -130,13 +170,12 @@ class State:
     def __init__(
         self,
         snapshot: Snapshot,
-        active: Mapping[UUID, Sequence[Booking]],
-        line: Iterable[Booking],
+        reading: Reading,
         *,
         at: datetime,
         new_id: Callable[[], UUID],
     ) -> None:
-        """Start from the snapshot. `new_id` makes the ids of tickets."""
+        """Start from the snapshot and what was read. `new_id` makes the ids of tickets."""
         counters = snapshot.counters
         self.terms: Final = snapshot.terms
         self.offer: Final = snapshot.offer
@@ -156,19 +195,22 @@ class State:
         self._needs = [0] * len(self._available)
         # The bookings of a person who has several may change until the decision is written.
         self._rests_on_version = snapshot.waiting > 0 or self.terms.had_several
-        self._active = dict(active)
+        self._active = dict(reading.active)
+        self._named = dict(reading.named)
         self._lines: dict[int, dict[UUID, tuple[int, Booking]]] = {}
         """The known heads of the waiting lists by slot of the type, each with its order in all."""
         self._last = 0
-        for booking in line:
+        for booking in reading.line:
             self._append(booking)
         self._decision = Decision(snapshot, snapshot)
         terms = snapshot.terms
         self.sale: Final = SaleState.OPEN if terms.are_plain else terms.state(at)
         self.allows: Final = ALLOWED[self.sale]
         """The actions that the terms of the sale allow at this time."""
-        self.request = 0
+        self.request: int | None = None
         """The index of the request that is being decided."""
+        if snapshot.next_expiry is not None and snapshot.next_expiry <= at:
+            self._expire(reading)
 
     def refusal(self) -> TicketingError:
         """Return the error that says why the terms of the sale refuse the request."""
@@ -177,6 +219,13 @@ class State:
     def active(self, user_id: UUID) -> Sequence[Booking]:
         """Return the person's active bookings by slot, as far as they are known."""
         return self._active.get(user_id, ())
+
+    def named(self, user_id: UUID, booking_id: UUID) -> Booking | None:
+        """Return this booking of the person, whatever its status; None if there is none."""
+        for booking in self.active(user_id):
+            if booking.id == booking_id:
+                return booking
+        return self._named.get(booking_id)
 
     def rest_on_version(self) -> None:
         """Make the decision valid at this version only."""
@@ -207,11 +256,40 @@ class State:
 
     def take(self, booking_id: UUID, user_id: UUID, slot: int, lines: Sequence[Line]) -> Booking:
         """Give free places to a newcomer."""
-        for line in lines:
-            self._move(line, 1)
-            for index in line.type.draws:
-                self._needs[index] += line.quantity
+        self._take(lines)
         return self._insert(self._new(booking_id, user_id, slot, BookingStatus.BOOKED, lines))
+
+    def hold(
+        self, booking_id: UUID, user_id: UUID, slot: int, lines: Sequence[Line], until: datetime
+    ) -> Booking:
+        """Keep free places for a newcomer until this time."""
+        self._take(lines)
+        booking = self._new(booking_id, user_id, slot, BookingStatus.HELD, lines)
+        return self._insert(self._kept(booking, lines, until))
+
+    def confirm(self, held: Booking) -> Booking:
+        """Make a hold or an offer a booking."""
+        tickets = self._issue(held.id, held.kept) if held.has_tickets else ()
+        booked = held._replace(
+            status=BookingStatus.BOOKED, expires_at=None, places=(), tickets=tickets
+        )
+        booked = self._write(held, booked)
+        self._record(CONFIRMED, booked)
+        return booked
+
+    def retake(self, expired: Booking, slot: int) -> Booking:
+        """Make an expired hold a booking, because its places are free again."""
+        self._rests_on_version = True
+        for place in expired.kept:
+            self._move(Line(self.type(place.type_id), 1), 1)
+        return self.confirm(expired._replace(slot=slot))
+
+    def extend(self, held: Booking, until: datetime) -> Booking:
+        """Give a hold another end."""
+        extended = self._write(held, held._replace(expires_at=until))
+        self._expires(until)
+        self._record(EXTENDED, extended)
+        return extended
 
     def join(self, booking_id: UUID, user_id: UUID, slot: int, line: Line) -> tuple[Booking, int]:
         """Put a newcomer at the end of the waiting list. Return the booking and its position.
@@ -236,18 +314,18 @@ class State:
             # It is inserted as cancelled, so no constraint checks that the person had none active.
             self._rests_on_version = True
         if held.status is BookingStatus.WAITING:
-            index = self._type(held.type_id).slot
+            index = self.type(held.type_id).slot
             self._waiting -= 1
             self._waits[index] -= 1
             self._rests_on_version = True
             self._lines.get(index, {}).pop(held.id, None)
         else:
-            if held.has_tickets and sum(each.is_valid for each in held.tickets) < held.quantity:
+            if held.tickets and sum(each.is_valid for each in held.tickets) < held.quantity:
                 # Some were cancelled between the two reads, so its quantity and amount are old.
                 self._rests_on_version = True
             self._release(held, held.tickets)
         gone = tuple(ticket._replace(is_valid=False) for ticket in held.tickets)
-        now = held._replace(status=BookingStatus.CANCELLED, tickets=gone)
+        now = held._replace(status=BookingStatus.CANCELLED, tickets=gone, expires_at=None)
         cancelled = self._write(held, now)
         self._record(BookingStatus.CANCELLED, cancelled)
         return cancelled
@@ -275,24 +353,33 @@ class State:
         """Give the free places to the head of the waiting list.
 
         The first bookings of all types are looked at in order. One that does not fit closes the
-        capacities that lack room for it to everybody behind it. The bookings of a closed type are
-        left out.
+        capacities that lack room for it to everybody behind it, unless its patience is over. The
+        bookings of a closed type are left out. No offer is made after the close of the sale.
 
         Raises StaleSnapshot if the list is longer than it is known, unless there is a `limit`: then
         the known ones are promoted, at most that many.
         """
         promoted: list[Booking] = []
-        if not (self._waiting and self._available[0]):
+        if not (self._waiting and self._available[0] and self._may_serve):
             return promoted
         closed: set[int] = set()
+        passed: list[tuple[Booking, TicketType]] = []
         heads = self._heads()
         heapify(heads)
         while heads and self._available[0] and len(promoted) != limit:
-            _, slot, booking = heappop(heads)
-            line = Line(self._type(booking.type_id), booking.quantity)
+            order, slot, booking = heappop(heads)
+            line = Line(self.type(booking.type_id), booking.quantity)
             if lacking := self._lacking(line, closed):
+                if self._is_impatient(booking):
+                    passed.append((booking, line.type))
+                    heads += self._behind(slot, order)
+                    heapify(heads)
+                    continue
+                if closed.isdisjoint(line.type.draws):
+                    self._gather(booking, line)
                 closed.update(lacking)
                 continue
+            self._pass(passed, line.type)
             del self._lines[slot][booking.id]
             self._waits[slot] -= 1
             self._waiting -= 1
@@ -301,8 +388,14 @@ class State:
             if self._waits[slot] and self._available[0]:
                 if limit is not None and not self._lines[slot]:
                     break
-                heappush(heads, self._head(slot))
+                heads += self._behind(slot, order)
+                heapify(heads)
         return promoted
+
+    @property
+    def _may_serve(self) -> bool:
+        is_over = self.sale in {SaleState.CLOSED, SaleState.ENDED, SaleState.CANCELLED}
+        return not (is_over and self.terms.waiting is WaitingMode.OFFER)
 
     def grow(self, places: int) -> None:
         """Add free places. The caller promotes the waiting list afterwards."""
@@ -330,13 +423,51 @@ class State:
             before.terms,
             before.offer,
             counters,
+            self._next_expiry(),
         )
         if not self._rests_on_version:
             # If a cancellation comes first, fewer would be enough.
             decision.needs = self._needs
         return decision
 
-    def _type(self, type_id: int | None) -> TicketType:
+    def _next_expiry(self) -> datetime | None:
+        decision = self._decision
+        if decision.knows_expiry:
+            return decision.next_expiry
+        return _first(decision.before.next_expiry, decision.next_expiry)
+
+    def _expire(self, reading: Reading) -> None:
+        """End the holds and offers that end by now, and serve the waiting list."""
+        self._rests_on_version = True
+        self._decision.knows_expiry = True
+        self._expires(reading.next_due)
+        due = {each.id: each for each in reading.due}
+        # Those of the people of this batch may end later than all that were read.
+        due |= {each.id: each for held in self._active.values() for each in held}
+        for held in sorted(due.values(), key=lambda each: each.expires_at or self.at):
+            if not held.status.keeps or held.expires_at is None:
+                continue
+            if held.expires_at > self.at:
+                self._expires(held.expires_at)
+                continue
+            self._release(held)
+            expired = self._write(held, held._replace(status=BookingStatus.EXPIRED))
+            self._named[held.id] = expired
+            self._record(EXPIRED, expired)
+        if self.allows.cancel:
+            self.promote()
+
+    def _expires(self, at: datetime | None) -> None:
+        self._decision.next_expiry = _first(self._decision.next_expiry, at)
+
+    def _take(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            self._move(line, 1)
+            for index in line.type.draws:
+                self._needs[index] += line.quantity
+
+    def type(self, type_id: int | None) -> TicketType:
+        """Return the ticket type. Raises StaleSnapshot if it was added since."""
         if type_id is None:
             return self.offer.first
         found = self.offer.types.get(type_id)
@@ -344,6 +475,30 @@ class State:
             # Bookings are read after the snapshot. The type was added in between.
             raise StaleSnapshot
         return found
+
+    def _is_impatient(self, booking: Booking) -> bool:
+        """Whether places have gathered for this group for as long as they may."""
+        return booking.expires_at is not None and booking.expires_at <= self.at
+
+    def _gather(self, booking: Booking, line: Line) -> None:
+        """Let free places gather for a group, as long as the event's patience lasts."""
+        patience = self.terms.patience_minutes
+        if patience is None or not left(line.type.draws, self._available):
+            return
+        if booking.expires_at is None:
+            until = self.at + timedelta(minutes=patience)
+            waiting = self._write(booking, booking._replace(expires_at=until))
+            order, _ = self._lines[line.type.slot][booking.id]
+            self._lines[line.type.slot][booking.id] = order, waiting
+            self._rests_on_version = True
+            booking = waiting
+        self._expires(booking.expires_at)
+
+    def _pass(self, groups: Sequence[tuple[Booking, TicketType]], kind: TicketType) -> None:
+        """Record that a booking of this type is served before these groups."""
+        for group, theirs in groups:
+            if not {*theirs.draws}.isdisjoint(kind.draws):
+                self._record(PASSED, group)
 
     def _heads(self) -> list[tuple[int, int, Booking]]:
         """Return the first booking of each type, without types that are closed."""
@@ -360,8 +515,18 @@ class State:
         order, booking = next(iter(line.values()))
         return order, slot, booking
 
+    def _behind(self, slot: int, order: int) -> list[tuple[int, int, Booking]]:
+        """Return the next booking of the type that is behind this place in the line, if any."""
+        known = self._lines.get(slot, {})
+        for place, booking in known.values():
+            if place > order:
+                return [(place, slot, booking)]
+        if len(known) < self._waits[slot]:
+            raise StaleSnapshot
+        return []
+
     def _append(self, booking: Booking) -> None:
-        line = self._lines.setdefault(self._type(booking.type_id).slot, {})
+        line = self._lines.setdefault(self.type(booking.type_id).slot, {})
         self._last += 1
         line[booking.id] = self._last, booking
 
@@ -379,9 +544,17 @@ class State:
         """
         closed: set[int] = set()
         if self._waiting and self._available[0]:
-            for _, _, booking in sorted(self._heads()):
-                line = Line(self._type(booking.type_id), booking.quantity)
-                closed.update(self._lacking(line, closed) or line.type.draws)
+            heads = self._heads()
+            heapify(heads)
+            while heads:
+                order, slot, booking = heappop(heads)
+                line = Line(self.type(booking.type_id), booking.quantity)
+                lacking = self._lacking(line, closed)
+                if lacking and self._is_impatient(booking):
+                    heads += self._behind(slot, order)
+                    heapify(heads)
+                else:
+                    closed.update(lacking or line.type.draws)
         return closed
 
     def _move(self, line: Line, sign: int) -> None:
@@ -391,28 +564,32 @@ class State:
         if self._taken:
             self._taken[line.type.slot] += sign * line.quantity
 
-    def _release(self, held: Booking, tickets: Sequence[Ticket]) -> None:
+    def _release(self, held: Booking, tickets: Sequence[Ticket] = ()) -> None:
         """Free the places of these tickets, or of a booking that has none of its own."""
+        if held.status.keeps:
+            for place in held.kept:
+                self._move(Line(self.type(place.type_id), 1), -1)
+            return
         if not held.has_tickets:
             self._move(Line(self.offer.first, held.quantity), -1)
             return
         for ticket in tickets:
             if ticket.is_valid:
-                self._move(Line(self._type(ticket.type_id), 1), -1)
+                self._move(Line(self.type(ticket.type_id), 1), -1)
                 if ticket.id in self._decision.issued:
                     void = ticket._replace(is_valid=False)
                     self._decision.issued[ticket.id] = held.id, void
                 else:
                     self._decision.voided[ticket.id] = held.id
 
-    def _issue(self, booking_id: UUID, lines: Sequence[Line]) -> Sequence[Ticket]:
+    def _issue(self, booking_id: UUID, places: Sequence[Place]) -> Sequence[Ticket]:
         """Return a new ticket of the booking for each place."""
         tickets: list[Ticket] = []
-        for kind, quantity in lines:
-            for _ in range(quantity):
-                ticket = Ticket(self._new_id(), kind.id, len(tickets) + 1, kind.amount)
-                self._decision.issued[ticket.id] = booking_id, ticket
-                tickets.append(ticket)
+        for type_id, amount in places:
+            kind = self.type(type_id).id if type_id is None else type_id
+            ticket = Ticket(self._new_id(), kind, len(tickets) + 1, amount)
+            self._decision.issued[ticket.id] = booking_id, ticket
+            tickets.append(ticket)
         return tuple(tickets)
 
     def _new(
@@ -439,17 +616,23 @@ class State:
             kind.id if len(lines) == 1 else None,
             amount,
             currency,
-            self._issue(booking_id, lines) if status is BookingStatus.BOOKED else (),
+            self._issue(booking_id, _places(lines)) if status is BookingStatus.BOOKED else (),
         )
+
+    def _kept(self, booking: Booking, lines: Sequence[Line], until: datetime) -> Booking:
+        """Return the booking with its places, which are kept until this time."""
+        self._expires(until)
+        is_simple = len(lines) == 1 and not booking.amount
+        return booking._replace(expires_at=until, places=() if is_simple else _places(lines))
 
     def _insert(self, booking: Booking) -> Booking:
         decision = self._decision
-        self._hold(booking, self.active(booking.user_id))
+        self._add(booking, self.active(booking.user_id))
         decision.inserts[booking.id] = booking
         decision.facts.append(Fact(booking.status, booking, self.request, True))  # noqa: FBT003
         return booking
 
-    def _hold(self, booking: Booking, others: Sequence[Booking]) -> None:
+    def _add(self, booking: Booking, others: Sequence[Booking]) -> None:
         """Put the booking among the active ones of its person, by slot as they are read."""
         held = (*others, booking)
         if others:
@@ -457,12 +640,24 @@ class State:
         self._active[booking.user_id] = held
 
     def _promoted(self, waiting: Booking, line: Line) -> Booking:
-        booked = waiting._replace(status=BookingStatus.BOOKED)
+        """Return the booking with the free places, or with the offer of them."""
+        offers = self.terms.waiting is WaitingMode.OFFER
+        if offers or waiting.amount:
+            kind, quantity = line
+            offered = waiting._replace(status=BookingStatus.OFFERED)
+            if offers:
+                offered = offered._replace(
+                    amount=kind.amount * quantity, currency=kind.currency if kind.amount else None
+                )
+            offered = self._kept(offered, [line], self.terms.offer_end(self.at))
+            offered = self._write(waiting, offered)
+            self._record(OFFERED, offered)
+            return offered
+        booked = waiting._replace(status=BookingStatus.BOOKED, expires_at=None)
+        # It waits for free places, even if the type has a price since.
         if booked.has_tickets:
-            # It waits for free places, even if the type has a price since.
-            free = line.type._replace(amount=0)
-            tickets = self._issue(booked.id, (Line(free, line.quantity),))
-            booked = booked._replace(tickets=tickets)
+            free = (Place(line.type.id, 0),) * line.quantity
+            booked = booked._replace(tickets=self._issue(booked.id, free))
         booked = self._write(waiting, booked)
         self._record(PROMOTED, booked)
         return booked
@@ -470,16 +665,26 @@ class State:
     def _write(self, was: Booking, now: Booking) -> Booking:
         """Put the booking as it is `now` into the decision, and among the active ones."""
         others = [each for each in self.active(was.user_id) if each.id != was.id]
-        if now.status is BookingStatus.CANCELLED:
+        if not now.status.is_active:
             self._active[was.user_id] = others
         else:
-            self._hold(now, others)
+            self._add(now, others)
         if was.id in self._decision.inserts:
             self._decision.inserts[was.id] = now
         else:
             changes = self._decision.changes
             first = changes[was.id].was if was.id in changes else was.status
-            changes[was.id] = Change(first, now.status, now.quantity, now.amount, now.type_id)
+            changes[was.id] = Change(
+                first,
+                now.status,
+                now.quantity,
+                now.amount,
+                now.type_id,
+                now.slot,
+                now.expires_at,
+                now.places,
+                was.expires_at is not None or now.expires_at is not None,
+            )
         return now
 
     def _record(self, name: str, booking: Booking, tickets: Sequence[UUID] = ()) -> None:

@@ -6,41 +6,42 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from ticketing.errors import TicketingError
-from ticketing.sale.inventory import book, cancel, withdraw
+from ticketing.sale.inventory import book, cancel, hold, withdraw
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
 from ticketing.sale.inventory.decision import Decision, State
+from ticketing.sale.inventory.hold import Confirm, Expire, Extend
 from ticketing.sale.inventory.kind import Kind
-from ticketing.sale.inventory.model import Booking, CountersMissing, Outcome, Snapshot
+from ticketing.sale.inventory.model import CountersMissing, Outcome, Reading, Snapshot
 from ticketing.sale.inventory.withdraw import Withdraw
 
-InventoryRequest: TypeAlias = Book | Cancel | CancelBooking | Withdraw
+InventoryRequest: TypeAlias = Book | Cancel | CancelBooking | Withdraw | Confirm | Extend | Expire
 """Every kind has `event_id` and `user_id`, the person that the request is about."""
 
 KINDS: Final[Mapping[type, Kind[Any]]] = {
-    each.request: each for each in (book.KIND, cancel.KIND, cancel.KIND_ONE, withdraw.KIND)
+    each.request: each
+    for each in (book.KIND, cancel.KIND, cancel.KIND_ONE, withdraw.KIND, *hold.KINDS)
 }
 """A new kind of request is added here."""
 
 
-def decide(  # noqa: PLR0913 - all that was read
+def decide(
     snapshot: Snapshot,
     requests: Sequence[InventoryRequest],
+    reading: Reading,
     *,
-    active: Mapping[UUID, Sequence[Booking]],
-    line: Sequence[Booking],
     at: datetime,
     new_id: Callable[[], UUID],
 ) -> Decision:
     """Decide requests for one event in order of arrival, at the time `at`.
 
-    `active` maps users to their active bookings. It must have those of each person whose kind of
-    request needs them. `line` is the head of the waiting list in order: one booking for each place
-    that the requests may free, or the whole list. Both must be read at `snapshot.version` or later.
-    If they are later, the swap fails. Raises StaleSnapshot if `line` is too short to decide, or a
-    booking is of a ticket type that the snapshot lacks.
+    `reading` must have the active bookings of each person whose kind of request needs them, and
+    the head of the waiting list: one booking for each place that the requests or the time may free,
+    or the whole list. It must be read at `snapshot.version` or later. If it is later, the swap
+    fails. Raises StaleSnapshot if the line is too short to decide, or a booking is of a ticket type
+    that the snapshot lacks.
     """
-    state = State(snapshot, active, line, at=at, new_id=new_id)
+    state = State(snapshot, reading, at=at, new_id=new_id)
     outcomes: list[Outcome] = []
     for state.request, request in enumerate(requests):
         try:

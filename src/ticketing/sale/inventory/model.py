@@ -1,8 +1,9 @@
 """An event's inventory, its bookings, and the outcomes of requests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -11,11 +12,27 @@ from ticketing.sale.inventory.terms import Terms
 
 
 class BookingStatus(StrEnum):
-    """The status of a booking. `booked` and `waiting` are active."""
+    """The status of a booking. All but the last two are active."""
 
     BOOKED = "booked"
     WAITING = "waiting"
+    HELD = "held"
+    """Places are kept until the hold is confirmed or ends."""
+    OFFERED = "offered"
+    """The same for a person who waited."""
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    """A hold or an offer that ended. It may still be confirmed, if its places are free."""
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the booking has places, or waits for them."""
+        return self is not BookingStatus.CANCELLED and self is not BookingStatus.EXPIRED
+
+    @property
+    def keeps(self) -> bool:
+        """Whether places are kept, for which there are no tickets yet."""
+        return self is BookingStatus.HELD or self is BookingStatus.OFFERED
 
 
 class StaleSnapshot(Exception):
@@ -73,6 +90,15 @@ class Snapshot(NamedTuple):
     offer: Offer = Offer({1: TicketType(1)}, {})
     counters: Counters | None = None
     """None if the offer is plain."""
+    next_expiry: datetime | None = None
+    """No hold or offer ends before."""
+
+
+class Place(NamedTuple):
+    """One place that is kept: its type, None for the first of the event, and its price."""
+
+    type_id: int | None
+    amount: int
 
 
 class Ticket(NamedTuple):
@@ -106,6 +132,20 @@ class Booking(NamedTuple):
     currency: str | None = None
     tickets: Sequence[Ticket] = ()
     """If they were read."""
+    expires_at: datetime | None = None
+    """The end of a hold or an offer; of a group that waits, the end of its patience."""
+    places: Sequence[Place] = ()
+    """Those of a hold or an offer, unless all are of one free type."""
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """The end of a hold or an offer."""
+        return None if self.status is BookingStatus.WAITING else self.expires_at
+
+    @property
+    def kept(self) -> Sequence[Place]:
+        """The places of a hold or an offer."""
+        return self.places or (Place(self.type_id, 0),) * self.quantity
 
     @property
     def has_tickets(self) -> bool:
@@ -117,6 +157,13 @@ class Booked(NamedTuple):
     """The person has the places."""
 
     booking: Booking
+
+
+class Kept(NamedTuple):
+    """The places are kept for the person until `booking.expires_at`. `at` is the time now."""
+
+    booking: Booking
+    at: datetime
 
 
 class Waiting(NamedTuple):
@@ -133,5 +180,24 @@ class Cancelled(NamedTuple):
     promoted: Sequence[Booking] = ()
 
 
-Outcome: TypeAlias = Booked | Waiting | Cancelled | Exception
+class Expired(NamedTuple):
+    """What had to end by now has ended."""
+
+
+Outcome: TypeAlias = Booked | Kept | Waiting | Cancelled | Expired | Exception
 """The outcome of a request. An exception is a refusal."""
+
+
+class Reading(NamedTuple):
+    """What was read for a decision, at the version of its snapshot or later."""
+
+    active: Mapping[UUID, Sequence[Booking]] = MappingProxyType({})
+    """The active bookings of people."""
+    line: Sequence[Booking] = ()
+    """The head of the waiting list in order."""
+    due: Sequence[Booking] = ()
+    """The holds and offers that end first, if some have ended."""
+    next_due: datetime | None = None
+    """The end of the first one that is not in `due`."""
+    named: Mapping[UUID, Booking] = MappingProxyType({})
+    """Bookings that are not active, but named by a request."""

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from ticketing.errors import CapacityBelowTaken
 from ticketing.sale.inventory.decision import Decision, State
-from ticketing.sale.inventory.model import Booking, Snapshot
+from ticketing.sale.inventory.model import Booking, Reading, Snapshot
 
 
 def grow(
@@ -21,7 +21,7 @@ def grow(
 
     `line` is that head: one booking for each of the `places`, or the whole list.
     """
-    state = State(snapshot, {}, line, at=at, new_id=new_id)
+    state = State(snapshot, Reading(line=line), at=at, new_id=new_id)
     state.grow(places)
     state.promote()
     return state.decided([])
@@ -34,7 +34,7 @@ def shrink(
     if places > snapshot.available:
         taken = snapshot.total - snapshot.available
         raise CapacityBelowTaken(snapshot.total - places, taken)
-    state = State(snapshot, {}, (), at=at, new_id=new_id)
+    state = State(snapshot, Reading(), at=at, new_id=new_id)
     state.shrink(places)
     return state.decided([])
 
@@ -51,7 +51,7 @@ def serve(
 
     `line` has at least the first booking of each type. At most `limit` bookings are promoted.
     """
-    state = State(snapshot, {}, line, at=at, new_id=new_id)
+    state = State(snapshot, Reading(line=line), at=at, new_id=new_id)
     state.rest_on_version()
     state.promote(limit)
     return state.decided([])

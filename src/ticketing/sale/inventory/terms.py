@@ -1,11 +1,22 @@
 """The terms of a sale: whether places are sold, and when."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ticketing.errors import SaleClosed, SaleNotOpen, TicketingError
+
+
+class WaitingMode(StrEnum):
+    """What a waiting list does with places that become free."""
+
+    AUTO = "auto"
+    """It books them."""
+    OFFER = "offer"
+    """It offers them, for a while."""
+    CLOSED = "closed"
+    """As `auto`, but nobody can join any more."""
 
 
 class EventStatus(StrEnum):
@@ -35,7 +46,8 @@ class Allowed(NamedTuple):
     book: bool
     """Take a place, or join the waiting list."""
     cancel: bool
-    """Cancel a booking. The place goes to the head of the waiting list."""
+    """Cancel a booking, whose place goes to the head of the waiting list; confirm a hold; and, as
+    the team, keep places until a chosen time."""
     edit: bool
     """Change the details and the capacity, and pause or resume the sale."""
     cancel_event: bool
@@ -70,6 +82,11 @@ class Terms(NamedTuple):
     """How many places the active bookings of a person may have together."""
     had_several: bool = False
     """Whether some people may have several bookings, because `max_bookings` was larger once."""
+    waiting: WaitingMode = WaitingMode.AUTO
+    hold_minutes: int = 10
+    offer_minutes: int = 60
+    patience_minutes: int | None = None
+    """How long places gather for a group that waits; None for as long as it takes."""
 
     @property
     def are_plain(self) -> bool:
@@ -92,6 +109,11 @@ class Terms(NamedTuple):
         if self.paused:
             return SaleState.PAUSED
         return SaleState.SCHEDULED if is_early else SaleState.OPEN
+
+    def offer_end(self, at: datetime) -> datetime:
+        """Return the end of an offer that is made at this time."""
+        end = at + timedelta(minutes=self.offer_minutes)
+        return end if self.closes_at is None else min(end, self.closes_at)
 
     def refusal(self, at: datetime) -> TicketingError:
         """Return the error for a request that the state at this time does not allow."""

@@ -33,14 +33,17 @@ from ticketing.sale.commit.write import NotAsReadError, write
 from ticketing.sale.definitions import Definitions
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
-from ticketing.sale.inventory.decision import Decision
+from ticketing.sale.inventory.decision import Decision, Fact
+from ticketing.sale.inventory.hold import Confirm, Expire, Extend
 from ticketing.sale.inventory.kinds import KINDS, InventoryRequest, decide
 from ticketing.sale.inventory.model import (
     Booked,
     Booking,
     Cancelled,
     CountersMissing,
+    Kept,
     Outcome,
+    Reading,
     Snapshot,
     StaleSnapshot,
     Waiting,
@@ -48,7 +51,15 @@ from ticketing.sale.inventory.model import (
 from ticketing.sale.inventory.withdraw import Withdraw
 from ticketing.sale.repositories.definitions import Known, give_counters, load
 from ticketing.sale.repositories.events import locked
-from ticketing.sale.repositories.held import last_cancelled, read, read_active, read_lines
+from ticketing.sale.repositories.held import (
+    NOTHING_DUE,
+    last_cancelled,
+    read,
+    read_active,
+    read_due,
+    read_lines,
+    read_named,
+)
 from ticketing.sale.rows import snapshot
 from ticketing.web.replay import KeyedRequest, UnderWay
 from ticketing.web.repositories import stored_responses
@@ -92,7 +103,8 @@ SNAPSHOTS: Final = Statement(
     SELECT id, version, total_tickets, available_tickets, waiting_list_count, revision, status,
         sales_paused, sales_open_at, sales_close_at, ends_at, max_bookings_per_person,
         max_tickets_per_person, had_several_bookings, quota_capacity, quota_available, type_taken,
-        type_waiting
+        type_waiting, next_expiry, hold_minutes, waiting_list_mode, offer_minutes,
+        group_patience_minutes
     FROM events WHERE id = ANY(CAST(:ids AS bigint[]))
     """
 )
@@ -110,13 +122,15 @@ STRANGERS: Final = Statement(
 )
 
 
-# Bookings that wait, that waited when the account was deleted, or that were made since.
+# Bookings that wait or are held, that did when the account was deleted, or that were made since.
 LEFT_BEHIND: Final = Statement(
     """
     SELECT event_id, id FROM bookings
     JOIN departures ON departures.user_id = CAST(:user AS uuid)
     WHERE bookings.user_id = CAST(:user AS uuid) AND status <> 'cancelled'
-        AND (status = 'waiting' OR id = ANY(waiting) OR created_at >= left_at)
+        AND (
+            status IN ('waiting', 'held', 'offered') OR id = ANY(waiting) OR created_at >= left_at
+        )
     """
 )
 # Deletions that every worker knows of: these users can't book any more.
@@ -128,6 +142,16 @@ DEPARTED: Final = Statement(
     reads_tables="all of the departures, which are few",
 )
 GONE: Final = Statement("DELETE FROM departures WHERE user_id = :user")
+
+EXPIRING: Final = 0x65787069
+"""The key of the advisory lock of the worker that ends holds and offers."""
+EXPIRING_ROUNDS: Final = 100
+EXPIRING_ALONE: Final = Statement("SELECT pg_try_advisory_xact_lock(:lock) AS is_ours")
+EXPIRING_EVENTS: Final = Statement(
+    """
+    SELECT id FROM events WHERE next_expiry <= now() ORDER BY next_expiry LIMIT 100
+    """
+)
 
 CANCELLATION: Final = Statement(
     """
@@ -226,14 +250,70 @@ class BookingRepository:
         RequestInProgress, or IdempotencyKeyReused.
         """
         request = Book(event_id, user_id, uuid7(), lines, by_team)
+        return cast("Booked | Waiting", await self._place(Queued(request, origin, keyed)))
+
+    async def hold(  # noqa: PLR0913 - what, for whom, and by whom
+        self,
+        event_id: int,
+        user_id: UUID,
+        origin: Origin = COMMAND_LINE,
+        keyed: KeyedRequest | None = None,
+        *,
+        lines: Lines = ONE_PLACE,
+        by_team: bool = False,
+        until: datetime | None = None,
+    ) -> Kept | Waiting:
+        """Keep places for the person, or put them at the end of the waiting list.
+
+        As `book`, but prices do not matter, because nothing is sold yet. `until` is an end that the
+        event's team chose: such a hold is made at any time before the event ends, has no limits per
+        person, and never waits. Raises the same errors, and ValidationFailed if `until` is past.
+        """
+        request = Book(event_id, user_id, uuid7(), lines, by_team, True, until)  # noqa: FBT003
+        return cast("Kept | Waiting", await self._place(Queued(request, origin, keyed)))
+
+    async def confirm(
+        self,
+        held: Booking,
+        origin: Origin = COMMAND_LINE,
+        keyed: KeyedRequest | None = None,
+        *,
+        by_team: bool = False,
+    ) -> Booked:
+        """Make a hold or an offer a booking. Confirming again returns the same booking.
+
+        An expired one is confirmed if its places are free and nobody waits. With `by_team` a price
+        counts as paid. Raises HoldExpired, NotHeld, PaymentRequired, SaleClosed, or Busy. With
+        `keyed`, also raises the same errors as `book`.
+        """
+        request = Confirm(held.event_id, held.user_id, held.id, by_team)
+        return cast("Booked", await self._submit(Queued(request, origin, keyed)))
+
+    async def extend(
+        self,
+        held: Booking,
+        origin: Origin = COMMAND_LINE,
+        keyed: KeyedRequest | None = None,
+        *,
+        until: datetime | None = None,
+    ) -> Kept:
+        """Keep the places of a hold for longer. `until` is an end that the event's team chose.
+
+        Raises HoldExpired, HoldLimitReached, NotHeld, SaleClosed, ValidationFailed, or Busy. With
+        `keyed`, also raises the same errors as `book`.
+        """
+        request = Extend(held.event_id, held.user_id, held.id, until)
+        return cast("Kept", await self._submit(Queued(request, origin, keyed)))
+
+    async def _place(self, queued: Queued) -> Outcome:
         try:
-            outcome = await self._submit(Queued(request, origin, keyed))
+            return await self._submit(queued)
         except CountersMissing:
+            event_id = queued.request.event_id
             async with locked(self._engine, event_id) as (connection, _):
                 await give_counters(connection, event_id)
             # The old snapshot stays, because a commit may be using it: its revision is refused.
-            outcome = await self._submit(Queued(request, origin, keyed))
-        return cast("Booked | Waiting", outcome)
+            return await self._submit(queued)
 
     async def cancel(
         self,
@@ -309,6 +389,25 @@ class BookingRepository:
             for row in await DEPARTED.fetch(connection, heard=HEARD):
                 await self.leave(row["user_id"])
                 await GONE.fetch(connection, user=row["user_id"])
+
+    async def expire(self) -> None:
+        """End the holds and offers whose time is over, so that waiting lists move on.
+
+        Any later request at such an event does the same. One worker does it at a time.
+        """
+        async with driver(self._engine) as connection, connection.transaction():
+            (row,) = await EXPIRING_ALONE.fetch(connection, lock=EXPIRING)
+            if not row["is_ours"]:
+                return
+            for _ in range(EXPIRING_ROUNDS):
+                rows = await EXPIRING_EVENTS.fetch(connection)
+                if not rows:
+                    return
+                requests = [Expire(row["id"]) for row in rows]
+                await asyncio.gather(
+                    *(self._submit(Queued(request, COMMAND_LINE, None)) for request in requests),
+                    return_exceptions=True,
+                )
 
     async def finish_cancellations(self) -> None:
         """Cancel the bookings of cancelled events, in batches.
@@ -525,19 +624,17 @@ class BookingRepository:
         requests = {event: [each.request for each in by_event[event]] for event in known}
         asked = [each.request for each in asking]
         active = await read_active(connection, known, requests, asked)
-        lines = await read_lines(connection, known, requests, active)
+        named = await read_named(connection, requests, active)
+        due = await read_due(connection, known, requests, at)
+        lines = await read_lines(connection, known, requests, active, due)
         decisions, stale = {}, set()
         new_id = partial(uuid7, at)
         for event, before in known.items():
+            reading = Reading(
+                active[event], lines[event], *due.get(event, NOTHING_DUE), named=named
+            )
             try:
-                decisions[event] = decide(
-                    before,
-                    requests[event],
-                    active=active[event],
-                    line=lines[event],
-                    at=at,
-                    new_id=new_id,
-                )
+                decisions[event] = decide(before, requests[event], reading, at=at, new_id=new_id)
             except StaleSnapshot:
                 stale.add(event)
         self._contended |= stale
@@ -568,8 +665,8 @@ def _facts(
     return [
         AttributedFact(
             fact.name,
-            fact.booking,
-            by_event[fact.booking.event_id][fact.by].origin,
+            _as_inserted(fact, decision),
+            COMMAND_LINE if fact.by is None else by_event[fact.booking.event_id][fact.by].origin,
             # A booking that is made and cancelled in one batch is inserted as cancelled.
             decision.inserts[fact.booking.id].status if fact.is_new else None,
             fact.tickets,
@@ -577,6 +674,14 @@ def _facts(
         for decision in decisions
         for fact in decision.facts
     ]
+
+
+def _as_inserted(fact: Fact, decision: Decision) -> Booking:
+    """Return the booking of the fact. A new one has the end that it has after the whole batch."""
+    if not fact.is_new or fact.booking.expires_at is None:
+        return fact.booking
+    last = decision.inserts[fact.booking.id]
+    return fact.booking._replace(expires_at=last.expires_at, places=last.places)
 
 
 def _stored(

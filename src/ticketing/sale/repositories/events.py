@@ -18,8 +18,8 @@ from ticketing.ops import logs
 from ticketing.sale.definitions import Definitions
 from ticketing.sale.details import TIMES, Details
 from ticketing.sale.folding import folded
-from ticketing.sale.inventory.terms import EventStatus
-from ticketing.sale.repositories.definitions import Known, count, define, load
+from ticketing.sale.inventory.terms import EventStatus, WaitingMode
+from ticketing.sale.repositories.definitions import Known, count, define, give_counters, load
 from ticketing.sale.rows import Event, event, recounted
 from ticketing.sale.times import RULES
 from ticketing.web.replay import KeyedRequest
@@ -31,7 +31,8 @@ COLUMNS: Final = """
     status, visibility, sales_paused, starts_at, ends_at, sales_open_at, sales_close_at,
     description, venue_name, venue_address, latitude, longitude, url, timezone,
     starts_local, ends_local, sales_open_local, sales_close_local, quota_capacity,
-    quota_available, type_taken, type_waiting, clock_timestamp() AS read_at
+    quota_available, type_taken, type_waiting, next_expiry, hold_minutes, waiting_list_mode,
+    offer_minutes, group_patience_minutes, clock_timestamp() AS read_at
 """
 WITH_DETAILS: Final = """
     LEFT JOIN LATERAL (
@@ -45,13 +46,16 @@ MAKE: Final = Statement(
         INSERT INTO events
             (name, name_folded, organiser_id, total_tickets, available_tickets, status, visibility,
             starts_at, ends_at, sales_open_at, sales_close_at, max_bookings_per_person,
-            max_tickets_per_person, had_several_bookings)
+            max_tickets_per_person, had_several_bookings, hold_minutes, waiting_list_mode,
+            offer_minutes, group_patience_minutes)
         SELECT CAST(:name AS text), CAST(:folded AS text), id, CAST(:total AS bigint),
             CAST(:total AS bigint), CAST(:status AS text), CAST(:visibility AS text),
             CAST(:starts_at AS timestamptz), CAST(:ends_at AS timestamptz),
             CAST(:sales_open_at AS timestamptz), CAST(:sales_close_at AS timestamptz),
             CAST(:max_bookings_per_person AS integer), CAST(:max_tickets_per_person AS integer),
-            CAST(:max_bookings_per_person AS integer) > 1
+            CAST(:max_bookings_per_person AS integer) > 1, CAST(:hold_minutes AS integer),
+            CAST(:waiting_list_mode AS text), CAST(:offer_minutes AS integer),
+            CAST(:group_patience_minutes AS integer)
         FROM users
         -- The lock waits for a deletion of the account that is under way.
         WHERE id = CAST(:organiser AS uuid) AND password_hash IS NOT NULL FOR SHARE
@@ -357,6 +361,8 @@ async def make(  # noqa: PLR0913, PLR0917 - an event has many properties
         await define(connection, event_id, given[1], definitions)
         if not definitions.are_plain:
             await count(connection, event_id, capacity, definitions.counted(capacity, [], []))
+    if details.waiting_list_mode == WaitingMode.OFFER:
+        await give_counters(connection, event_id)
     return await read(connection, event_id)
 
 

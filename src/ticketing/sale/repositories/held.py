@@ -2,15 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from ticketing.db.statements import Driver, Statement
 from ticketing.errors import BookingNotFound
+from ticketing.sale.inventory.book import Book
+from ticketing.sale.inventory.hold import Confirm, Extend
 from ticketing.sale.inventory.kinds import KINDS, InventoryRequest
 from ticketing.sale.inventory.model import Booking, BookingStatus, Snapshot, Ticket
 from ticketing.sale.inventory.offer import left
 from ticketing.sale.rows import BOOKING, booking
+
+DUE_AT_ONCE: Final = 256
+"""How many holds and offers one commit ends, or more if its requests want more places."""
+NOTHING_DUE: Final[tuple[Sequence[Booking], datetime | None]] = ((), None)
 
 # Statements reach every table by conditions for which every plan uses an index (`= ANY`, LATERAL
 # with LIMIT), because a statement that was prepared while a table was empty keeps its plan.
@@ -49,12 +56,37 @@ TYPE_LINES: Final = Statement(
     FROM unnest(CAST(:events AS bigint[]), CAST(:types AS bigint[]), CAST(:lengths AS bigint[]))
         AS asked(event_id, type_id, length)
     CROSS JOIN LATERAL (
-        SELECT * FROM bookings
-        WHERE bookings.event_id = asked.event_id AND status = 'waiting'
-            AND ticket_type_id = asked.type_id
-        ORDER BY seq LIMIT asked.length
+        (
+            SELECT * FROM bookings
+            WHERE bookings.event_id = asked.event_id AND status = 'waiting'
+                AND ticket_type_id = asked.type_id
+            ORDER BY seq LIMIT asked.length
+        )
+        UNION
+        -- Those that may be served before groups whose patience is over.
+        (
+            SELECT * FROM bookings
+            WHERE bookings.event_id = asked.event_id AND status = 'waiting'
+                AND ticket_type_id = asked.type_id
+                AND coalesce(expires_at > clock_timestamp(), true) AND :passes
+            ORDER BY seq LIMIT asked.length
+        )
     ) AS bookings
     ORDER BY bookings.seq
+    """  # noqa: S608 - our own text
+)
+
+DUE: Final = Statement(
+    f"""
+    SELECT {BOOKING}
+    FROM unnest(CAST(:events AS bigint[]), CAST(:lengths AS bigint[])) AS asked(event_id, length)
+    CROSS JOIN LATERAL (
+        SELECT * FROM bookings
+        WHERE bookings.event_id = asked.event_id AND expires_at IS NOT NULL
+            AND status IN ('held', 'offered')
+        ORDER BY expires_at LIMIT asked.length
+    ) AS bookings
+    ORDER BY bookings.expires_at
     """  # noqa: S608 - our own text
 )
 
@@ -74,11 +106,17 @@ TICKETS: Final = Statement(
     """  # noqa: S608 - our own text
 )
 
+NAMED: Final = Statement(
+    f"""
+    SELECT {BOOKING} FROM unnest(CAST(:bookings AS uuid[])) AS asked(id)
+    CROSS JOIN LATERAL (SELECT * FROM bookings WHERE bookings.id = asked.id OFFSET 0) AS bookings
+    """  # noqa: S608 - our own text
+)
 BY_ID: Final = Statement(f"SELECT {BOOKING} FROM bookings WHERE id = :booking")  # noqa: S608
 LAST_CANCELLED: Final = Statement(
     f"""
     SELECT {BOOKING} FROM bookings
-    WHERE event_id = :event AND user_id = :user AND status = 'cancelled'
+    WHERE event_id = :event AND user_id = :user AND status = 'cancelled' AND expires_at IS NULL
     ORDER BY seq DESC LIMIT 1
     """  # noqa: S608 - our own text
 )
@@ -124,7 +162,7 @@ async def read_active(
     now = await _with_tickets(connection, with_tickets) if with_tickets else {}
     for each in found:
         held = now.get(each.id, each)
-        if held.status is not BookingStatus.CANCELLED:
+        if held.status.is_active:
             of_event = active[each.event_id]
             of_event[each.user_id] = (*of_event.get(each.user_id, ()), held)
     return active
@@ -146,19 +184,81 @@ async def _with_tickets(connection: Driver, bookings: Sequence[Booking]) -> Mapp
     return found
 
 
+async def read_named(
+    connection: Driver,
+    requests: Mapping[int, Sequence[InventoryRequest]],
+    active: Mapping[int, Mapping[UUID, Sequence[Booking]]],
+) -> Mapping[UUID, Booking]:
+    """Return the bookings that requests name and that are not active, by id."""
+    wanted = [
+        each.booking_id
+        for event, asked in requests.items()
+        for each in asked
+        if isinstance(each, (Confirm, Extend))
+        and all(held.id != each.booking_id for held in active[event].get(each.user_id, ()))
+    ]
+    if not wanted:
+        return {}
+    return {row["id"]: booking(row) for row in await NAMED.fetch(connection, bookings=wanted)}
+
+
+async def read_due(
+    connection: Driver,
+    known: Mapping[int, Snapshot],
+    requests: Mapping[int, Sequence[InventoryRequest]],
+    at: datetime,
+) -> Mapping[int, tuple[Sequence[Booking], datetime | None]]:
+    """Return the holds and offers that have ended, by event, and the end of the next one.
+
+    At least as many as the requests want places, so that these places are free for them.
+    """
+    lengths = {
+        event: 1 + max(DUE_AT_ONCE, sum(map(_wanted, requests[event])))
+        for event, before in known.items()
+        if before.next_expiry is not None and before.next_expiry <= at
+    }
+    if not lengths:
+        return {}
+    asked = {"events": list(lengths), "lengths": list(lengths.values())}
+    found: dict[int, list[Booking]] = defaultdict(list)
+    for row in await DUE.fetch(connection, **asked):
+        found[row["event_id"]].append(booking(row))
+    due: dict[int, tuple[Sequence[Booking], datetime | None]] = {}
+    for event, length in lengths.items():
+        # The last of a full list is read only to know when it ends.
+        held = [each for each in found[event][: length - 1] if _end(each) <= at]
+        following = found[event][len(held) : len(held) + 1]
+        due[event] = held, _end(following[0]) if following else None
+    return due
+
+
+def _end(held: Booking) -> datetime:
+    if held.expires_at is None:
+        raise ValueError("the booking has no end")
+    return held.expires_at
+
+
+def _wanted(request: InventoryRequest) -> int:
+    if not isinstance(request, Book):
+        return 0
+    return sum(quantity for _, quantity in request.lines)
+
+
 async def read_lines(
     connection: Driver,
     known: Mapping[int, Snapshot],
     requests: Mapping[int, Sequence[InventoryRequest]],
     active: Mapping[int, Mapping[UUID, Sequence[Booking]]],
+    due: Mapping[int, tuple[Sequence[Booking], datetime | None]],
 ) -> Mapping[int, Sequence[Booking]]:
-    """Return the heads of the waiting lists, as far as the requests may need them."""
+    """Return the heads of the waiting lists, as far as the requests and the time may need them."""
     lengths: list[tuple[int, int]] = []
     of_types: list[tuple[int, int, int]] = []
     for event, before in known.items():
         if not before.waiting:
             continue
         freed = _may_free(requests[event], active[event])
+        freed += sum(held.quantity for held in due.get(event, NOTHING_DUE)[0])
         if before.counters is not None:
             of_types += [(event, *each) for each in heads(before, freed)]
         elif freed:
@@ -168,7 +268,8 @@ async def read_lines(
         events, most = zip(*lengths, strict=True)
         for row in await LINES.fetch(connection, events=events, lengths=most):
             lines[row["event_id"]].append(booking(row))
-    lines.update(await read_type_lines(connection, of_types))
+    passes = any(each.terms.patience_minutes is not None for each in known.values())
+    lines.update(await read_type_lines(connection, of_types, passes=passes))
     return lines
 
 
@@ -187,16 +288,17 @@ def heads(before: Snapshot, freed: int) -> Iterator[tuple[int, int]]:
 
 
 async def read_type_lines(
-    connection: Driver, asked: Sequence[tuple[int, int, int]]
+    connection: Driver, asked: Sequence[tuple[int, int, int]], *, passes: bool
 ) -> dict[int, list[Booking]]:
     """Return the heads of the waiting lists by event, in one order of all its types.
 
-    `asked` has an event, one of its types, and a length.
+    `asked` has an event, one of its types, and a length. `passes` says that groups may be passed.
     """
     lines: dict[int, list[Booking]] = defaultdict(list)
     if asked:
         events, types, lengths = zip(*asked, strict=True)
-        for row in await TYPE_LINES.fetch(connection, events=events, types=types, lengths=lengths):
+        wanted = {"events": events, "types": types, "lengths": lengths}
+        for row in await TYPE_LINES.fetch(connection, **wanted, passes=passes):
             lines[row["event_id"]].append(booking(row))
     return lines
 

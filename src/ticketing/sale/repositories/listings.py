@@ -15,7 +15,7 @@ from ticketing.db.statements import Statement, driver
 from ticketing.identity.repositories.users import NAME
 from ticketing.sale.inventory.model import Booking, BookingStatus, Ticket
 from ticketing.sale.repositories.held import read
-from ticketing.sale.rows import BOOKING, booking
+from ticketing.sale.rows import BOOKING, STATUS, booking
 
 
 def _place(booking: str) -> str:
@@ -72,7 +72,7 @@ OF_EVENT: Final = Statement(
     WITH page AS (
         SELECT {BOOKING}, seq FROM bookings
         WHERE event_id = :event AND seq > coalesce(CAST(:after AS bigint), 0)
-            AND (CAST(:status AS text) IS NULL OR status = CAST(:status AS text))
+            AND (CAST(:status AS text) IS NULL OR {STATUS} = CAST(:status AS text))
         ORDER BY seq LIMIT :limit
     ), heads AS (
         SELECT DISTINCT ON (ticket_type_id) * FROM page WHERE status = 'waiting'
@@ -106,7 +106,7 @@ OF_CUSTOMER: Final = Statement(
             OFFSET 0
         ) AS theirs
         WHERE event_id = :event AND seq > coalesce(CAST(:after AS bigint), 0)
-            AND (CAST(:status AS text) IS NULL OR status = CAST(:status AS text))
+            AND (CAST(:status AS text) IS NULL OR {STATUS} = CAST(:status AS text))
         ORDER BY seq LIMIT :limit
     )
     SELECT page.*, {NAME} AS username,
@@ -140,6 +140,7 @@ class Standing:
     quantity: int
     amount: int
     currency: str | None
+    expires_at: datetime | None
     position: int | None
 
 
@@ -176,7 +177,8 @@ class Detailed:
     def tickets(self) -> Sequence[Ticket]:
         """All tickets in order. That of a booking without own ones has the id of the booking."""
         booking = self.booking
-        if booking.has_tickets or booking.status is BookingStatus.WAITING:
+        had_none = booking.status not in {BookingStatus.BOOKED, BookingStatus.CANCELLED}
+        if booking.has_tickets or had_none:
             return booking.tickets
         (kind,) = self.lines
         is_valid = booking.status is BookingStatus.BOOKED
@@ -233,6 +235,7 @@ def _lines(found: Booking, first_type: int) -> Mapping[int, int]:
     """Return the number of places by type: those that it has, waits for, or had."""
     is_over = found.status is BookingStatus.CANCELLED
     kinds = [ticket.type_id for ticket in found.tickets if ticket.is_valid or is_over]
+    kinds = kinds or [place.type_id or first_type for place in found.places]
     return Counter(kinds) if kinds else {found.type_id or first_type: found.quantity}
 
 
@@ -256,5 +259,6 @@ def _common(row: asyncpg.Record) -> dict[str, Any]:
         "quantity": each.quantity,
         "amount": each.amount,
         "currency": each.currency,
+        "expires_at": each.ends_at,
         "position": row["position"],
     }

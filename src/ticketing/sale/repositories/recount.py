@@ -66,17 +66,23 @@ NEXT: Final = Statement(
     """
 )
 
+KEEPS: Final = "('held', 'offered')"
+TAKES: Final = "('booked', 'held', 'offered')"
+KNOWN: Final = "('booked', 'held', 'offered', 'waiting', 'cancelled')"
+
 COUNTS: Final = Statement(
     f"""
     WITH counted AS (
         SELECT event_id,
             count(*) AS bookings,
-            coalesce(sum(quantity) FILTER (WHERE status = 'booked'), 0) AS booked,
+            coalesce(sum(quantity) FILTER (WHERE status IN {TAKES}), 0) AS booked,
             count(*) FILTER (WHERE status = 'waiting') AS waiting,
-            max(seq) FILTER (WHERE status = 'booked') AS last_booked,
+            max(seq) FILTER (WHERE status IN {TAKES}) AS last_booked,
             min(seq) FILTER (WHERE status = 'waiting') AS first_waiting,
-            (array_agg(id) FILTER (WHERE status NOT IN ('booked', 'waiting', 'cancelled')))
-                [1 : {SHOWN}] AS unknown,
+            min(expires_at) FILTER (WHERE status IN {KEEPS}) AS first_expiry,
+            (array_agg(id) FILTER (WHERE status IN {KEEPS} AND expires_at IS NULL))
+                [1 : {SHOWN}] AS endless,
+            (array_agg(id) FILTER (WHERE status NOT IN {KNOWN}))[1 : {SHOWN}] AS unknown,
             (array_agg(id))[1 : {SHOWN}] AS examples
         FROM bookings
         WHERE event_id > CAST(:after AS bigint) AND event_id <= CAST(:upto AS bigint)
@@ -88,7 +94,8 @@ COUNTS: Final = Statement(
         users.id IS NULL AS organiser_is_missing,
         coalesce(bookings, 0) AS bookings, coalesce(booked, 0) AS booked,
         coalesce(waiting, 0) AS waiting, unknown, examples,
-        quota_available IS NULL AS is_plain,
+        quota_available IS NULL AS is_plain, endless,
+        coalesce(first_expiry < next_expiry, first_expiry IS NOT NULL) AS is_late,
         CASE WHEN first_waiting < last_booked AND quota_available IS NULL THEN ARRAY(
             SELECT id FROM bookings
             WHERE bookings.event_id = counted.event_id AND seq IN (first_waiting, last_booked)
@@ -119,7 +126,7 @@ TWICE: Final = Statement(
 
 # The places of the types of events with counters, counted and recorded.
 TYPES: Final = Statement(
-    """
+    f"""
     WITH events AS (
         SELECT * FROM events
         WHERE id > CAST(:after AS bigint) AND id <= CAST(:upto AS bigint)
@@ -138,6 +145,16 @@ TYPES: Final = Statement(
         WHERE held.status = 'booked' AND tickets.status = 'valid'
         GROUP BY event_id, type_id
         UNION ALL
+        SELECT event_id, coalesce(CAST(place ->> 0 AS bigint), first_type), count(*), 0, max(seq),
+            NULL
+        FROM held CROSS JOIN LATERAL jsonb_array_elements(places) AS of(place)
+        WHERE status IN {KEEPS}
+        GROUP BY 1, 2
+        UNION ALL
+        SELECT event_id, coalesce(ticket_type_id, first_type), sum(quantity), 0, max(seq), NULL
+        FROM held WHERE status IN {KEEPS} AND places IS NULL
+        GROUP BY 1, 2
+        UNION ALL
         SELECT event_id, coalesce(ticket_type_id, first_type),
             count(*) FILTER (
                 WHERE status = 'booked' AND ticket_type_id IS NULL AND quantity = 1
@@ -153,11 +170,13 @@ TYPES: Final = Statement(
     SELECT events.id AS event_id, ticket_types.id AS type_id, quotas, quota_capacity,
         quota_available, type_taken[slot + 1] AS recorded_taken,
         type_waiting[slot + 1] AS recorded_waiting, coalesce(taken, 0) AS taken,
-        coalesce(waiting, 0) AS waiting, coalesce(is_out_of_turn, false) AS is_out_of_turn
+        coalesce(waiting, 0) AS waiting,
+        -- Patience that has run out lets others pass a group.
+        coalesce(is_out_of_turn, false) AND group_patience_minutes IS NULL AS is_out_of_turn
     FROM events JOIN ticket_types ON ticket_types.event_id = events.id
     LEFT JOIN summed ON summed.event_id = events.id AND summed.type_id = ticket_types.id
     ORDER BY 1, 2
-    """,
+    """,  # noqa: S608 - statuses of ours
     timeout=STATEMENT_TIMEOUT,
     reads_tables=WHOLE,
 )
@@ -316,6 +335,7 @@ def _at_event(row: asyncpg.Record) -> Iterator[Difference]:
             "event_missing", event, counted=row["bookings"], booking_ids=row["examples"]
         )
         return
+    yield from _of_holds(row)
     total, available = row["total_tickets"], row["available_tickets"]
     if booked > total:
         yield Difference("oversold", event, recorded=total, counted=booked)
@@ -331,6 +351,14 @@ def _at_event(row: asyncpg.Record) -> Iterator[Difference]:
         yield Difference("served_out_of_turn", event, booking_ids=row["out_of_turn"])
     if row["organiser_is_missing"]:
         yield Difference("organiser_missing", event, user_id=row["organiser_id"])
+
+
+def _of_holds(row: asyncpg.Record) -> Iterator[Difference]:
+    if row["endless"]:
+        yield Difference("end_missing", row["event_id"], booking_ids=row["endless"])
+    # The event would not be looked at when its first hold ends.
+    if row["is_late"]:
+        yield Difference("end_overlooked", row["event_id"])
 
 
 def _of_types(rows: Sequence[asyncpg.Record]) -> Iterator[Difference]:

@@ -30,8 +30,8 @@ from ticketing.sale.folding import folded
 from ticketing.sale.inventory import resize
 from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.model import Snapshot
-from ticketing.sale.inventory.terms import ALLOWED, EventStatus, Terms
-from ticketing.sale.repositories.definitions import count, define
+from ticketing.sale.inventory.terms import ALLOWED, EventStatus, Terms, WaitingMode
+from ticketing.sale.repositories.definitions import count, define, give_counters
 from ticketing.sale.repositories.events import SAY, columns, locked, make, read
 from ticketing.sale.repositories.held import LINES, heads, read_type_lines
 from ticketing.sale.rows import Event, booking
@@ -52,7 +52,9 @@ REVISE: Final = Statement(
             ends_at = :ends_at, sales_open_at = :sales_open_at, sales_close_at = :sales_close_at,
             max_bookings_per_person = :max_bookings_per_person,
             max_tickets_per_person = :max_tickets_per_person,
-            had_several_bookings = had_several_bookings OR :max_bookings_per_person > 1
+            had_several_bookings = had_several_bookings OR :max_bookings_per_person > 1,
+            hold_minutes = :hold_minutes, waiting_list_mode = :waiting_list_mode,
+            offer_minutes = :offer_minutes, group_patience_minutes = :group_patience_minutes
         WHERE id = :event RETURNING id
     ), {
         recorded(
@@ -115,7 +117,9 @@ async def serve_line(
             (before.event_id, kind, min(length, PROMOTED_AT_ONCE))
             for kind, length in heads(before, 0)
         ]
-        line = (await read_type_lines(connection, asked)).get(before.event_id, [])
+        passes = before.terms.patience_minutes is not None
+        lines = await read_type_lines(connection, asked, passes=passes)
+        line = lines.get(before.event_id, [])
         decision = resize.serve(
             before, PROMOTED_AT_ONCE, line=line, at=at, new_id=partial(uuid7, at)
         )
@@ -347,6 +351,10 @@ class RevisionRepository:
         capacity: int,
     ) -> Sequence[AttributedFact]:
         """Write details and capacity. Return the promotions that result."""
+        if details.waiting_list_mode == WaitingMode.OFFER and before.counters is None:
+            # After the close of the sale places may be free while people wait: see the constraint.
+            await give_counters(connection, before.id)
+            before = await read(connection, before.id)
         more = capacity - before.total_tickets
         after = before._replace(details=details, total_tickets=capacity)
         if details.timezone != before.details.timezone:

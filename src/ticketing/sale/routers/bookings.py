@@ -1,8 +1,9 @@
 """Bookings: book, cancel and list them."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 from uuid import UUID
 
 import orjson
@@ -12,6 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from ticketing.errors import (
     AlreadyBooked,
+    AlreadyHeld,
     AlreadyWaiting,
     BookingAmbiguous,
     BookingNotFound,
@@ -68,7 +70,7 @@ from ticketing.web.fields import (
 from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
 from ticketing.web.part import of
 from ticketing.web.policy import Overload
-from ticketing.web.replay import IdempotencyKey, Rendered, keyed_request
+from ticketing.web.replay import IdempotencyKey, KeyedRequest, Rendered, keyed_request
 from ticketing.web.routes import Routes
 
 routes = Routes("/api/events", "bookings")
@@ -93,6 +95,9 @@ class BookLine(In):
 
     ticket_type_id: TicketTypeId
     quantity: Quantity = 1
+
+
+OutcomeT = TypeVar("OutcomeT")
 
 
 class BookTicket(In, json_schema_extra={"examples": [_TO_BOOK]}):
@@ -175,6 +180,9 @@ class BookingOut(Out):
         description="The sum of its prices, in the minor unit of the currency.", examples=[0]
     )
     currency: str | None = Field(description="Null if the booking is free.", examples=[None])
+    expires_at: Time | None = Field(
+        description="The end of a hold or an offer, or when it expired.", examples=[None]
+    )
     position: Long | None = Field(
         description="Position in the waiting list, counted from 1.", examples=[None]
     )
@@ -237,14 +245,15 @@ class AttendanceOut(BookingOut):
     customer: BookedCustomer | None = Field(examples=[None])
 
 
-def _example(**these: object) -> dict[str, Any]:
+def example(**these: object) -> dict[str, Any]:
     """Document an example of a booking with `these` fields."""
     fields = BookingOut.model_json_schema()["properties"]
     usual = {name: field["examples"][0] for name, field in fields.items() if "examples" in field}
     return {"content": {"application/json": {"example": usual | these}}}
 
 
-def _rendered(outcome: Booked | Waiting | Cancelled) -> Rendered:
+def rendered(outcome: Booked | Waiting | Cancelled) -> Rendered:
+    """Return the response to a booking or a cancellation."""
     if isinstance(outcome, Booked):
         return _response(201, outcome.booking)
     if isinstance(outcome, Waiting):
@@ -255,8 +264,14 @@ def _rendered(outcome: Booked | Waiting | Cancelled) -> Rendered:
 def _response(
     status: int, booking: Booking, position: int | None = None, promoted: int | None = None
 ) -> Rendered:
+    document = fields_of(booking) | {"position": position, "promoted": promoted}
+    return Rendered(status, orjson.dumps(document, default=str, option=orjson.OPT_UTC_Z))
+
+
+def fields_of(booking: Booking) -> dict[str, object]:
+    """Return the fields of a booking in every response."""
     # Built by hand, because a model and its serialisation take eight times as long.
-    document = {
+    return {
         "id": booking.id,
         "eventId": booking.event_id,
         "userId": booking.user_id,
@@ -265,10 +280,30 @@ def _response(
         "quantity": booking.quantity,
         "amount": booking.amount,
         "currency": booking.currency,
-        "position": position,
-        "promoted": promoted,
+        "expiresAt": booking.ends_at,
     }
-    return Rendered(status, orjson.dumps(document, default=str, option=orjson.OPT_UTC_Z))
+
+
+ON_PLACES: Final = (
+    NotAuthenticated,
+    InsufficientScope,
+    Forbidden,
+    EventNotFound,
+    UserNotFound,
+    TicketTypeNotFound,
+    AlreadyBooked,
+    AlreadyHeld,
+    AlreadyWaiting,
+    LimitReached,
+    SoldOut,
+    SaleNotOpen,
+    SaleClosed,
+    ValidationFailed,
+    GroupTooLarge,
+    QuantityNotAllowed,
+    TicketTypeRequired,
+)
+"""Errors of requests for places."""
 
 
 @routes.post(
@@ -278,32 +313,14 @@ def _response(
     status=201,
     model=BookingOut,
     responses={
-        201: {"description": "The places are booked.", **_example(status="booked")},
+        201: {"description": "The places are booked.", **example(status="booked")},
         202: {
             "model": BookingOut,
             "description": "Too few places are left. The booking is on the waiting list.",
-            **_example(status="waiting", position=1),
+            **example(status="waiting", position=1),
         },
     },
-    errors=(
-        NotAuthenticated,
-        InsufficientScope,
-        Forbidden,
-        EventNotFound,
-        UserNotFound,
-        TicketTypeNotFound,
-        AlreadyBooked,
-        AlreadyWaiting,
-        LimitReached,
-        SoldOut,
-        PaymentRequired,
-        SaleNotOpen,
-        SaleClosed,
-        ValidationFailed,
-        GroupTooLarge,
-        QuantityNotAllowed,
-        TicketTypeRequired,
-    ),
+    errors=(*ON_PLACES, PaymentRequired),
     counted=Counted.BOOKINGS_FOR,
     overload=Overload.SHED,
 )
@@ -322,9 +339,20 @@ async def book(
     says how many bookings and tickets one person may have. A 503 `busy` changes nothing: resend the
     request after `Retry-After` seconds.
     """
-    event_id, lines = body.event_id, body.wanted()
-    keyed, by = keyed_request(caller.id, idempotency_key, body, _rendered), origin(request, caller)
-    book = partial(of(request, Sale).bookings.book, event_id, lines=lines)
+    keyed = keyed_request(caller.id, idempotency_key, body, rendered)
+    book = partial(of(request, Sale).bookings.book, body.event_id, lines=body.wanted())
+    return rendered(await place(request, caller, body, keyed, book))
+
+
+async def place(
+    request: Request,
+    caller: Caller,
+    body: BookTicket,
+    keyed: KeyedRequest | None,
+    book: Callable[..., Awaitable[OutcomeT]],
+) -> OutcomeT:
+    """Book or hold for the person of the body, by `book`: as the team where that is needed."""
+    event_id, by = body.event_id, origin(request, caller)
     if body.customer is not None:
         _require_one_person(body)
         organiser_id = await require_customer(request, caller, event_id, body.customer.external_id)
@@ -333,20 +361,20 @@ async def book(
         customers = of(request, Identity).customers
         book = partial(book, origin=by, keyed=keyed, by_team=True)
         with suppress(UserNotFound):
-            return _rendered(await book(await customers.find_or_make(asked)))
+            return await book(await customers.find_or_make(asked))
         # The customer was erased in between. This booking came later.
-        return _rendered(await book(await customers.find_or_make(asked)))
+        return await book(await customers.find_or_make(asked))
     count_person(request, caller)
     user_id = _person(body, caller)
     await require_about(request, caller, event_id, user_id)
     book = partial(book, user_id, by, keyed)
     try:
-        return _rendered(await book(by_team=user_id != caller.id))
+        return await book(by_team=user_id != caller.id)
     except (PaymentRequired, TicketTypeNotFound):
         # Looked up only here, because most callers book what is free and visible.
         if user_id != caller.id or not await may(request, caller, event_id):
             raise
-    return _rendered(await book(by_team=True))
+    return await book(by_team=True)
 
 
 @routes.post(
@@ -357,7 +385,7 @@ async def book(
     responses={
         200: {
             "description": "The booking is cancelled.",
-            **_example(status="cancelled", promoted=1),
+            **example(status="cancelled", promoted=1),
         }
     },
     errors=(
@@ -383,7 +411,7 @@ async def cancel(
     Freed places go to the head of the waiting list. Cancelling again changes nothing and returns
     the same booking with `promoted` 0.
     """
-    keyed = keyed_request(caller.id, idempotency_key, body, _rendered)
+    keyed = keyed_request(caller.id, idempotency_key, body, rendered)
     bookings, by = of(request, Sale).bookings, origin(request, caller)
     if body.customer is not None:
         _require_one_person(body)
@@ -396,7 +424,7 @@ async def cancel(
         count_person(request, caller)
         user_id = _person(body, caller)
         await require_about(request, caller, body.event_id, user_id)
-    return _rendered(await bookings.cancel(body.event_id, user_id, by, keyed))
+    return rendered(await bookings.cancel(body.event_id, user_id, by, keyed))
 
 
 def _require_one_person(body: BookTicket | CancelTicket) -> None:
@@ -457,14 +485,15 @@ async def my_bookings(
     return PageOut[BookingOut].of(page)
 
 
-_ON_BOOKING: Final = (NotAuthenticated, InsufficientScope, Forbidden, BookingNotFound)
+ON_BOOKING: Final = (NotAuthenticated, InsufficientScope, Forbidden, BookingNotFound)
+"""Errors of requests about one booking."""
 
 
 @single.get(
     "",
     Action.GET_BOOKING,
     "Read a booking",
-    errors=_ON_BOOKING,
+    errors=ON_BOOKING,
 )
 async def get(
     bookingId: HeldId,  # noqa: N803 - the API's name
@@ -483,6 +512,7 @@ async def get(
         quantity=booking.quantity,
         amount=booking.amount,
         currency=booking.currency,
+        expires_at=booking.ends_at,
         position=found.position,
         lines=[
             LineOut(ticket_type_id=kind, quantity=quantity)
@@ -495,7 +525,7 @@ async def get(
     "/tickets",
     Action.LIST_TICKETS,
     "List the tickets of a booking",
-    errors=_ON_BOOKING,
+    errors=ON_BOOKING,
 )
 async def tickets(
     bookingId: HeldId,  # noqa: N803 - the API's name
@@ -526,10 +556,10 @@ async def tickets(
     responses={
         200: {
             "description": "The tickets are cancelled.",
-            **_example(status="cancelled", promoted=1),
+            **example(status="cancelled", promoted=1),
         }
     },
-    errors=(*_ON_BOOKING, TicketNotFound, SaleClosed),
+    errors=(*ON_BOOKING, TicketNotFound, SaleClosed),
     counted=Counted.BOOKINGS_FOR,
 )
 async def cancel_booking(
@@ -550,8 +580,8 @@ async def cancel_booking(
     held = await bookings.get(bookingId)
     await require_about(request, caller, held.event_id, held.user_id)
     asked = CancelledBooking(booking_id=bookingId, body=body)
-    keyed = keyed_request(caller.id, idempotency_key, asked, _rendered)
-    return _rendered(
+    keyed = keyed_request(caller.id, idempotency_key, asked, rendered)
+    return rendered(
         await bookings.cancel_booking(held, body.ticket_ids or None, origin(request, caller), keyed)
     )
 

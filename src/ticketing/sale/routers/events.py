@@ -34,8 +34,10 @@ from ticketing.sale.routers.fields import (
     EventIn,
     EventName,
     EventOut,
+    HoldMinutes,
     MaxBookings,
     MaxTickets,
+    SetWaitingList,
     Visibility,
     listed,
     listed_by_start,
@@ -88,6 +90,8 @@ class CreateEvent(EventIn, json_schema_extra={"examples": [_TO_CREATE]}):
     ] = "published"
     max_bookings_per_person: MaxBookings = 1
     max_tickets_per_person: MaxTickets = 10
+    hold_minutes: HoldMinutes = 10
+    waiting_list: SetWaitingList = Field(default=SetWaitingList())
     ticket_types: Annotated[
         list[InitialTicketType],
         Field(

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from ticketing.db.pages import Page
-from ticketing.sale.inventory.terms import EventStatus, SaleState
+from ticketing.sale.inventory.terms import EventStatus, SaleState, WaitingMode
 from ticketing.sale.routers.ticket_type_fields import (
     QuotaOut,
     TicketTypeOut,
@@ -81,6 +81,30 @@ MaxTickets = Annotated[
     ),
     Whole,
 ]
+Minutes = Annotated[int, Field(ge=1, le=10_080, json_schema_extra=INT32), Whole]
+Patience = Annotated[int, Field(ge=0, le=10_080, json_schema_extra=INT32), Whole]
+HoldMinutes = Annotated[
+    Minutes,
+    Field(examples=[10], description="How long a hold lasts. Earlier holds keep their end."),
+]
+
+
+class SetWaitingList(In):
+    """What happens to places that become free while people wait."""
+
+    mode: Annotated[WaitingMode, Field(strict=False)] = Field(
+        default=WaitingMode.AUTO,
+        description="`auto` books them for the first who wait, if they are free of charge. `offer`"
+        " offers them. `closed` is as `auto`, but nobody can join any more.",
+    )
+    offer_minutes: Minutes = Field(default=60, description="How long an offer lasts.")
+    group_patience_minutes: Patience | None = Field(
+        default=None,
+        description="How long places gather for a group that waits, before others are served."
+        " Null: until the group fits.",
+    )
+
+
 Visibility = Annotated[
     str,
     Field(
@@ -115,7 +139,15 @@ class EventIn(In):
     def changes(self) -> dict[str, Any]:
         """Return the fields that the request has, by the names of `Details`."""
         given = {name: getattr(self, name) for name in self.model_fields_set & _DETAILS.keys()}
-        changes = {_DETAILS[name]: value for name, value in given.items() if name != "venue"}
+        flat = given.keys() - {"venue", "waiting_list"}
+        changes = {_DETAILS[name]: given[name] for name in flat}
+        if "waiting_list" in given:
+            line = given["waiting_list"]
+            changes |= {
+                "waiting_list_mode": str(line.mode),
+                "offer_minutes": line.offer_minutes,
+                "group_patience_minutes": line.group_patience_minutes,
+            }
         if "venue" in given:
             venue = given["venue"] or SetVenue()
             changes |= {
@@ -130,6 +162,7 @@ class EventIn(In):
 _DETAILS: Final = {
     **{name: name for name in ("name", "description", "venue", "url", "timezone", "visibility")},
     **{name: name for name in ("max_bookings_per_person", "max_tickets_per_person")},
+    **{name: name for name in ("hold_minutes", "waiting_list")},
     "starts_at": "starts",
     "ends_at": "ends",
     "sales_open_at": "sales_open",
@@ -163,6 +196,14 @@ class SaleOut(Out):
     closes_at: Time | None
 
 
+class WaitingListOut(Out):
+    """What happens to places that become free while people wait."""
+
+    mode: WaitingMode = Field(examples=["auto"])
+    offer_minutes: Short = Field(examples=[60])
+    group_patience_minutes: Short | None = Field(examples=[None])
+
+
 class EventOut(Out):
     """An event with its details and its places."""
 
@@ -194,6 +235,8 @@ class EventOut(Out):
     )
     max_bookings_per_person: Short = Field(examples=[1])
     max_tickets_per_person: Short = Field(examples=[10])
+    hold_minutes: Short = Field(examples=[10])
+    waiting_list: WaitingListOut
     ticket_types: list[TicketTypeOut]
     quotas: list[QuotaOut] = Field(examples=[[]])
 
@@ -237,6 +280,12 @@ def document(event: Event, *, team: bool = False) -> dict[str, Any]:
         },
         "maxBookingsPerPerson": details.max_bookings_per_person,
         "maxTicketsPerPerson": details.max_tickets_per_person,
+        "holdMinutes": details.hold_minutes,
+        "waitingList": {
+            "mode": details.waiting_list_mode,
+            "offerMinutes": details.offer_minutes,
+            "groupPatienceMinutes": details.group_patience_minutes,
+        },
         "ticketTypes": types_document(event, team=team),
         "quotas": quotas_document(event, team=team),
     }

@@ -35,8 +35,10 @@ from ticketing.sale.routers.fields import (
     EventIn,
     EventName,
     EventOut,
+    HoldMinutes,
     MaxBookings,
     MaxTickets,
+    SetWaitingList,
     Visibility,
     document,
     rendered,
@@ -107,6 +109,8 @@ class UpdateEvent(EventIn, json_schema_extra={"examples": [{"capacity": 250}]}):
     visibility: Visibility = Field(default_factory=str)
     max_bookings_per_person: MaxBookings = Field(default_factory=int)
     max_tickets_per_person: MaxTickets = Field(default_factory=int)
+    hold_minutes: HoldMinutes = Field(default_factory=int)
+    waiting_list: SetWaitingList = Field(default_factory=SetWaitingList)
 
 
 class CopyEvent(In):

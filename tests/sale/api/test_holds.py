@@ -1,0 +1,261 @@
+"""Holds: places that are kept for a while, and offers of a waiting list."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.contract import assert_problem
+from tests.people import Person, Visitor
+from tests.sale.api.test_lines import EUR, assert_recounted, left, sale, tickets
+
+PRICED = {"ticketTypes": [{"name": "Seat", "price": EUR}]}
+OFFERS = {"waitingList": {"mode": "offer", "offerMinutes": 30}}
+
+
+async def hold(person: Person, event: int, **more: object) -> httpx.Response:
+    return await person.post("/api/holds", {"eventId": event} | more)
+
+
+async def held(person: Person, event: int, **more: object) -> dict[str, Any]:
+    made = await hold(person, event, **more)
+    assert made.status_code == 201, made.text
+    document: dict[str, Any] = made.json()
+    assert document["status"] == "held"
+    return document
+
+
+async def confirm(person: Person, booking: str, **more: object) -> httpx.Response:
+    return await person.post(f"/api/holds/{booking}/confirm", more)
+
+
+async def end(engine: AsyncEngine, *bookings: str) -> None:
+    """Let the time of holds be over, without anybody having looked at them."""
+    async with engine.begin() as connection:
+        for booking in bookings:
+            await connection.execute(
+                text(
+                    """
+                    WITH ended AS (
+                        UPDATE bookings SET expires_at = now() - interval '1 second'
+                        WHERE id = :booking RETURNING event_id
+                    )
+                    UPDATE events SET next_expiry = now() - interval '1 second',
+                        version = version + 1
+                    FROM ended WHERE events.id = ended.event_id
+                    """
+                ),
+                {"booking": booking},
+            )
+
+
+async def status(person: Person, booking: str) -> str:
+    found = await person.get(f"/api/bookings/{booking}")
+    assert found.status_code == 200, found.text
+    return str(found.json()["status"])
+
+
+async def people(visitor: Visitor, count: int) -> Sequence[Person]:
+    return [await visitor.register() for _ in range(count)]
+
+
+async def test_a_hold_keeps_places_until_it_is_confirmed(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob = await people(visitor, 2)
+    event, types = await sale(
+        ada, ticketTypes=[{"name": "Seat"}, {"name": "Standing", "capacity": 3}], holdMinutes=15
+    )
+    made = await held(
+        bob,
+        event,
+        lines=[
+            {"ticketTypeId": types["Seat"], "quantity": 2},
+            {"ticketTypeId": types["Standing"], "quantity": 1},
+        ],
+    )
+    start, until = (datetime.fromisoformat(made[name]) for name in ("serverTime", "expiresAt"))
+    assert until - start == timedelta(minutes=15)
+    assert (made["quantity"], made["position"], made["promoted"]) == (3, None, None)
+    assert await left(visitor, event) == {"": (7, 3, 0), "Seat": (7, 2, 0), "Standing": (2, 1, 0)}
+    assert await tickets(bob, made["id"]) == []
+    found = (await bob.get(f"/api/bookings/{made['id']}")).json()
+    assert (found["status"], found["expiresAt"]) == ("held", made["expiresAt"])
+    assert found["lines"] == [
+        {"ticketTypeId": types["Seat"], "quantity": 2},
+        {"ticketTypeId": types["Standing"], "quantity": 1},
+    ]
+    for _ in range(2):
+        booked = await confirm(bob, made["id"])
+        assert (booked.status_code, booked.json()["status"]) == (200, "booked"), booked.text
+        assert (booked.json()["id"], booked.json()["expiresAt"]) == (made["id"], None)
+    kinds = [ticket["ticketTypeId"] for ticket in await tickets(bob, made["id"])]
+    assert kinds == [types["Seat"], types["Seat"], types["Standing"]]
+    assert await left(visitor, event) == {"": (7, 3, 0), "Seat": (7, 2, 0), "Standing": (2, 1, 0)}
+    await assert_recounted(engine)
+
+
+async def test_a_hold_at_a_plain_event_becomes_its_only_place(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob, cleo = await people(visitor, 3)
+    event = await ada.organise(total=1)
+    made = await held(bob, event)
+    assert_problem(await hold(bob, event), 409, "already_held")
+    assert (await bob.post("/api/events/book", {"eventId": event})).status_code == 409
+    assert (await cleo.post("/api/events/book", {"eventId": event})).status_code == 202
+    assert (await confirm(bob, made["id"])).json()["status"] == "booked"
+    assert [each["id"] for each in await tickets(bob, made["id"])] == [made["id"]]
+    await assert_recounted(engine)
+
+
+async def test_the_places_of_an_expired_hold_are_free_for_the_next_request(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob, cleo, dan = await people(visitor, 4)
+    event = await ada.organise(total=2)
+    made = await held(bob, event, quantity=2)
+    await end(engine, made["id"])
+    assert (await cleo.post("/api/events/book", {"eventId": event})).status_code == 201
+    assert await status(bob, made["id"]) == "expired"
+    assert_problem(await confirm(bob, made["id"]), 410, "hold_expired")
+    assert (await dan.post("/api/events/book", {"eventId": event})).status_code == 201
+    assert await left(visitor, event) == {"": (0, 2, 0), "General admission": (0, 2, 0)}
+    await assert_recounted(engine)
+
+
+async def test_a_late_confirmation_succeeds_while_the_places_are_free_and_nobody_waits(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob = await people(visitor, 2)
+    event, _ = await sale(ada, capacity=3, **PRICED)
+    made = await held(bob, event, quantity=3)
+    await end(engine, made["id"])
+    for _ in range(3):
+        paid = await confirm(ada, made["id"])
+        assert (paid.status_code, paid.json()["status"]) == (200, "booked"), paid.text
+    assert [each["amount"] for each in await tickets(bob, made["id"])] == [2500] * 3
+    # Another one, at an event where somebody has already looked.
+    other, _ = await sale(ada, capacity=2)
+    made = await held(bob, other, quantity=2)
+    await end(engine, made["id"])
+    assert (await confirm(bob, made["id"])).status_code == 200
+    await assert_recounted(engine)
+
+
+async def test_a_price_is_confirmed_by_the_team_alone_and_stays_as_it_was_held(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob = await people(visitor, 2)
+    event, types = await sale(ada, **PRICED)
+    made = await held(bob, event)
+    assert (made["amount"], made["currency"]) == (2500, "EUR")
+    raised = await ada.patch(
+        f"/api/events/{event}/ticket-types/{types['Seat']}",
+        {"price": {"amount": 5000, "currency": "EUR"}},
+    )
+    assert raised.status_code == 200, raised.text
+    problem = assert_problem(await confirm(bob, made["id"]), 409, "payment_required")
+    assert (problem["amount"], problem["currency"]) == (2500, "EUR")
+    booked = await confirm(ada, made["id"])
+    assert (booked.json()["status"], booked.json()["amount"]) == ("booked", 2500)
+    assert [each["amount"] for each in await tickets(bob, made["id"])] == [2500]
+    await assert_recounted(engine)
+
+
+async def test_what_a_hold_took_is_given_back_once(visitor: Visitor, engine: AsyncEngine) -> None:
+    ada, bob, cleo = await people(visitor, 3)
+    event, types = await sale(
+        ada, ticketTypes=[{"name": "A"}, {"name": "B", "capacity": 2}], capacity=6
+    )
+    lines = [
+        {"ticketTypeId": types["A"], "quantity": 4},
+        {"ticketTypeId": types["B"], "quantity": 2},
+    ]
+    made = await held(bob, event, lines=lines)
+    waits = await cleo.post(
+        "/api/events/book", {"eventId": event, "lines": [{"ticketTypeId": types["B"]}]}
+    )
+    assert waits.status_code == 202
+    promoted = []
+    for _ in range(2):
+        released = await bob.delete(f"/api/holds/{made['id']}")
+        assert (released.status_code, released.json()["status"]) == (200, "cancelled")
+        promoted.append(released.json()["promoted"])
+    assert promoted == [1, 0]
+    assert_problem(await confirm(bob, made["id"]), 410, "hold_expired")
+    assert await left(visitor, event) == {"": (5, 1, 0), "A": (5, 0, 0), "B": (1, 1, 0)}
+    await assert_recounted(engine)
+
+
+async def test_a_hold_is_extended_up_to_three_times_its_length(visitor: Visitor) -> None:
+    ada, bob = await people(visitor, 2)
+    event, _ = await sale(ada, holdMinutes=1)
+    made = await held(bob, event)
+    more = await bob.post(f"/api/holds/{made['id']}/extend", {})
+    assert more.status_code == 200, more.text
+    assert more.json()["expiresAt"] > made["expiresAt"]
+    later = (datetime.now(UTC) + timedelta(days=3)).isoformat()
+    theirs = {"expiresAt": later}
+    assert_problem(await bob.post(f"/api/holds/{made['id']}/extend", theirs), 403, "forbidden")
+    longer = await ada.post(f"/api/holds/{made['id']}/extend", theirs)
+    assert datetime.fromisoformat(longer.json()["expiresAt"]) == datetime.fromisoformat(later)
+    problem = assert_problem(
+        await bob.post(f"/api/holds/{made['id']}/extend", {}), 409, "hold_limit_reached"
+    )
+    assert problem["expiresAt"] == longer.json()["expiresAt"]
+    past = {"expiresAt": "2026-01-01T00:00:00Z"}
+    assert_problem(
+        await ada.post(f"/api/holds/{made['id']}/extend", past), 422, "validation_failed"
+    )
+
+
+async def test_the_team_holds_more_than_a_person_may_until_a_time_of_its_own(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob = await people(visitor, 2)
+    event, _ = await sale(ada, capacity=40, status="draft")
+    later = (datetime.now(UTC) + timedelta(days=3)).isoformat()
+    assert_problem(await hold(bob, event, expiresAt=later), 403, "forbidden")
+    sponsors = [await held(ada, event, quantity=20, expiresAt=later) for _ in range(2)]
+    assert_problem(await hold(ada, event, expiresAt=later), 409, "sold_out")
+    shorter = await ada.patch(f"/api/events/{event}", {"holdMinutes": 5})
+    assert shorter.status_code == 200, shorter.text
+    found = (await ada.get(f"/api/bookings/{sponsors[0]['id']}")).json()
+    assert found["expiresAt"] == sponsors[0]["expiresAt"]
+    assert (await ada.delete(f"/api/holds/{sponsors[0]['id']}")).status_code == 200
+    assert (await visitor.client.get(f"/api/events/{event}")).status_code == 404
+    await assert_recounted(engine)
+
+
+async def test_free_places_are_offered_to_the_head_of_the_line_and_pass_on(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob, cleo, dan, eve = await people(visitor, 5)
+    event, _ = await sale(ada, capacity=1, **PRICED, **OFFERS)
+    first = await held(bob, event)
+    waiting = []
+    for each in (cleo, dan, eve):
+        asked = await each.post("/api/events/book", {"eventId": event})
+        assert (asked.status_code, asked.json()["status"]) == (202, "waiting"), asked.text
+        waiting.append(asked.json()["id"])
+    of_cleo, of_dan, of_eve = waiting
+    await end(engine, first["id"])
+    # Anybody's next request moves the line.
+    assert (await hold(bob, event)).status_code == 202
+    assert await status(cleo, of_cleo) == "offered"
+    offered = (await cleo.get(f"/api/bookings/{of_cleo}")).json()
+    assert (offered["amount"], offered["position"]) == (2500, None)
+    assert_problem(await confirm(cleo, of_cleo), 409, "payment_required")
+    assert (await cleo.delete(f"/api/holds/{of_cleo}")).json()["promoted"] == 1
+    assert await status(dan, of_dan) == "offered"
+    await end(engine, of_dan)
+    assert_problem(await confirm(ada, of_dan), 410, "hold_expired")
+    assert await status(eve, of_eve) == "offered"
+    assert (await confirm(ada, of_eve)).json()["status"] == "booked"
+    assert_problem(await confirm(ada, of_dan), 410, "hold_expired")
+    assert (await left(visitor, event))[""] == (0, 1, 1)
+    await assert_recounted(engine)
