@@ -1,4 +1,4 @@
-"""Find the bookings that end by themselves without reading the others.
+"""Find the bookings that end by themselves, and groups that wait, without reading the others.
 
 Revision ID: 0019
 Revises: 0018
@@ -23,8 +23,14 @@ def upgrade() -> None:
             "CREATE INDEX CONCURRENTLY ix_bookings_expires_at ON bookings (event_id, expires_at)"
             " WHERE expires_at IS NOT NULL AND status IN ('held', 'offered')"
         )
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS ix_bookings_waiting_group")
+        op.execute(
+            "CREATE INDEX CONCURRENTLY ix_bookings_waiting_group"
+            " ON bookings (event_id, ticket_type_id, seq) WHERE status = 'waiting' AND quantity > 1"
+        )
 
 
 def downgrade() -> None:
     """Migrate back."""
+    op.drop_index("ix_bookings_waiting_group", "bookings")
     op.drop_index("ix_bookings_expires_at", "bookings")

@@ -502,6 +502,13 @@ class Booking(Base):
             postgresql_where=text("status = 'waiting'"),
         ),
         Index(
+            "ix_bookings_waiting_group",
+            "event_id",
+            "ticket_type_id",
+            "seq",
+            postgresql_where=text("status = 'waiting' AND quantity > 1"),
+        ),
+        Index(
             "ix_bookings_expires_at",
             "event_id",
             "expires_at",

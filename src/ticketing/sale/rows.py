@@ -72,6 +72,12 @@ class Event(NamedTuple):
         """The waiting bookings of each ticket type, by slot."""
         return [self.waiting_list_count] if self.counters is None else self.counters.waiting
 
+    def lacking(self, type_id: int, quantity: int) -> int | None:
+        """Return the first capacity that lacks places of the type, as in `available`, or None."""
+        of = next(each for each in self.definitions.types.values() if each.id == type_id)
+        available = self.available
+        return next((index for index in of.draws if available[index] < quantity), None)
+
     @property
     def etag(self) -> str:
         """The entity tag. It begins with the revision, which bookings do not change."""

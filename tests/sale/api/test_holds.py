@@ -259,3 +259,34 @@ async def test_free_places_are_offered_to_the_head_of_the_line_and_pass_on(
     assert_problem(await confirm(ada, of_dan), 410, "hold_expired")
     assert (await left(visitor, event))[""] == (0, 1, 1)
     await assert_recounted(engine)
+
+
+async def test_a_booking_that_waits_says_why_and_how_many_places_come_first(
+    visitor: Visitor,
+) -> None:
+    ada, bob, cleo, dan = await people(visitor, 4)
+    event, types = await sale(
+        ada,
+        capacity=10,
+        ticketTypes=[{"name": "A"}, {"name": "B", "capacity": 1}],
+        quotas=[{"name": "Hall", "capacity": 2, "ticketTypes": ["A"]}],
+    )
+    quota = (await visitor.event(event))["quotas"][0]["id"]
+
+    async def ask(person: Person, kind: str, quantity: int) -> dict[str, Any]:
+        lines = [{"ticketTypeId": types[kind], "quantity": quantity}]
+        booked = await person.post("/api/events/book", {"eventId": event, "lines": lines})
+        found: dict[str, Any] = (await person.get(f"/api/bookings/{booked.json()['id']}")).json()
+        return found
+
+    booked = await ask(ada, "A", 2)
+    assert (booked["placesAhead"], booked["waitingFor"]) == (None, None)
+    first = await ask(bob, "A", 2)
+    assert (first["placesAhead"], first["waitingFor"]) == (0, {"reason": "quota", "quotaId": quota})
+    second = await ask(cleo, "A", 1)
+    assert (second["position"], second["placesAhead"]) == (2, 2)
+    await ask(dan, "B", 1)
+    path = f"/api/events/{event}/ticket-types/{types['A']}"
+    assert (await ada.patch(path, {"closed": True})).status_code == 200
+    found = (await cleo.get(f"/api/bookings/{second['id']}")).json()
+    assert found["waitingFor"] == {"reason": "closed", "quotaId": None}

@@ -56,6 +56,16 @@ OF_USER: Final = Statement(
 ONE: Final = Statement(
     f"""
     SELECT {BOOKING}, CASE WHEN status = 'waiting' THEN {_place("bookings")} END AS position,
+        -- Those of groups, besides one for each booking. Only events with counters have groups.
+        CASE WHEN status = 'waiting' THEN (
+            SELECT coalesce(sum(quantity - 1), 0) FROM (
+                SELECT quantity FROM bookings AS line
+                WHERE line.event_id = bookings.event_id AND line.status = 'waiting'
+                    AND line.quantity > 1 AND line.ticket_type_id = bookings.ticket_type_id
+                    AND line.seq < bookings.seq
+                OFFSET 0
+            ) AS groups
+        ) END AS more_places_ahead,
         (
             SELECT min(id) FROM (
                 SELECT id FROM ticket_types WHERE ticket_types.event_id = bookings.event_id OFFSET 0
@@ -170,6 +180,8 @@ class Detailed:
 
     booking: Booking
     position: int | None
+    places_ahead: int | None
+    """Places for which bookings wait that come first."""
     lines: Mapping[int, int]
     """Places by ticket type."""
 
@@ -197,7 +209,10 @@ class ListingRepository:
         async with driver(self._engine) as connection, connection.transaction(readonly=True):
             found = await read(connection, booking_id)
             (row,) = await ONE.fetch(connection, booking=booking_id)
-        return Detailed(found, row["position"], _lines(found, row["first_type"]))
+        ahead = None
+        if row["position"] is not None:
+            ahead = row["position"] - 1 + row["more_places_ahead"]
+        return Detailed(found, row["position"], ahead, _lines(found, row["first_type"]))
 
     async def of_user(self, user_id: UUID, *, before: int | None, limit: int) -> Page[Standing]:
         """Return the person's bookings with keys below `before`, newest first."""

@@ -46,6 +46,10 @@ EVER_BOOKED: Final = Statement(
                 SELECT bool_or(tickets.ticket_type_id = :type) FROM tickets
                 WHERE tickets.booking_id = bookings.id
             ),
+            (
+                SELECT bool_or(CAST(place ->> 0 AS bigint) = :type)
+                FROM jsonb_array_elements(places) AS of(place)
+            ),
             CAST(:is_first AS boolean)
         )
     )

@@ -50,6 +50,7 @@ from ticketing.identity.routers.authentication import (
 )
 from ticketing.limits.limits import Counted
 from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Waiting
+from ticketing.sale.inventory.terms import SaleState
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.bookings import ONE_PLACE, Lines
 from ticketing.sale.repositories.listings import Detailed
@@ -201,10 +202,28 @@ class LineOut(Out):
     quantity: Short = Field(examples=[1])
 
 
+class WaitingForOut(Out):
+    """Why a booking that waits has no places yet."""
+
+    reason: Literal["capacity", "quota", "ticketType", "line", "closed"] = Field(
+        description="The event, a quota or the ticket type lacks places (`capacity`, `quota`,"
+        " `ticketType`), others come first (`line`), or the ticket type or the sale is closed.",
+        examples=["capacity"],
+    )
+    quota_id: Long | None = Field(description="The shared quota, if it is one.", examples=[None])
+
+
 class DetailedOut(BookingOut):
     """A booking with its places by ticket type."""
 
     lines: list[LineOut]
+    places_ahead: Long | None = Field(
+        description="If it waits: the places for which the bookings before it wait.",
+        examples=[None],
+    )
+    waiting_for: WaitingForOut | None = Field(
+        description="If it waits: why it has no places yet.", examples=[None]
+    )
 
 
 class TicketOut(Out):
@@ -518,7 +537,28 @@ async def get(
             LineOut(ticket_type_id=kind, quantity=quantity)
             for kind, quantity in found.lines.items()
         ],
+        places_ahead=found.places_ahead,
+        waiting_for=await _waiting_for(request, found),
     )
+
+
+async def _waiting_for(request: Request, found: Detailed) -> WaitingForOut | None:
+    if found.position is None:
+        return None
+    event = await of(request, Sale).events.get(found.booking.event_id)
+    ((kind, quantity),) = found.lines.items()
+    index, defined = event.lacking(kind, quantity), event.definitions
+    is_closed = any(each.id == kind and each.closed for each in defined.types.values())
+    if is_closed or event.state in {SaleState.CLOSED, SaleState.ENDED, SaleState.CANCELLED}:
+        return WaitingForOut(reason="closed", quota_id=None)
+    if index is None:
+        return WaitingForOut(reason="line", quota_id=None)
+    if index == 0:
+        return WaitingForOut(reason="capacity", quota_id=None)
+    quota = defined.quotas[index - 1]
+    if quota.name is None:
+        return WaitingForOut(reason="ticketType", quota_id=None)
+    return WaitingForOut(reason="quota", quota_id=quota.id)
 
 
 @single.get(
