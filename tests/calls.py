@@ -23,7 +23,8 @@ class Scene:
     draft: int
     admission: int
     ticket_type: int
-    """The two types of the event."""
+    gallery: int
+    """The types of the event. The last has a price, so `prepare` books it for what is paid."""
     quota: int
     about: Person
     key: str
@@ -180,6 +181,19 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
     Action.GET_BOOKING: lambda scene: ("GET", f"/api/bookings/{scene.booking}", None),
     Action.LIST_TICKETS: lambda scene: ("GET", f"/api/bookings/{scene.booking}/tickets", None),
     Action.CANCEL_BOOKING: lambda scene: ("POST", f"/api/bookings/{scene.booking}/cancel", None),
+    Action.RECORD_PAYMENT: lambda scene: (
+        "POST",
+        f"/api/bookings/{scene.booking}/payments",
+        {"reference": "order-18", "amount": 2500, "paidAt": "2026-11-02T19:30:00Z"},
+    ),
+    Action.LIST_PAYMENTS: lambda scene: ("GET", f"/api/bookings/{scene.booking}/payments", None),
+    Action.RECORD_REFUND: lambda scene: (
+        "POST",
+        f"/api/bookings/{scene.booking}/refunds",
+        {"reference": "refund-18", "amount": 1},
+    ),
+    Action.LIST_REFUNDS: lambda scene: ("GET", f"/api/bookings/{scene.booking}/refunds", None),
+    Action.GET_SETTLEMENT: lambda scene: ("GET", f"/api/events/{scene.event}/settlement", None),
     Action.LIST_EVENT_BOOKINGS: lambda scene: (
         "GET",
         f"/api/events/{scene.event}/bookings",
@@ -226,11 +240,15 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
     Action.ERASE_CUSTOMER: lambda scene: ("DELETE", f"/api/customers/{scene.customer}", None),
 }
 
+OF_MONEY = (
+    *(Action.RECORD_PAYMENT, Action.LIST_PAYMENTS, Action.RECORD_REFUND, Action.LIST_REFUNDS),
+)
 PREPARED = {
     Action.CANCEL_TICKET: Action.BOOK_TICKET,
     **dict.fromkeys(
         (Action.GET_BOOKING, Action.LIST_TICKETS, Action.CANCEL_BOOKING), Action.BOOK_TICKET
     ),
+    **dict.fromkeys(OF_MONEY, Action.BOOK_TICKET),
     Action.REVOKE_ROLE: Action.GRANT_ROLE,
     Action.REVOKE_ORGANISER: Action.GRANT_ORGANISER,
 }
@@ -254,6 +272,9 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
     await owner.post("/api/events/cancel", {"eventId": event, "userId": customer})
     (admission,) = (await owner.event(event))["ticketTypes"]
     balcony = (await owner.post(f"{path}/ticket-types", {"name": "Balcony"})).json()
+    price = {"amount": 2500, "currency": "EUR"}
+    gallery = {"name": "Gallery", "price": price}
+    priced = (await owner.post(f"{path}/ticket-types", gallery)).json()
     caller = owner if role is Role.OWNER else await visitor.register()
     about = caller if role is Role.SELF else await visitor.register()
     if role in {Role.MANAGER, Role.STAFF}:
@@ -273,6 +294,7 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
         draft,
         admission["id"],
         balcony["id"],
+        priced["id"],
         quota["id"],
         about,
         key["id"],
@@ -299,6 +321,14 @@ async def prepare(
         return on
     admin = await visitor.register()
     await promote(app, engine, admin)
+    if action in OF_MONEY:
+        lines = [{"ticketTypeId": on.gallery, "quantity": 1}]
+        sold = await admin.post("/api/events/book", on.subject | {"lines": lines})
+        booking = sold.json()["id"]
+        paid = {"reference": "order-17", "amount": 2500}
+        made = await admin.post(f"/api/bookings/{booking}/payments", paid)
+        assert made.status_code == 201, made.text
+        return replace(on, booking=booking)
     made = await call(PREPARED[action], on, admin.headers, visitor)
     if PREPARED[action] is not Action.BOOK_TICKET:
         assert made.is_success

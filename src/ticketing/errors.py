@@ -22,6 +22,7 @@
     │   ├── SoldOut, LimitReached, PaymentRequired, CurrencyMixed, BookingAmbiguous
     │   ├── NameTaken, TicketTypeSold, LastTicketType, TooManyTicketTypes, TooManyQuotas
     │   ├── CurrencyFixed, AlreadyHeld, NotHeld, HoldLimitReached
+    │   ├── ReferenceReused, RefundExceedsPaid, BookingFree
     ├── HoldExpired
     ├── Later              the request is valid, but can't be served now
     │   ├── RequestInProgress, TooManyRequests
@@ -787,6 +788,40 @@ class CurrencyFixed(Conflict):
     def __init__(self, currency: str) -> None:
         """Name the currency in which tickets were sold."""
         super().__init__(currency=currency)
+
+
+class ReferenceReused(Conflict):
+    """The booking has a payment or a refund with this reference and another amount."""
+
+    status, code = 409, "reference_reused"
+    detail = (
+        "This `reference` was recorded with another `amount`, which is given here. Use a new"
+        " reference for each payment and each refund."
+    )
+    example: ClassVar[dict[str, object]] = {"amount": 2500}
+
+    def __init__(self, amount: int) -> None:
+        """Name the amount that was recorded."""
+        super().__init__(amount=amount)
+
+
+class RefundExceedsPaid(Conflict):
+    """All refunds would be more than what was paid."""
+
+    status, code = 409, "refund_exceeds_paid"
+    detail = "With this refund of `amount`, more would be `refunded` than was `paid`."
+    example: ClassVar[dict[str, object]] = {"amount": 2500, "paid": 2500, "refunded": 1000}
+
+    def __init__(self, amount: int, paid: int, refunded: int) -> None:
+        """Name what was asked for, and what was paid and refunded before."""
+        super().__init__(amount=amount, paid=paid, refunded=refunded)
+
+
+class BookingFree(Conflict):
+    """The booking never had a price, so it has no currency."""
+
+    status, code = 409, "booking_free"
+    detail = "This booking is free. Nothing can be paid for it."
 
 
 class OwnsEvents(Conflict):

@@ -28,6 +28,7 @@ from ticketing.sale.commit.write import statement
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.kinds import KINDS
 from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Place, Waiting
+from ticketing.sale.pricing import Policy, RefundKind
 from ticketing.sale.repositories import held, listings
 from ticketing.sale.repositories.listings import Standing
 from ticketing.sale.routers.bookings import BookingOut, rendered
@@ -40,9 +41,8 @@ API = (ROOT / "docs" / "reference" / "api.md").read_text()
 OF_TABLE = {column.name for column in BookingTable.__table__.columns}
 ORDER = {"seq"}
 """Columns of a booking that only the database knows."""
-COLUMNS = [
-    {"type_id": "ticket_type_id"}.get(name, name) for name in Booking._fields if name != "tickets"
-]
+RENAMED = {"type_id": "ticket_type_id", "refunds": "refund_policy"}
+COLUMNS = [RENAMED.get(name, name) for name in Booking._fields if name != "tickets"]
 """The columns of the fields of a booking. Its tickets are rows of another table."""
 PLAIN = {
     "slot": 0,
@@ -50,11 +50,17 @@ PLAIN = {
     "type_id": None,
     "amount": 0,
     "currency": None,
+    "refunds": None,
+    "kept": 0,
+    "paid": 0,
+    "refunded": 0,
     "tickets": (),
     "expires_at": None,
     "places": (),
 }
 """The defaults of a booking: the values of most, for which a commit writes no column."""
+LATER = {"kept", "paid", "refunded"}
+"""Fields that only a later change of the booking sets."""
 SENT = [*Booking._fields[:5], "quantity", "amount", "currency", "expires_at"]
 
 
@@ -69,15 +75,16 @@ def test_no_other_field_of_a_booking_has_a_default() -> None:
     # Otherwise nobody would notice that a step leaves the field out.
     assert Booking._field_defaults == PLAIN
     defaults = {name for name, each in BookingOut.model_fields.items() if not each.is_required()}
-    assert defaults == {"promoted"}  # Lists do not set it.
+    assert defaults == {"promoted", "refund"}  # Lists do not set them.
 
 
 def test_the_mapper_of_bookings_takes_every_field_from_its_row() -> None:
-    row = {name: object() for name in COLUMNS} | {"status": "booked", "places": [[7, 2500]]}
+    given = {"status": "booked", "refund_policy": {"kind": "flatFee", "fee": 500}}
+    row = {name: object() for name in COLUMNS} | given | {"places": [[7, 2500]]}
     found = booking(cast("Record", row))
-    last = Booking._fields.index("tickets")
-    values = [*row.values()]
-    assert found == (*values[:last], (), values[last], (Place(7, 2500),))
+    read = {"refund_policy": Policy(RefundKind.FLAT_FEE, fee=500), "places": (Place(7, 2500),)}
+    *values, expires_at, places = (row | read).values()
+    assert found == (*values, (), expires_at, places)
     assert found.status is BookingStatus.BOOKED
 
 
@@ -89,7 +96,7 @@ def test_a_commit_inserts_every_field_of_a_booking() -> None:
     (columns,) = re.findall(
         r"INSERT INTO bookings \(([^)]*)\)", statement(Shape(full=True, holds=True)).sql
     )
-    assert set(re.findall(r"\w+", columns)) == set(COLUMNS)
+    assert set(re.findall(r"\w+", columns)) == set(COLUMNS) - LATER
     (columns,) = re.findall(r"INSERT INTO bookings \(([^)]*)\)", statement(Shape()).sql)
     assert set(re.findall(r"\w+", columns)) == set(Booking._fields) - PLAIN.keys()
 
@@ -109,12 +116,12 @@ def test_every_list_of_bookings_reads_every_field(name: str) -> None:
 
 
 def test_a_booking_is_sent_with_every_field() -> None:
-    assert list(BookingOut.model_fields) == [*SENT, "position", "promoted"]
+    assert list(BookingOut.model_fields) == [*SENT, "position", "promoted", "refund"]
     one = Booking(UUID(int=1), 1, UUID(int=2), BookingStatus.BOOKED, NOW)
     for outcome, told in (
-        (Booked(one), {"position": None, "promoted": None}),
-        (Waiting(one, 3), {"position": 3, "promoted": None}),
-        (Cancelled(one, [one]), {"position": None, "promoted": 1}),
+        (Booked(one), {"position": None, "promoted": None, "refund": None}),
+        (Waiting(one, 3), {"position": 3, "promoted": None, "refund": None}),
+        (Cancelled(one, [one], 7), {"position": None, "promoted": 1, "refund": 7}),
     ):
         document = BookingOut.model_validate_json(rendered(outcome).body)
         expected = {name: getattr(one, name) for name in SENT} | told

@@ -257,6 +257,10 @@ class Event(Base):
         CheckConstraint(
             "waiting_list_mode in ('auto', 'offer', 'closed')", name="waiting_list_mode"
         ),
+        CheckConstraint(
+            "refund_policy ->> 'kind' in ('fullUntil', 'percentage', 'flatFee')",
+            name="refund_policy",
+        ),
         Index(
             "ix_events_name_folded",
             "name_folded",
@@ -309,6 +313,8 @@ class Event(Base):
     waiting_list_mode: Mapped[str] = mapped_column(server_default=text("'auto'"))
     offer_minutes: Mapped[int] = mapped_column(Integer(), server_default=text("60"))
     group_patience_minutes: Mapped[int | None] = mapped_column(Integer())
+    refund_policy: Mapped[dict[str, Any] | None]
+    """That of new bookings, as `sale.pricing` writes it. Null gives nothing back."""
 
 
 class TicketType(Base):
@@ -324,6 +330,7 @@ class TicketType(Base):
             "min_per_booking >= 1 and coalesce(max_per_booking >= min_per_booking, true)",
             name="per_booking",
         ),
+        CheckConstraint("tax_rate between 0 and 1000000", name="tax_rate"),
         Index("uq_ticket_types_slot", "event_id", "slot", unique=True),
     )
 
@@ -348,6 +355,8 @@ class TicketType(Base):
     hidden: Mapped[bool] = mapped_column(server_default=text("false"))
     closed: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    tax_rate: Mapped[int | None] = mapped_column(Integer())
+    """The tax that is part of the price, in units of 0.0001 percent of the net."""
 
 
 class Quota(Base):
@@ -407,6 +416,7 @@ class EventDetails(Base):
 
     Null if no time to come is a local time. Empty if the version is unknown.
     """
+    refund_until_local: Mapped[datetime | None] = mapped_column(TIMESTAMP())
 
 
 class Cancellation(Base):
@@ -480,6 +490,11 @@ class Booking(Base):
         CheckConstraint(
             "status in ('booked', 'waiting', 'held', 'offered', 'cancelled')", name="status"
         ),
+        CheckConstraint(
+            "coalesce(refunded, 0) between 0 and coalesce(paid, 0)",
+            name="refunded",
+        ),
+        CheckConstraint("kept >= 0", name="kept"),
         Index(
             "uq_bookings_active",
             "event_id",
@@ -516,6 +531,7 @@ class Booking(Base):
         ),
         Index("ix_bookings_event", "event_id", "seq"),
         Index("ix_bookings_user", "user_id", "seq"),
+        Index("ix_bookings_paid", "event_id", "seq", postgresql_where=text("paid > 0")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -539,6 +555,36 @@ class Booking(Base):
     """
     places: Mapped[list[Any] | None] = mapped_column(JSONB())
     """The ticket type and the price of each place of a hold, unless all are of one free type."""
+    # Null in most rows, where it takes no room.
+    paid: Mapped[int | None]
+    refunded: Mapped[int | None]
+    """The sums of its payments and of its refunds."""
+    kept: Mapped[int | None]
+    """What the organiser keeps of the prices of its cancelled tickets."""
+    refund_policy: Mapped[dict[str, Any] | None]
+    """That of the event when it was booked. Null gives nothing back."""
+
+
+class Payment(Base):
+    """A payment for a booking, or a refund. Their sums are in the booking."""
+
+    __tablename__ = "payments"
+    __table_args__ = (
+        CheckConstraint("kind in ('payment', 'refund')", name="kind"),
+        CheckConstraint("amount > 0", name="amount"),
+        CheckConstraint("(kind = 'payment') = (paid_at is not null)", name="paid_at"),
+        Index("uq_payments_reference", "booking_id", "kind", "reference", unique=True),
+        Index("ix_payments_booking_id", "booking_id", "kind", "seq"),
+    )
+
+    seq: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    booking_id: Mapped[UUID] = mapped_column(ForeignKey("bookings.id"))
+    kind: Mapped[str]
+    reference: Mapped[str]
+    """That of the organiser's own system, unique in the booking for each kind."""
+    amount: Mapped[int]
+    paid_at: Mapped[datetime | None]
+    recorded_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Ticket(Base):
@@ -550,6 +596,7 @@ class Ticket(Base):
     __tablename__ = "tickets"
     __table_args__ = (
         CheckConstraint("status in ('valid', 'cancelled')", name="status"),
+        CheckConstraint("tax between 0 and amount", name="tax"),
         Index("uq_tickets_ordinal", "booking_id", "ordinal", unique=True),
     )
 
@@ -560,6 +607,8 @@ class Ticket(Base):
     amount: Mapped[int]
     status: Mapped[str] = mapped_column(server_default="valid")
     generation: Mapped[int] = mapped_column(Integer(), server_default=text("1"))
+    tax: Mapped[int | None]
+    """The part of the amount that is tax. Null if there is none."""
 
 
 class IdempotencyKey(Base):

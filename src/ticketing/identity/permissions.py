@@ -85,6 +85,11 @@ class Action(StrEnum):
     GET_BOOKING = "getBooking"
     LIST_TICKETS = "listTickets"
     CANCEL_BOOKING = "cancelBooking"
+    RECORD_PAYMENT = "recordPayment"
+    LIST_PAYMENTS = "listPayments"
+    RECORD_REFUND = "recordRefund"
+    LIST_REFUNDS = "listRefunds"
+    GET_SETTLEMENT = "getSettlement"
     LIST_EVENT_BOOKINGS = "listEventBookings"
     LIST_TEAM = "listTeam"
     GRANT_ROLE = "grantRole"
@@ -187,6 +192,12 @@ RULES: Final[dict[Action, Rule]] = {
     Action.GET_BOOKING: Rule(_STAFF | {Role.SELF}, _LISTS),
     Action.LIST_TICKETS: Rule(_STAFF | {Role.SELF}, _LISTS),
     Action.CANCEL_BOOKING: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    # About money. Only the team says that it came.
+    Action.RECORD_PAYMENT: Rule(_MANAGERS, _BOX_OFFICE),
+    Action.LIST_PAYMENTS: Rule(_MANAGERS | {Role.SELF}, _LISTS),
+    Action.RECORD_REFUND: Rule(_MANAGERS, _BOX_OFFICE),
+    Action.LIST_REFUNDS: Rule(_MANAGERS | {Role.SELF}, _LISTS),
+    Action.GET_SETTLEMENT: Rule(_MANAGERS, _LISTS),
     Action.LIST_EVENT_BOOKINGS: Rule(_STAFF, _LISTS),
     # About the team of an event. API keys grant no roles.
     Action.LIST_TEAM: Rule(_STAFF),

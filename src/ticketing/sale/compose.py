@@ -10,10 +10,19 @@ from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.listings import ListingRepository
 from ticketing.sale.repositories.local_times import LocalTimeRepository
+from ticketing.sale.repositories.payments import PaymentRepository
 from ticketing.sale.repositories.recount import RecountRepository
 from ticketing.sale.repositories.revisions import RevisionRepository
 from ticketing.sale.repositories.ticket_types import TicketTypeRepository
-from ticketing.sale.routers import bookings, events, holds, quotas, revisions, ticket_types
+from ticketing.sale.routers import (
+    bookings,
+    events,
+    holds,
+    payments,
+    quotas,
+    revisions,
+    ticket_types,
+)
 from ticketing.web.part import Part, Shared
 
 CLEAN_EVERY: Final = 60.0
@@ -34,6 +43,7 @@ def compose(shared: Shared) -> Part:
         ticket_types=TicketTypeRepository(pools.requests, shared.clock),
         bookings=BookingRepository(pools.requests, pools.alone("commits"), shared.clock),
         listings=ListingRepository(pools.requests),
+        payments=PaymentRepository(pools.requests),
     )
     local_times = LocalTimeRepository(pools.requests, have.revisions)
     recount = RecountRepository(pools.of_one_worker())
@@ -56,6 +66,8 @@ def compose(shared: Shared) -> Part:
             quotas.routes,
             bookings.mine,
             bookings.single,
+            payments.single,
+            payments.routes,
             events.mine,
         ],
         loops=loops,

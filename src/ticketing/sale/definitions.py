@@ -51,6 +51,8 @@ class DefinedType(NamedTuple):
     position: int = 0
     hidden: bool = False
     closed: bool = False
+    tax_rate: int | None = None
+    """As in `pricing.tax_in`. None: the organiser gave none."""
 
     @property
     def draws(self) -> tuple[int, ...]:
@@ -115,6 +117,7 @@ class Definitions:
                 each.sales_close and each.sales_close.at,
                 each.hidden,
                 each.closed,
+                each.tax_rate or 0,
             )
             for each in self.types.values()
         )
@@ -126,7 +129,7 @@ class Definitions:
         """Whether an event without counters can have them: one free type without limits."""
         plain = DefinedType(0, 0, "")
         return not self.quotas and [
-            each._replace(id=0, name="", description=None, position=0)
+            each._replace(id=0, name="", description=None, position=0, tax_rate=None)
             for each in self.types.values()
         ] == [plain]
 

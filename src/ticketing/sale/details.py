@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from ticketing.errors import ValidationFailed
+from ticketing.sale.pricing import Policy
 from ticketing.sale.times import When, WrongTime, reading, reread, when
 
 
@@ -30,6 +31,15 @@ class Details(NamedTuple):
     waiting_list_mode: str = "auto"
     offer_minutes: int = 60
     group_patience_minutes: int | None = None
+    refund_policy: Policy | None = None
+    """Without its time, which is the next field. None gives nothing back."""
+    refund_until: When | None = None
+
+    @property
+    def refunds(self) -> Policy | None:
+        """The whole refund policy."""
+        until = self.refund_until and self.refund_until.at
+        return self.refund_policy and self.refund_policy._replace(until=until)
 
 
 TIMES: Final = {
@@ -37,6 +47,7 @@ TIMES: Final = {
     "ends": "endsAt",
     "sales_open": "salesOpenAt",
     "sales_close": "salesCloseAt",
+    "refund_until": "refundPolicy/until",
 }
 """The fields that are times, with their names in the API."""
 ORDER: Final = (("starts", "ends"), ("sales_open", "sales_close"), ("sales_close", "ends"))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.listings import ListingRepository
+from ticketing.sale.repositories.payments import PaymentRepository
 from ticketing.sale.repositories.revisions import RevisionRepository
 from ticketing.sale.repositories.ticket_types import TicketTypeRepository
 
@@ -18,3 +19,4 @@ class Sale:
     ticket_types: TicketTypeRepository
     bookings: BookingRepository
     listings: ListingRepository
+    payments: PaymentRepository

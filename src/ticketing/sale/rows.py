@@ -1,8 +1,8 @@
 """Objects made from the rows of the tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -13,6 +13,7 @@ from ticketing.sale.details import Details
 from ticketing.sale.inventory.model import Booking, BookingStatus, Counters, Place, Snapshot, Ticket
 from ticketing.sale.inventory.offer import Offer
 from ticketing.sale.inventory.terms import EventStatus, SaleState, Terms, WaitingMode
+from ticketing.sale.pricing import Policy, policy
 from ticketing.sale.times import When
 
 
@@ -86,6 +87,8 @@ class Event(NamedTuple):
 
 def event(row: asyncpg.Record, definitions: Definitions) -> Event:
     """Return the event from a row of `events` with its details, and its definitions."""
+    sold_at = terms(row)
+    refunds = sold_at.refunds
     details = Details(
         row["name"],
         row["description"],
@@ -106,12 +109,14 @@ def event(row: asyncpg.Record, definitions: Definitions) -> Event:
         row["waiting_list_mode"],
         row["offer_minutes"],
         row["group_patience_minutes"],
+        refunds and refunds._replace(until=None),
+        _when(refunds and refunds.until, row["refund_until_local"]),
     )
     return Event(
         row["id"],
         row["organiser_id"],
         details,
-        terms(row),
+        sold_at,
         row["total_tickets"],
         row["available_tickets"],
         row["waiting_list_count"],
@@ -166,6 +171,7 @@ def definitions(rows: Sequence[asyncpg.Record]) -> Definitions:
             row["position"],
             row["hidden"],
             row["closed"],
+            row["tax_rate"],
         )
         for row in rows
     }
@@ -187,7 +193,8 @@ def _when(at: datetime | None, local: datetime | None) -> When | None:
 BOOKING: Final = """
     bookings.id, bookings.event_id, bookings.user_id, bookings.status, bookings.created_at,
     bookings.slot, bookings.quantity, bookings.ticket_type_id, bookings.amount, bookings.currency,
-    bookings.expires_at, bookings.places
+    bookings.refund_policy, bookings.kept, bookings.paid, bookings.refunded, bookings.expires_at,
+    bookings.places
 """
 """The columns from which `booking` makes a booking."""
 
@@ -205,6 +212,10 @@ def booking(row: asyncpg.Record, tickets: Sequence[Ticket] = ()) -> Booking:
         row["ticket_type_id"],
         row["amount"],
         row["currency"],
+        _policy(row["refund_policy"]),
+        row["kept"] or 0,
+        row["paid"] or 0,
+        row["refunded"] or 0,
         tickets,
         row["expires_at"],
         tuple(Place(*each) for each in row["places"] or ()),
@@ -231,6 +242,15 @@ STATUS: Final = """
 def stored_places(held: Sequence[Place]) -> str | None:
     """Return the JSON in the table of the places of a hold or an offer."""
     return orjson.dumps(held, default=list).decode() if held else None
+
+
+def stored_policy(refunds: Policy | None) -> str | None:
+    """Return the JSON in the table of a refund policy."""
+    return refunds and orjson.dumps(refunds.document()).decode()
+
+
+def _policy(document: Mapping[str, Any] | None) -> Policy | None:
+    return None if document is None else policy(document)
 
 
 def snapshot(row: asyncpg.Record, offer: Offer) -> Snapshot:
@@ -289,4 +309,5 @@ def terms(row: asyncpg.Record) -> Terms:
         row["hold_minutes"],
         row["offer_minutes"],
         row["group_patience_minutes"],
+        _policy(row["refund_policy"]),
     )

@@ -148,6 +148,8 @@ class Problem(BaseModel):
     max: Short | None = None
     capacity: Short | SkipJsonSchema[None] = None
     amount: Long | SkipJsonSchema[None] = None
+    paid: Long | SkipJsonSchema[None] = None
+    refunded: Long | SkipJsonSchema[None] = None
     currency: str | SkipJsonSchema[None] = None
     name: str | SkipJsonSchema[None] = None
     bookingIds: list[UUID] | SkipJsonSchema[None] = None  # noqa: N815

@@ -51,6 +51,7 @@ TAGS: Final = [
     {"name": "keys", "description": "API keys for programs."},
     {"name": "events", "description": "Events that can be booked."},
     {"name": "bookings", "description": "Places, and positions on the waiting list."},
+    {"name": "payments", "description": "What was paid for bookings, and what is owed."},
     {
         "name": "ticket types",
         "description": "What is on sale at an event, and its quotas.",

@@ -20,6 +20,7 @@ async def test_a_cancelled_place_goes_to_the_head_of_the_waiting_list(visitor: V
         "currency": None,
         "position": None,
         "promoted": None,
+        "refund": None,
     }
     for place, person in enumerate((second, third), start=1):
         waiting = await person.book(event)
@@ -28,9 +29,9 @@ async def test_a_cancelled_place_goes_to_the_head_of_the_waiting_list(visitor: V
 
     cancelled = await first.cancel(event)
     assert cancelled.status_code == 200
-    assert cancelled.json() == booked.json() | {"status": "cancelled", "promoted": 1}
+    assert cancelled.json() == booked.json() | {"status": "cancelled", "promoted": 1, "refund": 0}
     again = await first.cancel(event)
-    assert again.json() == cancelled.json() | {"promoted": 0}
+    assert again.json() == cancelled.json() | {"promoted": 0, "refund": 0}
 
     mine = (await second.get("/api/users/me/bookings")).json()["items"]
     assert [item["status"] for item in mine] == ["booked"]

@@ -35,12 +35,13 @@ async def test_a_new_event_has_every_place_free_and_an_address(visitor: Visitor)
         **dict.fromkeys(("startsAt", "endsAt", "salesOpenAt", "salesCloseAt")),
         "maxBookingsPerPerson": 1,
         "maxTicketsPerPerson": 10,
+        "refundPolicy": {"kind": "none", "until": None, "percent": None, "fee": None},
         "ticketTypes": [
             {
                 "id": made.json()["ticketTypes"][0]["id"],
                 "name": "General admission",
                 "description": None,
-                "price": {"amount": 0, "currency": None, "exponent": None},
+                "price": {"amount": 0, "currency": None, "exponent": None, "tax": 0},
                 "minPerBooking": 1,
                 "available": 200,
                 "taken": 0,
@@ -49,6 +50,7 @@ async def test_a_new_event_has_every_place_free_and_an_address(visitor: Visitor)
                 "quotas": [],
                 "hidden": False,
                 "closed": False,
+                "taxRate": None,
                 **dict.fromkeys(("capacity", "maxPerBooking", "local")),
                 **dict.fromkeys(("salesOpenAt", "salesCloseAt")),
             }

@@ -369,6 +369,7 @@ async def test_the_tickets_of_a_plain_booking_are_as_those_of_others(
         "ordinal": 1,
         "amount": 0,
         "currency": None,
+        "tax": 0,
         "status": "valid",
     }
     waiting = (await organiser.book(event)).json()["id"]

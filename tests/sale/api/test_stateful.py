@@ -93,6 +93,7 @@ class ModelledEvent:
             "amount": 0,
             "currency": None,
             "promoted": None,
+            "refund": None,
         }
 
 
@@ -309,7 +310,7 @@ class TicketOffice(RuleBasedStateMachine):
         assert answer.status_code == 200
         given = answer.json()
         assert given.pop("createdAt")
-        assert given == event.listed(person.id, latest) | {"promoted": promoted}
+        assert given == event.listed(person.id, latest) | {"promoted": promoted, "refund": 0}
 
     def pages(self, person: Person, path: str, **asked: str | int) -> list[dict[str, Any]]:
         found = []

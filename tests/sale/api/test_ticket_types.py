@@ -88,7 +88,7 @@ async def test_an_event_is_created_with_its_types_and_quotas(visitor: Visitor) -
         "id": early["id"],
         "name": "Early",
         "description": "While they last.",
-        "price": {**EUR, "exponent": 2},
+        "price": {**EUR, "exponent": 2, "tax": 0},
         "capacity": 3,
         "available": 3,
         "taken": 0,
@@ -102,6 +102,7 @@ async def test_an_event_is_created_with_its_types_and_quotas(visitor: Visitor) -
         "quotas": [floor["id"]],
         "hidden": False,
         "closed": False,
+        "taxRate": None,
     }
     assert floor == {
         "id": floor["id"],
@@ -513,11 +514,23 @@ async def test_the_state_and_the_search_agree_on_what_is_left(visitor: Visitor) 
 @pytest.mark.parametrize(
     ("price", "shown"),
     [
-        ('{"amount": 1000, "currency": "JPY"}', {"amount": 1000, "currency": "JPY", "exponent": 0}),
-        ('{"amount": 1234, "currency": "KWD"}', {"amount": 1234, "currency": "KWD", "exponent": 3}),
-        ('{"amount": 2500, "currency": "EUR"}', {"amount": 2500, "currency": "EUR", "exponent": 2}),
-        ('{"amount": 0, "currency": "EUR"}', {"amount": 0, "currency": None, "exponent": None}),
-        ("null", {"amount": 0, "currency": None, "exponent": None}),
+        (
+            '{"amount": 1000, "currency": "JPY"}',
+            {"amount": 1000, "currency": "JPY", "exponent": 0, "tax": 0},
+        ),
+        (
+            '{"amount": 1234, "currency": "KWD"}',
+            {"amount": 1234, "currency": "KWD", "exponent": 3, "tax": 0},
+        ),
+        (
+            '{"amount": 2500, "currency": "EUR"}',
+            {"amount": 2500, "currency": "EUR", "exponent": 2, "tax": 0},
+        ),
+        (
+            '{"amount": 0, "currency": "EUR"}',
+            {"amount": 0, "currency": None, "exponent": None, "tax": 0},
+        ),
+        ("null", {"amount": 0, "currency": None, "exponent": None, "tax": 0}),
         ('{"amount": 10.5, "currency": "JPY"}', "#/price/amount"),
         ('{"amount": 1e2, "currency": "EUR"}', "#/price/amount"),
         ('{"amount": "10", "currency": "EUR"}', "#/price/amount"),
@@ -704,7 +717,7 @@ async def test_a_copy_has_the_same_types_and_quotas(visitor: Visitor, engine: As
     (quota,) = copy["quotas"]
     assert quota["ticketTypes"] == [first["id"], second["id"]]
     assert first["id"] < second["id"]
-    assert (first["capacity"], first["price"]) == (3, {**EUR, "exponent": 2})
+    assert (first["capacity"], first["price"]) == (3, {**EUR, "exponent": 2, "tax": 0})
     assert first["local"]["salesCloseAt"] == "2027-12-01T18:00:00"
     assert (second["hidden"], copy["maxTicketsPerPerson"]) == (True, 4)
     assert {first["id"], second["id"]}.isdisjoint({each["id"] for each in event["ticketTypes"]})

@@ -40,6 +40,7 @@ from ticketing.sale.inventory.model import (
 )
 from ticketing.sale.inventory.offer import TicketType
 from ticketing.sale.inventory.terms import ALLOWED, SaleState, Terms
+from ticketing.sale.pricing import RefundKind
 
 NOBODY = UUID(int=0)
 Wanted = Sequence[tuple[TicketType, int]]
@@ -192,6 +193,7 @@ class Model:
             wanted[0][0].id if has_tickets and len(wanted) == 1 else None,
             amount,
             currency,
+            self.terms.refunds if amount else None,
         )
         if refusal is None and has_tickets:
             booking = booking._replace(tickets=self._issue(wanted))
@@ -297,11 +299,27 @@ class Model:
             quantity=len(valid),
             amount=sum(each.amount for each in valid),
             type_id=min(kinds) if len(kinds) == 1 else None,
+            kept=self._kept(booking, [each for each in tickets if not each.is_valid]),
             tickets=tickets,
         )
         self._put(reduced)
         self._tell("reduced", reduced, tickets=list(gone))
-        return Cancelled(reduced, self.promote())
+        back = booking.amount - reduced.amount - (reduced.kept - booking.kept)
+        return Cancelled(reduced, self.promote(), back)
+
+    def _kept(self, booking: Booking, gone: Sequence[Ticket]) -> int:
+        """Return what the organiser keeps of a booking of which these tickets are cancelled."""
+        price = sum(each.amount for each in gone)
+        policy = booking.refunds
+        if policy is None or (policy.until is not None and policy.until <= self.at):
+            return price
+        if policy.kind is RefundKind.FLAT_FEE:
+            assert policy.fee is not None
+            return min(policy.fee, price)
+        if policy.kind is RefundKind.FULL_UNTIL:
+            return 0
+        assert policy.percent == 50  # No price is odd, so nothing is rounded.
+        return price // 2
 
     def _withdraw(self, user_id: UUID) -> Outcome:
         state = self.terms.state(self.at)
@@ -320,13 +338,19 @@ class Model:
             raise self.terms.refusal(self.at)
 
     def _cancel(self, booking: Booking, *, promotes: bool = True) -> Outcome:
+        # A cancelled event gives everything back.
+        kept = self._kept(booking, booking.tickets) if promotes else booking.kept
         cancelled = booking._replace(
             status=BookingStatus.CANCELLED,
+            kept=kept,
             tickets=tuple(each._replace(is_valid=False) for each in booking.tickets),
         )
         self._put(cancelled)
         self._tell("cancelled", cancelled)
-        return Cancelled(cancelled, self.promote() if promotes else ())
+        if not promotes:
+            return Cancelled(cancelled)
+        back = booking.amount - (kept - booking.kept)
+        return Cancelled(cancelled, self.promote(), back)
 
     def _lacking(self, kind: TicketType, quantity: int, closed: Iterable[int]) -> set[int]:
         return {

@@ -226,6 +226,7 @@ class Rows:
                 quantity=change.quantity,
                 amount=change.amount,
                 type_id=change.type_id,
+                kept=change.kept,
             )
             for booking_id, change in decision.changes.items()
         }

@@ -30,6 +30,7 @@ from ticketing.sale.inventory.model import (
 from ticketing.sale.inventory.offer import Offer, TicketType
 from ticketing.sale.inventory.terms import EventStatus, Terms
 from ticketing.sale.inventory.withdraw import Withdraw
+from ticketing.sale.pricing import Policy, RefundKind
 
 EVENT = 1
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -107,6 +108,13 @@ class Story(NamedTuple):
 
 
 quantities = st.sampled_from([1, 1, 1, 2, 2, 3, 4])
+POLICIES = [
+    None,
+    Policy(RefundKind.FULL_UNTIL, NOW + timedelta(minutes=1)),
+    Policy(RefundKind.FULL_UNTIL, NOW),
+    Policy(RefundKind.PERCENTAGE, NOW + timedelta(minutes=1), percent=50),
+    Policy(RefundKind.FLAT_FEE, fee=600),
+]
 people = st.integers(0, len(PEOPLE) - 1)
 moments = st.sampled_from([*[None] * 8, NOW, NOW + timedelta(minutes=2)])
 
@@ -148,6 +156,7 @@ def setups(draw: st.DrawFn, *, few: int = 0, most_bookings: int = 3) -> Setup:
         max_bookings=most,
         max_tickets=draw(st.sampled_from([2, 4, 10, 10])),
         had_several=most > 1,
+        refunds=draw(st.sampled_from(POLICIES)),
     )
     return Setup(offer, [draw(st.integers(1 + few, 8 + few)), *quotas], terms)
 

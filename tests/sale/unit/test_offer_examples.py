@@ -38,7 +38,9 @@ from ticketing.sale.inventory.model import (
     Waiting,
 )
 from ticketing.sale.inventory.offer import Offer, TicketType
-from ticketing.sale.inventory.terms import Terms
+from ticketing.sale.inventory.terms import EventStatus, Terms
+from ticketing.sale.inventory.withdraw import Withdraw
+from ticketing.sale.pricing import Policy, RefundKind, rate_of
 
 EVENT = 1
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -308,8 +310,7 @@ def test_a_cancel_of_a_booking_that_lost_tickets_since_it_was_read_rests_on_the_
         decision = decide(
             rows.snapshot,
             [Cancel(EVENT, ADA)],
-            active={ADA: (held,)},
-            line=[],
+            Reading({ADA: (held,)}),
             at=NOW,
             new_id=rows.new_id(),
         )
@@ -428,7 +429,7 @@ def test_a_line_that_is_shorter_than_its_count_is_served_as_far_as_it_is_known()
     rows.snapshot = rows.snapshot._replace(total=4, available=2)
     decision = resize.serve(rows.snapshot, 9, line=known, at=NOW, new_id=rows.new_id())
     assert [each.booking.user_id for each in decision.facts] == [BOB]
-    state = State(rows.snapshot, {}, known, at=NOW, new_id=rows.new_id())
+    state = State(rows.snapshot, Reading(line=known), at=NOW, new_id=rows.new_id())
     assert [each.user_id for each in state.promote(9)] == [BOB]
 
 
@@ -477,3 +478,63 @@ def test_a_hidden_type_is_unknown_to_all_but_the_team() -> None:
         person = UUID(int=next(ids))
         (made,) = done(rows, Book(EVENT, person, UUID(int=next(ids)), [(wanted, 1)], by_team=True))
         assert isinstance(made, Booked)
+
+
+FEE = Policy(RefundKind.FLAT_FEE, fee=500)
+UNTIL_LATER = Policy(RefundKind.FULL_UNTIL, NOW + timedelta(seconds=1))
+UNTIL_NOW = Policy(RefundKind.FULL_UNTIL, NOW)
+PRICED = SEATS._replace(amount=1600, currency="EUR", tax_rate=rate_of("7"))
+
+
+def sold(refunds: Policy | None, quantity: int) -> tuple[Rows, Booking]:
+    rows = event(PRICED, BALCONY, total=9, quotas=[9], terms=Terms(refunds=refunds))
+    return rows, booked(rows, book(ADA, (PRICED, quantity), by_team=True))
+
+
+def given_back(rows: Rows, *requests: InventoryRequest) -> list[tuple[int, int]]:
+    """What each cancel gives back, and what the organiser keeps of the booking since then."""
+    outcomes = done(rows, *requests)
+    return [(each.refund, each.booking.kept) for each in outcomes if isinstance(each, Cancelled)]
+
+
+def test_a_booking_with_a_price_keeps_the_refund_policy_of_its_moment() -> None:
+    rows, made = sold(FEE, 2)
+    rows.snapshot = rows.snapshot._replace(terms=Terms(refunds=UNTIL_LATER))
+    assert made.refunds == rows.read(made.id).refunds == FEE
+    assert given_back(rows, Cancel(EVENT, ADA)) == [(2700, 500)]
+    assert booked(rows, book(BOB, (PRICED, 1), by_team=True)).refunds == UNTIL_LATER
+    assert booked(rows, book(CLEO, (BALCONY, 1))).refunds is None
+
+
+def test_a_flat_fee_is_kept_once_of_tickets_that_are_cancelled_one_by_one() -> None:
+    rows, made = sold(FEE, 3)
+    cancels = [CancelBooking(EVENT, ADA, made.id, [each.id]) for each in made.tickets]
+    assert given_back(rows, cancels[1]) == [(1100, 500)]
+    assert given_back(rows, cancels[0], cancels[2]) == [(1600, 500), (1600, 500)]
+    assert rows.read(made.id).kept == 500
+
+
+@pytest.mark.parametrize(
+    ("refunds", "back"), [(None, 0), (UNTIL_NOW, 0), (UNTIL_LATER, 3200), (FEE, 2700)]
+)
+def test_a_cancelled_booking_gives_back_what_its_policy_says(
+    refunds: Policy | None, back: int
+) -> None:
+    rows, made = sold(refunds, 2)
+    assert made.total == 3200
+    assert given_back(rows, Cancel(EVENT, ADA)) == [(back, 3200 - back)]
+    assert rows.read(made.id).total == 3200 - back
+
+
+def test_a_cancelled_event_gives_everything_back() -> None:
+    rows, made = sold(FEE, 3)
+    assert given_back(rows, CancelBooking(EVENT, ADA, made.id, [made.tickets[0].id]))
+    over = rows.snapshot.terms._replace(status=EventStatus.CANCELLED)
+    rows.snapshot = rows.snapshot._replace(terms=over)
+    done(rows, Withdraw(EVENT, ADA))
+    assert rows.read(made.id).total == 500
+
+
+def test_the_tax_is_part_of_the_price_of_each_ticket() -> None:
+    _, made = sold(None, 2)
+    assert [(each.amount, each.tax) for each in made.tickets] == [(1600, 105)] * 2

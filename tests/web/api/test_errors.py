@@ -22,6 +22,7 @@ from tests.calls import MIN_ROUNDS, promote
 from tests.contract import Operation, assert_problem, operation_of, operations
 from tests.logs import lines
 from tests.people import PASSWORD, Person, Visitor
+from tests.web.payment_errors import about_payments
 from tests.web.ticket_type_errors import about_ticket_types
 from ticketing.app import create_app
 from ticketing.db import engine as pools
@@ -90,6 +91,8 @@ def calls(  # noqa: PLR0913, PLR0917 - what the requests are about
         "bookTicket": booking,
         "cancelTicket": booking,
         "cancelBooking": {"ticketIds": [held]},
+        "recordPayment": {"reference": "order-18", "amount": 2500},
+        "recordRefund": {"reference": "refund-18", "amount": 2500},
         "refresh": {"refreshToken": person.refresh_token},
         "logout": {"everywhere": False},
         "setPassword": {"token": opened_by, "newPassword": "another horse"},
@@ -392,6 +395,7 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
     answers += await _about_events(event, ada, eve)
     answers += await _about_bookings(bob, eve)
     answers += await about_ticket_types(ada, eve)
+    answers += await about_payments(ada, eve)
     answers += await _about_accounts(settings, engine, bob, eve)
     lists = [
         *("/api/events", "/api/customers"),

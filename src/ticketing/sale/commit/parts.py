@@ -14,8 +14,9 @@ from ticketing.db.facts import BY_COLUMNS, ORIGIN_TYPES, recorded
 from ticketing.sale.commit.commit import AttributedFact, Commit
 from ticketing.sale.commit.parameters import Row, Rows
 from ticketing.sale.commit.shape import Shape
+from ticketing.sale.inventory.decision import Change as Changed
 from ticketing.sale.inventory.decision import Decision
-from ticketing.sale.rows import stored_places, stored_status
+from ticketing.sale.rows import stored_places, stored_policy, stored_status
 
 
 class Part:
@@ -228,16 +229,32 @@ class Change(Part):
             "quantity": "integer",
             "amount": "bigint",
             "type": "bigint",
+            "kept": "bigint",
         },
     )
     HOLDS: Final = Rows(
         "changed",
-        {**ROWS.columns, "slot": "smallint", "expires_at": "timestamptz", "places": "text"},
+        {
+            **ROWS.columns,
+            "slot": "smallint",
+            "expires_at": "timestamptz",
+            "places": "text",
+            "currency": "text",
+            "refund_policy": "text",
+        },
     )
+    # Of a cancelled booking the organiser keeps at most what was paid. What comes later is owed.
     _FULL: Final = """, quantity = changed.quantity, amount = changed.amount,
-        ticket_type_id = changed.type"""
+        ticket_type_id = changed.type,
+        kept = CASE WHEN changed.kept > 0 THEN
+            CASE WHEN changed.status = 'cancelled'
+                THEN least(changed.kept, coalesce(paid - coalesce(refunded, 0), 0))
+                ELSE changed.kept
+            END
+        END"""
     _HOLDS: Final = """, slot = changed.slot, expires_at = changed.expires_at,
-        places = CAST(changed.places AS jsonb)"""
+        places = CAST(changed.places AS jsonb), currency = changed.currency,
+        refund_policy = CAST(changed.refund_policy AS jsonb)"""
 
     def is_in(self, shape: Shape) -> bool:
         """Whether a booking is changed."""
@@ -266,34 +283,32 @@ class Change(Part):
 
     def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
         """Return the bookings and their new statuses."""
-        rows: Sequence[Row] = [
-            (
-                booking_id,
-                each.before.event_id,
-                stored_status(was),
-                stored_status(to),
-                quantity,
-                amount,
-                type_id,
-                *((slot, expires_at, stored_places(places)) if shape.holds else ()),
-            )
+        row_of = _held_row if shape.holds else _changed_row
+        rows = [
+            (booking_id, each.before.event_id, *row_of(change))
             for each in commit.decisions
-            for booking_id, (
-                was,
-                to,
-                quantity,
-                amount,
-                type_id,
-                slot,
-                expires_at,
-                places,
-                _,
-            ) in each.changes.items()
+            for booking_id, change in each.changes.items()
         ]
         return self._rows(shape).parameters(rows, lone=False)
 
     def _rows(self, shape: Shape) -> Rows:
         return self.HOLDS if shape.holds else self.ROWS
+
+
+def _changed_row(change: Changed) -> Row:
+    was, to = stored_status(change.was), stored_status(change.to)
+    return was, to, change.quantity, change.amount, change.type_id, change.kept
+
+
+def _held_row(change: Changed) -> Row:
+    return (
+        *_changed_row(change),
+        change.slot,
+        change.expires_at,
+        stored_places(change.places),
+        change.currency,
+        stored_policy(change.refunds),
+    )
 
 
 class Void(Part):
@@ -350,6 +365,7 @@ class Facts(Part):
         "quantity": "integer",
         "amount": "bigint",
         "currency": "text",
+        "refund_policy": "jsonb",
         "tickets": "text",
     }
     HOLDS: Final = {"expires_at": "timestamptz", "places": "text"}
@@ -395,7 +411,15 @@ class Facts(Part):
 def _full(fact: AttributedFact) -> Row:
     _, booking, _, _, tickets = fact
     gone = orjson.dumps(tickets, default=str).decode() if tickets else None
-    return (booking.slot, booking.type_id, booking.quantity, booking.amount, booking.currency, gone)
+    return (
+        booking.slot,
+        booking.type_id,
+        booking.quantity,
+        booking.amount,
+        booking.currency,
+        stored_policy(booking.refunds),
+        gone,
+    )
 
 
 class Insert(Part):
@@ -403,7 +427,7 @@ class Insert(Part):
 
     # If a person cancels and books again in one batch, the change must free the unique index first.
     _CHANGES_FIRST: Final = "AND (SELECT count(*) FROM changes) >= 0"
-    _FULL: Final = ", slot, ticket_type_id, quantity, amount, currency"
+    _FULL: Final = ", slot, ticket_type_id, quantity, amount, currency, refund_policy"
 
     def sql(self, shape: Shape) -> str:
         """Return the insert."""
@@ -441,6 +465,7 @@ class Issue(Part):
             "ordinal": "smallint",
             "amount": "bigint",
             "status": "text",
+            "tax": "bigint",
         },
     )
 
@@ -453,9 +478,9 @@ class Issue(Part):
         del shape
         return f"""
             tickets_issued AS (
-                INSERT INTO tickets (id, booking_id, ticket_type_id, ordinal, amount, status)
+                INSERT INTO tickets (id, booking_id, ticket_type_id, ordinal, amount, status, tax)
                 SELECT issued.id, issued.booking, issued.type, issued.ordinal, issued.amount,
-                    issued.status
+                    issued.status, issued.tax
                 FROM {self.ROWS.sql(lone=False)} JOIN swapped ON swapped.id = issued.event
                 ORDER BY issued.place
             )
@@ -473,6 +498,7 @@ class Issue(Part):
                 ticket.ordinal,
                 ticket.amount,
                 "valid" if ticket.is_valid else "cancelled",
+                ticket.tax or None,
             )
             for each in commit.decisions
             for booking_id, ticket in each.issued.values()

@@ -7,7 +7,7 @@ from uuid import UUID
 from ticketing.errors import BookingAmbiguous, BookingNotFound, TicketNotFound
 from ticketing.sale.inventory.decision import State
 from ticketing.sale.inventory.kind import Kind
-from ticketing.sale.inventory.model import Booking, Cancelled, Outcome, Ticket
+from ticketing.sale.inventory.model import Booking, BookingStatus, Cancelled, Outcome, Ticket
 
 
 class Cancel(NamedTuple):
@@ -35,8 +35,7 @@ def decide(state: State, request: Cancel) -> Outcome:
         return BookingNotFound()
     if len(held) > 1:
         return BookingAmbiguous([booking.id for booking in held])
-    cancelled = state.cancel(held[0])
-    return Cancelled(cancelled, state.promote())
+    return _cancelled(state, held[0], state.cancel(held[0]))
 
 
 def decide_one(state: State, request: CancelBooking) -> Outcome:
@@ -49,10 +48,15 @@ def decide_one(state: State, request: CancelBooking) -> Outcome:
     held = _held(state, request)
     tickets = _wanted(held, request)
     if tickets is None or len(tickets) == held.quantity:
-        return Cancelled(state.cancel(held), state.promote())
+        return _cancelled(state, held, state.cancel(held))
     if not tickets:
         raise BookingNotFound
-    return Cancelled(state.reduce(held, tickets), state.promote())
+    return _cancelled(state, held, state.reduce(held, tickets))
+
+
+def _cancelled(state: State, was: Booking, now: Booking) -> Cancelled:
+    refund = was.total - now.total if was.status is BookingStatus.BOOKED else 0
+    return Cancelled(now, state.promote(), refund)
 
 
 def _wanted(held: Booking, request: CancelBooking) -> Sequence[Ticket] | None:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from ticketing.errors import TicketingError
+from ticketing.sale.inventory.keeping import kept_of
 from ticketing.sale.inventory.model import (
     Booking,
     BookingStatus,
@@ -25,6 +26,7 @@ from ticketing.sale.inventory.model import (
 )
 from ticketing.sale.inventory.offer import TicketType, left
 from ticketing.sale.inventory.terms import ALLOWED, SaleState, WaitingMode
+from ticketing.sale.pricing import Policy, tax_in
 
 PROMOTED = "promoted"
 REDUCED = "reduced"
@@ -56,9 +58,12 @@ class Change(NamedTuple):
     quantity: int = 1
     amount: int = 0
     type_id: int | None = None
+    kept: int = 0
     slot: int = 0
     expires_at: datetime | None = None
     places: Sequence[Place] = ()
+    currency: str | None = None
+    refunds: Policy | None = None
     concerns_end: bool = False
     """Whether the booking has an end, or had one."""
 
@@ -269,7 +274,7 @@ class State:
 
     def confirm(self, held: Booking) -> Booking:
         """Make a hold or an offer a booking."""
-        tickets = self._issue(held.id, held.kept) if held.has_tickets else ()
+        tickets = self._issue(held.id, held.kept_places) if held.has_tickets else ()
         booked = held._replace(
             status=BookingStatus.BOOKED, expires_at=None, places=(), tickets=tickets
         )
@@ -280,7 +285,7 @@ class State:
     def retake(self, expired: Booking, slot: int) -> Booking:
         """Make an expired hold a booking, because its places are free again."""
         self._rests_on_version = True
-        for place in expired.kept:
+        for place in expired.kept_places:
             self._move(Line(self.type(place.type_id), 1), 1)
         return self.confirm(expired._replace(slot=slot))
 
@@ -308,8 +313,11 @@ class State:
         self._rests_on_version = True
         return booking, self._waits[index]
 
-    def cancel(self, held: Booking) -> Booking:
-        """Cancel an active booking: its places become free, or it leaves the waiting list."""
+    def cancel(self, held: Booking, *, in_full: bool = False) -> Booking:
+        """Cancel an active booking: its places become free, or it leaves the waiting list.
+
+        With `in_full` its price is given back whatever its refund policy says.
+        """
         if held.id in self._decision.inserts:
             # It is inserted as cancelled, so no constraint checks that the person had none active.
             self._rests_on_version = True
@@ -325,7 +333,10 @@ class State:
                 self._rests_on_version = True
             self._release(held, held.tickets)
         gone = tuple(ticket._replace(is_valid=False) for ticket in held.tickets)
-        now = held._replace(status=BookingStatus.CANCELLED, tickets=gone, expires_at=None)
+        kept = held.kept if in_full else kept_of(held, held.tickets, self.at)
+        now = held._replace(
+            status=BookingStatus.CANCELLED, kept=kept, tickets=gone, expires_at=None
+        )
         cancelled = self._write(held, now)
         self._record(BookingStatus.CANCELLED, cancelled)
         return cancelled
@@ -338,6 +349,7 @@ class State:
         reduced = held._replace(
             quantity=held.quantity - len(tickets),
             amount=held.amount - sum(ticket.amount for ticket in tickets),
+            kept=kept_of(held, tickets, self.at),
             tickets=tuple(
                 ticket._replace(is_valid=False) if ticket.id in gone else ticket
                 for ticket in held.tickets
@@ -567,7 +579,7 @@ class State:
     def _release(self, held: Booking, tickets: Sequence[Ticket] = ()) -> None:
         """Free the places of these tickets, or of a booking that has none of its own."""
         if held.status.keeps:
-            for place in held.kept:
+            for place in held.kept_places:
                 self._move(Line(self.type(place.type_id), 1), -1)
             return
         if not held.has_tickets:
@@ -586,8 +598,9 @@ class State:
         """Return a new ticket of the booking for each place."""
         tickets: list[Ticket] = []
         for type_id, amount in places:
-            kind = self.type(type_id).id if type_id is None else type_id
-            ticket = Ticket(self._new_id(), kind, len(tickets) + 1, amount)
+            kind = self.type(type_id)
+            tax = tax_in(amount, kind.tax_rate) if kind.tax_rate else 0
+            ticket = Ticket(self._new_id(), kind.id, len(tickets) + 1, amount, tax=tax)
             self._decision.issued[ticket.id] = booking_id, ticket
             tickets.append(ticket)
         return tuple(tickets)
@@ -616,7 +629,10 @@ class State:
             kind.id if len(lines) == 1 else None,
             amount,
             currency,
-            self._issue(booking_id, _places(lines)) if status is BookingStatus.BOOKED else (),
+            self.terms.refunds if amount else None,
+            tickets=self._issue(booking_id, _places(lines))
+            if status is BookingStatus.BOOKED
+            else (),
         )
 
     def _kept(self, booking: Booking, lines: Sequence[Line], until: datetime) -> Booking:
@@ -647,7 +663,9 @@ class State:
             offered = waiting._replace(status=BookingStatus.OFFERED)
             if offers:
                 offered = offered._replace(
-                    amount=kind.amount * quantity, currency=kind.currency if kind.amount else None
+                    amount=kind.amount * quantity,
+                    currency=kind.currency if kind.amount else None,
+                    refunds=self.terms.refunds if kind.amount else None,
                 )
             offered = self._kept(offered, [line], self.terms.offer_end(self.at))
             offered = self._write(waiting, offered)
@@ -680,9 +698,12 @@ class State:
                 now.quantity,
                 now.amount,
                 now.type_id,
+                now.kept,
                 now.slot,
                 now.expires_at,
                 now.places,
+                now.currency,
+                now.refunds,
                 was.expires_at is not None or now.expires_at is not None,
             )
         return now

@@ -71,7 +71,7 @@ def confirm(state: State, request: Confirm) -> Outcome:
         raise NotHeld(held.status)
     if held.status is BookingStatus.CANCELLED:
         raise HoldExpired("released")
-    if held.amount and held.currency is not None and not request.by_team:
+    if held.currency is not None and not request.by_team:
         raise PaymentRequired(held.amount, held.currency)
     if held.status.keeps:
         return Booked(state.confirm(held)) if state.allows.cancel else state.refusal()
@@ -84,7 +84,7 @@ def _slot_again(state: State, expired: Booking) -> int:
         raise HoldExpired("sale")
     if state.has_line:
         raise HoldExpired("line")
-    kinds = Counter(place.type_id for place in expired.kept)
+    kinds = Counter(place.type_id for place in expired.kept_places)
     lines = [Line(state.type(kind), quantity) for kind, quantity in kinds.items()]
     if any(line.type.closed for line in lines):
         raise HoldExpired("sale")

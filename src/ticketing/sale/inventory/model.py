@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ticketing.sale.inventory.offer import Offer, TicketType
 from ticketing.sale.inventory.terms import Terms
+from ticketing.sale.pricing import Policy
 
 
 class BookingStatus(StrEnum):
@@ -110,6 +111,8 @@ class Ticket(NamedTuple):
     amount: int
     """The price that was agreed, in the minor unit of the currency."""
     is_valid: bool = True
+    tax: int = 0
+    """The part of the amount that is tax."""
 
 
 class Booking(NamedTuple):
@@ -130,6 +133,13 @@ class Booking(NamedTuple):
     type_id: int | None = None
     amount: int = 0
     currency: str | None = None
+    refunds: Policy | None = None
+    """The refund policy that it was booked with."""
+    kept: int = 0
+    """What the organiser keeps of the prices of its cancelled tickets."""
+    paid: int = 0
+    refunded: int = 0
+    """The sums of its payments and its refunds when it was read."""
     tickets: Sequence[Ticket] = ()
     """If they were read."""
     expires_at: datetime | None = None
@@ -143,9 +153,20 @@ class Booking(NamedTuple):
         return None if self.status is BookingStatus.WAITING else self.expires_at
 
     @property
-    def kept(self) -> Sequence[Place]:
+    def kept_places(self) -> Sequence[Place]:
         """The places of a hold or an offer."""
         return self.places or (Place(self.type_id, 0),) * self.quantity
+
+    @property
+    def total(self) -> int:
+        """What it costs: its places, and what the organiser keeps of cancelled tickets."""
+        counts = self.status is BookingStatus.BOOKED or self.status.keeps
+        return self.kept + (self.amount if counts else 0)
+
+    @property
+    def owed(self) -> int:
+        """What the payer gets back. Negative if they still have to pay."""
+        return self.paid - self.refunded - self.total
 
     @property
     def has_tickets(self) -> bool:
@@ -178,6 +199,8 @@ class Cancelled(NamedTuple):
 
     booking: Booking
     promoted: Sequence[Booking] = ()
+    refund: int = 0
+    """What the refund policy gives back for what was cancelled."""
 
 
 class Expired(NamedTuple):

@@ -24,6 +24,8 @@ class TicketType(NamedTuple):
     """Only the event's team may book it, and others do not see it."""
     closed: bool = False
     """Its sale is over. Tickets that were sold stay valid."""
+    tax_rate: int = 0
+    """As in `pricing.tax_in`."""
 
 
 class Offer(NamedTuple):

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ticketing.errors import SaleClosed, SaleNotOpen, TicketingError
+from ticketing.sale.pricing import Policy
 
 
 class WaitingMode(StrEnum):
@@ -87,6 +88,8 @@ class Terms(NamedTuple):
     offer_minutes: int = 60
     patience_minutes: int | None = None
     """How long places gather for a group that waits; None for as long as it takes."""
+    refunds: Policy | None = None
+    """The refund policy of what is sold now."""
 
     @property
     def are_plain(self) -> bool:

@@ -18,7 +18,7 @@ class Withdraw(NamedTuple):
 
 
 def decide(state: State, request: Withdraw) -> Outcome:
-    """Cancel one booking of the person without promoting anybody.
+    """Cancel one booking of the person without promoting anybody. All of its price is given back.
 
     Waiting bookings are cancelled first. While one is left, a booked place returns Busy.
     """
@@ -30,7 +30,7 @@ def decide(state: State, request: Withdraw) -> Outcome:
     waiting = [each for each in held if each.status is BookingStatus.WAITING]
     if not waiting and state.has_line:
         return Busy()
-    return Cancelled(state.cancel((waiting or held)[0]))
+    return Cancelled(state.cancel((waiting or held)[0], in_full=True))
 
 
 KIND = Kind(Withdraw, decide, needs_active=True, frees=False, inserts=False)

@@ -102,9 +102,9 @@ SNAPSHOTS: Final = Statement(
     """
     SELECT id, version, total_tickets, available_tickets, waiting_list_count, revision, status,
         sales_paused, sales_open_at, sales_close_at, ends_at, max_bookings_per_person,
-        max_tickets_per_person, had_several_bookings, quota_capacity, quota_available, type_taken,
-        type_waiting, next_expiry, hold_minutes, waiting_list_mode, offer_minutes,
-        group_patience_minutes
+        max_tickets_per_person, had_several_bookings, refund_policy, quota_capacity,
+        quota_available, type_taken, type_waiting, next_expiry, hold_minutes, waiting_list_mode,
+        offer_minutes, group_patience_minutes
     FROM events WHERE id = ANY(CAST(:ids AS bigint[]))
     """
 )

@@ -30,7 +30,7 @@ DEFINED: Final = Statement(
     ) AS held CROSS JOIN LATERAL (
         SELECT id, slot, quotas, name, description, amount, currency, min_per_booking,
             max_per_booking, sales_open_at, sales_close_at, sales_open_local, sales_close_local,
-            position, hidden, closed
+            position, hidden, closed, tax_rate
         FROM ticket_types WHERE ticket_types.event_id = events.id OFFSET 0
     ) AS types
     WHERE events.id = ANY(CAST(:ids AS bigint[]))
@@ -41,13 +41,14 @@ SET_TYPES: Final = Statement(
     INSERT INTO ticket_types
         (event_id, slot, quotas, name, description, amount, currency, min_per_booking,
         max_per_booking, sales_open_at, sales_close_at, sales_open_local, sales_close_local,
-        position, hidden, closed)
+        position, hidden, closed, tax_rate)
     SELECT CAST(:event AS bigint), given.*
     FROM jsonb_to_recordset(CAST(:types AS jsonb)) AS given(
         slot smallint, quotas smallint[], name text, description text, amount bigint,
         currency text, min_per_booking integer, max_per_booking integer,
         sales_open_at timestamptz, sales_close_at timestamptz, sales_open_local timestamp,
-        sales_close_local timestamp, position integer, hidden boolean, closed boolean
+        sales_close_local timestamp, position integer, hidden boolean, closed boolean,
+        tax_rate integer
     )
     -- Ids grow in this order, and the first id is the type of a booking that names none.
     ORDER BY given.slot
@@ -58,7 +59,7 @@ SET_TYPES: Final = Statement(
         sales_open_at = excluded.sales_open_at, sales_close_at = excluded.sales_close_at,
         sales_open_local = excluded.sales_open_local,
         sales_close_local = excluded.sales_close_local, position = excluded.position,
-        hidden = excluded.hidden, closed = excluded.closed
+        hidden = excluded.hidden, closed = excluded.closed, tax_rate = excluded.tax_rate
     """
 )
 SET_QUOTAS: Final = Statement(

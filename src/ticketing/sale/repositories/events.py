@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
+import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.combiner import Combiner
@@ -30,9 +31,10 @@ COLUMNS: Final = """
     created_at, revision, max_bookings_per_person, max_tickets_per_person, had_several_bookings,
     status, visibility, sales_paused, starts_at, ends_at, sales_open_at, sales_close_at,
     description, venue_name, venue_address, latitude, longitude, url, timezone,
-    starts_local, ends_local, sales_open_local, sales_close_local, quota_capacity,
-    quota_available, type_taken, type_waiting, next_expiry, hold_minutes, waiting_list_mode,
-    offer_minutes, group_patience_minutes, clock_timestamp() AS read_at
+    starts_local, ends_local, sales_open_local, sales_close_local, refund_policy,
+    refund_until_local, quota_capacity, quota_available, type_taken, type_waiting, next_expiry,
+    hold_minutes, waiting_list_mode, offer_minutes, group_patience_minutes,
+    clock_timestamp() AS read_at
 """
 WITH_DETAILS: Final = """
     LEFT JOIN LATERAL (
@@ -47,7 +49,7 @@ MAKE: Final = Statement(
             (name, name_folded, organiser_id, total_tickets, available_tickets, status, visibility,
             starts_at, ends_at, sales_open_at, sales_close_at, max_bookings_per_person,
             max_tickets_per_person, had_several_bookings, hold_minutes, waiting_list_mode,
-            offer_minutes, group_patience_minutes)
+            offer_minutes, group_patience_minutes, refund_policy)
         SELECT CAST(:name AS text), CAST(:folded AS text), id, CAST(:total AS bigint),
             CAST(:total AS bigint), CAST(:status AS text), CAST(:visibility AS text),
             CAST(:starts_at AS timestamptz), CAST(:ends_at AS timestamptz),
@@ -55,7 +57,7 @@ MAKE: Final = Statement(
             CAST(:max_bookings_per_person AS integer), CAST(:max_tickets_per_person AS integer),
             CAST(:max_bookings_per_person AS integer) > 1, CAST(:hold_minutes AS integer),
             CAST(:waiting_list_mode AS text), CAST(:offer_minutes AS integer),
-            CAST(:group_patience_minutes AS integer)
+            CAST(:group_patience_minutes AS integer), CAST(:refund_policy AS jsonb)
         FROM users
         -- The lock waits for a deletion of the account that is under way.
         WHERE id = CAST(:organiser AS uuid) AND password_hash IS NOT NULL FOR SHARE
@@ -76,9 +78,11 @@ SAY: Final = Statement(
     """
     INSERT INTO event_details
         (event_id, description, venue_name, venue_address, latitude, longitude, url, timezone,
-        starts_local, ends_local, sales_open_local, sales_close_local, zone_rules)
+        starts_local, ends_local, sales_open_local, sales_close_local, refund_until_local,
+        zone_rules)
     VALUES (:event, :description, :venue_name, :venue_address, :latitude, :longitude, :url,
-        :timezone, :starts_local, :ends_local, :sales_open_local, :sales_close_local, :zone_rules)
+        :timezone, :starts_local, :ends_local, :sales_open_local, :sales_close_local,
+        :refund_until_local, :zone_rules)
     ON CONFLICT (event_id) DO UPDATE SET
         description = excluded.description, venue_name = excluded.venue_name,
         venue_address = excluded.venue_address, latitude = excluded.latitude,
@@ -86,6 +90,7 @@ SAY: Final = Statement(
         starts_local = excluded.starts_local, ends_local = excluded.ends_local,
         sales_open_local = excluded.sales_open_local,
         sales_close_local = excluded.sales_close_local,
+        refund_until_local = excluded.refund_until_local,
         -- Times that were not changed are still by the earlier rules. Nulls are ignored.
         zone_rules = least(event_details.zone_rules, excluded.zone_rules)
     """
@@ -411,6 +416,8 @@ async def complete(connection: Driver, rows: Sequence[asyncpg.Record]) -> dict[i
 def columns(details: Details) -> dict[str, object]:
     """Return the details by column."""
     named = details._asdict()
+    refunds = details.refunds
+    named["refund_policy"] = refunds and orjson.dumps(refunds.document()).decode()
     for name in TIMES:
         named[f"{name}_at"], named[f"{name}_local"] = named.pop(name) or (None, None)
     has_local = any(named[f"{name}_local"] is not None for name in TIMES)

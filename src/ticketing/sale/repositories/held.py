@@ -94,7 +94,7 @@ DUE: Final = Statement(
 TICKETS: Final = Statement(
     f"""
     SELECT {BOOKING}, tickets.id AS ticket_id, tickets.ticket_type_id AS ticket_kind, ordinal,
-        tickets.amount AS ticket_amount, tickets.status AS ticket_status
+        tickets.amount AS ticket_amount, tickets.status AS ticket_status, tax
     FROM unnest(CAST(:bookings AS uuid[])) AS asked(id)
     CROSS JOIN LATERAL (
         SELECT * FROM bookings WHERE bookings.id = asked.id OFFSET 0
@@ -178,6 +178,7 @@ async def _with_tickets(connection: Driver, bookings: Sequence[Booking]) -> Mapp
             row["ordinal"],
             row["ticket_amount"],
             row["ticket_status"] == "valid",
+            row["tax"] or 0,
         )
         held = found.get(row["id"]) or booking(row)
         found[held.id] = held._replace(tickets=(*held.tickets, ticket))

@@ -52,6 +52,7 @@ REVISE: Final = Statement(
             ends_at = :ends_at, sales_open_at = :sales_open_at, sales_close_at = :sales_close_at,
             max_bookings_per_person = :max_bookings_per_person,
             max_tickets_per_person = :max_tickets_per_person,
+            refund_policy = CAST(:refund_policy AS jsonb),
             had_several_bookings = had_several_bookings OR :max_bookings_per_person > 1,
             hold_minutes = :hold_minutes, waiting_list_mode = :waiting_list_mode,
             offer_minutes = :offer_minutes, group_patience_minutes = :group_patience_minutes
@@ -459,7 +460,10 @@ def _json(changes: dict[str, object]) -> str:
 
 def _said(now: Event) -> dict[str, object]:
     details = now.details._asdict()
-    times = {field: details.pop(name) for name, field in TIMES.items()}
+    times = {field: details.pop(name) for name, field in TIMES.items() if "/" not in field}
+    del details["refund_until"]
+    refunds = now.details.refunds
+    details["refund_policy"] = None if refunds is None else refunds.document()
     return {
         **{to_camel(name): value for name, value in details.items()},
         **{field: None if given is None else given.at for field, given in times.items()},

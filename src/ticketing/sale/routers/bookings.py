@@ -167,8 +167,8 @@ def _wrong(field: str, code: str, message: str) -> ValidationFailed:
 class BookingOut(Out):
     """A booking of one person at one event.
 
-    `position` is null unless the booking waits. `promoted` is null except in a response to a
-    cancellation.
+    `position` is null unless the booking waits. `promoted` and `refund` are null except in a
+    response to a cancellation.
     """
 
     id: BookingId
@@ -193,6 +193,11 @@ class BookingOut(Out):
         description="Number of waiting bookings that got a place because of this cancellation.",
         examples=[None],
     )
+    refund: Long | None = Field(
+        default=None,
+        description="What the refund policy gives back because of this cancellation.",
+        examples=[None],
+    )
 
 
 class LineOut(Out):
@@ -214,7 +219,7 @@ class WaitingForOut(Out):
 
 
 class DetailedOut(BookingOut):
-    """A booking with its places by ticket type."""
+    """A booking with its places by ticket type, and what was paid for it."""
 
     lines: list[LineOut]
     places_ahead: Long | None = Field(
@@ -223,6 +228,16 @@ class DetailedOut(BookingOut):
     )
     waiting_for: WaitingForOut | None = Field(
         description="If it waits: why it has no places yet.", examples=[None]
+    )
+    kept: Long = Field(
+        description="What the organiser keeps of its cancelled tickets.", examples=[0]
+    )
+    paid: Long = Field(description="The sum of its payments.", examples=[0])
+    refunded: Long = Field(description="The sum of its refunds, under way and done.", examples=[0])
+    owed: Long = Field(
+        description="What the payer gets back: `paid` - `refunded` - `kept`, and also - `amount`"
+        " unless it is cancelled. Negative: what is still to be paid.",
+        examples=[0],
     )
 
 
@@ -236,6 +251,9 @@ class TicketOut(Out):
         description="The price that was agreed, in the minor unit of the currency.", examples=[0]
     )
     currency: str | None = Field(description="Null if it is free.", examples=[None])
+    tax: Long = Field(
+        description="The part of `amount` that is tax. The rest is the net price.", examples=[0]
+    )
     status: Literal["valid", "cancelled"] = Field(examples=["valid"])
 
 
@@ -277,13 +295,21 @@ def rendered(outcome: Booked | Waiting | Cancelled) -> Rendered:
         return _response(201, outcome.booking)
     if isinstance(outcome, Waiting):
         return _response(202, outcome.booking, position=outcome.position)
-    return _response(200, outcome.booking, promoted=len(outcome.promoted))
+    return _response(200, outcome.booking, promoted=len(outcome.promoted), refund=outcome.refund)
 
 
 def _response(
-    status: int, booking: Booking, position: int | None = None, promoted: int | None = None
+    status: int,
+    booking: Booking,
+    position: int | None = None,
+    promoted: int | None = None,
+    refund: int | None = None,
 ) -> Rendered:
-    document = fields_of(booking) | {"position": position, "promoted": promoted}
+    document = fields_of(booking) | {
+        "position": position,
+        "promoted": promoted,
+        "refund": refund,
+    }
     return Rendered(status, orjson.dumps(document, default=str, option=orjson.OPT_UTC_Z))
 
 
@@ -404,7 +430,7 @@ async def place(
     responses={
         200: {
             "description": "The booking is cancelled.",
-            **example(status="cancelled", promoted=1),
+            **example(status="cancelled", promoted=1, refund=0),
         }
     },
     errors=(
@@ -539,6 +565,10 @@ async def get(
         ],
         places_ahead=found.places_ahead,
         waiting_for=await _waiting_for(request, found),
+        kept=booking.kept,
+        paid=booking.paid,
+        refunded=booking.refunded,
+        owed=booking.owed,
     )
 
 
@@ -581,6 +611,7 @@ async def tickets(
             ordinal=ticket.ordinal,
             amount=ticket.amount,
             currency=found.booking.currency if ticket.amount else None,
+            tax=ticket.tax,
             status="valid" if ticket.is_valid else "cancelled",
         )
         for ticket in found.tickets
@@ -596,7 +627,7 @@ async def tickets(
     responses={
         200: {
             "description": "The tickets are cancelled.",
-            **example(status="cancelled", promoted=1),
+            **example(status="cancelled", promoted=1, refund=0),
         }
     },
     errors=(*ON_BOOKING, TicketNotFound, SaleClosed),
@@ -612,7 +643,8 @@ async def cancel_booking(
     """Cancel a booking, or only the tickets in `ticketIds`: all of these, or none.
 
     Freed places go to the head of the waiting list. The other tickets stay valid, at the price that
-    was agreed. Cancelling again changes nothing.
+    was agreed. `refund` is what the event's refund policy, as it was when the booking was made,
+    gives back for the cancelled tickets. Cancelling again changes nothing.
     """
     if caller.scopes is None:  # An API key was counted already.
         count_person(request, caller)

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 import orjson
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from ticketing.db.pages import Page
 from ticketing.sale.inventory.terms import EventStatus, SaleState, WaitingMode
+from ticketing.sale.pricing import Policy, RefundKind
 from ticketing.sale.routers.ticket_type_fields import (
+    Amount,
     QuotaOut,
     TicketTypeOut,
     quotas_document,
@@ -124,6 +126,42 @@ class SetVenue(In):
     longitude: Annotated[float, Field(ge=-180, le=180, examples=[13.405])] | None = None
 
 
+class SetRefundPolicy(In):
+    """What a cancelled ticket gives back of its price, for bookings from now on.
+
+    `none`: nothing. `fullUntil`: everything, before `until`. `percentage`: `percent` of it, before
+    `until`. `flatFee`: everything but `fee`, which is taken once for each booking.
+    """
+
+    kind: Annotated[RefundKind, Field(strict=False)]
+    until: Moment | None = None
+    percent: Annotated[int | None, Field(ge=1, le=100, examples=[50], json_schema_extra=INT32)] = (
+        None
+    )
+    fee: Annotated[Amount | None, Field(description="In the currency of the prices.")] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name in ("until", "percent", "fee"):
+            if (getattr(self, name) is not None) != (name in _OF_KIND[self.kind]):
+                wanted = " and ".join(f"`{each}`" for each in _OF_KIND[self.kind]) or "no others"
+                raise PydanticCustomError(
+                    "refund_policy_fields",
+                    "A refund policy of this kind has the fields {wanted}",
+                    {"wanted": wanted},
+                )
+        return self
+
+
+_OF_KIND: Final = {
+    RefundKind.NONE: (),
+    RefundKind.FULL_UNTIL: ("until",),
+    RefundKind.PERCENTAGE: ("until", "percent"),
+    RefundKind.FLAT_FEE: ("fee",),
+}
+"""The fields of each kind of refund policy."""
+
+
 class EventIn(In):
     """The details of an event. Null means that a detail is not known."""
 
@@ -135,6 +173,11 @@ class EventIn(In):
     ends_at: Moment | None = None
     sales_open_at: Moment | None = None
     sales_close_at: Moment | None = None
+    refund_policy: SetRefundPolicy | None = Field(
+        default=None,
+        description="Null gives nothing back.",
+        examples=[{"kind": "flatFee", "fee": 500}],
+    )
 
     def changes(self) -> dict[str, Any]:
         """Return the fields that the request has, by the names of `Details`."""
@@ -156,6 +199,14 @@ class EventIn(In):
                 "latitude": venue.latitude,
                 "longitude": venue.longitude,
             }
+        if "refund_policy" in self.model_fields_set:
+            given_policy = self.refund_policy or SetRefundPolicy(kind=RefundKind.NONE)
+            kind, until, percent, fee = (
+                getattr(given_policy, name) for name in ("kind", "until", "percent", "fee")
+            )
+            is_none = kind is RefundKind.NONE
+            changes["refund_policy"] = None if is_none else Policy(kind, None, percent, fee)
+            changes["refund_until"] = until
         return changes
 
 
@@ -177,6 +228,7 @@ class LocalTimes(Out):
     ends_at: str | None = Field(examples=["2026-11-02T22:00:00"])
     sales_open_at: str | None = Field(examples=["2026-10-01T10:00:00"])
     sales_close_at: str | None = Field(examples=["2026-11-02T18:00:00"])
+    refund_until: str | None = Field(description="`until` of the refund policy.", examples=[None])
 
 
 class VenueOut(Out):
@@ -202,6 +254,18 @@ class WaitingListOut(Out):
     mode: WaitingMode = Field(examples=["auto"])
     offer_minutes: Short = Field(examples=[60])
     group_patience_minutes: Short | None = Field(examples=[None])
+
+
+class RefundPolicyOut(Out):
+    """What a cancelled ticket gives back of its price, for bookings from now on."""
+
+    kind: RefundKind = Field(examples=["none"])
+    until: Time | None = Field(description="From then on nothing is given back.", examples=[None])
+    percent: Short | None = Field(examples=[None])
+    fee: Long | None = Field(
+        description="In the currency of the prices. It is taken once for each booking.",
+        examples=[None],
+    )
 
 
 class EventOut(Out):
@@ -237,6 +301,7 @@ class EventOut(Out):
     max_tickets_per_person: Short = Field(examples=[10])
     hold_minutes: Short = Field(examples=[10])
     waiting_list: WaitingListOut
+    refund_policy: RefundPolicyOut
     ticket_types: list[TicketTypeOut]
     quotas: list[QuotaOut] = Field(examples=[[]])
 
@@ -252,7 +317,8 @@ def document(event: Event, *, team: bool = False) -> dict[str, Any]:
         "salesOpenAt": details.sales_open,
         "salesCloseAt": details.sales_close,
     }
-    zone = details.timezone
+    zone, refunds = details.timezone, details.refunds or _NO_REFUNDS
+    local = times | {"refundUntil": details.refund_until}
     return {
         "id": event.id,
         "name": details.name,
@@ -276,7 +342,7 @@ def document(event: Event, *, team: bool = False) -> dict[str, Any]:
         "local": zone
         and {
             name: given and (given.local or reading(given.at, zone)).isoformat()
-            for name, given in times.items()
+            for name, given in local.items()
         },
         "maxBookingsPerPerson": details.max_bookings_per_person,
         "maxTicketsPerPerson": details.max_tickets_per_person,
@@ -286,6 +352,7 @@ def document(event: Event, *, team: bool = False) -> dict[str, Any]:
             "offerMinutes": details.offer_minutes,
             "groupPatienceMinutes": details.group_patience_minutes,
         },
+        "refundPolicy": refunds._asdict(),
         "ticketTypes": types_document(event, team=team),
         "quotas": quotas_document(event, team=team),
     }
@@ -299,6 +366,7 @@ ETAGGED: Final[dict[int | str, dict[str, Any]]] = {
 }
 """The responses of a route that returns an event with its ETag."""
 _NO_VENUE: Final = (None, None, None, None)
+_NO_REFUNDS: Final = Policy(RefundKind.NONE)
 
 
 def rendered(

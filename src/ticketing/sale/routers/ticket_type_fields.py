@@ -15,6 +15,7 @@ from ticketing.sale.definitions import (
 )
 from ticketing.sale.inventory.offer import left
 from ticketing.sale.money import EXPONENTS
+from ticketing.sale.pricing import percent_of, rate_of, tax_in
 from ticketing.sale.routers.times import Moment
 from ticketing.sale.rows import Event
 from ticketing.sale.times import reading
@@ -87,6 +88,17 @@ QuotaId = Annotated[
 ]
 
 
+# A string, because no binary number is a decimal fraction such as 7.7.
+TaxRate = Annotated[
+    str,
+    Field(
+        pattern=r"^(100|[1-9]?[0-9](\.[0-9]{1,4})?)$",
+        examples=["19"],
+        description="Percent of the net price, such as `19` or `8.875`. The price includes it.",
+    ),
+]
+
+
 class SetPrice(In):
     """The price of one place. An amount of 0 is free, in no currency."""
 
@@ -119,6 +131,7 @@ class TicketTypeIn(In):
     position: Position = 0
     hidden: bool = Field(default=False, description="Only the event's team sees and books it.")
     closed: bool = Field(default=False, description="Its sale is over.")
+    tax_rate: TaxRate | None = None
 
     def changes(self) -> dict[str, Any]:
         """Return the fields that the request has, by the names of `DefinedType`."""
@@ -127,6 +140,8 @@ class TicketTypeIn(In):
             price = given.pop("price") or SetPrice(amount=0)
             given["amount"] = price.amount
             given["currency"] = price.currency if price.amount else None
+        if given.get("tax_rate") is not None:
+            given["tax_rate"] = rate_of(given["tax_rate"])
         return given
 
 
@@ -229,6 +244,9 @@ class PriceOut(Out):
         description="Decimal places of the currency: 2500 with the exponent 2 is 25.00.",
         examples=[2],
     )
+    tax: Long = Field(
+        description="The part of `amount` that is tax. The rest is the net price.", examples=[399]
+    )
 
 
 class SalesWindow(Out):
@@ -257,6 +275,9 @@ class TicketTypeOut(Out):
     quotas: list[Long] = Field(description="The shared quotas that it draws from.", examples=[[1]])
     hidden: bool = Field(examples=[False])
     closed: bool = Field(examples=[False])
+    tax_rate: str | None = Field(
+        description="Percent of the net price, which the price includes.", examples=["19"]
+    )
     available: Short = Field(
         description="Places left: the least of what the event, its own capacity and its quotas"
         " have.",
@@ -306,6 +327,7 @@ def type_document(event: Event, defined: DefinedType) -> dict[str, Any]:
             "amount": defined.amount,
             "currency": defined.currency,
             "exponent": EXPONENTS.get(defined.currency or ""),
+            "tax": tax_in(defined.amount, defined.tax_rate or 0),
         },
         "capacity": of.capacity_of(defined),
         "minPerBooking": defined.min_per_booking,
@@ -320,6 +342,7 @@ def type_document(event: Event, defined: DefinedType) -> dict[str, Any]:
         "quotas": [each.id for each in of.shared if each.slot in defined.quotas],
         "hidden": defined.hidden,
         "closed": defined.closed,
+        "taxRate": None if defined.tax_rate is None else percent_of(defined.tax_rate),
         "available": left(defined.draws, event.available),
         "taken": event.taken[defined.slot],
         "waiting": event.waiting[defined.slot],
