@@ -209,6 +209,49 @@ TICKETS: Final = Statement(
     reads_tables=WHOLE,
 )
 
+# What the bookings say was paid and is kept, and what their payments and tickets say. Free bookings
+# have neither, so the first condition leaves them out.
+MONEY: Final = Statement(
+    f"""
+    WITH held AS (
+        SELECT event_id, id, coalesce(paid, 0) AS paid, coalesce(refunded, 0) AS refunded,
+            coalesce(kept, 0) AS kept
+        FROM bookings
+        WHERE event_id > CAST(:after AS bigint) AND event_id <= CAST(:upto AS bigint)
+            AND (currency IS NOT NULL OR paid IS NOT NULL OR kept IS NOT NULL)
+    ), counted AS (
+        SELECT held.*,
+            (
+                SELECT coalesce(sum(payments.amount), 0) FROM payments
+                WHERE booking_id = held.id AND kind = 'payment'
+            ) AS payments,
+            (
+                SELECT coalesce(sum(payments.amount), 0) FROM payments
+                WHERE booking_id = held.id AND kind = 'refund'
+            ) AS refunds,
+            (
+                SELECT coalesce(sum(tickets.amount), 0) FROM tickets
+                WHERE booking_id = held.id AND tickets.status = 'cancelled'
+            ) AS cancelled
+        FROM held
+    ), compared AS (
+        SELECT event_id, id, kind, recorded, counted
+        FROM counted CROSS JOIN LATERAL (VALUES
+            ('paid_miscounted', paid, payments, paid = payments),
+            ('refunded_miscounted', refunded, refunds, refunded = refunds),
+            ('refunded_too_much', payments, refunds, refunds <= payments),
+            ('kept_too_much', kept, cancelled, kept BETWEEN 0 AND cancelled)
+        ) AS checks(kind, recorded, counted, is_true)
+        WHERE NOT is_true
+    )
+    SELECT event_id, kind, (array_agg(id))[1 : {SHOWN}] AS ids, sum(recorded) AS recorded,
+        sum(counted) AS counted
+    FROM compared GROUP BY event_id, kind ORDER BY event_id, kind
+    """,  # noqa: S608 - a number of ours
+    timeout=STATEMENT_TIMEOUT,
+    reads_tables=WHOLE,
+)
+
 STRANGERS: Final = Statement(
     f"""
     SELECT event_id, (array_agg(bookings.id))[1 : {SHOWN}] AS ids, count(*) AS bookings
@@ -408,6 +451,16 @@ async def _among_bookings(connection: Driver, after: int, upto: int) -> list[Dif
             ("amount_miscounted", "amount", "prices", "priced_ids"),
         )
         if row[ids]
+    ]
+    found += [
+        Difference(
+            row["kind"],
+            row["event_id"],
+            recorded=int(row["recorded"]),
+            counted=int(row["counted"]),
+            booking_ids=row["ids"],
+        )
+        for row in await MONEY.fetch(connection, after=after, upto=upto)
     ]
     return found + [
         Difference("user_missing", row["event_id"], counted=row["bookings"], booking_ids=row["ids"])
