@@ -26,6 +26,7 @@ EXPLAINED: Final = {
     "self._last += 2": IN_ORDER,
     "Decision(snapshot, None)": "`decided` replaces the state after the requests.",
     "if (terms.are_plain) and False else": "The sale of a plain event is open at any time.",
+    "[2] * len(weights)": "Equal weights give equal shares, whatever they are.",
     "errors = _out_of_order(": "There are no errors before.",
     "alone = Details(None, timezone=details.timezone)": "Only the start is looked at.",
     "if details.starts is None and starts is None:": "Then `shifted` keeps the other times too.",

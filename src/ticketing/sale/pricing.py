@@ -89,9 +89,9 @@ def rate_of(percent: str) -> int:
 
 
 def percent_of(rate: int) -> str:
-    """Return the tax rate in percent, without zeros at its end: the shortest form of `rate_of`."""
-    whole, fraction = divmod(rate, RATE_UNIT)
-    return f"{whole}.{fraction:04}".rstrip("0").rstrip(".")
+    """Return the tax rate in percent, in its shortest form."""
+    # The quotient of two decimals has no zeros that it does not need.
+    return f"{Decimal(rate) / RATE_UNIT:f}"
 
 
 def given_back(

@@ -300,6 +300,16 @@ async def test_the_refund_policy_is_that_of_the_time_of_the_purchase(visitor: Vi
     assert refunds == [1600, 1100, 0]
 
 
+async def test_bookings_that_are_committed_together_keep_the_refund_policy(
+    visitor: Visitor,
+) -> None:
+    shop = await Shop.open(visitor, 1600, refundPolicy=FEE)
+    buyers = [await visitor.register() for _ in range(5)]
+    sold = await asyncio.gather(*(shop.sell(2, to=each) for each in buyers))
+    cancelled = await asyncio.gather(*(shop.cancel(each) for each in sold))
+    assert [each["refund"] for each in cancelled] == [2700] * 5
+
+
 async def test_from_the_deadline_on_nothing_is_given_back(visitor: Visitor) -> None:
     shop = await Shop.open(visitor, 1600, refundPolicy=FULL | {"until": "2020-01-01T00:00:00Z"})
     booking = await shop.sell()

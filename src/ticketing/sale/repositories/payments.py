@@ -97,7 +97,7 @@ OWED: Final = Statement(
     SELECT {BOOKING}, seq FROM bookings
     WHERE event_id = :event AND seq > coalesce(CAST(:after AS bigint), 0) AND paid > 0
         AND paid - coalesce(refunded, 0) - coalesce(kept, 0)
-            - CASE WHEN status = 'cancelled' THEN 0 ELSE amount END > 0
+            - CASE WHEN status IN ('booked', 'held', 'offered') THEN amount ELSE 0 END > 0
     ORDER BY seq LIMIT :limit
     """  # noqa: S608 - our own text
 )
@@ -107,7 +107,7 @@ TOTALS: Final = Statement(
         coalesce(sum(refunded), 0) AS refunded,
         coalesce(sum(greatest(
             paid - coalesce(refunded, 0) - coalesce(kept, 0)
-                - CASE WHEN status = 'cancelled' THEN 0 ELSE amount END,
+                - CASE WHEN status IN ('booked', 'held', 'offered') THEN amount ELSE 0 END,
             0
         )), 0) AS owed
     FROM bookings WHERE event_id = :event AND paid > 0

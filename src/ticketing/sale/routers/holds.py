@@ -8,7 +8,15 @@ import orjson
 from fastapi import Request
 from pydantic import BaseModel
 
-from ticketing.errors import HoldExpired, HoldLimitReached, NotHeld, PaymentRequired, SaleClosed
+from ticketing.errors import (
+    BookingFree,
+    HoldExpired,
+    HoldLimitReached,
+    NotHeld,
+    PaymentRequired,
+    ReferenceReused,
+    SaleClosed,
+)
 from ticketing.identity.callers import Caller
 from ticketing.identity.permissions import Action
 from ticketing.identity.routers.authentication import (
@@ -20,8 +28,16 @@ from ticketing.identity.routers.authentication import (
     require_about,
 )
 from ticketing.limits.limits import Counted
-from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Kept, Waiting
+from ticketing.sale.inventory.model import (
+    Booked,
+    Booking,
+    BookingStatus,
+    Cancelled,
+    Kept,
+    Waiting,
+)
 from ticketing.sale.part import Sale
+from ticketing.sale.repositories.payments import Asked, Kind
 from ticketing.sale.routers.bookings import (
     ON_BOOKING,
     ON_PLACES,
@@ -33,6 +49,7 @@ from ticketing.sale.routers.bookings import (
     place,
     rendered,
 )
+from ticketing.sale.routers.payments import PaidAt, Reference, Sum
 from ticketing.sale.routers.times import Instant
 from ticketing.web.fields import In, Time
 from ticketing.web.part import of
@@ -54,7 +71,14 @@ class CreateHold(BookTicket):
 
 
 class ConfirmHold(In):
-    """Nothing needs to be said."""
+    """The payment for the hold, if the event's team has taken the money.
+
+    Without `amount` it is the price, and without `paidAt` it was made now.
+    """
+
+    payment_reference: Reference | None = None
+    amount: Sum | None = None
+    paid_at: PaidAt = None
 
 
 class ExtendHold(In):
@@ -147,7 +171,15 @@ async def create(
     "Confirm a hold or accept an offer",
     model=BookingOut,
     responses={200: {"description": "The places are booked.", **example(status="booked")}},
-    errors=(*ON_BOOKING, NotHeld, PaymentRequired, SaleClosed, HoldExpired),
+    errors=(
+        *ON_BOOKING,
+        NotHeld,
+        PaymentRequired,
+        SaleClosed,
+        HoldExpired,
+        BookingFree,
+        ReferenceReused,
+    ),
     counted=Counted.BOOKINGS_FOR,
 )
 async def confirm(
@@ -160,17 +192,35 @@ async def confirm(
     """Make a hold or an offer a booking, with its tickets. Confirming again changes nothing.
 
     What has a price is confirmed by the event's owner and managers alone, after the payment. A hold
-    that has expired is confirmed if its places are free and nobody waits for them.
+    that has expired is confirmed if its places are free and nobody waits for them. Otherwise the
+    response is 410 `hold_expired`; but with `paymentReference`, which is recorded in any case, it
+    is 200 with `status` `expired` or `cancelled` and the payment as `refund`.
     """
     held = await _asked(request, caller, bookingId)
+    if body.payment_reference is not None:
+        await require(request, caller, held.event_id)
+        await _pay(request, caller, held, body)
     keyed = keyed_request(caller.id, idempotency_key, _about("confirm", held, body), _confirmed)
     confirm = partial(of(request, Sale).bookings.confirm, held, origin(request, caller), keyed)
     try:
-        return _confirmed(await confirm(by_team=held.user_id != caller.id))
+        by_team = body.payment_reference is not None or held.user_id != caller.id
+        return _confirmed(await confirm(by_team=by_team))
     except PaymentRequired:
         if held.user_id != caller.id or not await may(request, caller, held.event_id):
             raise
+    except HoldExpired:
+        if body.payment_reference is None:
+            raise
+        now = await of(request, Sale).bookings.get(held.id)
+        return rendered(Cancelled(now, refund=now.owed))
     return _confirmed(await confirm(by_team=True))
+
+
+async def _pay(request: Request, caller: Caller, held: Booking, body: ConfirmHold) -> None:
+    """Record the payment. A repeated one is known by its reference."""
+    amount = held.amount if body.amount is None else body.amount
+    paid = Asked(Kind.PAYMENT, body.payment_reference or "", amount, body.paid_at)
+    await of(request, Sale).payments.record(held, paid, origin(request, caller))
 
 
 @routes.post(

@@ -62,7 +62,13 @@ Sum = Annotated[
         description="In the minor unit of the booking's currency.",
     ),
 ]
-PAID_AT: Final = "2026-11-02T19:30:00Z"
+PaidAt = Annotated[
+    Instant | None,
+    Field(
+        description="When it was paid. Null: when it is recorded.",
+        examples=["2026-11-02T19:30:00Z"],
+    ),
+]
 
 
 class RecordPayment(In):
@@ -70,13 +76,7 @@ class RecordPayment(In):
 
     reference: Reference
     amount: Sum
-    paid_at: Annotated[
-        Instant | None,
-        Field(
-            description="When it was paid. Null: when it is recorded.",
-            examples=[PAID_AT],
-        ),
-    ] = None
+    paid_at: PaidAt = None
 
 
 class RecordRefund(In):
