@@ -290,3 +290,32 @@ async def test_a_booking_that_waits_says_why_and_how_many_places_come_first(
     assert (await ada.patch(path, {"closed": True})).status_code == 200
     found = (await cleo.get(f"/api/bookings/{second['id']}")).json()
     assert found["waitingFor"] == {"reason": "closed", "quotaId": None}
+
+
+async def test_a_payment_confirms_a_hold_and_is_owed_back_if_the_places_are_gone(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob, cleo = await people(visitor, 3)
+    event, _ = await sale(ada, capacity=1, **PRICED)
+    paid = {"paymentReference": "pay-1", "paidAt": "2026-11-30T10:00:00Z"}
+    made = await held(bob, event)
+    assert_problem(await confirm(bob, made["id"], **paid), 403, "forbidden")
+    for _ in range(3):
+        booked = await confirm(ada, made["id"], **paid)
+        assert (booked.status_code, booked.json()["status"]) == (200, "booked"), booked.text
+    found = (await bob.get(f"/api/bookings/{made['id']}")).json()
+    assert (found["paid"], found["owed"]) == (2500, 0)
+    await ada.post(f"/api/bookings/{made['id']}/cancel", {})
+    late = await held(cleo, event)
+    await end(engine, late["id"])
+    assert (await ada.post("/api/events/book", {"eventId": event})).status_code == 201
+    assert_problem(await confirm(ada, late["id"]), 410, "hold_expired")
+    for _ in range(3):
+        told = await confirm(ada, late["id"], paymentReference="pay-2")
+        assert told.status_code == 200, told.text
+        assert (told.json()["status"], told.json()["refund"]) == ("expired", 2500)
+    owed = (await ada.get(f"/api/events/{event}/settlement")).json()["items"]
+    # Without a refund policy nothing of the cancelled booking is owed.
+    assert [(each["bookingId"], each["owed"]) for each in owed] == [(late["id"], 2500)]
+    assert await tickets(cleo, late["id"]) == []
+    await assert_recounted(engine)
