@@ -22,7 +22,6 @@ from ticketing.errors import (
 from ticketing.sale.inventory import resize
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
-from ticketing.sale.inventory.decision import State
 from ticketing.sale.inventory.kinds import InventoryRequest, decide
 from ticketing.sale.inventory.model import (
     Booked,
@@ -38,6 +37,7 @@ from ticketing.sale.inventory.model import (
     Waiting,
 )
 from ticketing.sale.inventory.offer import Offer, TicketType
+from ticketing.sale.inventory.state import State
 from ticketing.sale.inventory.terms import EventStatus, Terms
 from ticketing.sale.inventory.withdraw import Withdraw
 from ticketing.sale.pricing import Policy, RefundKind, rate_of

@@ -20,7 +20,6 @@ from ticketing.errors import (
     TicketTypeRequired,
     ValidationFailed,
 )
-from ticketing.sale.inventory.decision import Shortage, State
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.model import (
     Booked,
@@ -33,6 +32,7 @@ from ticketing.sale.inventory.model import (
     total,
 )
 from ticketing.sale.inventory.offer import TicketType
+from ticketing.sale.inventory.state import Shortage, State
 from ticketing.sale.inventory.terms import SaleState, WaitingMode
 
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from ticketing.errors import BookingAmbiguous, BookingNotFound, TicketNotFound
-from ticketing.sale.inventory.decision import State
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.model import Booking, BookingStatus, Cancelled, Outcome, Ticket
+from ticketing.sale.inventory.state import State
 
 
 class Cancel(NamedTuple):

@@ -14,7 +14,6 @@ from ticketing.errors import (
     TicketingError,
 )
 from ticketing.sale.inventory.book import end_passed, free_slot
-from ticketing.sale.inventory.decision import State
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.model import (
     Booked,
@@ -25,6 +24,7 @@ from ticketing.sale.inventory.model import (
     Line,
     Outcome,
 )
+from ticketing.sale.inventory.state import State
 
 LONGEST: Final = 3
 """How many times the usual length a person's hold may last, with all its extensions."""

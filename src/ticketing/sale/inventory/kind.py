@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ticketing.sale.inventory.decision import State
 from ticketing.sale.inventory.model import Outcome
+from ticketing.sale.inventory.state import State
 
 RequestT = TypeVar("RequestT")
 

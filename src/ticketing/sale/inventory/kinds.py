@@ -9,10 +9,11 @@ from ticketing.errors import TicketingError
 from ticketing.sale.inventory import book, cancel, hold, withdraw
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
-from ticketing.sale.inventory.decision import Decision, State
+from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.hold import Confirm, Expire, Extend
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.model import CountersMissing, Outcome, Reading, Snapshot
+from ticketing.sale.inventory.state import State
 from ticketing.sale.inventory.withdraw import Withdraw
 
 InventoryRequest: TypeAlias = Book | Cancel | CancelBooking | Withdraw | Confirm | Extend | Expire

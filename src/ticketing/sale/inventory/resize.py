@@ -5,8 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from ticketing.errors import CapacityBelowTaken
-from ticketing.sale.inventory.decision import Decision, State
+from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.model import Booking, Reading, Snapshot
+from ticketing.sale.inventory.state import State
 
 
 def grow(

@@ -4,9 +4,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from ticketing.errors import BookingNotFound, Busy, EventState
-from ticketing.sale.inventory.decision import State
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.model import BookingStatus, Cancelled, Outcome
+from ticketing.sale.inventory.state import State
 from ticketing.sale.inventory.terms import SaleState
 
 

@@ -1,0 +1,614 @@
+"""The state of an event, which each request of a decision changes in turn."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from heapq import heapify, heappop
+from operator import attrgetter
+from typing import Final, NamedTuple
+from uuid import UUID
+
+from ticketing.errors import TicketingError
+from ticketing.sale.inventory.decision import (
+    CONFIRMED,
+    EXPIRED,
+    EXTENDED,
+    OFFERED,
+    PASSED,
+    PROMOTED,
+    REDUCED,
+    Change,
+    Decision,
+    Fact,
+)
+from ticketing.sale.inventory.keeping import kept_of
+from ticketing.sale.inventory.model import (
+    Booking,
+    BookingStatus,
+    Counters,
+    CountersMissing,
+    Line,
+    Outcome,
+    Place,
+    Reading,
+    Snapshot,
+    StaleSnapshot,
+    Ticket,
+    total,
+)
+from ticketing.sale.inventory.offer import TicketType, left
+from ticketing.sale.inventory.terms import ALLOWED, SaleState, WaitingMode
+from ticketing.sale.pricing import tax_in
+
+
+class Shortage(NamedTuple):
+    """A line of a request for which places are lacking."""
+
+    line: Line
+    capacity: int
+    """The first capacity that lacks them, as in `TicketType.draws`."""
+    left: int
+    """How many places of the type a newcomer may take, beside the lines before."""
+
+
+def _first(*times: datetime | None) -> datetime | None:
+    return min((each for each in times if each is not None), default=None)
+
+
+def _places(lines: Sequence[Line]) -> Sequence[Place]:
+    return tuple(
+        Place(line.type.id, line.type.amount) for line in lines for _ in range(line.quantity)
+    )
+
+
+class State:
+    """An event after the requests that are decided so far.
+
+    It begins with what time has done: holds and offers that ended are expired, and their places go
+    to the waiting list. A kind of request changes the event only by these methods. Each of them
+    keeps the invariants.
+    """
+
+    __slots__ = (
+        *("_active", "_available", "_decision", "_last", "_lines", "_named", "_needs", "_new_id"),
+        *("_rests_on_version", "_taken", "_total", "_waiting", "_waits"),
+        *("allows", "at", "offer", "request", "sale", "terms"),
+    )
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        reading: Reading,
+        *,
+        at: datetime,
+        new_id: Callable[[], UUID],
+    ) -> None:
+        """Start from the snapshot and what was read. `new_id` makes the ids of tickets."""
+        counters = snapshot.counters
+        self.terms: Final = snapshot.terms
+        self.offer: Final = snapshot.offer
+        self.at: Final = at
+        self._new_id = new_id
+        self._total = snapshot.total
+        self._available = [snapshot.available]
+        """The places left of each capacity: of the event's own, then of the quotas by slot."""
+        self._waiting = snapshot.waiting
+        self._waits = [snapshot.waiting]
+        """How many bookings wait for each type, by slot."""
+        self._taken: list[int] = []
+        if counters is not None:
+            self._available += counters.available
+            self._waits = list(counters.waiting)
+            self._taken = list(counters.taken)
+        self._needs = [0] * len(self._available)
+        # The bookings of a person who has several may change until the decision is written.
+        self._rests_on_version = snapshot.waiting > 0 or self.terms.had_several
+        self._active = dict(reading.active)
+        self._named = dict(reading.named)
+        self._lines: dict[int, dict[UUID, tuple[int, Booking]]] = {}
+        """The known heads of the waiting lists by slot of the type, each with its order in all."""
+        self._last = 0
+        for booking in reading.line:
+            self._append(booking)
+        self._decision = Decision(snapshot, snapshot)
+        terms = snapshot.terms
+        self.sale: Final = SaleState.OPEN if terms.are_plain else terms.state(at)
+        self.allows: Final = ALLOWED[self.sale]
+        """The actions that the terms of the sale allow at this time."""
+        self.request: int | None = None
+        """The index of the request that is being decided."""
+        if snapshot.next_expiry is not None and snapshot.next_expiry <= at:
+            self._expire(reading)
+
+    def refusal(self) -> TicketingError:
+        """Return the error that says why the terms of the sale refuse the request."""
+        return self.terms.refusal(self.at)
+
+    def active(self, user_id: UUID) -> Sequence[Booking]:
+        """Return the person's active bookings by slot, as far as they are known."""
+        return self._active.get(user_id, ())
+
+    def named(self, user_id: UUID, booking_id: UUID) -> Booking | None:
+        """Return this booking of the person, whatever its status; None if there is none."""
+        for booking in self.active(user_id):
+            if booking.id == booking_id:
+                return booking
+        return self._named.get(booking_id)
+
+    def rest_on_version(self) -> None:
+        """Make the decision valid at this version only."""
+        self._rests_on_version = True
+
+    @property
+    def has_line(self) -> bool:
+        """Whether anybody waits."""
+        return self._waiting > 0
+
+    def largest(self, kind: TicketType) -> int:
+        """Return how many places of the type there are, taken or not."""
+        counters = self._decision.before.counters
+        return left(kind.draws, (self._total, *(counters.capacity if counters else ())))
+
+    def lacking(self, lines: Sequence[Line]) -> Shortage | None:
+        """Return the first line that does not fit beside those before it. None if all fit."""
+        closed = self._closed()
+        rest = self._available.copy()
+        for line in lines:
+            draws = line.type.draws
+            for index in draws:
+                if index in closed or rest[index] < line.quantity:
+                    return Shortage(line, index, 0 if closed & {*draws} else left(draws, rest))
+            for index in draws:
+                rest[index] -= line.quantity
+        return None
+
+    def take(self, booking_id: UUID, user_id: UUID, slot: int, lines: Sequence[Line]) -> Booking:
+        """Give free places to a newcomer."""
+        self._take(lines)
+        return self._insert(self._new(booking_id, user_id, slot, BookingStatus.BOOKED, lines))
+
+    def hold(
+        self, booking_id: UUID, user_id: UUID, slot: int, lines: Sequence[Line], until: datetime
+    ) -> Booking:
+        """Keep free places for a newcomer until this time."""
+        self._take(lines)
+        booking = self._new(booking_id, user_id, slot, BookingStatus.HELD, lines)
+        return self._insert(self._kept(booking, lines, until))
+
+    def confirm(self, held: Booking) -> Booking:
+        """Make a hold or an offer a booking."""
+        tickets = self._issue(held.id, held.kept_places) if held.has_tickets else ()
+        booked = held._replace(
+            status=BookingStatus.BOOKED, expires_at=None, places=(), tickets=tickets
+        )
+        booked = self._write(held, booked)
+        self._record(CONFIRMED, booked)
+        return booked
+
+    def retake(self, expired: Booking, slot: int) -> Booking:
+        """Make an expired hold a booking, because its places are free again."""
+        self._rests_on_version = True
+        for place in expired.kept_places:
+            self._move(Line(self.type(place.type_id), 1), 1)
+        return self.confirm(expired._replace(slot=slot))
+
+    def extend(self, held: Booking, until: datetime) -> Booking:
+        """Give a hold another end."""
+        extended = self._write(held, held._replace(expires_at=until))
+        self._expires(until)
+        self._record(EXTENDED, extended)
+        return extended
+
+    def join(self, booking_id: UUID, user_id: UUID, slot: int, line: Line) -> tuple[Booking, int]:
+        """Put a newcomer at the end of the waiting list. Return the booking and its position.
+
+        Raises CountersMissing if a group has to wait at an event without counters.
+        """
+        if line.quantity > 1 and self.offer.is_plain:
+            raise CountersMissing
+        booking = self._insert(self._new(booking_id, user_id, slot, BookingStatus.WAITING, (line,)))
+        index = line.type.slot
+        if self._waits[index] == len(self._lines.get(index, ())):
+            # The whole list was read, so this decision may promote its new tail too.
+            self._append(booking)
+        self._waits[index] += 1
+        self._waiting += 1
+        self._rests_on_version = True
+        return booking, self._waits[index]
+
+    def cancel(self, held: Booking, *, in_full: bool = False) -> Booking:
+        """Cancel an active booking: its places become free, or it leaves the waiting list.
+
+        With `in_full` its price is given back whatever its refund policy says.
+        """
+        if held.id in self._decision.inserts:
+            # It is inserted as cancelled, so no constraint checks that the person had none active.
+            self._rests_on_version = True
+        if held.status is BookingStatus.WAITING:
+            index = self.type(held.type_id).slot
+            self._waiting -= 1
+            self._waits[index] -= 1
+            self._rests_on_version = True
+            self._lines.get(index, {}).pop(held.id, None)
+        else:
+            if held.tickets and sum(each.is_valid for each in held.tickets) < held.quantity:
+                # Some were cancelled between the two reads, so its quantity and amount are old.
+                self._rests_on_version = True
+            self._release(held, held.tickets)
+        gone = tuple(ticket._replace(is_valid=False) for ticket in held.tickets)
+        kept = held.kept if in_full else kept_of(held, held.tickets, self.at)
+        now = held._replace(
+            status=BookingStatus.CANCELLED, kept=kept, tickets=gone, expires_at=None
+        )
+        cancelled = self._write(held, now)
+        self._record(BookingStatus.CANCELLED, cancelled)
+        return cancelled
+
+    def reduce(self, held: Booking, tickets: Sequence[Ticket]) -> Booking:
+        """Cancel these valid tickets of a booking, but not its last one."""
+        self._rests_on_version = True
+        self._release(held, tickets)
+        gone = {ticket.id for ticket in tickets}
+        reduced = held._replace(
+            quantity=held.quantity - len(tickets),
+            amount=held.amount - sum(ticket.amount for ticket in tickets),
+            kept=kept_of(held, tickets, self.at),
+            tickets=tuple(
+                ticket._replace(is_valid=False) if ticket.id in gone else ticket
+                for ticket in held.tickets
+            ),
+        )
+        kinds = {ticket.type_id for ticket in reduced.tickets if ticket.is_valid}
+        reduced = reduced._replace(type_id=kinds.pop() if len(kinds) == 1 else None)
+        reduced = self._write(held, reduced)
+        self._record(REDUCED, reduced, [ticket.id for ticket in tickets])
+        return reduced
+
+    def promote(self, limit: int | None = None) -> list[Booking]:
+        """Give the free places to the head of the waiting list.
+
+        The first bookings of all types are looked at in order. One that does not fit closes the
+        capacities that lack room for it to everybody behind it, unless its patience is over. The
+        bookings of a closed type are left out. No offer is made after the close of the sale.
+
+        Raises StaleSnapshot if the list is longer than it is known, unless there is a `limit`: then
+        the known ones are promoted, at most that many.
+        """
+        promoted: list[Booking] = []
+        if not (self._waiting and self._available[0] and self._may_serve):
+            return promoted
+        closed: set[int] = set()
+        passed: list[tuple[Booking, TicketType]] = []
+        heads = self._heads()
+        heapify(heads)
+        while heads and self._available[0] and len(promoted) != limit:
+            order, slot, booking = heappop(heads)
+            line = Line(self.type(booking.type_id), booking.quantity)
+            if lacking := self._lacking(line, closed):
+                if self._is_impatient(booking):
+                    passed.append((booking, line.type))
+                    heads += self._behind(slot, order)
+                    heapify(heads)
+                    continue
+                if closed.isdisjoint(line.type.draws):
+                    self._gather(booking, line)
+                closed.update(lacking)
+                continue
+            self._pass(passed, line.type)
+            del self._lines[slot][booking.id]
+            self._waits[slot] -= 1
+            self._waiting -= 1
+            self._move(line, 1)
+            promoted.append(self._promoted(booking, line))
+            if self._waits[slot] and self._available[0]:
+                if limit is not None and not self._lines[slot]:
+                    break
+                heads += self._behind(slot, order)
+                heapify(heads)
+        return promoted
+
+    @property
+    def _may_serve(self) -> bool:
+        is_over = self.sale in {SaleState.CLOSED, SaleState.ENDED, SaleState.CANCELLED}
+        return not (is_over and self.terms.waiting is WaitingMode.OFFER)
+
+    def grow(self, places: int) -> None:
+        """Add free places. The caller promotes the waiting list afterwards."""
+        self._total += places
+        self._available[0] += places
+        self._rests_on_version = True
+
+    def shrink(self, places: int) -> None:
+        """Remove free places."""
+        self.grow(-places)
+
+    def decided(self, outcomes: list[Outcome]) -> Decision:
+        """Return the decision, with the outcomes of all requests."""
+        decision, before = self._decision, self._decision.before
+        decision.outcomes = outcomes
+        counters = before.counters
+        if counters is not None:
+            counters = Counters(counters.capacity, self._available[1:], self._taken, self._waits)
+        decision.after = Snapshot(
+            before.event_id,
+            before.version + 1,
+            self._total,
+            self._available[0],
+            self._waiting,
+            before.terms,
+            before.offer,
+            counters,
+            self._next_expiry(),
+        )
+        if not self._rests_on_version:
+            # If a cancellation comes first, fewer would be enough.
+            decision.needs = self._needs
+        return decision
+
+    def _next_expiry(self) -> datetime | None:
+        decision = self._decision
+        if decision.knows_expiry:
+            return decision.next_expiry
+        return _first(decision.before.next_expiry, decision.next_expiry)
+
+    def _expire(self, reading: Reading) -> None:
+        """End the holds and offers that end by now, and serve the waiting list."""
+        self._rests_on_version = True
+        self._decision.knows_expiry = True
+        self._expires(reading.next_due)
+        due = {each.id: each for each in reading.due}
+        # Those of the people of this batch may end later than all that were read.
+        due |= {each.id: each for held in self._active.values() for each in held}
+        for held in sorted(due.values(), key=lambda each: each.expires_at or self.at):
+            if not held.status.keeps or held.expires_at is None:
+                continue
+            if held.expires_at > self.at:
+                self._expires(held.expires_at)
+                continue
+            self._release(held)
+            expired = self._write(held, held._replace(status=BookingStatus.EXPIRED))
+            self._named[held.id] = expired
+            self._record(EXPIRED, expired)
+        if self.allows.cancel:
+            self.promote()
+
+    def _expires(self, at: datetime | None) -> None:
+        self._decision.next_expiry = _first(self._decision.next_expiry, at)
+
+    def _take(self, lines: Sequence[Line]) -> None:
+        for line in lines:
+            self._move(line, 1)
+            for index in line.type.draws:
+                self._needs[index] += line.quantity
+
+    def type(self, type_id: int | None) -> TicketType:
+        """Return the ticket type. Raises StaleSnapshot if it was added since."""
+        if type_id is None:
+            return self.offer.first
+        found = self.offer.types.get(type_id)
+        if found is None:
+            # Bookings are read after the snapshot. The type was added in between.
+            raise StaleSnapshot
+        return found
+
+    def _is_impatient(self, booking: Booking) -> bool:
+        """Whether places have gathered for this group for as long as they may."""
+        return booking.expires_at is not None and booking.expires_at <= self.at
+
+    def _gather(self, booking: Booking, line: Line) -> None:
+        """Let free places gather for a group, as long as the event's patience lasts."""
+        patience = self.terms.patience_minutes
+        if patience is None or not left(line.type.draws, self._available):
+            return
+        if booking.expires_at is None:
+            until = self.at + timedelta(minutes=patience)
+            waiting = self._write(booking, booking._replace(expires_at=until))
+            order, _ = self._lines[line.type.slot][booking.id]
+            self._lines[line.type.slot][booking.id] = order, waiting
+            self._rests_on_version = True
+            booking = waiting
+        self._expires(booking.expires_at)
+
+    def _pass(self, groups: Sequence[tuple[Booking, TicketType]], kind: TicketType) -> None:
+        """Record that a booking of this type is served before these groups."""
+        for group, theirs in groups:
+            if not {*theirs.draws}.isdisjoint(kind.draws):
+                self._record(PASSED, group)
+
+    def _heads(self) -> list[tuple[int, int, Booking]]:
+        """Return the first booking of each type, without types that are closed."""
+        return [
+            self._head(each.slot)
+            for each in self.offer.types.values()
+            if self._waits[each.slot] and not each.closed
+        ]
+
+    def _head(self, slot: int) -> tuple[int, int, Booking]:
+        line = self._lines.get(slot)
+        if not line:
+            raise StaleSnapshot
+        order, booking = next(iter(line.values()))
+        return order, slot, booking
+
+    def _behind(self, slot: int, order: int) -> list[tuple[int, int, Booking]]:
+        """Return the next booking of the type that is behind this place in the line, if any."""
+        known = self._lines.get(slot, {})
+        for place, booking in known.values():
+            if place > order:
+                return [(place, slot, booking)]
+        if len(known) < self._waits[slot]:
+            raise StaleSnapshot
+        return []
+
+    def _append(self, booking: Booking) -> None:
+        line = self._lines.setdefault(self.type(booking.type_id).slot, {})
+        self._last += 1
+        line[booking.id] = self._last, booking
+
+    def _lacking(self, line: Line, closed: set[int]) -> list[int]:
+        return [
+            index
+            for index in line.type.draws
+            if index in closed or self._available[index] < line.quantity
+        ]
+
+    def _closed(self) -> set[int]:
+        """Return the capacities that are closed to newcomers, because somebody waits for them.
+
+        While the event has no place, nobody needs to know.
+        """
+        closed: set[int] = set()
+        if self._waiting and self._available[0]:
+            heads = self._heads()
+            heapify(heads)
+            while heads:
+                order, slot, booking = heappop(heads)
+                line = Line(self.type(booking.type_id), booking.quantity)
+                lacking = self._lacking(line, closed)
+                if lacking and self._is_impatient(booking):
+                    heads += self._behind(slot, order)
+                    heapify(heads)
+                else:
+                    closed.update(lacking or line.type.draws)
+        return closed
+
+    def _move(self, line: Line, sign: int) -> None:
+        """Take the places of the line, or free them with a `sign` of -1."""
+        for index in line.type.draws:
+            self._available[index] -= sign * line.quantity
+        if self._taken:
+            self._taken[line.type.slot] += sign * line.quantity
+
+    def _release(self, held: Booking, tickets: Sequence[Ticket] = ()) -> None:
+        """Free the places of these tickets, or of a booking that has none of its own."""
+        if held.status.keeps:
+            for place in held.kept_places:
+                self._move(Line(self.type(place.type_id), 1), -1)
+            return
+        if not held.has_tickets:
+            self._move(Line(self.offer.first, held.quantity), -1)
+            return
+        for ticket in tickets:
+            if ticket.is_valid:
+                self._move(Line(self.type(ticket.type_id), 1), -1)
+                if ticket.id in self._decision.issued:
+                    void = ticket._replace(is_valid=False)
+                    self._decision.issued[ticket.id] = held.id, void
+                else:
+                    self._decision.voided[ticket.id] = held.id
+
+    def _issue(self, booking_id: UUID, places: Sequence[Place]) -> Sequence[Ticket]:
+        """Return a new ticket of the booking for each place."""
+        tickets: list[Ticket] = []
+        for type_id, amount in places:
+            kind = self.type(type_id)
+            tax = tax_in(amount, kind.tax_rate) if kind.tax_rate else 0
+            ticket = Ticket(self._new_id(), kind.id, len(tickets) + 1, amount, tax=tax)
+            self._decision.issued[ticket.id] = booking_id, ticket
+            tickets.append(ticket)
+        return tuple(tickets)
+
+    def _new(
+        self,
+        booking_id: UUID,
+        user_id: UUID,
+        slot: int,
+        status: BookingStatus,
+        lines: Sequence[Line],
+    ) -> Booking:
+        event_id, at = self._decision.before.event_id, self.at
+        kind, quantity = lines[0]
+        if quantity == 1 and self.offer.is_plain:
+            return Booking(booking_id, event_id, user_id, status, at, slot)
+        places, amount, currency = total(lines)
+        return Booking(
+            booking_id,
+            event_id,
+            user_id,
+            status,
+            at,
+            slot,
+            places,
+            kind.id if len(lines) == 1 else None,
+            amount,
+            currency,
+            self.terms.refunds if amount else None,
+            tickets=self._issue(booking_id, _places(lines))
+            if status is BookingStatus.BOOKED
+            else (),
+        )
+
+    def _kept(self, booking: Booking, lines: Sequence[Line], until: datetime) -> Booking:
+        """Return the booking with its places, which are kept until this time."""
+        self._expires(until)
+        is_simple = len(lines) == 1 and not booking.amount
+        return booking._replace(expires_at=until, places=() if is_simple else _places(lines))
+
+    def _insert(self, booking: Booking) -> Booking:
+        decision = self._decision
+        self._add(booking, self.active(booking.user_id))
+        decision.inserts[booking.id] = booking
+        decision.facts.append(Fact(booking.status, booking, self.request, True))  # noqa: FBT003
+        return booking
+
+    def _add(self, booking: Booking, others: Sequence[Booking]) -> None:
+        """Put the booking among the active ones of its person, by slot as they are read."""
+        held = (*others, booking)
+        if others:
+            held = tuple(sorted(held, key=attrgetter("slot")))
+        self._active[booking.user_id] = held
+
+    def _promoted(self, waiting: Booking, line: Line) -> Booking:
+        """Return the booking with the free places, or with the offer of them."""
+        offers = self.terms.waiting is WaitingMode.OFFER
+        if offers or waiting.amount:
+            kind, quantity = line
+            offered = waiting._replace(status=BookingStatus.OFFERED)
+            if offers:
+                offered = offered._replace(
+                    amount=kind.amount * quantity,
+                    currency=kind.currency if kind.amount else None,
+                    refunds=self.terms.refunds if kind.amount else None,
+                )
+            offered = self._kept(offered, [line], self.terms.offer_end(self.at))
+            offered = self._write(waiting, offered)
+            self._record(OFFERED, offered)
+            return offered
+        booked = waiting._replace(status=BookingStatus.BOOKED, expires_at=None)
+        # It waits for free places, even if the type has a price since.
+        if booked.has_tickets:
+            free = (Place(line.type.id, 0),) * line.quantity
+            booked = booked._replace(tickets=self._issue(booked.id, free))
+        booked = self._write(waiting, booked)
+        self._record(PROMOTED, booked)
+        return booked
+
+    def _write(self, was: Booking, now: Booking) -> Booking:
+        """Put the booking as it is `now` into the decision, and among the active ones."""
+        others = [each for each in self.active(was.user_id) if each.id != was.id]
+        if not now.status.is_active:
+            self._active[was.user_id] = others
+        else:
+            self._add(now, others)
+        if was.id in self._decision.inserts:
+            self._decision.inserts[was.id] = now
+        else:
+            changes = self._decision.changes
+            first = changes[was.id].was if was.id in changes else was.status
+            changes[was.id] = Change(
+                first,
+                now.status,
+                now.quantity,
+                now.amount,
+                now.type_id,
+                now.kept,
+                now.slot,
+                now.expires_at,
+                now.places,
+                now.currency,
+                now.refunds,
+                was.expires_at is not None or now.expires_at is not None,
+            )
+        return now
+
+    def _record(self, name: str, booking: Booking, tickets: Sequence[UUID] = ()) -> None:
+        self._decision.facts.append(Fact(name, booking, self.request, tickets=tickets))
