@@ -25,7 +25,7 @@ import schemathesis
 from schemathesis.checks import CHECKS, load_all_checks
 
 from tests.folders import folder_open_to_all
-from tests.generated import PHASES, Shop, World, run
+from tests.generated import PHASES, Shop, World, run, sell
 from tests.people import Person, Visitor
 from tests.serving import Service, serving, until
 from tests.signing import SECRET
@@ -107,7 +107,7 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
     members = [await visitor.register() for _ in range(4)]
     mine = [await owner.organise(total=total) for total in (1, 1, 1_000_000)]
     shop = await Shop.open(owner)
-    mine.append(shop.event)
+    mine.insert(0, shop.event)
     not_mine = [await stranger.organise(total=total) for total in (1, 1_000_000)]
     for person, events in ((owner, mine), (stranger, not_mine)):
         for event in events:
@@ -117,6 +117,9 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
                 await booker.book(event)
     listed = await bob.get("/api/users/me/bookings")
     held = [each["id"] for each in listed.json()["items"]]
+    gala, priced = await sell(owner, 6)
+    mine.insert(0, gala)
+    held += priced
 
     customers = [
         await organiser.book_for(events[-1], f"known-{number}")
@@ -254,6 +257,10 @@ UNLESS = {
     Action.ERASE_CUSTOMER: "SELECT user_id, external_id FROM customers, given"
     " WHERE external_id LIKE 'known-%' AND organiser_id = ANY("
     "SELECT organiser_id FROM events WHERE id = ANY(given.events))",
+    Action.RECORD_PAYMENT: "SELECT id, event_id, paid FROM bookings, given"
+    " WHERE event_id = ANY(given.events) AND paid IS NOT NULL",
+    Action.RECORD_REFUND: "SELECT id, event_id, refunded FROM bookings, given"
+    " WHERE event_id = ANY(given.events) AND refunded IS NOT NULL",
     # A freed place may go to a person who waits.
     Action.BOOK_TICKET: "SELECT id, event_id, user_id, status <> 'cancelled' FROM bookings, given"
     " WHERE event_id = ANY(given.events) AND user_id = ANY(people)"

@@ -74,8 +74,8 @@ class Shop:
         return cls(made["id"], types, quotas)
 
 
-async def sell(owner: Person, count: int) -> list[str]:
-    """Return bookings with a price, for which much was paid: most amounts can be refunded."""
+async def sell(owner: Person, count: int) -> tuple[int, list[str]]:
+    """Return an event, and bookings with a price there, for which most amounts can be refunded."""
     price = {"amount": 2500, "currency": "EUR"}
     body = {"name": "A gala", "capacity": count, "ticketTypes": [{"name": "Seat", "price": price}]}
     event = (await owner.post("/api/events", body)).json()
@@ -86,7 +86,7 @@ async def sell(owner: Person, count: int) -> list[str]:
         for number in range(5):
             paid = {"reference": f"order-{number}", "amount": 10**12}
             await owner.post(f"/api/bookings/{booking}/payments", paid)
-    return sold
+    return event["id"], sold
 
 
 _numbers = itertools.count()
