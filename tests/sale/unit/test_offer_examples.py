@@ -22,6 +22,7 @@ from ticketing.errors import (
 from ticketing.sale.inventory import resize
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
+from ticketing.sale.inventory.keeping import kept_of
 from ticketing.sale.inventory.kinds import InventoryRequest, decide
 from ticketing.sale.inventory.model import (
     Booked,
@@ -538,3 +539,9 @@ def test_a_cancelled_event_gives_everything_back() -> None:
 def test_the_tax_is_part_of_the_price_of_each_ticket() -> None:
     _, made = sold(None, 2)
     assert [(each.amount, each.tax) for each in made.tickets] == [(1600, 105)] * 2
+
+
+def test_nothing_is_kept_of_what_is_not_sold_yet() -> None:
+    _, made = sold(None, 2)
+    assert kept_of(made, made.tickets, NOW) == 3200
+    assert kept_of(made._replace(status=BookingStatus.WAITING), made.tickets, NOW) == 0
