@@ -115,7 +115,12 @@ def _extended(outcome: Kept) -> Rendered:
 
 
 def _hold(status: int, held: Booking, at: datetime, position: int | None = None) -> Rendered:
-    document = fields_of(held) | {"position": position, "promoted": None, "serverTime": at}
+    document = fields_of(held) | {
+        "position": position,
+        "promoted": None,
+        "refund": None,
+        "serverTime": at,
+    }
     return Rendered(status, orjson.dumps(document, default=str, option=orjson.OPT_UTC_Z))
 
 
