@@ -50,12 +50,17 @@ class Scenario:
             self.load,
             on.server,
             on.ground,
-            "types" if types and self.mode == "book" else self.mode,
+            self._mode(types),
             self.connections,
             self.at_once,
             types=types,
             quantity=self.quantity,
         )
+
+    def _mode(self, types: int) -> str:
+        if self.mode == "holds" and not types:
+            return "book"
+        return "types" if types and self.mode == "book" else self.mode
 
 
 SCENARIOS: Final = {
@@ -66,6 +71,9 @@ SCENARIOS: Final = {
     "lone": Scenario(HOT, connections=1, by_latency=True),
     "types": Scenario("hot event with two ticket types and a shared quota", types=2),
     "four": Scenario("the same, four places a booking", types=2, quantity=4),
+    "holds": Scenario(
+        "hold and confirm of two ticket types, two requests for a booking", mode="holds", types=2
+    ),
     "read20": Scenario("read an event with 20 ticket types", mode="read", types=20),
 }
 

@@ -1,11 +1,11 @@
 -- The requests of wrk. Every booking is a new pair of person and event, because a person has one
 -- active booking per event. Pair i of a thread is computed from i alone, so nothing is stored.
 --
--- BENCH_MODE     book | types | keyed | customers | read | mix | greet
+-- BENCH_MODE     book | types | keyed | customers | holds | read | mix | greet
 -- BENCH_PEOPLE   file with a line "id token" per person
 -- BENCH_EVENT    id of the first event; the next ones follow without a gap
--- BENCH_TYPES    ids of the ticket types of all events in order, two for each, in mode `types`
--- BENCH_QUANTITY  places of a booking, in mode `types`
+-- BENCH_TYPES    ids of the ticket types of all events in order, two for each, in modes `types` and `holds`
+-- BENCH_QUANTITY  places of a booking, in modes `types` and `holds`
 -- BENCH_AT_ONCE  events that are booked at the same time; when every person has booked each of
 --                them, the next group of as many events is taken
 -- BENCH_CONNECTIONS  connections that wrk holds open
@@ -30,7 +30,7 @@ local quantity = os.getenv("BENCH_QUANTITY")
 local behind = 4 * tonumber(os.getenv("BENCH_CONNECTIONS"))
 
 local threads = {}
-local ids, heads = {}, {}
+local ids, heads, person_of = {}, {}, {}
 local people, stride = 0, 0
 
 booked, cancelled, read = 0, 0, 0
@@ -44,6 +44,7 @@ function init(_)
       local id, token = line:match("^(%S+) (%S+)$")
       people = people + 1
       ids[people] = id
+      person_of[id] = people
       heads[people] = " HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " .. token .. "\r\n"
    end
    stride = math.max(1, math.floor(people / at_once))
@@ -117,13 +118,37 @@ local function mix()
    return get()
 end
 
+-- Each hold is confirmed on the connection that is free first.
+local held = {}
+
+local function holds()
+   local hold = table.remove(held)
+   if hold == nil then
+      local text = post("/api/holds", booked, nil, true)
+      booked = booked + 1
+      return text
+   end
+   read = read + 1
+   return "POST /api/holds/" .. hold.id .. "/confirm" .. heads[hold.person]
+      .. "Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+end
+
+-- wrk reads responses only if this function exists.
+if mode == "holds" then
+   function response(status, _, body)
+      if status == 201 then
+         table.insert(held, { id = body:match('"id":"([^"]+)"'), person = person_of[body:match('"userId":"([^"]+)"')] })
+      end
+   end
+end
+
 -- Authenticates, and is refused before the database is used.
 local function greet()
    read = read + 1
    return "GET /api/users/me/bookings?cursor=no" .. heads[read % people + 1] .. "\r\n"
 end
 
-local modes = { book = book, types = types, keyed = keyed, customers = customers, read = get, mix = mix, greet = greet }
+local modes = { book = book, types = types, keyed = keyed, customers = customers, holds = holds, read = get, mix = mix, greet = greet }
 
 function request()
    if limit > 0 and booked + cancelled + read >= limit then

@@ -72,6 +72,6 @@ def compose(shared: Shared) -> Part:
         ],
         loops=loops,
         departed=[have.bookings.leave],
-        samples=[have.bookings.sample, have.events.sample],
+        samples=[*have.bookings.samples, have.events.sample],
         close=[have.bookings.close, have.events.close],
     )

@@ -88,7 +88,7 @@ async def test_a_booking_that_is_reduced_elsewhere_during_a_decision_is_cancelle
 ) -> None:
     (ada,) = await make_people(engine, 1)
     event, (one,) = await make_types(engine, ada, "One")
-    held = await bookings.get((await bookings.book(event, ada, lines=[(one, 3)])).booking.id)
+    held = (await bookings.book(event, ada, lines=[(one, 3)])).booking
     fetch = Statement.fetch
 
     async def meddle(self: Statement, connection: Driver, **parameters: object) -> list[Record]:

@@ -59,6 +59,7 @@ from ticketing.sale.repositories.held import (
     read_due,
     read_lines,
     read_named,
+    read_several,
 )
 from ticketing.sale.rows import snapshot
 from ticketing.web.replay import KeyedRequest, UnderWay
@@ -220,10 +221,12 @@ class BookingRepository:
         self._contended: set[int] = set()
         self._under_way = UnderWay()
         self._combiner = Combiner[Queued, Outcome](self._commit, name="bookings")
-        self.sample = self._combiner.sample
+        self._reads = Combiner[UUID, Booking](self._read, name="bookings by id")
+        self.samples = [self._combiner.sample, self._reads.sample]
 
     async def close(self) -> None:
         """Finish the queued requests and refuse new ones."""
+        await self._reads.close()
         await self._combiner.close()
         await self._connection.close()
 
@@ -361,9 +364,16 @@ class BookingRepository:
         return cast("Cancelled", outcome)
 
     async def get(self, booking_id: UUID) -> Booking:
-        """Return the booking with its tickets. Raises BookingNotFound."""
+        """Return the booking without its tickets. Raises BookingNotFound, or Busy.
+
+        Requests that arrive during a read share the next read.
+        """
+        return await self._reads.submit(booking_id)
+
+    async def _read(self, ids: Sequence[UUID]) -> Sequence[Booking | BookingNotFound]:
         async with driver(self._engine) as connection:
-            return await read(connection, booking_id)
+            found = await read_several(connection, ids)
+        return [found.get(booking_id) or BookingNotFound() for booking_id in ids]
 
     async def leave(self, user_id: UUID) -> None:
         """Remove a person whose account was deleted from every waiting list.

@@ -198,9 +198,12 @@ async def read_named(
         if isinstance(each, (Confirm, Extend))
         and all(held.id != each.booking_id for held in active[event].get(each.user_id, ()))
     ]
-    if not wanted:
-        return {}
-    return {row["id"]: booking(row) for row in await NAMED.fetch(connection, bookings=wanted)}
+    return await read_several(connection, wanted) if wanted else {}
+
+
+async def read_several(connection: Driver, ids: Sequence[UUID]) -> Mapping[UUID, Booking]:
+    """Return these bookings without their tickets, by id."""
+    return {row["id"]: booking(row) for row in await NAMED.fetch(connection, bookings=list(ids))}
 
 
 async def read_due(
