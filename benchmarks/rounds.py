@@ -109,6 +109,9 @@ def wrk() -> str:
     return found
 
 
+CONNECTIONS: Final = 256
+
+
 @dataclass(frozen=True, slots=True)
 class _Load:
     """The input of wrk."""
@@ -124,8 +127,8 @@ class _Load:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
-    """The output of wrk."""
+class Sent:
+    """The output of wrk. Times in milliseconds."""
 
     seconds: float
     answers: float
@@ -141,6 +144,7 @@ class _Sent:
 
     @property
     def unanswered(self) -> int:
+        """Requests under way when the load stopped."""
         sent = self.sent_books + self.sent_cancels + self.sent_reads
         return int(sent - self.answers)
 
@@ -222,6 +226,11 @@ class Driver:
             cpu={name: round(each / sent.seconds, 3) for name, each in used.items()},
         )
 
+    def book(self, server: Server, event: int, seconds: int, *, limit: int = 0) -> Sent:
+        """Have each person book the event in turn, without checking any row."""
+        load = _Load("book", CONNECTIONS, seconds, event, limit=limit)
+        return self._finish(self._start(server, load))
+
     def _start(self, server: Server, load: _Load) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [
@@ -250,11 +259,11 @@ class Driver:
     def _out(self) -> Path:
         return self.folder / "wrk.json"
 
-    def _finish(self, process: subprocess.Popen[bytes]) -> _Sent:
+    def _finish(self, process: subprocess.Popen[bytes]) -> Sent:
         _, errors = process.communicate()
         if process.returncode or errors:
             raise RuntimeError(f"wrk failed: {errors.decode()}")
-        found = _Sent(**json.loads(self._out.read_text()))
+        found = Sent(**json.loads(self._out.read_text()))
         self._out.unlink()
         return found
 
@@ -268,7 +277,7 @@ class Driver:
         }
 
 
-def _check(contest: Contest, sent: _Sent, before: Books, after: Books) -> None:
+def _check(contest: Contest, sent: Sent, before: Books, after: Books) -> None:
     """Compare all responses with all rows."""
 
     def require(agrees: bool, complaint: str) -> None:  # noqa: FBT001 - a condition

@@ -41,6 +41,7 @@ from ticketing.sale.inventory.model import (
     Booking,
     Cancelled,
     CountersMissing,
+    Expired,
     Kept,
     Outcome,
     Reading,
@@ -653,13 +654,18 @@ class BookingRepository:
 
 
 def _is_doubtful(decision: Decision | None) -> bool:
-    """Whether a refusal may be wrong, because it rests on a snapshot from before.
+    """Whether an outcome may be wrong, because it rests on a snapshot from before.
 
-    A swap confirms the terms, but not that places are still missing.
+    A swap confirms the terms, but not that places are still missing. Without one, other holds may
+    have ended.
     """
     return decision is not None and any(
         isinstance(outcome, SoldOut)
-        or (decision.is_empty and isinstance(outcome, Exception) and not isinstance(outcome, SURE))
+        or (
+            decision.is_empty
+            and isinstance(outcome, (Exception, Expired))
+            and not isinstance(outcome, SURE)
+        )
         for outcome in decision.outcomes
     )
 
