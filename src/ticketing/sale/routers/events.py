@@ -91,7 +91,7 @@ class CreateEvent(EventIn, json_schema_extra={"examples": [_TO_CREATE]}):
     max_bookings_per_person: MaxBookings = 1
     max_tickets_per_person: MaxTickets = 10
     hold_minutes: HoldMinutes = 10
-    waiting_list: SetWaitingList = Field(default=SetWaitingList())
+    waiting_list: SetWaitingList = Field(default_factory=SetWaitingList)
     ticket_types: Annotated[
         list[InitialTicketType],
         Field(
