@@ -41,6 +41,10 @@ class Scene:
     def subject(self) -> dict[str, object]:
         return {"eventId": self.event, "userId": self.about.id}
 
+    @property
+    def one_place(self) -> dict[str, object]:
+        return {"lines": [{"ticketTypeId": self.admission, "quantity": 1}]}
+
 
 Request = tuple[str, str, object]
 
@@ -175,9 +179,13 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
     Action.BOOK_TICKET: lambda scene: (
         "POST",
         "/api/events/book",
-        scene.subject | {"lines": [{"ticketTypeId": scene.admission, "quantity": 1}]},
+        scene.subject | scene.one_place,
     ),
     Action.CANCEL_TICKET: lambda scene: ("POST", "/api/events/cancel", scene.subject),
+    Action.CREATE_HOLD: lambda scene: ("POST", "/api/holds", scene.subject | scene.one_place),
+    Action.CONFIRM_HOLD: lambda scene: ("POST", f"/api/holds/{scene.booking}/confirm", None),
+    Action.EXTEND_HOLD: lambda scene: ("POST", f"/api/holds/{scene.booking}/extend", None),
+    Action.RELEASE_HOLD: lambda scene: ("DELETE", f"/api/holds/{scene.booking}", None),
     Action.GET_BOOKING: lambda scene: ("GET", f"/api/bookings/{scene.booking}", None),
     Action.LIST_TICKETS: lambda scene: ("GET", f"/api/bookings/{scene.booking}/tickets", None),
     Action.CANCEL_BOOKING: lambda scene: ("POST", f"/api/bookings/{scene.booking}/cancel", None),
@@ -249,10 +257,15 @@ PREPARED = {
         (Action.GET_BOOKING, Action.LIST_TICKETS, Action.CANCEL_BOOKING), Action.BOOK_TICKET
     ),
     **dict.fromkeys(OF_MONEY, Action.BOOK_TICKET),
+    **dict.fromkeys(
+        (Action.CONFIRM_HOLD, Action.EXTEND_HOLD, Action.RELEASE_HOLD), Action.CREATE_HOLD
+    ),
     Action.REVOKE_ROLE: Action.GRANT_ROLE,
     Action.REVOKE_ORGANISER: Action.GRANT_ORGANISER,
 }
 """Calls that an admin makes first, so that the call itself has something to change."""
+MAKES = {Action.BOOK_TICKET: "booked", Action.CREATE_HOLD: "held"}
+"""Calls that make a booking, which the action is about, and the status of that booking."""
 
 
 async def promote(app: FastAPI, engine: AsyncEngine, person: Person) -> None:
@@ -330,13 +343,14 @@ async def prepare(
         assert made.status_code == 201, made.text
         return replace(on, booking=booking)
     made = await call(PREPARED[action], on, admin.headers, visitor)
-    if PREPARED[action] is not Action.BOOK_TICKET:
+    if PREPARED[action] not in MAKES:
         assert made.is_success
         return on
     # An earlier call may have deleted the type, or booked.
     assert made.is_success or made.json()["code"] == "already_booked", made.text
+    status = MAKES[PREPARED[action]]
     listed = await visitor.client.get(
-        f"/api/events/{on.event}/bookings", headers=admin.headers, params={"status": "booked"}
+        f"/api/events/{on.event}/bookings", headers=admin.headers, params={"status": status}
     )
     (booking,) = listed.json()["items"]
     return replace(on, booking=booking["id"])

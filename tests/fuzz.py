@@ -25,7 +25,7 @@ import schemathesis
 from schemathesis.checks import CHECKS, load_all_checks
 
 from tests.folders import folder_open_to_all
-from tests.generated import PHASES, Shop, World, run, sell
+from tests.generated import PHASES, Shop, World, kept, run, sell
 from tests.people import Person, Visitor
 from tests.serving import Service, serving, until
 from tests.signing import SECRET
@@ -144,6 +144,11 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
             leaving=leaving,
             events=[*mine, *not_mine],
             bookings=held,
+            holds=[
+                await kept(organiser, events[-1])
+                for organiser, events in ((owner, mine[:3]), (stranger, not_mine))
+                for _ in range(20)
+            ],
             shop=shop,
             people=[each.id for each in (me or bob, bob, stranger)],
             account=ADA,

@@ -21,6 +21,7 @@ PHASES = ("examples", "coverage", "fuzzing", "stateful")
 UNTOLD = {
     *("register", "changePassword", "setPassword", "makeKey"),
     *("createEvent", "listEvents", "updateEvent", "copyEvent"),
+    *("createHold", "extendHold"),
     *("publishEvent", "pauseSale", "resumeSale", "cancelEvent", "deleteEvent"),
 }
 ABOUT_TYPES = {
@@ -29,10 +30,12 @@ ABOUT_TYPES = {
     *("listTicketTypes", "listQuotas"),
 }
 """Operations that need an event and its own ticket type or quota."""
+ABOUT_HOLDS = ("confirmHold", "extendHold", "releaseHold")
+"""Operations that need a hold. Each has its own, because they end it."""
 ENDING = {"cancelEvent", "deleteEvent", "pauseSale"}
 """Operations after which an event may not be bookable: somebody calls them who owns few events."""
 KEY = "#/components/parameters/Idempotency-Key"
-ACCEPTED = ["2xx", "401", "403", "404", "409", "412", "422", "428"]
+ACCEPTED = ["2xx", "401", "403", "404", "409", "410", "412", "422", "428"]
 REFUSED = [
     "400",
     "401",
@@ -92,6 +95,13 @@ async def sell(owner: Person, count: int) -> tuple[int, list[str]]:
 _numbers = itertools.count()
 
 
+async def kept(team: Person, event: int) -> str:
+    """Return the id of a hold of the team."""
+    made = await team.post("/api/holds", {"eventId": event, "expiresAt": "2031-01-01T00:00:00Z"})
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])
+
+
 @schemathesis.hook
 def before_call(_: HookContext, case: Case[Any], _sent: dict[str, Any]) -> None:
     """Give each call of a sequence an Idempotency-Key of its own.
@@ -112,6 +122,7 @@ class World:
     """Headers of other people, for operations that end a session or need an admin."""
     events: Sequence[int]
     bookings: Sequence[str]
+    holds: Sequence[str]
     shop: "Shop"
     people: Sequence[str]
     account: Mapping[str, str]
@@ -141,6 +152,7 @@ class World:
             "quotas": self.shop.quotas,
             "any": ["*"],
             "bookings": self.bookings,
+            **{of: self.holds[place::3] for place, of in enumerate(ABOUT_HOLDS)},
             "people": self.people,
             "names": [self.account["username"]],
             "passwords": [self.account["password"]],
@@ -188,6 +200,15 @@ class World:
                         "parameters": {"path.eventId": {"dictionary": "shop", "probability": 0.9}},
                         "checks": {"negative_data_rejection": {"expected-statuses": REFUSED}},
                     },
+                    *(
+                        {
+                            "include-operation-id": operation,
+                            "parameters": {
+                                "path.bookingId": {"dictionary": operation, "probability": 0.9}
+                            },
+                        }
+                        for operation in ABOUT_HOLDS
+                    ),
                     {
                         "include-operation-id": sorted(UNTOLD | ABOUT_TYPES | _keyed(document)),
                         "checks": {"positive_data_acceptance": {"expected-statuses": ACCEPTED}},

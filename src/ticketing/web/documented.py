@@ -152,6 +152,9 @@ class Problem(BaseModel):
     refunded: Long | SkipJsonSchema[None] = None
     currency: str | SkipJsonSchema[None] = None
     name: str | SkipJsonSchema[None] = None
+    bookingId: UUID | SkipJsonSchema[None] = None  # noqa: N815
+    expiresAt: datetime | SkipJsonSchema[None] = None  # noqa: N815
+    reason: str | SkipJsonSchema[None] = None
     bookingIds: list[UUID] | SkipJsonSchema[None] = None  # noqa: N815
     eventIds: list[Long] | SkipJsonSchema[None] = None  # noqa: N815
 

@@ -52,6 +52,7 @@ TAGS: Final = [
     {"name": "events", "description": "Events that can be booked."},
     {"name": "bookings", "description": "Places, and positions on the waiting list."},
     {"name": "payments", "description": "What was paid for bookings, and what is owed."},
+    {"name": "holds", "description": "Places that are kept for a while, and offers of places."},
     {
         "name": "ticket types",
         "description": "What is on sale at an event, and its quotas.",

@@ -36,6 +36,8 @@ async def test_a_new_event_has_every_place_free_and_an_address(visitor: Visitor)
         "maxBookingsPerPerson": 1,
         "maxTicketsPerPerson": 10,
         "refundPolicy": {"kind": "none", "until": None, "percent": None, "fee": None},
+        "holdMinutes": 10,
+        "waitingList": {"mode": "auto", "offerMinutes": 60, "groupPatienceMinutes": None},
         "ticketTypes": [
             {
                 "id": made.json()["ticketTypes"][0]["id"],

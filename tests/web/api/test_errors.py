@@ -22,6 +22,7 @@ from tests.calls import MIN_ROUNDS, promote
 from tests.contract import Operation, assert_problem, operation_of, operations
 from tests.logs import lines
 from tests.people import PASSWORD, Person, Visitor
+from tests.web.hold_errors import about_holds
 from tests.web.payment_errors import about_payments
 from tests.web.ticket_type_errors import about_ticket_types
 from ticketing.app import create_app
@@ -48,6 +49,11 @@ OF_THE_SERVER = {
     *("malformed_request", "request_timeout", "url_too_long", "headers_too_large"),
     *("http_version_not_supported", "transfer_coding_not_implemented", "expectation_failed"),
 }
+COMBINED = {
+    *("bookTicket", "cancelTicket", "cancelBooking"),
+    *("createHold", "confirmHold", "extendHold", "releaseHold"),
+}
+"""Requests that share commits. Of those with one key, one is under way."""
 # Needs a low limit: tests/limits/api/test_rates.py provokes it.
 OF_LIMITS = {"too_many_requests"}
 
@@ -65,6 +71,10 @@ class Call:
         return await client.request(
             self.operation.method, self.path, headers=self.headers, json=self.body
         )
+
+    def keyed(self, key: str) -> "Call":
+        """Return the request with this `Idempotency-Key`."""
+        return replace(self, headers=self.headers | {"Idempotency-Key": key})
 
 
 def credentials(person: Person) -> dict[str, str]:
@@ -93,6 +103,9 @@ def calls(  # noqa: PLR0913, PLR0917 - what the requests are about
         "cancelBooking": {"ticketIds": [held]},
         "recordPayment": {"reference": "order-18", "amount": 2500},
         "recordRefund": {"reference": "refund-18", "amount": 2500},
+        "createHold": booking,
+        "confirmHold": {},
+        "extendHold": {"expiresAt": "2031-01-01T00:00:00Z"},
         "refresh": {"refreshToken": person.refresh_token},
         "logout": {"everywhere": False},
         "setPassword": {"token": opened_by, "newPassword": "another horse"},
@@ -172,15 +185,15 @@ async def _about_keys(app: FastAPI, event: int, eve: Person, engine: AsyncEngine
         async with engine.begin() as connection:
             await connection.execute(keep, {"owner": owner})
         named = ("other", "lost", "not one")
-        answers += [await eve.post(call.path, call.body, key=key) for key in named]
-        if call.operation.id in {"bookTicket", "cancelTicket", "cancelBooking"}:
-            often = (eve.post(call.path, call.body, key=call.path) for _ in range(8))
+        answers += [await call.keyed(key).send(eve.client) for key in named]
+        if call.operation.id in COMBINED:
+            often = (call.keyed(call.operation.id).send(eve.client) for _ in range(8))
             answers += await asyncio.gather(*often)
         else:
             async with stored_responses.once(
                 engine, KeyedRequest(owner, "under-way", b"", nothing)
             ):
-                answers.append(await eve.post(call.path, call.body, key="under-way"))
+                answers.append(await call.keyed("under-way").send(eve.client))
     return answers
 
 
@@ -394,6 +407,7 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
     answers += await _about_customers(event, ada, eve)
     answers += await _about_events(event, ada, eve)
     answers += await _about_bookings(bob, eve)
+    answers += await about_holds(bob, eve)
     answers += await about_ticket_types(ada, eve)
     answers += await about_payments(ada, eve)
     answers += await _about_accounts(settings, engine, bob, eve)
@@ -596,7 +610,7 @@ async def until_locked_out(connection: AsyncConnection, count: int) -> None:
 
 
 APART = {
-    *("bookTicket", "cancelTicket", "getEvent"),
+    *("bookTicket", "cancelTicket", "createHold", "getEvent"),
     *("listTicketTypes", "getTicketType", "listQuotas", "getQuota"),
 }
 """They have a separate connection."""

@@ -97,7 +97,7 @@ async def test_the_routes_say_which_requests_are_shed_and_which_are_always_serve
     app: FastAPI,
 ) -> None:
     table = app.state.table
-    sale = ["/api/events/book", "/api/events/cancel"]
+    sale = ["/api/events/book", "/api/events/cancel", "/api/holds"]
     assert table.under(Overload.SHED) == sorted([*sale, f"{PREFIX}/rush"])
     assert table.under(Overload.SERVE) == ["/livez", "/readyz"]
 

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 from sqlalchemy import text
 
 from tests.contract import operations
-from tests.generated import ENDING, Shop, World, run, sell
+from tests.generated import ENDING, Shop, World, kept, run, sell
 from tests.people import Person, Visitor
 from ticketing.app import create_app
 from ticketing.db.engine import connect
@@ -109,7 +109,7 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         if not by_one_person:
             leaving |= dict.fromkeys(ENDING, olga.headers) | {"updateEvent": una.headers}
             # All examples have the same Idempotency-Key, which a person can use for one of them.
-            for operation in ("bookTicket", "cancelTicket", "copyEvent"):
+            for operation in ("bookTicket", "cancelTicket", "copyEvent", "createHold"):
                 manager = await Visitor(client).register()
                 await una.appoint(1, manager, "manager")
                 leaving[operation] = manager.headers
@@ -117,6 +117,7 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         held = [(await bob.book(event)).json()["id"] for event in known]
         held += [(await ada.book(event)).json()["id"] for event in known]
         held += (await sell(ada, 6))[1]
+        holds = [await kept(ada, known[-1]) for _ in range(60)]
         shop = await Shop.open(ada)
         customers = [await ada.book_for(known[-1], f"customer-{number}") for number in range(30)]
         staff = [await Visitor(client).register() for _ in range(4)]
@@ -129,6 +130,7 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         # The caller's own are called more often, because many operations succeed at these only.
         events=[*known * (1 if by_one_person else 10), *drafts],
         bookings=held,
+        holds=holds,
         shop=shop,
         people=[ada.id],
         account=ADA,

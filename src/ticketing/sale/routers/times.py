@@ -1,11 +1,13 @@
 """Times in requests."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+from ticketing.sale.times import EARLIEST, LATEST
 
 WRITTEN: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII
@@ -37,3 +39,18 @@ Moment = Annotated[
 ]
 Instant = Annotated[AwareDatetime, BeforeValidator(_written), Field(strict=False)]
 """A time with an offset, in a query."""
+
+
+def _in_utc(value: datetime) -> datetime:
+    if not EARLIEST <= value.year <= LATEST:
+        raise PydanticCustomError("time_out_of_range", f"Use a year from {EARLIEST} to {LATEST}")
+    return value.astimezone(UTC)
+
+
+End = Annotated[
+    AwareDatetime,
+    BeforeValidator(_written),
+    AfterValidator(_in_utc),
+    Field(strict=False, examples=["2026-11-02T19:30:00Z"]),
+]
+"""The end of a hold, with an offset."""
