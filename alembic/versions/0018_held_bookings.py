@@ -29,14 +29,61 @@ CANCELLED_STAYS = """
     CREATE TRIGGER cancelled_stays AFTER UPDATE OF status ON bookings
     FOR EACH ROW WHEN (OLD.status = 'cancelled') EXECUTE FUNCTION keep_cancelled()
 """
+# A plain event may have no free place while people wait.
+GIVE_COUNTERS = """
+    WITH given AS (
+        UPDATE events SET revision = revision + 1,
+            quota_capacity = '{}', quota_available = '{}',
+            type_taken = ARRAY[total_tickets - available_tickets],
+            type_waiting = ARRAY[waiting_list_count]
+        WHERE quota_available IS NULL AND waiting_list_count > 0 AND EXISTS (
+            SELECT FROM bookings WHERE event_id = events.id AND status IN ('held', 'offered')
+        )
+        RETURNING id
+    )
+    UPDATE bookings SET ticket_type_id = (
+        SELECT id FROM ticket_types WHERE ticket_types.event_id = given.id
+    )
+    FROM given
+    WHERE bookings.event_id = given.id AND status = 'waiting' AND ticket_type_id IS NULL
+"""
 RELEASE = """
     WITH released AS (
-        UPDATE bookings SET status = 'cancelled'
-        WHERE status IN ('held', 'offered') RETURNING event_id, quantity
+        UPDATE bookings SET status = 'cancelled' WHERE status IN ('held', 'offered')
+        RETURNING event_id, quantity, ticket_type_id, places
+    ), named AS (
+        SELECT event_id, CAST(place ->> 0 AS bigint) AS type_id, 1 AS places
+        FROM released CROSS JOIN jsonb_array_elements(places) AS of(place)
+        UNION ALL
+        SELECT event_id, ticket_type_id, quantity FROM released WHERE places IS NULL
+    ), freed AS (
+        SELECT named.event_id, types.slot, types.quotas, sum(places) AS places
+        FROM named CROSS JOIN LATERAL (
+            SELECT slot, quotas FROM ticket_types
+            WHERE ticket_types.event_id = named.event_id AND id = coalesce(
+                type_id,
+                (SELECT min(id) FROM ticket_types WHERE ticket_types.event_id = named.event_id)
+            )
+        ) AS types
+        GROUP BY named.event_id, types.slot, types.quotas
     )
-    UPDATE events SET version = version + 1, available_tickets = available_tickets + places
-    FROM (SELECT event_id, sum(quantity) AS places FROM released GROUP BY event_id) AS freed
-    WHERE events.id = freed.event_id
+    UPDATE events SET version = version + 1,
+        available_tickets = available_tickets
+            + (SELECT sum(places) FROM freed WHERE event_id = events.id),
+        type_taken = CASE WHEN type_taken IS NOT NULL THEN ARRAY(
+            SELECT taken - coalesce(
+                (SELECT sum(places) FROM freed WHERE event_id = events.id AND slot = place - 1), 0
+            )
+            FROM unnest(type_taken) WITH ORDINALITY AS counted(taken, place) ORDER BY place
+        ) END,
+        quota_available = CASE WHEN quota_available IS NOT NULL THEN ARRAY(
+            SELECT rest + coalesce((
+                SELECT sum(places) FROM freed
+                WHERE event_id = events.id AND place - 1 = ANY(quotas)
+            ), 0)
+            FROM unnest(quota_available) WITH ORDINALITY AS counted(rest, place) ORDER BY place
+        ) END
+    WHERE id IN (SELECT event_id FROM freed)
 """
 
 
@@ -50,7 +97,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Migrate back. Fails while there are holds or offers at events with several ticket types."""
+    """Migrate back. Places that become free while people wait stay free until the next change."""
+    op.execute(GIVE_COUNTERS)
     op.execute(RELEASE)
     op.execute("DROP TRIGGER cancelled_stays ON bookings")
     op.execute(CANCELLED_STAYS)
