@@ -102,7 +102,11 @@ def test_a_commit_inserts_every_field_of_a_booking() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ACTIVE", "TICKETS", "LINES", "TYPE_LINES", "DUE", "NAMED", "BY_ID", "LAST_CANCELLED"]
+    "name",
+    [
+        *("ACTIVE", "TICKETS", "LINES", "TYPE_LINES", "PASSED_LINES", "DUE", "NAMED", "BY_ID"),
+        "LAST_CANCELLED",
+    ],
 )
 def test_every_query_of_bookings_reads_every_field(name: str) -> None:
     sql = getattr(held, name).sql

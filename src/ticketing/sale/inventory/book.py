@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from ticketing.errors import (
@@ -34,6 +34,9 @@ from ticketing.sale.inventory.model import (
 from ticketing.sale.inventory.offer import TicketType
 from ticketing.sale.inventory.state import Shortage, State
 from ticketing.sale.inventory.terms import SaleState, WaitingMode
+
+MOST_HOLDS: Final = 10_000
+"""How many active bookings a person may have at an event with those that the team made."""
 
 
 class Book(NamedTuple):
@@ -100,6 +103,8 @@ def _hold_for_team(state: State, request: Book, until: datetime) -> Outcome:
         state.rest_on_version()
     used = {booking.slot for booking in held}
     slot = next(slot for slot in range(len(held) + 1) if slot not in used)
+    if slot == MOST_HOLDS:
+        raise LimitReached("bookings", MOST_HOLDS, len(held), 1)
     lines = _lines(state, request)
     for line in lines:
         if line.type.closed:
@@ -128,8 +133,8 @@ def free_slot(state: State, held: Sequence[Booking]) -> int:
     if allowed > 1:
         raise LimitReached("bookings", allowed, len(held), 1)
     (has,) = held[:1]
-    if has.expires_at is not None:
-        raise AlreadyHeld(has.id, has.expires_at)
+    if has.ends_at is not None:
+        raise AlreadyHeld(has.id, has.ends_at)
     raise AlreadyBooked if has.status is BookingStatus.BOOKED else AlreadyWaiting
 
 
@@ -174,9 +179,14 @@ def _check_price(amount: int, currency: str | None, request: Book) -> None:
 
 
 def _check_limit(state: State, held: Sequence[Booking], places: int) -> None:
-    has = sum([booking.quantity for booking in held])
+    has = total_of(held)
     if has + places > state.terms.max_tickets:
         raise LimitReached("tickets", state.terms.max_tickets, has, places)
+
+
+def total_of(held: Sequence[Booking]) -> int:
+    """Return how many places these bookings have, or wait for."""
+    return sum([booking.quantity for booking in held])
 
 
 def _sold_out(state: State, lacking: Shortage) -> SoldOut:

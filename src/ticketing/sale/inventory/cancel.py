@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from ticketing.errors import BookingAmbiguous, BookingNotFound, TicketNotFound
+from ticketing.errors import BookingAmbiguous, BookingNotFound, NotHeld, TicketNotFound
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.model import Booking, BookingStatus, Cancelled, Outcome, Ticket
 from ticketing.sale.inventory.state import State
@@ -24,6 +24,8 @@ class CancelBooking(NamedTuple):
     user_id: UUID
     booking_id: UUID
     ticket_ids: Sequence[UUID] | None = None
+    only_kept: bool = False
+    """Whether it may be a hold or an offer only, because a confirmation may have come first."""
 
 
 def decide(state: State, request: Cancel) -> Outcome:
@@ -46,6 +48,8 @@ def decide_one(state: State, request: CancelBooking) -> Outcome:
     if not state.allows.cancel:
         return state.refusal()
     held = _held(state, request)
+    if request.only_kept and not held.status.keeps:
+        raise NotHeld(held.status)
     tickets = _wanted(held, request)
     if tickets is None or len(tickets) == held.quantity:
         return _cancelled(state, held, state.cancel(held))

@@ -13,7 +13,7 @@ from ticketing.errors import (
     PaymentRequired,
     TicketingError,
 )
-from ticketing.sale.inventory.book import end_passed, free_slot
+from ticketing.sale.inventory.book import end_passed, free_slot, total_of
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.model import (
     Booked,
@@ -80,6 +80,8 @@ def confirm(state: State, request: Confirm) -> Outcome:
 
 def _slot_again(state: State, expired: Booking) -> int:
     """Return a free slot of the person. Raises HoldExpired if the places can't be had again."""
+    # The places of others, and the line, may change until the refusal is sent.
+    state.rest_on_version()
     if not state.allows.book:
         raise HoldExpired("sale")
     if state.has_line:
@@ -91,6 +93,8 @@ def _slot_again(state: State, expired: Booking) -> int:
     if state.lacking(lines) is not None:
         raise HoldExpired("sold_out")
     others = state.active(expired.user_id)
+    if others and total_of(others) + expired.quantity > state.terms.max_tickets:
+        raise HoldExpired("limit")
     try:
         return free_slot(state, others) if others else 0
     except TicketingError:

@@ -54,6 +54,11 @@ def _first(*times: datetime | None) -> datetime | None:
     return min((each for each in times if each is not None), default=None)
 
 
+def _has_ended(held: Booking, at: datetime) -> bool:
+    """Whether this is a hold or an offer that has ended."""
+    return held.status.keeps and held.expires_at is not None and held.expires_at <= at
+
+
 def _places(lines: Sequence[Line]) -> Sequence[Place]:
     return tuple(
         Place(line.type.id, line.type.amount) for line in lines for _ in range(line.quantity)
@@ -118,6 +123,9 @@ class State:
         """The index of the request that is being decided."""
         if snapshot.next_expiry is not None and snapshot.next_expiry <= at:
             self._expire(reading)
+        elif any(_has_ended(each, at) for held in self._active.values() for each in held):
+            # Another process made this hold after the snapshot was read.
+            raise StaleSnapshot
 
     def refusal(self) -> TicketingError:
         """Return the error that says why the terms of the sale refuse the request."""
@@ -268,13 +276,16 @@ class State:
 
         The first bookings of all types are looked at in order. One that does not fit closes the
         capacities that lack room for it to everybody behind it, unless its patience is over. The
-        bookings of a closed type are left out. No offer is made after the close of the sale.
+        bookings of a closed type are left out. No offer is made after the close of the sale: one
+        that waits for an offer then keeps the rest of its type waiting too.
 
         Raises StaleSnapshot if the list is longer than it is known, unless there is a `limit`: then
         the known ones are promoted, at most that many.
         """
         promoted: list[Booking] = []
-        if not (self._waiting and self._available[0] and self._may_serve):
+        if not (self._waiting and self._available[0]):
+            return promoted
+        if self._is_over and self.terms.waiting is WaitingMode.OFFER:
             return promoted
         closed: set[int] = set()
         passed: list[tuple[Booking, TicketType]] = []
@@ -283,6 +294,8 @@ class State:
         while heads and self._available[0] and len(promoted) != limit:
             order, slot, booking = heappop(heads)
             line = Line(self.type(booking.type_id), booking.quantity)
+            if booking.amount and self._is_over:
+                continue
             if lacking := self._lacking(line, closed):
                 if self._is_impatient(booking):
                     passed.append((booking, line.type))
@@ -307,9 +320,8 @@ class State:
         return promoted
 
     @property
-    def _may_serve(self) -> bool:
-        is_over = self.sale in {SaleState.CLOSED, SaleState.ENDED, SaleState.CANCELLED}
-        return not (is_over and self.terms.waiting is WaitingMode.OFFER)
+    def _is_over(self) -> bool:
+        return self.sale in {SaleState.CLOSED, SaleState.ENDED, SaleState.CANCELLED}
 
     def grow(self, places: int) -> None:
         """Add free places. The caller promotes the waiting list afterwards."""
@@ -366,7 +378,6 @@ class State:
                 continue
             self._release(held)
             expired = self._write(held, held._replace(status=BookingStatus.EXPIRED))
-            self._named[held.id] = expired
             self._record(EXPIRED, expired)
         if self.allows.cancel:
             self.promote()
@@ -559,16 +570,15 @@ class State:
 
     def _promoted(self, waiting: Booking, line: Line) -> Booking:
         """Return the booking with the free places, or with the offer of them."""
-        offers = self.terms.waiting is WaitingMode.OFFER
-        if offers or waiting.amount:
-            kind, quantity = line
-            offered = waiting._replace(status=BookingStatus.OFFERED)
-            if offers:
-                offered = offered._replace(
-                    amount=kind.amount * quantity,
-                    currency=kind.currency if kind.amount else None,
-                    refunds=self.terms.refunds if kind.amount else None,
-                )
+        # One that waits for what has a price never gets it unasked.
+        if self.terms.waiting is WaitingMode.OFFER or waiting.amount:
+            _, amount, currency = total([line])
+            offered = waiting._replace(
+                status=BookingStatus.OFFERED,
+                amount=amount,
+                currency=currency,
+                refunds=self.terms.refunds if amount else None,
+            )
             offered = self._kept(offered, [line], self.terms.offer_end(self.at))
             offered = self._write(waiting, offered)
             self._record(OFFERED, offered)
@@ -587,6 +597,7 @@ class State:
         others = [each for each in self.active(was.user_id) if each.id != was.id]
         if not now.status.is_active:
             self._active[was.user_id] = others
+            self._named[now.id] = now
         else:
             self._add(now, others)
         if was.id in self._decision.inserts:

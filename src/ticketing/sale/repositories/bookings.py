@@ -20,6 +20,7 @@ from ticketing.db.ids import uuid7
 from ticketing.db.statements import Driver, Held, Statement, driver
 from ticketing.errors import (
     BookingNotFound,
+    Busy,
     EventNotFound,
     SaleClosed,
     SoldOut,
@@ -355,14 +356,27 @@ class BookingRepository:
         With `keyed`, also raises the same errors as `book`.
         """
         request = CancelBooking(held.event_id, held.user_id, held.id, ticket_ids)
+        return await self._cancel(Queued(request, origin, keyed), held)
+
+    async def release(
+        self, held: Booking, origin: Origin = COMMAND_LINE, keyed: KeyedRequest | None = None
+    ) -> Cancelled:
+        """Give back the places of a hold or an offer.
+
+        A second call changes nothing. Raises NotHeld if it is confirmed, SaleClosed, or Busy. With
+        `keyed`, also raises the same errors as `book`.
+        """
+        request = CancelBooking(held.event_id, held.user_id, held.id, only_kept=True)
+        return await self._cancel(Queued(request, origin, keyed), held)
+
+    async def _cancel(self, queued: Queued, held: Booking) -> Cancelled:
         try:
-            outcome = await self._submit(Queued(request, origin, keyed))
+            return cast("Cancelled", await self._submit(queued))
         except BookingNotFound:
-            async with stored_responses.once(self._engine, keyed) as (connection, keep):
+            async with stored_responses.once(self._engine, queued.keyed) as (connection, keep):
                 cancelled = Cancelled(await read(connection, held.id))
                 await keep(cancelled)
             return cancelled
-        return cast("Cancelled", outcome)
 
     async def get(self, booking_id: UUID) -> Booking:
         """Return the booking without its tickets. Raises BookingNotFound, or Busy.
@@ -415,10 +429,12 @@ class BookingRepository:
                 if not rows:
                     return
                 requests = [Expire(row["id"]) for row in rows]
-                await asyncio.gather(
+                outcomes = await asyncio.gather(
                     *(self._submit(Queued(request, COMMAND_LINE, None)) for request in requests),
                     return_exceptions=True,
                 )
+                if not any(isinstance(outcome, Expired) for outcome in outcomes):
+                    return
 
     async def finish_cancellations(self) -> None:
         """Cancel the bookings of cancelled events, in batches.
@@ -539,7 +555,10 @@ class BookingRepository:
             decisions, more = await self._decide(connection, by_event, asking=batch, at=at)
             stale |= more
         lost = stale
-        if writing := [each for each in decisions.values() if not each.is_empty]:
+        # What changes nothing has a response to store too: that of a second confirmation.
+        if writing := [
+            each for each in decisions.values() if not each.is_empty or _stored(by_event, [each])
+        ]:
             lost = stale | await self._swap(connection, by_event, writing, at=at)
         decided = {event: iter(decision.outcomes) for event, decision in decisions.items()}
         return [
@@ -627,9 +646,11 @@ class BookingRepository:
         asking: Sequence[Queued],
         at: datetime,
     ) -> tuple[dict[int, Decision], set[int]]:
-        """Decide for every event that exists. Return decisions, and events with stale snapshots.
+        """Decide for every event that exists. Return decisions, and events to decide again.
 
-        The active bookings of the requests in `asking` are read first.
+        An event is decided again if its snapshot is stale, or if the decision only ends holds and
+        offers, because more have ended than one commit writes. The active bookings of the requests
+        in `asking` are read first.
         """
         known = {e: self._snapshots[e] for e in by_event if e in self._snapshots}
         requests = {event: [each.request for each in by_event[event]] for event in known}
@@ -638,19 +659,28 @@ class BookingRepository:
         named = await read_named(connection, requests, active)
         due = await read_due(connection, known, requests, at)
         lines = await read_lines(connection, known, requests, active, due)
-        decisions, stale = {}, set()
+        decisions: dict[int, Decision] = {}
+        stale: set[int] = set()
+        unfinished: set[int] = set()
         new_id = partial(uuid7, at)
         for event, before in known.items():
             reading = Reading(
                 active[event], lines[event], *due.get(event, NOTHING_DUE), named=named
             )
+            # What has ended is free for these requests only when all of it is.
+            has_more = reading.next_due is not None and reading.next_due <= at
+            asks = () if has_more else requests[event]
             try:
-                decisions[event] = decide(before, requests[event], reading, at=at, new_id=new_id)
+                decisions[event] = decide(before, asks, reading, at=at, new_id=new_id)
             except StaleSnapshot:
                 stale.add(event)
+            else:
+                if has_more:
+                    decisions[event].outcomes = [Busy()] * len(requests[event])
+                    unfinished.add(event)
         self._contended |= stale
         self._forget(stale)
-        return decisions, stale
+        return decisions, stale | unfinished
 
 
 def _is_doubtful(decision: Decision | None) -> bool:

@@ -56,21 +56,34 @@ TYPE_LINES: Final = Statement(
     FROM unnest(CAST(:events AS bigint[]), CAST(:types AS bigint[]), CAST(:lengths AS bigint[]))
         AS asked(event_id, type_id, length)
     CROSS JOIN LATERAL (
-        (
-            SELECT * FROM bookings
-            WHERE bookings.event_id = asked.event_id AND status = 'waiting'
-                AND ticket_type_id = asked.type_id
-            ORDER BY seq LIMIT asked.length
-        )
-        UNION
-        -- Those that may be served before groups whose patience is over.
-        (
-            SELECT * FROM bookings
-            WHERE bookings.event_id = asked.event_id AND status = 'waiting'
-                AND ticket_type_id = asked.type_id
-                AND coalesce(expires_at > clock_timestamp(), true) AND :passes
-            ORDER BY seq LIMIT asked.length
-        )
+        SELECT * FROM bookings
+        WHERE bookings.event_id = asked.event_id AND status = 'waiting'
+            AND ticket_type_id = asked.type_id
+        ORDER BY seq LIMIT asked.length
+    ) AS bookings
+    ORDER BY bookings.seq
+    """  # noqa: S608 - our own text
+)
+
+# As many that nobody may pass, and all before them: groups whose patience is over.
+PASSED_LINES: Final = Statement(
+    f"""
+    SELECT {BOOKING}
+    FROM unnest(CAST(:events AS bigint[]), CAST(:types AS bigint[]), CAST(:lengths AS bigint[]))
+        AS asked(event_id, type_id, length)
+    LEFT JOIN LATERAL (
+        SELECT seq FROM bookings
+        WHERE bookings.event_id = asked.event_id AND status = 'waiting'
+            AND ticket_type_id = asked.type_id
+            AND coalesce(expires_at > clock_timestamp(), true)
+        ORDER BY seq OFFSET asked.length - 1 LIMIT 1
+    ) AS last ON true
+    CROSS JOIN LATERAL (
+        SELECT * FROM bookings
+        WHERE bookings.event_id = asked.event_id AND status = 'waiting'
+            AND ticket_type_id = asked.type_id
+            AND seq <= coalesce(last.seq, 9223372036854775807)
+        OFFSET 0
     ) AS bookings
     ORDER BY bookings.seq
     """  # noqa: S608 - our own text
@@ -302,7 +315,8 @@ async def read_type_lines(
     if asked:
         events, types, lengths = zip(*asked, strict=True)
         wanted = {"events": events, "types": types, "lengths": lengths}
-        for row in await TYPE_LINES.fetch(connection, **wanted, passes=passes):
+        statement = PASSED_LINES if passes else TYPE_LINES
+        for row in await statement.fetch(connection, **wanted):
             lines[row["event_id"]].append(booking(row))
     return lines
 

@@ -31,7 +31,6 @@ from ticketing.limits.limits import Counted
 from ticketing.sale.inventory.model import (
     Booked,
     Booking,
-    BookingStatus,
     Cancelled,
     Kept,
     Waiting,
@@ -50,7 +49,7 @@ from ticketing.sale.routers.bookings import (
     rendered,
 )
 from ticketing.sale.routers.payments import PaidAt, Reference, Sum
-from ticketing.sale.routers.times import Instant
+from ticketing.sale.routers.times import End
 from ticketing.web.fields import In, Time
 from ticketing.web.part import of
 from ticketing.web.policy import Overload
@@ -67,7 +66,7 @@ class CreateHold(BookTicket):
     `holdMinutes`.
     """
 
-    expires_at: Instant | None = None
+    expires_at: End | None = None
 
 
 class ConfirmHold(In):
@@ -84,7 +83,7 @@ class ConfirmHold(In):
 class ExtendHold(In):
     """The new end, which the event's team alone may choose."""
 
-    expires_at: Instant | None = None
+    expires_at: End | None = None
 
 
 class AboutHold(BaseModel):
@@ -280,11 +279,9 @@ async def release(
     Releasing again changes nothing. What is booked is not released but cancelled.
     """
     held = await _asked(request, caller, bookingId)
-    if held.status in {BookingStatus.BOOKED, BookingStatus.WAITING}:
-        raise NotHeld(held.status)
     keyed = keyed_request(caller.id, idempotency_key, _about("release", held), rendered)
     bookings = of(request, Sale).bookings
-    return rendered(await bookings.cancel_booking(held, None, origin(request, caller), keyed))
+    return rendered(await bookings.release(held, origin(request, caller), keyed))
 
 
 async def _asked(request: Request, caller: Caller, booking_id: UUID) -> Booking:
