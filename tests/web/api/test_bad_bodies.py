@@ -136,6 +136,8 @@ FIELDS = {
     ("/api/events/book", "eventId"): NOT_AN_EVENT,
     ("/api/events/book", "userId"): NOT_A_USER,
     ("/api/events/book", "quantity"): [*NOT_AN_EVENT, 1_001, "2", "1e1"],
+    (BODIED[-6], "paidAt"): [*NOT_A_TIME, "9999-12-31T23:59:59Z"],
+    (BODIED[-8], "paidAt"): [*NOT_A_TIME, "9999-12-31T23:59:59Z"],
     ("/api/holds", "eventId"): NOT_AN_EVENT,
     ("/api/holds", "userId"): NOT_A_USER,
     ("/api/holds", "quantity"): [*NOT_AN_EVENT, 1_001, "2", "1e1"],

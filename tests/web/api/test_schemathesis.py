@@ -116,7 +116,7 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         known = [await ada.organise(total=total) for total in (1, 1, 1_000_000)]
         held = [(await bob.book(event)).json()["id"] for event in known]
         held += [(await ada.book(event)).json()["id"] for event in known]
-        held += (await sell(ada, 6))[1]
+        held += (await sell(ada, 24))[1]
         holds = [await kept(ada, known[-1]) for _ in range(60)]
         shop = await Shop.open(ada)
         customers = [await ada.book_for(known[-1], f"customer-{number}") for number in range(30)]

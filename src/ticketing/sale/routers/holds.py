@@ -49,7 +49,7 @@ from ticketing.sale.routers.bookings import (
     rendered,
 )
 from ticketing.sale.routers.payments import PaidAt, Reference, Sum
-from ticketing.sale.routers.times import End
+from ticketing.sale.routers.times import SentInstant
 from ticketing.web.fields import In, Time
 from ticketing.web.part import of
 from ticketing.web.policy import Overload
@@ -66,7 +66,7 @@ class CreateHold(BookTicket):
     `holdMinutes`.
     """
 
-    expires_at: End | None = None
+    expires_at: SentInstant | None = None
 
 
 class ConfirmHold(In):
@@ -83,7 +83,7 @@ class ConfirmHold(In):
 class ExtendHold(In):
     """The new end, which the event's team alone may choose."""
 
-    expires_at: End | None = None
+    expires_at: SentInstant | None = None
 
 
 class AboutHold(BaseModel):

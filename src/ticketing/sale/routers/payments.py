@@ -31,7 +31,7 @@ from ticketing.sale.part import Sale
 from ticketing.sale.repositories.payments import Asked, Kind, Record
 from ticketing.sale.routers.bookings import HeldId
 from ticketing.sale.routers.ticket_type_fields import MAX_AMOUNT
-from ticketing.sale.routers.times import Instant
+from ticketing.sale.routers.times import SentInstant
 from ticketing.web.fields import (
     INT64,
     BookingId,
@@ -63,7 +63,7 @@ Sum = Annotated[
     ),
 ]
 PaidAt = Annotated[
-    Instant | None,
+    SentInstant | None,
     Field(
         description="When it was paid. Null: when it is recorded.",
         examples=["2026-11-02T19:30:00Z"],

@@ -47,10 +47,10 @@ def _in_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-End = Annotated[
+SentInstant = Annotated[
     AwareDatetime,
     BeforeValidator(_written),
     AfterValidator(_in_utc),
     Field(strict=False, examples=["2026-11-02T19:30:00Z"]),
 ]
-"""The end of a hold, with an offset."""
+"""A time with an offset, in a body."""
