@@ -15,7 +15,7 @@ from ticketing.sale.inventory.model import Booking, BookingStatus, Snapshot, Tic
 from ticketing.sale.inventory.offer import left
 from ticketing.sale.rows import BOOKING, booking
 
-DUE_AT_ONCE: Final = 256
+DUE_AT_ONCE: Final = 1_000
 """How many holds and offers one commit ends, or more if its requests want more places."""
 NOTHING_DUE: Final[tuple[Sequence[Booking], datetime | None]] = ((), None)
 
