@@ -14,7 +14,7 @@ from math import inf
 from typing import Final, NamedTuple
 
 from chaos.history import Books, Operation
-from chaos.model import BOOKED, CANCELLED, WAITING, Sale, State, fits
+from chaos.model import BOOKED, CANCELLED, EXPIRED, HELD, OFFERED, WAITING, Sale, State, fits
 
 MAX_STEPS: Final = 400_000
 """States after which a search gives up. A round needs a few for each operation."""
@@ -45,25 +45,36 @@ def judge(operations: Sequence[Operation], books: Sequence[Books]) -> list[str]:
 def _plainly_wrong(operations: Sequence[Operation], books: Books) -> Iterator[str]:
     """Yield faults that can be seen without an order."""
     yield from miscounted(books)
-    active = Counter(row.user for row in books.rows if row.status != CANCELLED)
-    yield from (f"{user} has {n} active bookings" for user, n in active.items() if n > books.most)
+    yield from _too_many(operations, books)
     rows = {row.id: row for row in books.rows}
     acknowledged: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     for each in operations:
         if each.answer is None:
-            unknown[each.user] += each.verb == "book"
+            unknown[each.user] += each.verb in {"book", "hold"}
         elif each.answer["status"] in {200, 201, 202} and each.verb != "read":
             row = rows.get(each.answer["id"])
             if row is None or row.user != each.user:
                 yield f"the {each.verb} of {each.user} with the response {each.answer} is lost"
-            elif each.verb == "book":
+            elif each.verb in {"book", "hold"}:
                 acknowledged[row.id] += 1
+            elif each.verb == "confirm" and row.status not in {BOOKED, CANCELLED}:
+                yield f"booking {row.id} was confirmed, and is {row.status}"
     yield from (f"booking {row} was returned {n} times" for row, n in acknowledged.items() if n > 1)
     own = Counter(row.user for row in books.rows if row.id not in acknowledged)
     for user, n in own.items():
         if n > unknown[user]:
             yield f"{user} has {n} unacknowledged bookings, but {unknown[user]} unanswered requests"
+
+
+def _too_many(operations: Sequence[Operation], books: Books) -> Iterator[str]:
+    """Yield the people who have more active bookings than they may."""
+    active = Counter(row.user for row in books.rows if row.status not in {CANCELLED, EXPIRED})
+    # The limits of people do not apply to the holds that the event's team makes.
+    team = Counter(each.user for each in operations if each.until and each.verb == "hold")
+    for user, n in active.items():
+        if n > books.most + team[user]:
+            yield f"{user} has {n} active bookings"
 
 
 def miscounted(books: Books) -> Iterator[str]:
@@ -75,7 +86,10 @@ def miscounted(books: Books) -> Iterator[str]:
         kind = first if row.kind is None else row.kind
         valid = Counter(each.kind for each in row.tickets if each.is_valid)
         has = Counter({kind: 1}) if row.status == BOOKED and not row.tickets else valid
-        expected = row.quantity if row.status == BOOKED else 0
+        if row.status in {HELD, OFFERED}:
+            kinds = (first if each is None else each for each in row.places)
+            has += Counter(kinds) if row.places else Counter({kind: row.quantity})
+        expected = row.quantity if row.status in {BOOKED, HELD, OFFERED} else 0
         if has.total() != expected:
             yield f"booking {row.id} is {row.status}, and has {has.total()} of {expected} places"
         taken += has
@@ -91,6 +105,13 @@ def miscounted(books: Books) -> Iterator[str]:
             )
 
 
+def overdue(books: Books, before: float) -> Iterator[str]:
+    """Yield the holds and offers that are still kept though they ended before that time."""
+    for row in books.rows:
+        if row.status in {HELD, OFFERED} and row.ends is not None and row.ends < before:
+            yield f"booking {row.id} is {row.status}, but ended {before - row.ends:.1f} s ago"
+
+
 def _oversold(books: Books, taken: Mapping[int, int]) -> Iterator[str]:
     """Yield faults of the capacities, when so many places of each type are taken."""
     capacities = [(books.total, books.available, "")]
@@ -98,9 +119,9 @@ def _oversold(books: Books, taken: Mapping[int, int]) -> Iterator[str]:
     for index, (capacity, available, name) in enumerate(capacities):
         sold = sum(taken[kind.id] for kind in books.kinds if index in kind.draws)
         if sold > capacity:
-            yield f"{sold} places of {capacity}{name} are sold"
+            yield f"{sold} places of {capacity}{name} are taken"
         if capacity - available != sold:
-            yield f"its counters say {capacity - available} places{name} are sold, its rows {sold}"
+            yield f"its counters say {capacity - available} places{name} are taken, its rows {sold}"
 
 
 class _Search:
@@ -117,7 +138,7 @@ class _Search:
         self.claimed = {
             each.answer["id"]
             for each in self.known
-            if each.answer is not None and each.verb == "book" and "id" in each.answer
+            if each.answer is not None and each.verb in {"book", "hold"} and "id" in each.answer
         }
 
     def run(self) -> list[str]:
@@ -149,6 +170,8 @@ class _Search:
                 after = self._effect(each, node.state)
                 if after is not None:
                     yield _Node(self._settle(node.done, after), node.tried | 1 << number, after)
+        for after in self.sale.expired(node.state, horizon):
+            yield _Node(self._settle(node.done, after), node.tried, after)
         for number in sorted(candidates, key=lambda n: self.known[n].end, reverse=True):
             after = self._answered(self.known[number], node.state)
             if after is not None:
@@ -189,16 +212,20 @@ class _Search:
         served = self.sale.serve(each, state)
         if served is None or served[0] == state:
             return None
-        if each.verb == "book" and self.rows[state.made].id in self.claimed:
+        if each.verb in {"book", "hold"} and self.rows[state.made].id in self.claimed:
             return None
         return served[0]
 
     def _say(self, node: "_Node") -> str:
         state = node.state
-        booked, line = ([self.rows[n].id for n in some] for some in (state.booked, state.line))
+        booked, line, over = (
+            [self.rows[n].id for n in some] for some in (state.booked, state.line, state.over)
+        )
+        kept = [(self.rows[n].id, end) for end, n in state.kept]
         left = [self.known[number] for number in self._candidates(node.done)[0]]
         return (
             f"after {node.done.bit_count()} operations {booked} are booked, {line} wait,"
+            f" {kept} are held or offered, {over} have expired,"
             f" {sorted(state.void)} are cancelled tickets, {state.free} places are free,"
             f" {state.made} rows are made, and none of {left} fits"
         )
@@ -206,7 +233,8 @@ class _Search:
 
 def _tells(each: Operation) -> bool:
     answer = each.answer or {}
-    return each.verb == "read" or answer["status"] < 300 or answer["status"] in {404, 409, 422}  # noqa: PLR2004
+    told = {404, 409, 410, 422}
+    return each.verb == "read" or answer["status"] < 300 or answer["status"] in told  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,15 +245,15 @@ class Sighting:
     total: int
     available: int
     waiting: int
-    booked_rows: int
+    taken_rows: int
     waiting_rows: int
 
     def wrong(self) -> list[str]:
         """Return sentences about states that must never be seen."""
         found = []
-        if self.booked_rows > self.total or self.available < 0:
-            found.append(f"{self.booked_rows} places of {self.total} were sold")
-        if (self.total - self.available, self.waiting) != (self.booked_rows, self.waiting_rows):
+        if self.taken_rows > self.total or self.available < 0:
+            found.append(f"{self.taken_rows} places of {self.total} were taken")
+        if (self.total - self.available, self.waiting) != (self.taken_rows, self.waiting_rows):
             found.append(f"counters and rows disagreed: {self}")
         if self.available and self.waiting:
             found.append(f"places were free while people waited: {self}")

@@ -1,6 +1,7 @@
 """Requests, their times and their responses: the record that the checker checks."""
 
 import json
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,15 +11,20 @@ from typing import Any, Final, Literal
 
 import asyncpg
 
-Verb = Literal["book", "cancel", "read"]
+Verb = Literal["book", "hold", "confirm", "extend", "release", "cancel", "read"]
 
 
 Asked = tuple[tuple[int | None, int], ...]
 """Ids of ticket types, None for the only one, each with a quantity."""
 ONE_PLACE: Final[Asked] = ((None, 1),)
 
-NUMBERS: Final = ("requested", "available", "ticketTypeId", "quotaId", "capacity", "limit", "has")
+NUMBERS: Final = (
+    *("requested", "available", "ticketTypeId", "quotaId", "capacity", "limit", "has"),
+    *("state", "reason"),
+)
 """The members of refusals that the checker compares."""
+EPOCH: Final = time.time() - time.monotonic()
+"""The time at which the clock of the operations was 0. The database uses this machine's clock."""
 
 
 @dataclass(slots=True)
@@ -42,7 +48,9 @@ class Operation:
     lines: Asked = ONE_PLACE
     """The places to book."""
     booking: str = ""
-    """The id of the booking to cancel; empty for the person's only one."""
+    """The id of the booking or hold; to cancel, empty for the person's only one."""
+    until: float | None = None
+    """The end of a hold that the event's team chose."""
     tickets: tuple[str, ...] = ()
     """The ids of its tickets to cancel; empty for all."""
 
@@ -75,6 +83,10 @@ class Row:
     """The id of its type; None for the first type, or for several."""
     tickets: tuple[Ticket, ...] = ()
     """None if it is one place of an event without further types."""
+    places: tuple[int | None, ...] = ()
+    """The types of the places of a hold, unless all are of one type."""
+    ends: float | None = None
+    """When a hold or an offer ends, or has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +123,24 @@ class Books:
     kinds: tuple[Kind, ...] = (Kind(0),)
     most: int = 1
     """How many active bookings a person may have."""
+    offers: bool = False
+    """Whether places that become free are offered to those who wait."""
+    lag: float = 0.0
+    """Seconds after the end of a hold in which a worker may not have noticed it."""
 
 
 BOOKS: Final = """
     SELECT total_tickets, available_tickets, waiting_list_count, max_bookings_per_person,
-        quota_capacity, quota_available, type_taken, type_waiting
+        quota_capacity, quota_available, type_taken, type_waiting, waiting_list_mode = 'offer'
     FROM events WHERE id = $1
 """
 QUOTAS: Final = "SELECT id, slot, name FROM quotas WHERE event_id = $1 ORDER BY slot"
 KINDS: Final = "SELECT id, slot, quotas FROM ticket_types WHERE event_id = $1 ORDER BY slot"
 ROWS: Final = """
-    SELECT id::text, event_id AS event, user_id::text AS user, status, quantity,
-        ticket_type_id AS kind
+    SELECT id::text, event_id AS event, user_id::text AS user, quantity, ticket_type_id AS kind,
+        CASE WHEN status = 'cancelled' AND expires_at IS NOT NULL THEN 'expired' ELSE status END
+            AS status,
+        extract(epoch FROM expires_at)::float8 AS ends, places
     FROM bookings WHERE event_id = $1 ORDER BY seq
 """
 TICKETS: Final = """
@@ -132,7 +150,9 @@ TICKETS: Final = """
 """
 
 
-async def read_books(connection: "asyncpg.Connection[asyncpg.Record]", event: int) -> Books:
+async def read_books(
+    connection: "asyncpg.Connection[asyncpg.Record]", event: int, lag: float = 0.0
+) -> Books:
     """Return a snapshot of an event with its bookings. Raises LookupError."""
     async with connection.transaction(isolation="repeatable_read"):
         found = await connection.fetchrow(BOOKS, event)
@@ -144,13 +164,13 @@ async def read_books(connection: "asyncpg.Connection[asyncpg.Record]", event: in
             tickets[booking].append(Ticket(*ticket))
     if found is None:
         raise LookupError(event)
-    total, available, waiting, most, capacity, left, taken, waits = found.values()
+    total, available, waiting, most, capacity, left, taken, waits, offers = found.values()
     return Books(
         event,
         total,
         available,
         waiting,
-        tuple(Row(**row, tickets=tuple(tickets[row["id"]])) for row in rows),
+        tuple(_row(row, tickets[row["id"]]) for row in rows),
         tuple(
             Quota(id_, capacity[slot], left[slot], name is not None) for id_, slot, name in quotas
         ),
@@ -164,6 +184,20 @@ async def read_books(connection: "asyncpg.Connection[asyncpg.Record]", event: in
             for id_, slot, drawn in kinds
         ),
         most,
+        offers,
+        lag,
+    )
+
+
+def _row(row: asyncpg.Record, tickets: Sequence[Ticket]) -> Row:
+    found = dict(row)
+    places = json.loads(found.pop("places") or "[]")
+    ends = found.pop("ends")
+    return Row(
+        **found,
+        tickets=tuple(tickets),
+        places=tuple(kind for kind, _ in places),
+        ends=None if ends is None else ends - EPOCH,
     )
 
 
@@ -209,7 +243,13 @@ def _books(
     return Books(
         **more,
         rows=tuple(
-            Row(**{**row, "tickets": tuple(Ticket(**each) for each in row["tickets"])})
+            Row(
+                **{
+                    **row,
+                    "tickets": tuple(Ticket(**each) for each in row["tickets"]),
+                    "places": tuple(row.get("places", ())),
+                }
+            )
             for row in rows
         ),
         quotas=tuple(Quota(**each) for each in quotas),

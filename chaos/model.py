@@ -6,15 +6,21 @@ mistake in one of them is seen.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from math import inf
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from chaos.history import Books, Operation, Row
 
 BOOKED, WAITING, CANCELLED = "booked", "waiting", "cancelled"
+HELD, OFFERED, EXPIRED = "held", "offered", "expired"
+EARLY: Final = 0.05
+"""Seconds by which two readings of the clock may differ."""
 
 Lines: TypeAlias = Sequence[tuple[int, int]]
 """Ids of ticket types, each with a quantity."""
 Answer: TypeAlias = Mapping[str, Any]
+PERSONAL: Final = {"already_booked", "already_waiting", "already_held", "limit_reached"}
+"""Refusals that rest on other bookings of the person."""
 
 
 class State(NamedTuple):
@@ -29,6 +35,26 @@ class State(NamedTuple):
     """Tickets that were cancelled while the rest of their booking stayed."""
     free: tuple[int, ...]
     """Places that are left: of the event, then of the quotas."""
+    kept: tuple[tuple[float, int], ...] = ()
+    """Holds and offers, each with its end, by end. It is infinite if it is minutes away."""
+    offered: frozenset[int] = frozenset()
+    """Those of them that are offers."""
+    over: frozenset[int] = frozenset()
+    """Holds and offers that ended."""
+
+    def ends(self, number: int) -> float | None:
+        """Return the end of a hold or an offer, or None if it is not kept."""
+        return next((end for end, each in self.kept if each == number), None)
+
+    def keep(self, number: int, end: float) -> "State":
+        """Return the state in which the hold has this end."""
+        others = [each for each in self.kept if each[1] != number]
+        return self._replace(kept=tuple(sorted([*others, (end, number)])))
+
+    def drop(self, number: int) -> "State":
+        """Return the state without the hold. Its places stay taken."""
+        kept = tuple(each for each in self.kept if each[1] != number)
+        return self._replace(kept=kept, offered=self.offered - {number})
 
 
 def fits(answer: Answer, expected: Answer) -> bool:
@@ -49,6 +75,8 @@ class Sale:
         """Start from the rows of the end, which also have the ids of bookings and tickets."""
         self.rows = books.rows
         self.most = books.most
+        self.offers = books.offers
+        self.lag = books.lag
         self.capacities = (books.total, *(each.capacity for each in books.quotas))
         self.quotas = [None, *(each.id if each.shared else None for each in books.quotas)]
         self._shared = [
@@ -74,13 +102,64 @@ class Sale:
         """
         if each.verb == "read":
             return state, self._read(state)
-        return (self._book if each.verb == "book" else self._cancel)(each, state)
+        if (each.answer or {}).get("code") == "validation_failed":
+            # The end that was chosen may be over when the request is decided.
+            is_over = each.until is not None and each.end >= each.until - EARLY
+            return (state, each.answer or {}) if is_over else None
+        verbs = {
+            "book": self._book,
+            "hold": self._book,
+            "cancel": self._cancel,
+            "release": self._release,
+            "confirm": self._confirm,
+            "extend": self._extend,
+        }
+        served = verbs[each.verb](each, state)
+        if served is None or self._overlooks(each, state, served[1]):
+            return None
+        return served
+
+    def expired(self, state: State, now: float) -> Iterator[State]:
+        """Yield the states that time can make until now: the first holds and offers end."""
+        for count, (end, number) in enumerate(state.kept, 1):
+            if end == inf or end > now + EARLY:
+                return
+            if self.rows[number].status in {HELD, OFFERED, WAITING}:
+                return
+            if count == len(state.kept) or state.kept[count][0] > end:
+                yield self._expire(state, count)
+
+    def _expire(self, state: State, count: int) -> State:
+        gone, free = [number for _, number in state.kept[:count]], state.free
+        for number in gone:
+            free = self._moved(free, self.lines[number], -1)
+        after = state._replace(
+            free=free,
+            kept=state.kept[count:],
+            offered=state.offered.difference(gone),
+            over=state.over.union(gone),
+        )
+        return self._promote(after)[0]
+
+    def _overlooks(self, each: Operation, state: State, answer: Answer) -> bool:
+        """Whether the response rests on places that were not kept any more when it was asked for.
+
+        What would be the same without them may be served before anybody notices their end.
+        """
+        ended = {number for end, number in state.kept if end + self.lag < each.start}
+        if each.verb in {"book", "hold"}:
+            if answer.get("code") in PERSONAL:
+                ended.intersection_update(self.of_user[each.user])
+            return bool(ended) and answer["status"] != 201  # noqa: PLR2004 - HTTP
+        if each.verb == "confirm" and not state.line:
+            return False
+        return each.verb in {"confirm", "extend"} and self._numbers.get(each.booking) in ended
 
     def is_end(self, state: State) -> bool:
         """Whether the rows are as they are at the end."""
         return state.made == len(self.rows) and all(
-            row.status
-            == (BOOKED if n in state.booked else WAITING if n in state.line else CANCELLED)
+            row.status == self._status(n, state)
+            and self._ends(n, state)
             and row.quantity == self._quantity(n, state)
             and all(
                 ticket.is_valid == (row.status == BOOKED and ticket.id not in state.void)
@@ -89,10 +168,26 @@ class Sale:
             for n, row in enumerate(self.rows)
         )
 
+    def _status(self, number: int, state: State) -> str:
+        if state.ends(number) is not None:
+            return OFFERED if number in state.offered else HELD
+        if number in state.over:
+            return EXPIRED
+        return BOOKED if number in state.booked else WAITING if number in state.line else CANCELLED
+
+    def _ends(self, number: int, state: State) -> bool:
+        """Whether a hold ends when its row says so."""
+        end, stored = state.ends(number), self.rows[number].ends
+        if end is None or end == inf:
+            return True
+        return stored is not None and abs(end - stored) < EARLY
+
     def _lines(self, row: Row) -> Counter[int]:
         """Return what was asked for. Only the tickets still show it if some were cancelled."""
         if row.tickets:
             return Counter(each.kind for each in row.tickets)
+        if row.places:
+            return Counter(self.first if kind is None else kind for kind in row.places)
         return Counter({self.first if row.kind is None else row.kind: row.quantity})
 
     def _quantity(self, number: int, state: State) -> int:
@@ -100,11 +195,12 @@ class Sale:
         return self.lines[number].total() - void
 
     def _active(self, user: str, state: State) -> list[int]:
-        return [n for n in self.of_user[user] if n in state.booked or n in state.line]
+        kept = {number for _, number in state.kept}
+        return [n for n in self.of_user[user] if n in state.booked or n in state.line or n in kept]
 
     def _read(self, state: State) -> Answer:
         taken: Counter[int] = Counter()
-        for number in state.booked:
+        for number in (*state.booked, *(number for _, number in state.kept)):
             taken += self._held(number, state)
         waits = Counter(kind for number in state.line for kind in self.lines[number])
         return {
@@ -160,8 +256,11 @@ class Sale:
     def _book(self, each: Operation, state: State) -> tuple[State, Answer] | None:
         held = self._active(each.user, state)
         lines = [(self.first if kind is None else kind, n) for kind, n in each.lines]
-        reasons = [self._has_enough(held, state)] if len(held) >= self.most else []
-        joined, refused = self._unless_room(lines, state)
+        by_team = each.until is not None
+        reasons = []
+        if len(held) >= self.most and not by_team:
+            reasons += self._has_enough(held, state)
+        joined, refused = self._unless_room(lines, state, never_waits=by_team)
         reasons += refused
         if reasons:
             # If several are true, the response may have any of them.
@@ -176,21 +275,26 @@ class Sale:
         if joined is not None:
             after = state._replace(made=number + 1, line=(*state.line, number))
             return after, {**joined, **made, "became": WAITING}
-        after = state._replace(
-            made=number + 1,
-            booked=state.booked | {number},
-            free=self._moved(state.free, self.lines[number], 1),
-        )
+        free = self._moved(state.free, self.lines[number], 1)
+        after = state._replace(made=number + 1, free=free)
+        if each.verb == "hold":
+            after = after.keep(number, inf if each.until is None else each.until)
+            return after, {**made, "status": 201, "became": HELD}
+        after = after._replace(booked=state.booked | {number})
         return after, {**made, "status": 201, "became": BOOKED}
 
-    def _has_enough(self, held: Sequence[int], state: State) -> Answer:
+    def _has_enough(self, held: Sequence[int], state: State) -> list[Answer]:
         if self.most > 1:
             numbers = {"limit": self.most, "has": len(held), "requested": 1}
-            return {"status": 409, "code": "limit_reached", **numbers}
-        is_booked = held[0] in state.booked
-        return {"status": 409, "code": "already_booked" if is_booked else "already_waiting"}
+            return [{"status": 409, "code": "limit_reached", **numbers}]
+        # There are several if the team holds places for a person.
+        codes = {BOOKED: "already_booked", WAITING: "already_waiting"}
+        found = [codes.get(self._status(number, state), "already_held") for number in held]
+        return [{"status": 409, "code": code} for code in found]
 
-    def _unless_room(self, lines: Lines, state: State) -> tuple[Answer | None, list[Answer]]:
+    def _unless_room(
+        self, lines: Lines, state: State, *, never_waits: bool
+    ) -> tuple[Answer | None, list[Answer]]:
         """Return the place in the waiting list, or the refusals, if not all lines fit."""
         closed = self._closed(state)
         free: Sequence[int] = state.free
@@ -200,7 +304,7 @@ class Sale:
             free = self._moved(free, {kind: quantity}, 1)
         if not short:
             return None, []
-        if len(lines) > 1:
+        if len(lines) > 1 or never_waits:
             return None, [
                 {
                     "status": 409,
@@ -231,12 +335,12 @@ class Sale:
         elif len(held) > 1:
             return state, {"status": 409, "code": "booking_ambiguous"}
         else:
-            past = [n for n in self.of_user[each.user] if n < state.made]
+            past = [n for n in self.of_user[each.user] if n < state.made and n not in state.over]
             if not past:
                 return state, {"status": 404, "code": "booking_not_found"}
             number = held[0] if held else past[-1]
         if number not in held:  # It is cancelled again.
-            return state, self._cancelled(number, state, CANCELLED, 0)
+            return state, self._cancelled(number, state, self._status(number, state), 0)
         if each.tickets:
             return self._cancel_tickets(number, each, state)
         return self._cancel_all(number, state)
@@ -247,6 +351,9 @@ class Sale:
         if number in state.booked:
             free = self._moved(state.free, self._held(number, state), -1)
             after = state._replace(booked=state.booked - {number}, free=free)
+        elif state.ends(number) is not None:
+            free = self._moved(state.free, self.lines[number], -1)
+            after = state.drop(number)._replace(free=free)
         else:
             after = state._replace(line=tuple(each for each in state.line if each != number))
         after, promoted = self._promote(after)
@@ -260,7 +367,7 @@ class Sale:
             # One place of an event without further types: its ticket has the booking's id.
             return self._cancel_all(number, state)
         its = {ticket.id: ticket for ticket in row.tickets}
-        if number in state.line or not its.keys() >= set(each.tickets):
+        if number not in state.booked or not its.keys() >= set(each.tickets):
             return state, {"status": 404, "code": "ticket_not_found"}
         gone = {id_ for id_ in each.tickets if id_ not in state.void}
         if not gone:
@@ -282,12 +389,83 @@ class Sale:
             "promoted": promoted,
         }
 
+    def _release(self, each: Operation, state: State) -> tuple[State, Answer] | None:
+        number = self._numbers.get(each.booking, len(self.rows))
+        if number >= state.made:
+            return None
+        if number in state.booked or number in state.line:
+            return state, self._not_held(number, state)
+        if state.ends(number) is None:
+            return state, self._cancelled(number, state, self._status(number, state), 0)
+        return self._cancel_all(number, state)
+
+    def _not_held(self, number: int, state: State) -> Answer:
+        return {"status": 409, "code": "not_held", "state": self._status(number, state)}
+
+    def _confirm(self, each: Operation, state: State) -> tuple[State, Answer] | None:
+        number = self._numbers.get(each.booking, len(self.rows))
+        if number >= state.made:
+            return None
+        done = {
+            "status": 200,
+            "id": self.rows[number].id,
+            "quantity": self._quantity(number, state),
+            "became": BOOKED,
+        }
+        if number in state.booked:
+            return state, done
+        if number in state.line:
+            return state, self._not_held(number, state)
+        if reasons := self._lost(number, state):
+            told = (each.answer or {}).get("reason")
+            return state, _expired(told if told in reasons else reasons[0])
+        after = state
+        if number in state.over:
+            free = self._moved(state.free, self.lines[number], 1)
+            after = state._replace(over=state.over - {number}, free=free)
+        if self.rows[number].status not in {BOOKED, CANCELLED}:
+            return None
+        return after.drop(number)._replace(booked=state.booked | {number}), done
+
+    def _lost(self, number: int, state: State) -> list[str]:
+        """Return why a hold can't be confirmed any more; empty if it can."""
+        if state.ends(number) is not None:
+            return []
+        if number not in state.over:
+            return ["released"]
+        reasons = ["line"] if state.line else []
+        free = self._moved(state.free, self.lines[number], 1)
+        if min(free) < 0:
+            reasons.append("sold_out")
+        if len(self._active(self.rows[number].user, state)) >= self.most:
+            reasons.append("limit")
+        return reasons
+
+    def _extend(self, each: Operation, state: State) -> tuple[State, Answer] | None:
+        number = self._numbers.get(each.booking, len(self.rows))
+        if number >= state.made:
+            return None
+        if number in state.booked or number in state.line:
+            return state, self._not_held(number, state)
+        if state.ends(number) is None:
+            return state, _expired("over" if number in state.over else "released")
+        if each.until is None and number in state.offered:
+            return state, {"status": 409, "code": "hold_limit_reached"}
+        became = OFFERED if number in state.offered else HELD
+        answer = {
+            "status": 200,
+            "id": self.rows[number].id,
+            "quantity": self._quantity(number, state),
+            "became": became,
+        }
+        return state.keep(number, inf if each.until is None else each.until), answer
+
     def _promote(self, state: State) -> tuple[State, int]:
         """Give free places to the heads of the lines, in order of joining, and count them.
 
         One that does not fit closes the capacities that lack room for it to everybody behind it.
         """
-        booked, left, free = set(state.booked), [], state.free
+        served, left, free = set(), [], state.free
         closed: set[int] = set()
         held_up = set()
         for number in state.line:
@@ -298,7 +476,15 @@ class Sale:
                 closed.update(lacking)
                 left.append(number)
             else:
-                booked.add(number)
+                served.add(number)
                 free = self._moved(free, self.lines[number], 1)
-        after = state._replace(booked=frozenset(booked), line=tuple(left), free=free)
-        return after, len(state.line) - len(left)
+        after = state._replace(line=tuple(left), free=free)
+        if not self.offers:
+            return after._replace(booked=state.booked | served), len(served)
+        for number in served:
+            after = after.keep(number, inf)
+        return after._replace(offered=state.offered | served), len(served)
+
+
+def _expired(reason: str) -> Answer:
+    return {"status": 410, "code": "hold_expired", "reason": reason}

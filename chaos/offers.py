@@ -9,6 +9,9 @@ from chaos.history import ONE_PLACE, Asked
 from chaos.rig import Person, Rig
 
 NAME: Final = "An event"
+OFFERS: Final = {"mode": "offer", "offerMinutes": 1}
+"""An offer ends only after the round, unless the team gives it an earlier end."""
+WITHOUT_LIMIT: Final = {"maxTicketsPerPerson": 100}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,9 @@ class Offer:
     most: int = 1
     """How many active bookings a person may have."""
 
+    has_holds: bool = True
+    """Whether people hold places. Earlier versions do not know holds."""
+
     @property
     def is_plain(self) -> bool:
         """Whether every booking is of one place, so that every version of the service knows it."""
@@ -28,7 +34,18 @@ class Offer:
 
 async def plain(rig: Rig, organiser: Person, chance: random.Random) -> Offer:
     """Make an event where every booking is of one place."""
+    return Offer(await rig.organise(organiser, chance.randint(1, 5)), has_holds=False)
+
+
+async def held(rig: Rig, organiser: Person, chance: random.Random) -> Offer:
+    """Make an event where every booking and every hold is of one place."""
     return Offer(await rig.organise(organiser, chance.randint(1, 5)))
+
+
+async def offering(rig: Rig, organiser: Person, chance: random.Random) -> Offer:
+    """Make an event that offers its places to those who wait."""
+    event = {"name": NAME, "capacity": chance.randint(1, 4), "waitingList": OFFERS}
+    return Offer((await rig.make(organiser, event))["id"])
 
 
 async def for_groups(rig: Rig, organiser: Person, chance: random.Random) -> Offer:
@@ -36,7 +53,13 @@ async def for_groups(rig: Rig, organiser: Person, chance: random.Random) -> Offe
     most = chance.randint(1, 2)
     made = await rig.make(
         organiser,
-        {"name": NAME, "capacity": chance.randint(2, 7), "maxBookingsPerPerson": most},
+        {
+            "name": NAME,
+            "capacity": chance.randint(2, 7),
+            "maxBookingsPerPerson": most,
+            **WITHOUT_LIMIT,
+            **_waiting(chance),
+        },
     )
     return Offer(made["id"], [((None, quantity),) for quantity in (1, 1, 2, 2, 3)], most)
 
@@ -52,6 +75,8 @@ async def with_types(rig: Rig, organiser: Person, chance: random.Random) -> Offe
             "ticketTypes": [{"name": "A"}, {"name": "B", "capacity": chance.randint(1, 3)}],
             "quotas": [{"name": "Hall", "capacity": hall, "ticketTypes": ["A", "B"]}],
             "maxBookingsPerPerson": most,
+            **WITHOUT_LIMIT,
+            **_waiting(chance),
         },
     )
     ids = {each["name"]: each["id"] for each in made["ticketTypes"]}
@@ -62,7 +87,11 @@ async def with_types(rig: Rig, organiser: Person, chance: random.Random) -> Offe
 
 PLAIN: Final = (plain,) * 6
 """For rounds with an earlier version, which knows nothing else."""
-ALL: Final = (plain, plain, plain, for_groups, with_types, with_types)
+ALL: Final = (plain, held, offering, for_groups, with_types, with_types)
+
+
+def _waiting(chance: random.Random) -> dict[str, Any]:
+    return {"waitingList": OFFERS} if chance.random() < 0.5 else {}  # noqa: PLR2004 - even odds
 
 
 def body(offer: Offer, lines: Asked) -> dict[str, Any]:

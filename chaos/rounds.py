@@ -1,4 +1,4 @@
-"""One round: clients book and cancel, faults happen, and the history is checked."""
+"""One round: clients hold, book and cancel, faults happen, and the history is checked."""
 
 import asyncio
 import os
@@ -19,7 +19,10 @@ from chaos.faults import FAULTS, ORDERLY, Stage
 from chaos.history import NUMBERS, Books, Operation, read_books
 from chaos.offers import Offer
 from chaos.rig import DATABASE_ERRORS, Kind, Person, Rig
-from chaos.wishes import Wish, Wishes
+from chaos.wishes import Holds, Wish, Wishes
+
+from ticketing.db.engine import connect
+from ticketing.sale.repositories.recount import RecountRepository
 
 PAUSE: Final = 0.06
 """Average seconds between two requests of a person."""
@@ -34,8 +37,14 @@ AGAIN: Final = 0.15
 """Probability that a person with keys resends an old request that has a response."""
 REFUSED: Final = {
     *("booking_not_found", "booking_ambiguous", "already_booked", "already_waiting"),
-    *("limit_reached", "sold_out", "group_too_large"),
+    *("limit_reached", "sold_out", "group_too_large", "already_held", "not_held"),
+    *("hold_limit_reached", "hold_expired", "validation_failed"),
 }
+LAG: Final = 1.5
+"""Seconds after the end of a hold in which a worker may not have noticed it."""
+LAG_OF_DELAYED: Final = 60.0
+"""The same in rounds with a delayed database. A worker knows the time of its last response."""
+DELAYS: Final = {"freeze", "slow", "network", "disk"}
 HARMLESS: Final = {"busy", "not_ready"}
 """Codes of 503 that mean that nothing was changed."""
 OPEN: Final = {"database_unavailable", "outcome_unknown"}
@@ -44,7 +53,8 @@ REPLAYED: Final = "idempotency-replayed"
 
 SIGHTING: Final = """
     SELECT id, total_tickets, available_tickets, waiting_list_count,
-        (SELECT count(*) FROM bookings WHERE event_id = events.id AND status = 'booked') AS booked,
+        (SELECT count(*) FROM bookings WHERE event_id = events.id
+            AND status IN ('booked', 'held', 'offered')) AS taken,
         (SELECT count(*) FROM bookings WHERE event_id = events.id AND status = 'waiting') AS waiting
     FROM events WHERE id = $1
 """
@@ -77,6 +87,11 @@ class Round:
         """Number of operations with an unknown outcome."""
         return sum(not each.is_known for each in self.operations)
 
+    @property
+    def lag(self) -> float:
+        """Seconds after the end of a hold in which a worker may not have noticed it."""
+        return LAG if DELAYS.isdisjoint(self.faults) else LAG_OF_DELAYED
+
     def line(self) -> str:
         """Return the result as one line."""
         verdict = "ok" if not self.wrong else f"FAILED: {self.wrong[0]}"
@@ -97,33 +112,39 @@ class _Sent:
     body: dict[str, Any]
     key: str
     answer: Response
+    by: Person
 
 
 class _Crowd:
     """The people of one round."""
 
-    def __init__(self, rig: Rig, stage: Stage, played: Round, chance: random.Random) -> None:
+    def __init__(
+        self, rig: Rig, stage: Stage, played: Round, organiser: Person, chance: random.Random
+    ) -> None:
         self._rig = rig
+        self._organiser = organiser
+        self._holds = Holds()
         self._stage = stage
         self._round = played
         self._chance = chance
         self.enough = asyncio.Event()
 
     async def live(self, person: Person, on_sale: Sequence[Offer]) -> None:
-        """Book and cancel until the round ends."""
+        """Hold, book and cancel until the round ends."""
         client = self._rig.client(PATIENCE)
         chance = random.Random(f"{self._round.seed}-{person.name}")
-        wishes = Wishes(person.id, on_sale, chance)
+        wishes = Wishes(person.id, on_sale, chance, self._holds)
         sent: list[_Sent] = []
         try:
             while not self.enough.is_set():
                 if sent and chance.random() < AGAIN:
-                    await self._send_again(client, person, chance.choice(sent))
+                    await self._send_again(client, chance.choice(sent))
                 wish = wishes.next()
                 if wishes.wants_some(wish):
                     tickets = await self._tickets(client, person, wish.operation.booking)
                     wish = wishes.some(wish, tickets)
-                done = await self._do(client, person, wish, chance)
+                sender = self._organiser if wish.by_team else person
+                done = await self._do(client, sender, wish, chance)
                 # Responses without a change are not stored under the key, and unknown outcomes are
                 # useless.
                 if done is not None and wish.is_stored:
@@ -142,11 +163,11 @@ class _Crowd:
                 return [each["id"] for each in answer.body["items"] if each["status"] == "valid"]
         return []
 
-    async def _send_again(self, client: Client, person: Person, sent: _Sent) -> None:
+    async def _send_again(self, client: Client, sent: _Sent) -> None:
         """Resend a request. It must have no effect, and get the first response again."""
         try:
             answer = await client.request(
-                "POST", sent.path, sent.body, token=person.token, key=sent.key
+                "POST", sent.path, sent.body, token=sent.by.token, key=sent.key
             )
         except (NotSent, Unanswered):
             return
@@ -174,7 +195,7 @@ class _Crowd:
             is_rude = chance.random() < self._stage.rudeness
             try:
                 answer = await client.request(
-                    "POST",
+                    wish.method,
                     wish.path,
                     wish.body,
                     token=person.token,
@@ -191,7 +212,7 @@ class _Crowd:
             if outcome == "answered":
                 self._round.operations.append(operation)
                 if key and answer.status < 300:  # noqa: PLR2004 - HTTP
-                    return _Sent(wish.path, wish.body, key, answer)
+                    return _Sent(wish.path, wish.body, key, answer, person)
                 return None
             may_be_done = may_be_done or outcome == "unknown"
             if outcome == "unauthorised":
@@ -211,7 +232,7 @@ class _Crowd:
             told = {name: found.get(name) for name in ("id", "quantity", "position", "promoted")}
             kept = {name: each for name, each in told.items() if each is not None}
             operation.answer = {"status": answer.status, "became": found["status"], **kept}
-        elif answer.status in {404, 409, 422} and answer.code in REFUSED:
+        elif answer.status in {404, 409, 410, 422} and answer.code in REFUSED:
             numbers = {name: found[name] for name in NUMBERS if name in found}
             operation.answer = {"status": answer.status, "code": answer.code, **numbers}
         elif answer.status == 401:  # noqa: PLR2004 - HTTP
@@ -321,7 +342,7 @@ async def play(  # noqa: PLR0913 - by name
     probe = await rig.organise(organiser, 10)
     kinds = offers.PLAIN if played.kind == "earlier" else offers.ALL
     on_sale = [await make(rig, organiser, chance) for make in kinds]
-    people_of = _Crowd(rig, stage, played, chance)
+    people_of = _Crowd(rig, stage, played, organiser, chance)
     living = [
         asyncio.create_task(people_of.live(person, chance.sample(on_sale, 2))) for person in crowd
     ]
@@ -357,7 +378,9 @@ async def play(  # noqa: PLR0913 - by name
         for task in living:
             task.cancel()
         await asyncio.gather(*living, return_exceptions=True)
+    await _look_for_ends(rig, prober, played)
     await _settle(rig, played, on_sale)
+    await _recount(rig, played)
     await _compare_with_lists(rig, organiser, played)
     played.wrong += await asyncio.to_thread(checker.judge, played.operations, played.books)
     return True
@@ -370,10 +393,47 @@ async def _settle(rig: Rig, played: Round, on_sale: Sequence[Offer]) -> None:
         before: list[Books] | None = None
         while before is None or before != played.books:
             before = played.books
-            played.books = [await read_books(connection, each.event) for each in on_sale]
+            played.books = [
+                await read_books(connection, each.event, played.lag) for each in on_sale
+            ]
             await asyncio.sleep(0.3)
     finally:
         await connection.close()
+
+
+async def _look_for_ends(rig: Rig, prober: Person, played: Round) -> None:
+    """Wait until all holds of the team are over, and then ask each event, which ends them."""
+    ends = {each.event: each.until for each in played.operations if each.until is not None}
+    last = max((each.until or 0.0 for each in played.operations), default=0.0)
+    await asyncio.sleep(last + LAG - time.monotonic())
+    for event in ends:
+        asked = Operation("cancel", event, prober.id, time.monotonic())
+        body = {"eventId": event, "userId": prober.id}
+        answer = await rig.ask("POST", "/api/events/cancel", body, token=prober.token)
+        if answer.status == 401:  # noqa: PLR2004 - a token from when the clock was wrong
+            await rig.log_in(prober)
+            answer = await rig.ask("POST", "/api/events/cancel", body, token=prober.token)
+        asked.end = time.monotonic()
+        asked.answer = {"status": answer.status, "code": answer.code}
+        played.operations.append(asked)
+        connection = await rig.connection()
+        try:
+            books = await read_books(connection, event)
+        finally:
+            await connection.close()
+        played.wrong += [
+            f"event {event}: {what}" for what in checker.overdue(books, asked.start - 1)
+        ]
+
+
+async def _recount(rig: Rig, played: Round) -> None:
+    """Check that the service's own recount finds no difference."""
+    pool = connect(rig.url, pool_size=1)
+    try:
+        found = await RecountRepository(pool).recount()
+    finally:
+        await pool.dispose()
+    played.wrong += [f"the recount found {each.document()}" for each in found.differences]
 
 
 async def _compare_with_lists(rig: Rig, organiser: Person, played: Round) -> None:

@@ -1,19 +1,33 @@
 """What a person asks for next, by what they know of their bookings."""
 
 import random
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from chaos import offers
-from chaos.history import Operation, Verb
+from chaos.history import EPOCH, Operation, Verb
 from chaos.offers import Offer
 
 ODD: Final = 0.1
 """Probability of booking with a booking, or cancelling without one."""
 SOME: Final = 0.5
 """Probability that somebody cancels only some tickets of a booking."""
+HOLDING: Final = 0.6
+"""Probability of a request about holds, at an event that has them."""
+BY_TEAM: Final = 0.6
+"""Probability that the event's team chooses the end of a hold."""
+SHORT: Final = (0.5, 3.0, 0.5)
+"""Seconds that such a hold lasts: least, most, and most likely."""
+REMEMBERED: Final = 20
+"""How many holds of an event people know of: so few that they meet, so many that some are over."""
+
+
+NOTHING: Final = {"sold_out", "group_too_large", "booking_not_found", "validation_failed"}
+"""Refusals after which a person has no booking, as far as they know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +41,9 @@ class Wish:
     """The places that its booking has afterwards; None if that says nothing about a change."""
     is_sure: bool = True
     """Whether it changes something if it is not refused. Only then its response is stored."""
+    method: str = "POST"
+    by_team: bool = False
+    """Whether the organiser sends it."""
 
     @property
     def is_stored(self) -> bool:
@@ -35,12 +52,33 @@ class Wish:
         return self.is_sure and self.keeps in {None, answer.get("quantity")}
 
 
+class Holds:
+    """The holds and offers, also the past ones, of all people: each may be about any of them."""
+
+    def __init__(self) -> None:
+        """Start without holds."""
+        self._of_event: dict[int, list[tuple[str, str]]] = defaultdict(list)
+
+    def add(self, event: int, booking: str, user: str) -> None:
+        """Remember a hold or a waiting booking, and forget one."""
+        known = self._of_event[event]
+        known.append((booking, user))
+        del known[:-REMEMBERED]
+
+    def of(self, event: int) -> Sequence[tuple[str, str]]:
+        """Return the ids of an event's holds, each with that of its person."""
+        return self._of_event[event]
+
+
 class Wishes:
     """The wishes of one person, who remembers what they have."""
 
-    def __init__(self, user: str, on_sale: Sequence[Offer], chance: random.Random) -> None:
+    def __init__(
+        self, user: str, on_sale: Sequence[Offer], chance: random.Random, holds: Holds
+    ) -> None:
         """Choose among the events on sale."""
         self._user = user
+        self._holds = holds
         self._on_sale = on_sale
         self._chance = chance
         self._has: dict[int, bool | None] = {}
@@ -49,8 +87,10 @@ class Wishes:
         """The ids of bookings, as far as they are known."""
 
     def next(self) -> Wish:
-        """Book, or cancel a whole booking."""
+        """Book, or cancel a whole booking, or do something about a hold."""
         offer, chance = self._chance.choice(self._on_sale), self._chance
+        if offer.has_holds and chance.random() < HOLDING:
+            return self._hold_or_settle(offer)
         event, held = offer.event, sorted(self._held[offer.event])
         wants_to_cancel = bool(self._has.get(event))
         if held and len(held) < offer.most:
@@ -71,9 +111,43 @@ class Wishes:
         sent = {"eventId": offer.event, "userId": self._user}
         return Wish(operation, "/api/events/cancel", sent, is_sure=has)
 
+    def _hold_or_settle(self, offer: Offer) -> Wish:
+        """Make a hold, or confirm, extend or release one, which may be another person's."""
+        known, chance = self._holds.of(offer.event), self._chance
+        if not known or chance.random() < 0.4:  # noqa: PLR2004 - most are about earlier ones
+            lines = chance.choice(offer.asked)
+            operation = self._operation("hold", offer.event)
+            operation.lines = lines
+            sent = {"eventId": offer.event, "userId": self._user, **offers.body(offer, lines)}
+            return self._with_end(operation, "/api/holds", sent)
+        own = [each for each in known if each[1] == self._user]
+        is_for_own = chance.random() < 0.5  # noqa: PLR2004 - even odds
+        booking, user = chance.choice(own if own and is_for_own else known)
+        verb: Verb = chance.choice(("confirm", "confirm", "extend", "release"))
+        operation = self._operation(verb, offer.event)
+        operation.booking, operation.user = booking, user
+        path = f"/api/holds/{booking}"
+        by_team = user != self._user
+        if verb == "extend":
+            return self._with_end(operation, f"{path}/extend", {}, by_team=by_team)
+        if verb == "release":
+            return Wish(operation, path, {}, is_sure=False, method="DELETE", by_team=by_team)
+        return Wish(operation, f"{path}/confirm", {}, is_sure=False, by_team=by_team)
+
+    def _with_end(
+        self, operation: Operation, path: str, body: dict[str, Any], *, by_team: bool = False
+    ) -> Wish:
+        """Have the event's team choose an end that is near, or leave it to the event."""
+        if self._chance.random() >= BY_TEAM:
+            return Wish(operation, path, body, by_team=by_team)
+        end = datetime.fromtimestamp(time.time() + self._chance.triangular(*SHORT), UTC)
+        operation.until = end.timestamp() - EPOCH
+        return Wish(operation, path, {**body, "expiresAt": end.isoformat()}, by_team=True)
+
     def wants_some(self, wish: Wish) -> bool:
         """Whether the person would rather cancel only some tickets, if there are several."""
-        return bool(wish.operation.booking) and self._chance.random() < SOME
+        is_of_one = wish.operation.verb == "cancel" and bool(wish.operation.booking)
+        return is_of_one and self._chance.random() < SOME
 
     def some(self, wish: Wish, tickets: Sequence[str]) -> Wish:
         """Cancel only some of these valid tickets instead."""
@@ -88,17 +162,23 @@ class Wishes:
     def learn(self, operation: Operation) -> None:
         """Remember what the response says about the person's bookings."""
         event, answer = operation.event, operation.answer
+        if answer is not None and answer.get("became") in {"held", "waiting"}:
+            self._holds.add(event, answer["id"], operation.user)
+        if operation.user != self._user:
+            return
         held = self._held[event]
         if answer is None:
             self._has[event] = None
             return
         if "code" in answer:
+            if operation.verb not in {"book", "hold", "cancel"}:
+                return
             if answer["code"] == "booking_not_found":
                 held.clear()
-            is_active = answer["code"] not in {"sold_out", "group_too_large", "booking_not_found"}
+            is_active = answer["code"] not in NOTHING
             self._has[event] = is_active or bool(held)
             return
-        if answer["became"] == "cancelled":
+        if answer["became"] in {"cancelled", "expired"}:
             held.discard(answer["id"])
         else:
             held.add(answer["id"])

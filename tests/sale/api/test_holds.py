@@ -231,6 +231,21 @@ async def test_the_team_holds_more_than_a_person_may_until_a_time_of_its_own(
     await assert_recounted(engine)
 
 
+async def test_a_hold_of_the_team_counts_for_the_limits_of_its_person(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob = await people(visitor, 2)
+    event = await ada.organise(total=5)
+    booked = await bob.post("/api/events/book", {"eventId": event})
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    made = await held(ada, event, userId=bob.id, expiresAt=until)
+    await bob.post(f"/api/bookings/{booked.json()['id']}/cancel", {})
+    assert_problem(await bob.post("/api/events/book", {"eventId": event}), 409, "already_held")
+    assert (await confirm(bob, made["id"])).json()["status"] == "booked"
+    assert_problem(await hold(bob, event), 409, "already_booked")
+    await assert_recounted(engine)
+
+
 async def test_free_places_are_offered_to_the_head_of_the_line_and_pass_on(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:

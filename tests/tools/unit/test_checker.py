@@ -136,7 +136,7 @@ BAD = {
     "a place is sold twice": (
         [book("a", 0, 1), book("b", 0, 1)],
         books(1, "a1 booked", "b1 booked"),
-        "2 places of 1 are sold",
+        "2 places of 1 are taken",
     ),
     "a place was sold twice for a while": (
         [book("a", 0, 1), book("b", 2, 3), cancel("a", 4, 5)],
@@ -370,7 +370,7 @@ BAD_TYPED = {
     "a place of the shared quota is sold twice though each type has room": (
         [lines(book("a", 0, 1), (A, 2)), lines(book("b", 2, 3), (B, 1))],
         hall(row("a1", "booked", "AA"), row("b1", "booked", "B")),
-        "3 places of 2 of quota 100 are sold",
+        "3 places of 2 of quota 100 are taken",
     ),
     "a place of the shared quota was sold twice for a while": (
         [
@@ -427,7 +427,7 @@ BAD_TYPED = {
             of_booking(cancel("a", 2, 3), "a1", "a1.1", quantity=1),
         ],
         hall(row("a1", "booked", "aA"), shared=2),
-        "its counters say 0 places of quota 100 are sold, its rows 1",
+        "its counters say 0 places of quota 100 are taken, its rows 1",
     ),
     "the counters of a type are wrong": (
         [lines(book("a", 0, 1), (B, 2))],

@@ -28,6 +28,7 @@ from ticketing.sale.inventory.model import (
     Kept,
     Line,
     Outcome,
+    SeveralMissing,
     Waiting,
     total,
 )
@@ -93,13 +94,18 @@ def decide(state: State, request: Book) -> Outcome:
 
 
 def _hold_for_team(state: State, request: Book, until: datetime) -> Outcome:
-    """Keep places until an end that the team has chosen, also while the sale is not open."""
+    """Keep places until an end that the team has chosen, also while the sale is not open.
+
+    Raises SeveralMissing if the person has a booking, and the event does not know of such.
+    """
     if not state.allows.cancel:
         return state.refusal()
     if until <= state.at:
         raise end_passed()
     held = state.active(request.user_id)
     if held:
+        if not state.terms.had_several:
+            raise SeveralMissing
         state.rest_on_version()
     used = {booking.slot for booking in held}
     slot = next(slot for slot in range(len(held) + 1) if slot not in used)

@@ -12,7 +12,13 @@ from ticketing.sale.inventory.cancel import Cancel, CancelBooking
 from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.hold import Confirm, Expire, Extend
 from ticketing.sale.inventory.kind import Kind
-from ticketing.sale.inventory.model import CountersMissing, Outcome, Reading, Snapshot
+from ticketing.sale.inventory.model import (
+    CountersMissing,
+    Outcome,
+    Reading,
+    SeveralMissing,
+    Snapshot,
+)
 from ticketing.sale.inventory.state import State
 from ticketing.sale.inventory.withdraw import Withdraw
 
@@ -47,6 +53,6 @@ def decide(
     for state.request, request in enumerate(requests):
         try:
             outcomes.append(KINDS[type(request)].decide(state, request))
-        except (TicketingError, CountersMissing) as refusal:
+        except (TicketingError, CountersMissing, SeveralMissing) as refusal:
             outcomes.append(refusal)
     return state.decided(outcomes)

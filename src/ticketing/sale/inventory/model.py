@@ -47,6 +47,10 @@ class CountersMissing(Exception):
     """The event needs counters per type, because a group has to wait."""
 
 
+class SeveralMissing(Exception):
+    """The event must know that a person may have several bookings, because the team makes one."""
+
+
 class Counters(NamedTuple):
     """The counters of an event that is not plain: of its quotas, then of its types, by slot."""
 

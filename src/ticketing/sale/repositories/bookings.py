@@ -22,6 +22,7 @@ from ticketing.errors import (
     BookingNotFound,
     Busy,
     EventNotFound,
+    NotHeld,
     SaleClosed,
     SoldOut,
     TicketingError,
@@ -46,12 +47,13 @@ from ticketing.sale.inventory.model import (
     Kept,
     Outcome,
     Reading,
+    SeveralMissing,
     Snapshot,
     StaleSnapshot,
     Waiting,
 )
 from ticketing.sale.inventory.withdraw import Withdraw
-from ticketing.sale.repositories.definitions import Known, give_counters, load
+from ticketing.sale.repositories.definitions import Known, expect_several, give_counters, load
 from ticketing.sale.repositories.events import locked
 from ticketing.sale.repositories.held import (
     NOTHING_DUE,
@@ -317,8 +319,12 @@ class BookingRepository:
             event_id = queued.request.event_id
             async with locked(self._engine, event_id) as (connection, _):
                 await give_counters(connection, event_id)
-            # The old snapshot stays, because a commit may be using it: its revision is refused.
-            return await self._submit(queued)
+        except SeveralMissing:
+            event_id = queued.request.event_id
+            async with locked(self._engine, event_id) as (connection, _):
+                await expect_several(connection, event_id)
+        # The old snapshot stays, because a commit may be using it: its revision is refused.
+        return await self._submit(queued)
 
     async def cancel(
         self,
@@ -356,7 +362,7 @@ class BookingRepository:
         With `keyed`, also raises the same errors as `book`.
         """
         request = CancelBooking(held.event_id, held.user_id, held.id, ticket_ids)
-        return await self._cancel(Queued(request, origin, keyed), held)
+        return await self._cancel(request, origin, keyed)
 
     async def release(
         self, held: Booking, origin: Origin = COMMAND_LINE, keyed: KeyedRequest | None = None
@@ -367,14 +373,19 @@ class BookingRepository:
         `keyed`, also raises the same errors as `book`.
         """
         request = CancelBooking(held.event_id, held.user_id, held.id, only_kept=True)
-        return await self._cancel(Queued(request, origin, keyed), held)
+        return await self._cancel(request, origin, keyed)
 
-    async def _cancel(self, queued: Queued, held: Booking) -> Cancelled:
+    async def _cancel(
+        self, request: CancelBooking, origin: Origin, keyed: KeyedRequest | None
+    ) -> Cancelled:
         try:
-            return cast("Cancelled", await self._submit(queued))
+            return cast("Cancelled", await self._submit(Queued(request, origin, keyed)))
         except BookingNotFound:
-            async with stored_responses.once(self._engine, queued.keyed) as (connection, keep):
-                cancelled = Cancelled(await read(connection, held.id))
+            async with stored_responses.once(self._engine, keyed) as (connection, keep):
+                found = await read(connection, request.booking_id)
+                if request.only_kept and found.status.is_active:
+                    raise NotHeld(found.status) from None
+                cancelled = Cancelled(found)
                 await keep(cancelled)
             return cancelled
 

@@ -88,6 +88,13 @@ READ_BY: Final = Statement(
 )
 REMOVE_QUOTAS: Final = Statement("DELETE FROM quotas WHERE id = ANY(CAST(:ids AS bigint[]))")
 REMOVE_TYPES: Final = Statement("DELETE FROM ticket_types WHERE id = ANY(CAST(:ids AS bigint[]))")
+EXPECT_SEVERAL: Final = Statement(
+    """
+    UPDATE events SET had_several_bookings = true, revision = revision + 1
+    WHERE id = :event AND NOT had_several_bookings
+    """
+)
+
 GIVE_COUNTERS: Final = Statement(
     """
     WITH given AS (
@@ -188,6 +195,11 @@ async def give_counters(connection: Driver, event_id: int) -> None:
     booking that was committed while it waited for the lock.
     """
     await GIVE_COUNTERS.fetch(connection, event=event_id)
+
+
+async def expect_several(connection: Driver, event_id: int) -> None:
+    """Have every decision read the bookings of a person, because some have several."""
+    await EXPECT_SEVERAL.fetch(connection, event=event_id)
 
 
 async def count(connection: Driver, event_id: int, total: int, counters: Counters) -> None:
