@@ -7,6 +7,7 @@ from itertools import count
 from uuid import UUID
 
 from ticketing.sale.inventory.decision import Decision
+from ticketing.sale.inventory.hold import Confirm, Extend
 from ticketing.sale.inventory.kinds import KINDS, InventoryRequest, decide
 from ticketing.sale.inventory.model import (
     Booking,
@@ -16,7 +17,12 @@ from ticketing.sale.inventory.model import (
     Snapshot,
     Ticket,
 )
-from ticketing.sale.repositories.held import heads
+from ticketing.sale.repositories.held import DUE_AT_ONCE, heads
+from ticketing.sale.rows import stored_status
+
+
+class RefusedError(Exception):
+    """A constraint refuses a batch whatever was read: an expired hold is booked and cancelled."""
 
 
 @dataclass
@@ -31,9 +37,10 @@ class Rows:
     """Without tickets."""
     tickets: dict[UUID, tuple[UUID, Ticket]] = field(default_factory=dict)
     """By id, with the id of the booking."""
+    due_at_once: int = DUE_AT_ONCE
 
     def copy(self) -> "Rows":
-        return Rows(self.snapshot, self.at, self.ticket_id, {**self.bookings}, {**self.tickets})
+        return Rows(self.snapshot, self.at, self.ticket_id, dict(self.bookings), dict(self.tickets))
 
     def read(self, booking_id: UUID) -> Booking:
         """Return the booking with its tickets."""
@@ -53,7 +60,7 @@ class Rows:
         found: dict[UUID, tuple[Booking, ...]] = {}
         asked = set(users)
         for each in sorted(self.bookings.values(), key=lambda each: each.slot):
-            if each.user_id in asked and each.status is not BookingStatus.CANCELLED:
+            if each.user_id in asked and each.status.is_active:
                 found[each.user_id] = (*found.get(each.user_id, ()), self.read(each.id))
         return found
 
@@ -65,8 +72,32 @@ class Rows:
         known = []
         for kind, length in heads(self.snapshot, freed):
             of_kind = [each for each in waiting if each.type_id == kind]
-            known += of_kind[: length if limit is None else min(length, limit)]
+            most = length if limit is None else min(length, limit)
+            known += of_kind[:most]
+            if self.snapshot.terms.patience_minutes is not None:
+                known += [each for each in of_kind if self._may_fit(each, length)][:most]
         return [each for each in waiting if each in known]
+
+    def _may_fit(self, waiting: Booking, length: int) -> bool:
+        """Whether it may get places although groups before it do not fit: see TYPE_LINES."""
+        is_patient = waiting.expires_at is None or waiting.expires_at > self.at
+        return is_patient or waiting.quantity < length
+
+    def due(self) -> tuple[list[Booking], datetime | None]:
+        """Return what `read_due` reads."""
+        first = self.snapshot.next_expiry
+        if first is None or first > self.at:
+            return [], None
+        kept = sorted(self.kept(), key=lambda each: each.expires_at or self.at)
+        ends = [each.expires_at for each in kept if each.expires_at is not None]
+        assert len(ends) == len(kept)
+        due = [each for each, end in zip(kept, ends, strict=True) if end <= self.at]
+        due = due[: self.due_at_once]
+        return due, next(iter(ends[len(due) :]), None)
+
+    def kept(self) -> list[Booking]:
+        """Return the holds and offers."""
+        return [each for each in self.bookings.values() if each.status.keeps]
 
     def decide(
         self,
@@ -82,7 +113,13 @@ class Rows:
         active = self.active(
             request.user_id for request, kind in asking if kind.needs_active or all_ask
         )
-        freed = sum(
+        named = {
+            request.booking_id: self.bookings[request.booking_id]
+            for request in requests
+            if isinstance(request, (Confirm, Extend)) and request.booking_id in self.bookings
+        }
+        due, next_due = self.due()
+        freed = sum(each.quantity for each in due) + sum(
             booking.quantity
             for request, kind in zip(requests, kinds, strict=True)
             if kind.frees
@@ -91,7 +128,13 @@ class Rows:
         decision = decide(
             self.snapshot,
             requests,
-            Reading(active, self.line(freed)),
+            Reading(
+                active,
+                self.line(freed),
+                due,
+                next_due,
+                {key: each for key, each in named.items() if not each.status.is_active},
+            ),
             at=self.at,
             new_id=new_id or self.new_id(),
         )
@@ -106,7 +149,7 @@ class Rows:
         capacities = [now.total, *counters.capacity]
         taken = [0] * len(capacities)
         of_types = dict.fromkeys(types, 0)
-        for booking in self.with_status(BookingStatus.BOOKED):
+        for booking in [*self.with_status(BookingStatus.BOOKED), *self.kept()]:
             for type_id in self.places(booking):
                 of_types[type_id] += 1
                 for index in types[type_id].draws:
@@ -114,6 +157,8 @@ class Rows:
         left = [capacity - used for capacity, used in zip(capacities, taken, strict=True)]
         assert [now.available, *counters.available] == left
         assert min(left) >= 0
+        for booking in self.with_status(BookingStatus.CANCELLED):
+            assert booking.expires_at is None  # It would be an expired one: see `stored_status`.
         waiting = self.with_status(BookingStatus.WAITING)
         assert now.waiting == len(waiting)
         if now.counters is None:
@@ -125,9 +170,15 @@ class Rows:
             assert counters.waiting[kind.slot] == len(line)
 
     def places(self, booking: Booking) -> list[int]:
-        """Return the type of each place of a booking that is booked."""
+        """Return the type of each place of a booking that has places."""
+        first = min(self.snapshot.offer.types)
+        if booking.status.keeps:
+            assert len(booking.kept_places) == booking.quantity
+            assert sum(each.amount for each in booking.kept_places) == booking.amount
+            assert bool(booking.amount) is (booking.currency is not None)
+            return [first if each.type_id is None else each.type_id for each in booking.kept_places]
         if not booking.has_tickets:
-            return [min(self.snapshot.offer.types)]
+            return [first]
         valid = [each for each in self.read(booking.id).tickets if each.is_valid]
         assert len(valid) == booking.quantity > 0
         assert sum(each.amount for each in valid) == booking.amount
@@ -136,11 +187,15 @@ class Rows:
         return [each.type_id for each in valid]
 
     def commit(self, requests: Sequence[InventoryRequest]) -> Decision:
-        """Decide and write. A refused batch is decided again with all active bookings."""
+        """Decide and write. A refused batch is decided again with all active bookings.
+
+        Raises RefusedError if it is refused again. Then its halves are decided on their own.
+        """
         decision = self.decide(requests)
         if self.refuses(decision) == "uq_bookings_active":
             decision = self.decide(requests, all_ask=True)
-        assert self.refuses(decision) is None
+        if self.refuses(decision) is not None:
+            raise RefusedError
         self.write(decision)
         return decision
 
@@ -152,10 +207,14 @@ class Rows:
     def refuses(self, decision: Decision) -> str | None:
         """Return the constraint that refuses the decision, if one does."""
         for booking_id, change in decision.changes.items():
-            was = self.bookings[booking_id].status
-            if was is BookingStatus.CANCELLED:
+            row = self.bookings[booking_id]
+            was = stored_status(row.status)
+            is_again = was == stored_status(change.to) == BookingStatus.CANCELLED
+            if not is_again and was != stored_status(change.was):
+                return "not as read"
+            may_return = row.status is BookingStatus.EXPIRED and change.to is BookingStatus.BOOKED
+            if was == BookingStatus.CANCELLED and not may_return:
                 return "cancelled_stays"
-            assert was is change.was
         for ticket_id, booking_id in decision.voided.items():
             owner, ticket = self.tickets[ticket_id]
             assert owner == booking_id
@@ -164,7 +223,7 @@ class Rows:
         active = [
             (each.user_id, each.slot)
             for each in self._after(decision).values()
-            if each.status is not BookingStatus.CANCELLED
+            if each.status.is_active
         ]
         return "uq_bookings_active" if len(set(active)) < len(active) else None
 
@@ -178,6 +237,7 @@ class Rows:
             available=after.available,
             waiting=after.waiting,
             counters=after.counters,
+            next_expiry=after.next_expiry,
         )
         if decision.is_empty:
             assert after == before._replace(version=before.version + 1)
@@ -202,7 +262,17 @@ class Rows:
             available=now.available - decision.taken,
             waiting=now.waiting + decision.joined,
             counters=counters,
+            next_expiry=self._next_expiry(decision),
         )
+
+    def _next_expiry(self, decision: Decision) -> datetime | None:
+        """Do as `Swap`."""
+        if not decision.concerns_holds:
+            return self.snapshot.next_expiry
+        if decision.knows_expiry:
+            return decision.next_expiry
+        known = [self.snapshot.next_expiry, decision.next_expiry]
+        return min((each for each in known if each is not None), default=None)
 
     def give_counters(self) -> None:
         """Do as GIVE_COUNTERS."""
@@ -219,19 +289,29 @@ class Rows:
             self.bookings[each.id] = each._replace(type_id=first)
 
     def _after(self, decision: Decision) -> dict[UUID, Booking]:
-        """Return the bookings with the changes of the decision."""
-        changed = {
-            booking_id: self.bookings[booking_id]._replace(
+        """Return the bookings with the changes of the decision, as `Change` and `Insert` write."""
+        after = dict(self.bookings)
+        for booking_id, change in decision.changes.items():
+            now = self.bookings[booking_id]._replace(
                 status=change.to,
                 quantity=change.quantity,
                 amount=change.amount,
                 type_id=change.type_id,
                 kept=change.kept,
             )
-            for booking_id, change in decision.changes.items()
-        }
-        inserted = {each.id: each._replace(tickets=()) for each in decision.inserts.values()}
-        return self.bookings | changed | inserted
+            if decision.concerns_holds:
+                now = now._replace(
+                    slot=change.slot,
+                    currency=change.currency,
+                    refunds=change.refunds,
+                    expires_at=change.expires_at,
+                    places=change.places,
+                )
+            after[booking_id] = now
+        for each in decision.inserts.values():
+            after[each.id] = each._replace(tickets=())
+            assert decision.concerns_holds or not (each.expires_at or each.places)
+        return after
 
 
 def _sum(numbers: Sequence[int], more: Sequence[int]) -> list[int]:

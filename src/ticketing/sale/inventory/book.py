@@ -72,7 +72,7 @@ def decide(state: State, request: Book) -> Outcome:
     for line in lines:
         _check_sale(state, line)
     places, amount, currency = total(lines)
-    _check_limit(state, held, places)
+    check_limit(state, held, places)
     lacking = state.lacking(lines)
     if lacking is None:
         if request.holds:
@@ -184,15 +184,11 @@ def _check_price(amount: int, currency: str | None, request: Book) -> None:
         raise PaymentRequired(amount, currency)
 
 
-def _check_limit(state: State, held: Sequence[Booking], places: int) -> None:
-    has = total_of(held)
+def check_limit(state: State, held: Sequence[Booking], places: int) -> None:
+    """Raise LimitReached if the person may not have so many places more."""
+    has = sum([booking.quantity for booking in held])
     if has + places > state.terms.max_tickets:
         raise LimitReached("tickets", state.terms.max_tickets, has, places)
-
-
-def total_of(held: Sequence[Booking]) -> int:
-    """Return how many places these bookings have, or wait for."""
-    return sum([booking.quantity for booking in held])
 
 
 def _sold_out(state: State, lacking: Shortage) -> SoldOut:

@@ -93,7 +93,7 @@ class Decision:
     @property
     def moves_expiry(self) -> bool:
         """Whether the event's next expiry changes."""
-        return self.knows_expiry and self.next_expiry != self.before.next_expiry
+        return self.after.next_expiry != self.before.next_expiry
 
     @property
     def concerns_holds(self) -> bool:
@@ -103,6 +103,10 @@ class Decision:
             or self.knows_expiry
             or any(change.concerns_end for change in self.changes.values())
         )
+
+    def told(self, fact: Fact) -> Booking:
+        """Return the booking of a fact. A new one is as the whole batch leaves it."""
+        return self.inserts[fact.booking.id] if fact.is_new else fact.booking
 
     @property
     def taken(self) -> int:

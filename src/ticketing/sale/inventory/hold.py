@@ -13,7 +13,7 @@ from ticketing.errors import (
     PaymentRequired,
     TicketingError,
 )
-from ticketing.sale.inventory.book import end_passed, free_slot, total_of
+from ticketing.sale.inventory.book import check_limit, end_passed, free_slot
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.model import (
     Booked,
@@ -93,10 +93,11 @@ def _slot_again(state: State, expired: Booking) -> int:
     if state.lacking(lines) is not None:
         raise HoldExpired("sold_out")
     others = state.active(expired.user_id)
-    if others and total_of(others) + expired.quantity > state.terms.max_tickets:
-        raise HoldExpired("limit")
+    if not others:
+        return 0
     try:
-        return free_slot(state, others) if others else 0
+        check_limit(state, others, expired.quantity)
+        return free_slot(state, others)
     except TicketingError:
         raise HoldExpired("limit") from None
 

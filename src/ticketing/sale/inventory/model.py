@@ -222,8 +222,8 @@ class Reading(NamedTuple):
     """The active bookings of people."""
     line: Sequence[Booking] = ()
     """The head of the waiting list in order."""
-    due: Sequence[Booking] = ()
-    """The holds and offers that end first, if some have ended."""
+    due: Sequence[Booking] | None = ()
+    """The holds and offers that end first, if some have ended. None leaves all as they are."""
     next_due: datetime | None = None
     """The end of the first one that is not in `due`."""
     named: Mapping[UUID, Booking] = MappingProxyType({})

@@ -22,7 +22,7 @@ def grow(
 
     `line` is that head: one booking for each of the `places`, or the whole list.
     """
-    state = State(snapshot, Reading(line=line), at=at, new_id=new_id)
+    state = State(snapshot, Reading(line=line, due=None), at=at, new_id=new_id)
     state.grow(places)
     state.promote()
     return state.decided([])
@@ -35,7 +35,7 @@ def shrink(
     if places > snapshot.available:
         taken = snapshot.total - snapshot.available
         raise CapacityBelowTaken(snapshot.total - places, taken)
-    state = State(snapshot, Reading(), at=at, new_id=new_id)
+    state = State(snapshot, Reading(due=None), at=at, new_id=new_id)
     state.shrink(places)
     return state.decided([])
 
@@ -52,7 +52,7 @@ def serve(
 
     `line` has at least the first booking of each type. At most `limit` bookings are promoted.
     """
-    state = State(snapshot, Reading(line=line), at=at, new_id=new_id)
+    state = State(snapshot, Reading(line=line, due=None), at=at, new_id=new_id)
     state.rest_on_version()
     state.promote(limit)
     return state.decided([])

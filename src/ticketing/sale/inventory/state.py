@@ -121,8 +121,10 @@ class State:
         """The actions that the terms of the sale allow at this time."""
         self.request: int | None = None
         """The index of the request that is being decided."""
+        if reading.due is None:
+            return
         if snapshot.next_expiry is not None and snapshot.next_expiry <= at:
-            self._expire(reading)
+            self._expire(reading.due, reading.next_due)
         elif any(_has_ended(each, at) for held in self._active.values() for each in held):
             # Another process made this hold after the snapshot was read.
             raise StaleSnapshot
@@ -201,6 +203,8 @@ class State:
 
     def extend(self, held: Booking, until: datetime) -> Booking:
         """Give a hold another end."""
+        # Another one at the same time may have given it another end.
+        self._rests_on_version = True
         extended = self._write(held, held._replace(expires_at=until))
         self._expires(until)
         self._record(EXTENDED, extended)
@@ -213,7 +217,10 @@ class State:
         """
         if line.quantity > 1 and self.offer.is_plain:
             raise CountersMissing
-        booking = self._insert(self._new(booking_id, user_id, slot, BookingStatus.WAITING, (line,)))
+        booking = self._new(booking_id, user_id, slot, BookingStatus.WAITING, (line,))
+        if self._gathers(line, self._closed()):
+            booking = self._gathered(booking)
+        booking = self._insert(booking)
         index = line.type.slot
         if self._waits[index] == len(self._lines.get(index, ())):
             # The whole list was read, so this decision may promote its new tail too.
@@ -297,13 +304,13 @@ class State:
             if booking.amount and self._is_over:
                 continue
             if lacking := self._lacking(line, closed):
+                if self._gathers(line, closed):
+                    booking = self._gather(booking, line)
                 if self._is_impatient(booking):
                     passed.append((booking, line.type))
                     heads += self._behind(slot, order)
                     heapify(heads)
                     continue
-                if closed.isdisjoint(line.type.draws):
-                    self._gather(booking, line)
                 closed.update(lacking)
                 continue
             self._pass(passed, line.type)
@@ -362,12 +369,15 @@ class State:
             return decision.next_expiry
         return _first(decision.before.next_expiry, decision.next_expiry)
 
-    def _expire(self, reading: Reading) -> None:
+    def _expire(self, first: Sequence[Booking], next_due: datetime | None) -> None:
         """End the holds and offers that end by now, and serve the waiting list."""
         self._rests_on_version = True
         self._decision.knows_expiry = True
-        self._expires(reading.next_due)
-        due = {each.id: each for each in reading.due}
+        if self.sale is SaleState.CANCELLED:
+            # Its holds are withdrawn, after those who wait.
+            return
+        self._expires(next_due)
+        due = {each.id: each for each in first}
         # Those of the people of this batch may end later than all that were read.
         due |= {each.id: each for held in self._active.values() for each in held}
         for held in sorted(due.values(), key=lambda each: each.expires_at or self.at):
@@ -379,7 +389,8 @@ class State:
             self._release(held)
             expired = self._write(held, held._replace(status=BookingStatus.EXPIRED))
             self._record(EXPIRED, expired)
-        if self.allows.cancel:
+        # A place of a plain event is free only while nobody waits, even after its end.
+        if self.allows.cancel or self.offer.is_plain:
             self.promote()
 
     def _expires(self, at: datetime | None) -> None:
@@ -403,21 +414,33 @@ class State:
 
     def _is_impatient(self, booking: Booking) -> bool:
         """Whether places have gathered for this group for as long as they may."""
-        return booking.expires_at is not None and booking.expires_at <= self.at
+        has_patience = self.terms.patience_minutes is not None
+        return has_patience and booking.expires_at is not None and booking.expires_at <= self.at
 
-    def _gather(self, booking: Booking, line: Line) -> None:
-        """Let free places gather for a group, as long as the event's patience lasts."""
-        patience = self.terms.patience_minutes
-        if patience is None or not left(line.type.draws, self._available):
-            return
-        if booking.expires_at is None:
-            until = self.at + timedelta(minutes=patience)
-            waiting = self._write(booking, booking._replace(expires_at=until))
+    def _gathers(self, line: Line, closed: set[int]) -> bool:
+        """Whether free places gather for a group, for which they are too few, with an end."""
+        draws = line.type.draws
+        has_patience = self.terms.patience_minutes is not None
+        return has_patience and closed.isdisjoint(draws) and left(draws, self._available) > 0
+
+    def _gather(self, booking: Booking, line: Line) -> Booking:
+        """Let free places gather for a group that waits."""
+        gathered = self._gathered(booking)
+        if gathered is not booking:
+            self._write(booking, gathered)
             order, _ = self._lines[line.type.slot][booking.id]
-            self._lines[line.type.slot][booking.id] = order, waiting
-            self._rests_on_version = True
-            booking = waiting
+            self._lines[line.type.slot][booking.id] = order, gathered
+        return gathered
+
+    def _gathered(self, booking: Booking) -> Booking:
+        """Return the group with the end of its patience, which begins when places gather."""
+        if self._is_impatient(booking):
+            return booking
+        if booking.expires_at is None:
+            patience = timedelta(minutes=self.terms.patience_minutes or 0)
+            booking = booking._replace(expires_at=self.at + patience)
         self._expires(booking.expires_at)
+        return booking
 
     def _pass(self, groups: Sequence[tuple[Booking, TicketType]], kind: TicketType) -> None:
         """Record that a booking of this type is served before these groups."""
@@ -446,7 +469,9 @@ class State:
         for place, booking in known.values():
             if place > order:
                 return [(place, slot, booking)]
-        if len(known) < self._waits[slot]:
+        # Of the groups whose patience is over, those that are too large may not have been read.
+        passes = any(self._is_impatient(booking) for _, booking in known.values())
+        if len(known) < self._waits[slot] and not passes:
             raise StaleSnapshot
         return []
 
@@ -604,9 +629,9 @@ class State:
             self._decision.inserts[was.id] = now
         else:
             changes = self._decision.changes
-            first = changes[was.id].was if was.id in changes else was.status
+            before = changes.get(was.id)
             changes[was.id] = Change(
-                first,
+                was.status if before is None else before.was,
                 now.status,
                 now.quantity,
                 now.amount,
@@ -617,7 +642,7 @@ class State:
                 now.places,
                 now.currency,
                 now.refunds,
-                was.expires_at is not None or now.expires_at is not None,
+                any((was.expires_at, now.expires_at, before and before.concerns_end)),
             )
         return now
 

@@ -35,7 +35,7 @@ from ticketing.sale.commit.write import NotAsReadError, write
 from ticketing.sale.definitions import Definitions
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
-from ticketing.sale.inventory.decision import Decision, Fact
+from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.hold import Confirm, Expire, Extend
 from ticketing.sale.inventory.kinds import KINDS, InventoryRequest, decide
 from ticketing.sale.inventory.model import (
@@ -669,7 +669,7 @@ class BookingRepository:
         active = await read_active(connection, known, requests, asked)
         named = await read_named(connection, requests, active)
         due = await read_due(connection, known, requests, at)
-        lines = await read_lines(connection, known, requests, active, due)
+        lines = await read_lines(connection, known, requests, active, due, at)
         decisions: dict[int, Decision] = {}
         stale: set[int] = set()
         unfinished: set[int] = set()
@@ -722,7 +722,7 @@ def _facts(
     return [
         AttributedFact(
             fact.name,
-            _as_inserted(fact, decision),
+            decision.told(fact),
             COMMAND_LINE if fact.by is None else by_event[fact.booking.event_id][fact.by].origin,
             # A booking that is made and cancelled in one batch is inserted as cancelled.
             decision.inserts[fact.booking.id].status if fact.is_new else None,
@@ -731,14 +731,6 @@ def _facts(
         for decision in decisions
         for fact in decision.facts
     ]
-
-
-def _as_inserted(fact: Fact, decision: Decision) -> Booking:
-    """Return the booking of the fact. A new one has the end that it has after the whole batch."""
-    if not fact.is_new or fact.booking.expires_at is None:
-        return fact.booking
-    last = decision.inserts[fact.booking.id]
-    return fact.booking._replace(expires_at=last.expires_at, places=last.places)
 
 
 def _stored(

@@ -75,7 +75,7 @@ PASSED_LINES: Final = Statement(
         SELECT seq FROM bookings
         WHERE bookings.event_id = asked.event_id AND status = 'waiting'
             AND ticket_type_id = asked.type_id
-            AND coalesce(expires_at > clock_timestamp(), true)
+            AND coalesce(expires_at > CAST(:at AS timestamptz), true)
         ORDER BY seq OFFSET asked.length - 1 LIMIT 1
     ) AS last ON true
     CROSS JOIN LATERAL (
@@ -261,12 +261,13 @@ def _wanted(request: InventoryRequest) -> int:
     return sum(quantity for _, quantity in request.lines)
 
 
-async def read_lines(
+async def read_lines(  # noqa: PLR0913, PLR0917 - all that was read before
     connection: Driver,
     known: Mapping[int, Snapshot],
     requests: Mapping[int, Sequence[InventoryRequest]],
     active: Mapping[int, Mapping[UUID, Sequence[Booking]]],
     due: Mapping[int, tuple[Sequence[Booking], datetime | None]],
+    at: datetime,
 ) -> Mapping[int, Sequence[Booking]]:
     """Return the heads of the waiting lists, as far as the requests and the time may need them."""
     lengths: list[tuple[int, int]] = []
@@ -286,7 +287,7 @@ async def read_lines(
         for row in await LINES.fetch(connection, events=events, lengths=most):
             lines[row["event_id"]].append(booking(row))
     passes = any(each.terms.patience_minutes is not None for each in known.values())
-    lines.update(await read_type_lines(connection, of_types, passes=passes))
+    lines.update(await read_type_lines(connection, of_types, passes=passes, at=at))
     return lines
 
 
@@ -305,7 +306,7 @@ def heads(before: Snapshot, freed: int) -> Iterator[tuple[int, int]]:
 
 
 async def read_type_lines(
-    connection: Driver, asked: Sequence[tuple[int, int, int]], *, passes: bool
+    connection: Driver, asked: Sequence[tuple[int, int, int]], *, passes: bool, at: datetime
 ) -> dict[int, list[Booking]]:
     """Return the heads of the waiting lists by event, in one order of all its types.
 
@@ -314,8 +315,10 @@ async def read_type_lines(
     lines: dict[int, list[Booking]] = defaultdict(list)
     if asked:
         events, types, lengths = zip(*asked, strict=True)
-        wanted = {"events": events, "types": types, "lengths": lengths}
+        wanted: dict[str, object] = {"events": events, "types": types, "lengths": lengths}
         statement = PASSED_LINES if passes else TYPE_LINES
+        if passes:
+            wanted["at"] = at
         for row in await statement.fetch(connection, **wanted):
             lines[row["event_id"]].append(booking(row))
     return lines

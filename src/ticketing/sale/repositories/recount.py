@@ -95,7 +95,9 @@ COUNTS: Final = Statement(
         coalesce(bookings, 0) AS bookings, coalesce(booked, 0) AS booked,
         coalesce(waiting, 0) AS waiting, unknown, examples,
         quota_available IS NULL AS is_plain, endless,
-        coalesce(first_expiry < next_expiry, first_expiry IS NOT NULL) AS is_late,
+        -- The holds of a cancelled event are withdrawn, whenever they end.
+        coalesce(first_expiry < next_expiry, first_expiry IS NOT NULL)
+            AND events.status <> 'cancelled' AS is_late,
         CASE WHEN first_waiting < last_booked AND quota_available IS NULL THEN ARRAY(
             SELECT id FROM bookings
             WHERE bookings.event_id = counted.event_id AND seq IN (first_waiting, last_booked)

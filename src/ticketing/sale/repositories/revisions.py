@@ -119,7 +119,7 @@ async def serve_line(
             for kind, length in heads(before, 0)
         ]
         passes = before.terms.patience_minutes is not None
-        lines = await read_type_lines(connection, asked, passes=passes)
+        lines = await read_type_lines(connection, asked, passes=passes, at=at)
         line = lines.get(before.event_id, [])
         decision = resize.serve(
             before, PROMOTED_AT_ONCE, line=line, at=at, new_id=partial(uuid7, at)
