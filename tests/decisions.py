@@ -33,7 +33,7 @@ def main() -> int:
     seconds = time.monotonic() - started
     for what in ("stories", "requests and changes", "decisions"):
         print(f"{told.pop(what):7,} {what}")
-    print("Outcomes of requests:")
+    print("Outcomes of requests, and (in parentheses) what happened to bookings:")
     for name, times in told.most_common():
         print(f"{times:7,} {name}")
     print(f"No difference from the model, in {seconds:.0f} s.")

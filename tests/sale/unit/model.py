@@ -1,19 +1,26 @@
-"""The simplest program that sells places: it serves one request at a time and counts anew."""
+"""The simplest program that sells places: it serves one request at a time and counts anew.
+
+Time is a number that stories advance. Before each batch the program looks at it.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from ticketing.errors import (
     AlreadyBooked,
+    AlreadyHeld,
     AlreadyWaiting,
     BookingAmbiguous,
     BookingNotFound,
     Busy,
     EventState,
     GroupTooLarge,
+    HoldExpired,
+    HoldLimitReached,
     LimitReached,
+    NotHeld,
     PaymentRequired,
     QuantityNotAllowed,
     SaleClosed,
@@ -23,10 +30,12 @@ from ticketing.errors import (
     TicketNotFound,
     TicketTypeNotFound,
     TicketTypeRequired,
+    ValidationFailed,
 )
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
 from ticketing.sale.inventory.decision import Fact
+from ticketing.sale.inventory.hold import Confirm, Expire, Extend
 from ticketing.sale.inventory.kinds import InventoryRequest
 from ticketing.sale.inventory.model import (
     Booked,
@@ -34,15 +43,19 @@ from ticketing.sale.inventory.model import (
     BookingStatus,
     Cancelled,
     CountersMissing,
+    Expired,
+    Kept,
     Outcome,
+    Place,
     Ticket,
     Waiting,
 )
 from ticketing.sale.inventory.offer import TicketType
-from ticketing.sale.inventory.terms import ALLOWED, SaleState, Terms
+from ticketing.sale.inventory.terms import ALLOWED, EventStatus, SaleState, Terms, WaitingMode
 from ticketing.sale.pricing import RefundKind
 
 NOBODY = UUID(int=0)
+KEEPS = {BookingStatus.HELD, BookingStatus.OFFERED}
 Wanted = Sequence[tuple[TicketType, int]]
 
 
@@ -62,15 +75,46 @@ class Model:
     """The id of the ticket of this number."""
     bookings: list[Booking] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
-    request: int = 0
+    request: int | None = 0
+    by_team: set[UUID] = field(default_factory=set)
+    """Holds with an end that the team chose. The limits of people do not count them."""
 
-    def serve(self, request: InventoryRequest) -> Outcome:
+    def look(self) -> None:
+        """Do what time alone does: end holds and offers, and serve those who wait."""
+        self.request = None
+        if self.terms.status is EventStatus.CANCELLED:
+            return
+        kept = [each for each in self.bookings if each.status in KEEPS]
+        for each in sorted(kept, key=self._end):
+            if self._end(each) <= self.at:
+                expired = each._replace(status=BookingStatus.EXPIRED)
+                self._put(expired)
+                self._tell("expired", expired)
+        if ALLOWED[self.terms.state(self.at)].cancel or self.is_plain:
+            self.promote()
+
+    def first_end(self) -> datetime | None:
+        """Return when time does something next: a hold ends, or the patience of a group."""
+        ends = [self._end(each) for each in self.bookings if each.status in KEEPS]
+        if self._may_serve:
+            ends += [self._end(each) for each in self._gathering() if each.expires_at]
+        return min(ends, default=None)
+
+    def serve(self, request: InventoryRequest) -> Outcome:  # noqa: PLR0911 - one per kind
         """Serve one request. A refusal must come before the first change."""
         before = list(self.bookings)
         try:
             match request:
+                case Book(until=datetime()):
+                    return self._hold_for_team(request)
                 case Book():
                     return self._book(request)
+                case Confirm():
+                    return self._confirm(request)
+                case Extend():
+                    return self._extend(request)
+                case Expire():
+                    return Expired()
                 case Cancel():
                     return self._cancel_only(request.user_id)
                 case CancelBooking():
@@ -101,21 +145,91 @@ class Model:
         promoted: list[Booking] = []
         closed: set[int] = set()
         blocked: set[int] = set()
-        for each in self.waiting():
+        passed: list[Booking] = []
+        for each in self.waiting() if self._may_serve else ():
             kind = self.types[self._type_id(each)]
-            if kind.closed or kind.id in blocked or len(promoted) == limit:
+            if len(promoted) == limit:
+                break
+            if kind.closed or kind.id in blocked:
                 continue
             if lacking := self._lacking(kind, each.quantity, closed):
+                group = self._let_gather(each, kind, closed)
+                if self._is_impatient(group):
+                    passed.append(group)
+                    continue
                 closed |= lacking
                 blocked.add(kind.id)
                 continue
-            booked = each._replace(status=BookingStatus.BOOKED)
-            if each.type_id is not None:
-                booked = booked._replace(tickets=self._issue([(kind, each.quantity)], 0))
-            self._put(booked)
-            self._tell("promoted", booked)
-            promoted.append(booked)
+            for group in passed:
+                if set(self.types[self._type_id(group)].draws) & set(kind.draws):
+                    self._tell("passed", group)
+            promoted.append(self._serve(each, kind))
         return promoted
+
+    def _serve(self, waiting: Booking, kind: TicketType) -> Booking:
+        """Book the places for somebody who waited, or offer them if they may have a price."""
+        wanted = [(kind, waiting.quantity)]
+        if self.terms.waiting is WaitingMode.OFFER or waiting.amount:
+            amount, currency = self._price(wanted)
+            ends = [self.at + timedelta(minutes=self.terms.offer_minutes)]
+            ends += [self.terms.closes_at] if self.terms.closes_at else []
+            offered = waiting._replace(
+                status=BookingStatus.OFFERED,
+                amount=amount,
+                currency=currency,
+                refunds=self.terms.refunds if amount else None,
+                expires_at=min(ends),
+                places=self._places(wanted),
+            )
+            self._put(offered)
+            self._tell("offered", offered)
+            return offered
+        booked = waiting._replace(status=BookingStatus.BOOKED, expires_at=None)
+        if waiting.type_id is not None:
+            booked = booked._replace(tickets=self._issue(self._free(kind.id, waiting.quantity)))
+        self._put(booked)
+        self._tell("promoted", booked)
+        return booked
+
+    def _let_gather(self, group: Booking, kind: TicketType, closed: set[int]) -> Booking:
+        """Start the patience of a group for which free places gather, and for nobody before it."""
+        some = min(self.left()[index] for index in kind.draws)
+        minutes = self.terms.patience_minutes
+        if minutes is not None and some and not closed & set(kind.draws) and not group.expires_at:
+            group = group._replace(expires_at=self.at + timedelta(minutes=minutes))
+            self._put(group)
+        return group
+
+    def _gathering(self) -> list[Booking]:
+        """Return the groups for which free places gather now."""
+        found: list[Booking] = []
+        if self.terms.patience_minutes is None:
+            return found
+        closed: set[int] = set()
+        blocked: set[int] = set()
+        for each in self.waiting():
+            kind = self.types[self._type_id(each)]
+            if kind.closed or kind.id in blocked or self._is_impatient(each):
+                continue
+            if min(self.left()[index] for index in kind.draws) and not closed & {*kind.draws}:
+                found.append(each)
+            closed |= self._lacking(kind, each.quantity, closed)
+            blocked.add(kind.id)
+        return found
+
+    def _is_impatient(self, each: Booking) -> bool:
+        has_patience = self.terms.patience_minutes is not None
+        return has_patience and each.expires_at is not None and each.expires_at <= self.at
+
+    @property
+    def _may_serve(self) -> bool:
+        """Whether places go to those who wait. Nothing is offered after the close of the sale."""
+        is_open = self.terms.state(self.at) not in {
+            SaleState.CLOSED,
+            SaleState.ENDED,
+            SaleState.CANCELLED,
+        }
+        return is_open or self.terms.waiting is not WaitingMode.OFFER
 
     def waiting(self) -> list[Booking]:
         return [each for each in self.bookings if each.status is BookingStatus.WAITING]
@@ -123,11 +237,7 @@ class Model:
     def held(self, user_id: UUID) -> list[Booking]:
         """Return the active bookings of the person, by slot."""
         return sorted(
-            (
-                each
-                for each in self.bookings
-                if each.user_id == user_id and each.status is not BookingStatus.CANCELLED
-            ),
+            (each for each in self.bookings if each.user_id == user_id and each.status.is_active),
             key=lambda each: each.slot,
         )
 
@@ -136,13 +246,19 @@ class Model:
         return sum(index in self.types[kind].draws for kind in self.sold())
 
     def sold(self) -> list[int]:
-        """Return the type of each place that is taken."""
+        """Return the type of each place that is taken: booked, held or offered."""
         sold: list[int] = []
         for each in self.bookings:
             if each.status is BookingStatus.BOOKED:
                 valid = [ticket.type_id for ticket in each.tickets if ticket.is_valid]
                 sold += valid or [min(self.types)]
+            elif each.status in KEEPS:
+                sold += [kind for kind, _ in self._kept_places(each)]
         return sold
+
+    def left(self) -> list[int]:
+        """Return how many places each capacity has left."""
+        return [capacity - self.taken(index) for index, capacity in enumerate(self.capacities)]
 
     def closed(self) -> set[int]:
         """Return the capacities that those who wait close to newcomers."""
@@ -150,11 +266,15 @@ class Model:
         blocked: set[int] = set()
         for each in self.waiting():
             kind = self.types[self._type_id(each)]
-            if not (kind.closed or kind.id in blocked):
-                lacking = self._lacking(kind, each.quantity, closed)
-                assert lacking, "places are free for somebody who waits"
-                closed |= lacking
-                blocked.add(kind.id)
+            if kind.closed or kind.id in blocked:
+                continue
+            lacking = self._lacking(kind, each.quantity, closed)
+            if lacking and self._is_impatient(each):
+                continue
+            may_cancel = ALLOWED[self.terms.state(self.at)].cancel
+            assert lacking or not (self._may_serve and may_cancel), "somebody who waits fits"
+            closed |= lacking or set(kind.draws)
+            blocked.add(kind.id)
         return closed
 
     def _book(self, request: Book) -> Outcome:
@@ -164,45 +284,206 @@ class Model:
         wanted = [(self._find(kind, request), quantity) for kind, quantity in request.lines]
         for kind, quantity in wanted:
             self._require_on_sale(kind, quantity)
-        amount, currency = self._price(wanted)
-        if currency is not None and not request.by_team:
-            raise PaymentRequired(amount, currency)
-        has = sum(each.quantity for each in self.held(user_id))
         asked = sum(quantity for _, quantity in wanted)
-        if has + asked > self.terms.max_tickets:
-            raise LimitReached("tickets", self.terms.max_tickets, has, asked)
+        self._require_few(user_id, asked)
+        amount, currency = self._price(wanted)
+        refusal = self._refusal(wanted)
+        has_mode = self.terms.waiting
+        must_pay = currency is not None and not request.by_team and not request.holds
+        can_wait = len(wanted) == 1 and (not amount or has_mode is WaitingMode.OFFER)
+        if must_pay and (refusal is None or not can_wait):
+            assert currency is not None
+            raise PaymentRequired(amount, currency)
+        if refusal is None and request.holds:
+            end = self.at + timedelta(minutes=self.terms.hold_minutes)
+            return self._keep(request, slot, wanted, end)
+        if refusal is None:
+            booking = self._made(request, slot, wanted, BookingStatus.BOOKED)
+            return Booked(self._insert(booking._replace(tickets=self._tickets_of(wanted))))
+        if not can_wait or has_mode is WaitingMode.CLOSED:
+            raise refusal
+        ((kind, quantity),) = wanted
+        size = min(self.capacities[index] for index in kind.draws)
+        if quantity > size:
+            raise GroupTooLarge(quantity, size)
+        if quantity > 1 and self.is_plain:
+            raise CountersMissing
+        waiting = self._made(request, slot, wanted, BookingStatus.WAITING)
+        closed = self.closed()
+        self.bookings.append(waiting)
+        self._let_gather(waiting, kind, closed)
+        waiting = self.bookings[-1]
+        self._tell(waiting.status, waiting, is_new=True)
+        line = [each for each in self.waiting() if self._type_id(each) == kind.id]
+        return Waiting(waiting, len(line))
+
+    def _hold_for_team(self, request: Book) -> Outcome:
+        """Keep places until an end that the team chose. The limits of people do not apply."""
+        assert request.until is not None
+        self._require_cancel()
+        self._require_future(request.until)
+        used = {each.slot for each in self.held(request.user_id)}
+        wanted = [(self._find(kind, request), quantity) for kind, quantity in request.lines]
+        for kind, _ in wanted:
+            if kind.closed:
+                raise SaleClosed(SaleState.CLOSED, kind.id)
         refusal = self._refusal(wanted)
         if refusal is not None:
-            if len(wanted) > 1 or amount:
-                raise refusal
-            ((kind, quantity),) = wanted
-            size = min(self.capacities[index] for index in kind.draws)
-            if quantity > size:
-                raise GroupTooLarge(quantity, size)
-            if quantity > 1 and self.is_plain:
-                raise CountersMissing
-        has_tickets = asked > 1 or not self.is_plain
-        booking = Booking(
+            raise refusal
+        self.by_team.add(request.booking_id)
+        return self._keep(request, min({*range(len(used) + 1)} - used), wanted, request.until)
+
+    def _keep(self, request: Book, slot: int, wanted: Wanted, until: datetime) -> Outcome:
+        held = self._made(request, slot, wanted, BookingStatus.HELD)
+        held = held._replace(expires_at=until, places=self._places(wanted))
+        return Kept(self._insert(held), self.at)
+
+    def _made(self, request: Book, slot: int, wanted: Wanted, status: BookingStatus) -> Booking:
+        amount, currency = self._price(wanted)
+        asked = sum(quantity for _, quantity in wanted)
+        is_named = len(wanted) == 1 and (asked > 1 or not self.is_plain)
+        return Booking(
             request.booking_id,
             self.event_id,
-            user_id,
-            BookingStatus.BOOKED if refusal is None else BookingStatus.WAITING,
+            request.user_id,
+            status,
             self.at,
             slot,
             asked,
-            wanted[0][0].id if has_tickets and len(wanted) == 1 else None,
+            wanted[0][0].id if is_named else None,
             amount,
             currency,
             self.terms.refunds if amount else None,
         )
-        if refusal is None and has_tickets:
-            booking = booking._replace(tickets=self._issue(wanted))
+
+    def _insert(self, booking: Booking) -> Booking:
         self.bookings.append(booking)
         self._tell(booking.status, booking, is_new=True)
-        if refusal is None:
-            return Booked(booking)
-        line = [each for each in self.waiting() if self._type_id(each) == wanted[0][0].id]
-        return Waiting(booking, len(line))
+        return booking
+
+    def _confirm(self, request: Confirm) -> Outcome:
+        found = self._named(request)
+        if found.status is BookingStatus.BOOKED:
+            return Booked(found)
+        if found.status is BookingStatus.WAITING:
+            raise NotHeld(found.status)
+        if found.status is BookingStatus.CANCELLED:
+            raise HoldExpired("released")
+        if found.amount and not request.by_team:
+            assert found.currency is not None
+            raise PaymentRequired(found.amount, found.currency)
+        if found.status is BookingStatus.EXPIRED:
+            found = found._replace(slot=self._slot_again(found))
+        else:
+            self._require_cancel()
+        kept = self._kept_places(found)
+        has_tickets = found.type_id is not None or len(kept) > 1
+        booked = found._replace(
+            status=BookingStatus.BOOKED,
+            expires_at=None,
+            places=(),
+            tickets=self._issue(kept) if has_tickets else (),
+        )
+        self._put(booked)
+        self._tell("confirmed", booked)
+        return Booked(booked)
+
+    def _slot_again(self, expired: Booking) -> int:
+        if not ALLOWED[self.terms.state(self.at)].book:
+            raise HoldExpired("sale")
+        if self.waiting():
+            raise HoldExpired("line")
+        counted: dict[int, int] = {}
+        for kind, _ in self._kept_places(expired):
+            counted[kind] = counted.get(kind, 0) + 1
+        wanted = [(self.types[kind], quantity) for kind, quantity in counted.items()]
+        if any(kind.closed for kind, _ in wanted):
+            raise HoldExpired("sale")
+        if self._refusal(wanted) is not None:
+            raise HoldExpired("sold_out")
+        if not self.held(expired.user_id):
+            return 0
+        try:
+            self._require_few(expired.user_id, expired.quantity)
+            return self._free_slot(expired.user_id)
+        except TicketingError:
+            raise HoldExpired("limit") from None
+
+    def _extend(self, request: Extend) -> Outcome:
+        found = self._named(request)
+        if found.status is BookingStatus.CANCELLED:
+            raise HoldExpired("released")
+        if found.status is BookingStatus.EXPIRED:
+            raise HoldExpired("over")
+        if found.status not in KEEPS:
+            raise NotHeld(found.status)
+        self._require_cancel()
+        until = request.until
+        if until is not None:
+            self._require_future(until)
+        else:
+            usual = timedelta(minutes=self.terms.hold_minutes)
+            until = min(self.at + usual, found.created_at + usual + usual + usual)
+            if found.status is BookingStatus.OFFERED or until <= self._end(found):
+                raise HoldLimitReached(self._end(found))
+        extended = found._replace(expires_at=until)
+        self._put(extended)
+        self._tell("extended", extended)
+        return Kept(extended, self.at)
+
+    def _named(self, request: Confirm | Extend) -> Booking:
+        for each in self.bookings:
+            if each.id == request.booking_id and each.user_id == request.user_id:
+                return each
+        raise BookingNotFound
+
+    def _require_future(self, until: datetime) -> None:
+        if until <= self.at:
+            raise ValidationFailed(
+                errors=[
+                    {
+                        "in": "body",
+                        "pointer": "#/expiresAt",
+                        "type": "time_passed",
+                        "detail": "Choose a time to come",
+                    }
+                ]
+            )
+
+    def _require_few(self, user_id: UUID, more: int) -> None:
+        has, most = sum(each.quantity for each in self.held(user_id)), self.terms.max_tickets
+        if has + more > most:
+            raise LimitReached("tickets", most, has, more)
+
+    @staticmethod
+    def _end(booking: Booking) -> datetime:
+        assert booking.expires_at is not None
+        return booking.expires_at
+
+    @staticmethod
+    def _places(wanted: Wanted) -> tuple[Place, ...]:
+        """Return each place with its price, unless all are of one free type."""
+        if len(wanted) == 1 and not wanted[0][0].amount:
+            return ()
+        return tuple(
+            Place(kind.id, kind.amount) for kind, quantity in wanted for _ in range(quantity)
+        )
+
+    def _kept_places(self, held: Booking) -> list[tuple[int, int]]:
+        """Return the type and the price of each place that is kept."""
+        if held.places:
+            return [(self._of(each.type_id), each.amount) for each in held.places]
+        return self._free(held.type_id, held.quantity)
+
+    def _free(self, kind: int | None, quantity: int) -> list[tuple[int, int]]:
+        return [(self._of(kind), 0)] * quantity
+
+    def _of(self, kind: int | None) -> int:
+        return min(self.types) if kind is None else kind
+
+    def _tickets_of(self, wanted: Wanted) -> tuple[Ticket, ...]:
+        places = [(kind.id, kind.amount) for kind, quantity in wanted for _ in range(quantity)]
+        return self._issue(places) if len(places) > 1 or not self.is_plain else ()
 
     def _require_open(self) -> None:
         if not ALLOWED[self.terms.state(self.at)].book:
@@ -213,6 +494,8 @@ class Model:
         if len(held) >= allowed > 1:
             raise LimitReached("bookings", allowed, len(held), 1)
         if len(held) >= allowed:
+            if held[0].status in KEEPS:
+                raise AlreadyHeld(held[0].id, self._end(held[0]))
             raise AlreadyBooked if held[0].status is BookingStatus.BOOKED else AlreadyWaiting
         return min(set(range(allowed)) - {each.slot for each in held})
 
@@ -245,7 +528,7 @@ class Model:
     def _refusal(self, wanted: Wanted) -> SoldOut | None:
         """Return why the places can't be had now, or None."""
         closed = self.closed()
-        left = [capacity - self.taken(index) for index, capacity in enumerate(self.capacities)]
+        left = self.left()
         for kind, quantity in wanted:
             rest = 0 if closed & set(kind.draws) else min(left[index] for index in kind.draws)
             for index in kind.draws:
@@ -343,13 +626,15 @@ class Model:
         cancelled = booking._replace(
             status=BookingStatus.CANCELLED,
             kept=kept,
+            expires_at=None,
             tickets=tuple(each._replace(is_valid=False) for each in booking.tickets),
         )
         self._put(cancelled)
         self._tell("cancelled", cancelled)
         if not promotes:
             return Cancelled(cancelled)
-        back = booking.amount - (kept - booking.kept)
+        was_sold = booking.status is BookingStatus.BOOKED
+        back = booking.amount - (kept - booking.kept) if was_sold else 0
         return Cancelled(cancelled, self.promote(), back)
 
     def _lacking(self, kind: TicketType, quantity: int, closed: Iterable[int]) -> set[int]:
@@ -362,18 +647,12 @@ class Model:
     def _type_id(self, booking: Booking) -> int:
         return min(self.types) if booking.type_id is None else booking.type_id
 
-    def _issue(self, wanted: Wanted, amount: int | None = None) -> tuple[Ticket, ...]:
-        """Make tickets, at the price of their type or for this amount each."""
+    def _issue(self, places: Sequence[tuple[int, int]]) -> tuple[Ticket, ...]:
+        """Make a ticket for each of these types and prices."""
         number = sum(len(each.tickets) for each in self.bookings)
-        kinds = [kind for kind, quantity in wanted for _ in range(quantity)]
         return tuple(
-            Ticket(
-                self.ticket_id(number + place),
-                kind.id,
-                place + 1,
-                kind.amount if amount is None else amount,
-            )
-            for place, kind in enumerate(kinds)
+            Ticket(self.ticket_id(number + place), kind, place + 1, amount)
+            for place, (kind, amount) in enumerate(places)
         )
 
     def _put(self, booking: Booking) -> None:

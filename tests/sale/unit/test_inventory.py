@@ -10,17 +10,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ticketing.errors import AlreadyBooked, AlreadyWaiting, BookingNotFound, EventState
+from ticketing.errors import AlreadyBooked, AlreadyHeld, AlreadyWaiting, BookingNotFound, EventState
 from ticketing.sale.inventory import kinds
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
 from ticketing.sale.inventory.decision import Decision
+from ticketing.sale.inventory.hold import Confirm, Expire, Extend
 from ticketing.sale.inventory.kinds import KINDS, InventoryRequest
 from ticketing.sale.inventory.model import (
     Booked,
     Booking,
     BookingStatus,
     Cancelled,
+    Expired,
+    Kept,
     Outcome,
     Reading,
     Snapshot,
@@ -42,22 +45,27 @@ class Model:
     total: int
     booked: list[UUID] = field(default_factory=list)
     waiting: list[UUID] = field(default_factory=list)
+    held: list[UUID] = field(default_factory=list)
+    """Of those in `booked`, the ones whose places are only kept."""
 
-    def serve(self, request: InventoryRequest) -> object:  # noqa: PLR0911 - one per answer
+    def serve(self, request: InventoryRequest) -> object:  # noqa: C901, PLR0911 - one per answer
         """Serve one request and return its expected outcome."""
         user = request.user_id
         if isinstance(request, Withdraw):
             return EventState
-        if isinstance(request, CancelBooking):
+        if isinstance(request, Expire):
+            return Expired
+        if isinstance(request, CancelBooking | Confirm | Extend):
             return BookingNotFound
         if isinstance(request, Book):
             if user in self.booked:
-                return AlreadyBooked
+                return AlreadyHeld if user in self.held else AlreadyBooked
             if user in self.waiting:
                 return AlreadyWaiting
             if len(self.booked) < self.total:
                 self.booked.append(user)
-                return Booked
+                self.held += [user] * request.holds
+                return Kept if request.holds else Booked
             self.waiting.append(user)
             return Waiting, len(self.waiting)
         if user in self.waiting:
@@ -66,6 +74,8 @@ class Model:
         if user not in self.booked:
             return BookingNotFound
         self.booked.remove(user)
+        if user in self.held:
+            self.held.remove(user)
         promoted = self.waiting[:1]
         self.booked += promoted
         del self.waiting[:1]
@@ -83,7 +93,7 @@ class Rows:
         return [booking for booking in self.bookings.values() if booking.status is status]
 
     def active(self) -> dict[UUID, tuple[Booking, ...]]:
-        held = self.with_status(BookingStatus.BOOKED) + self.with_status(BookingStatus.WAITING)
+        held = [booking for booking in self.bookings.values() if booking.status.is_active]
         assert len({booking.user_id for booking in held}) == len(held)
         return {booking.user_id: (booking,) for booking in held}
 
@@ -134,6 +144,10 @@ def book(user: UUID) -> Book:
     return Book(EVENT, user, uuid4())
 
 
+def hold(user: UUID) -> Book:
+    return book(user)._replace(holds=True)
+
+
 def rows(total: int) -> Rows:
     return Rows(Snapshot(EVENT, version=1, total=total, available=total, waiting=0))
 
@@ -143,11 +157,14 @@ MAKE: dict[type, Callable[[UUID], InventoryRequest]] = {
     Cancel: lambda user: Cancel(EVENT, user),
     CancelBooking: lambda user: CancelBooking(EVENT, user, UUID(int=0)),
     Withdraw: lambda user: Withdraw(EVENT, user),
+    Confirm: lambda user: Confirm(EVENT, user, UUID(int=0)),
+    Extend: lambda user: Extend(EVENT, user, UUID(int=0)),
+    Expire: lambda _: Expire(EVENT),
 }
 """Functions that make a request of each kind, for a person."""
 
 requests = st.builds(
-    lambda user, kind: MAKE[kind](user), st.sampled_from(PEOPLE), st.sampled_from(list(MAKE))
+    lambda user, make: make(user), st.sampled_from(PEOPLE), st.sampled_from([*MAKE.values(), hold])
 )
 
 
@@ -167,7 +184,14 @@ def test_a_batch_has_the_same_outcomes_and_rows_as_one_request_at_a_time(
         outcomes = kept.commit(batch)
         assert [seen(outcome) for outcome in outcomes] == [model.serve(each) for each in batch]
 
-        held = {booking.user_id for booking in kept.with_status(BookingStatus.BOOKED)}
+        held = {
+            booking.user_id
+            for booking in kept.bookings.values()
+            if booking.status is BookingStatus.BOOKED or booking.status.keeps
+        }
+        assert set(model.held) == {
+            booking.user_id for booking in kept.with_status(BookingStatus.HELD)
+        }
         line = [booking.user_id for booking in kept.with_status(BookingStatus.WAITING)]
         assert held == set(model.booked)
         assert line == model.waiting
