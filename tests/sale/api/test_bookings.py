@@ -18,6 +18,7 @@ async def test_a_cancelled_place_goes_to_the_head_of_the_waiting_list(visitor: V
         "quantity": 1,
         "amount": 0,
         "currency": None,
+        "expiresAt": None,
         "position": None,
         "promoted": None,
         "refund": None,

@@ -92,6 +92,7 @@ class ModelledEvent:
             "quantity": 1,
             "amount": 0,
             "currency": None,
+            "expiresAt": None,
             "promoted": None,
             "refund": None,
         }
