@@ -125,7 +125,9 @@ class State:
             return
         if snapshot.next_expiry is not None and snapshot.next_expiry <= at:
             self._expire(reading.due, reading.next_due)
-        elif any(_has_ended(each, at) for held in self._active.values() for each in held):
+        elif self.sale is not SaleState.CANCELLED and any(
+            _has_ended(each, at) for held in self._active.values() for each in held
+        ):
             # Another process made this hold after the snapshot was read.
             raise StaleSnapshot
 
