@@ -443,3 +443,11 @@ def test_an_offer_passes_on_until_somebody_takes_it() -> None:
     (booked,) = done(rows, confirm(offered))
     assert isinstance(booked, Booked)
     assert booked.booking.tickets
+
+
+def test_an_offer_ends_with_the_sale() -> None:
+    rows = event(1, OFFERS._replace(closes_at=NOW + 5 * MINUTE))
+    done(rows, book(ADA))
+    done(rows, book(BOB))
+    done(rows, Cancel(EVENT, ADA))
+    assert [each.expires_at for each in rows.kept()] == [NOW + 5 * MINUTE]
