@@ -23,7 +23,7 @@ BY_TEAM: Final = 0.6
 SHORT: Final = (0.5, 3.0, 0.5)
 """Seconds that such a hold lasts: least, most, and most likely."""
 REMEMBERED: Final = 20
-"""How many holds of an event people know of: so few that they meet, so many that some are over."""
+"""How many holds of an event people know of: few, so that they meet, and some that are over."""
 
 
 NOTHING: Final = {"sold_out", "group_too_large", "booking_not_found", "validation_failed"}
