@@ -1,5 +1,6 @@
 """Holds that end, as two processes see them."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.factories import make_event, make_people
 from ticketing.sale.inventory.model import BookingStatus, Kept
 from ticketing.sale.repositories.bookings import BookingRepository
+from ticketing.web.replay import KeyedRequest, Rendered, Replayed
 
 
 async def end_all(engine: AsyncEngine) -> None:
@@ -55,3 +57,21 @@ async def test_many_ends_of_one_moment_free_every_place_once(
             text("SELECT available_tickets FROM events WHERE id = :id"), {"id": event}
         )
         assert found.scalar_one() == people
+
+
+async def test_each_response_is_stored_when_one_request_of_a_batch_changes_nothing(
+    engine: AsyncEngine, bookings: BookingRepository
+) -> None:
+    ada, bob = await make_people(engine, 2)
+    event = await make_event(engine, total=5, organiser=ada)
+    held = await bookings.hold(event, ada)
+    await bookings.confirm(held.booking)
+    again = KeyedRequest(ada, "again", b"1", lambda _: Rendered(200, b"again"))
+    new = KeyedRequest(bob, "new", b"2", lambda _: Rendered(201, b"new"))
+    await asyncio.gather(
+        bookings.confirm(held.booking, keyed=again), bookings.book(event, bob, keyed=new)
+    )
+    for keyed, body in ((again, b"again"), (new, b"new")):
+        with pytest.raises(Replayed) as caught:
+            await bookings.book(event, bob, keyed=keyed)
+        assert caught.value.response.body == body

@@ -61,7 +61,8 @@ class Commit:
             many=len(self.decisions) > 1,
             changes=changes,
             stores=bool(self.stored),
-            lone=len(self.facts) == 1 and not changes,
+            # A second response may be that of a request which changed nothing.
+            lone=len(self.facts) == 1 and len(self.stored) <= 1 and not changes,
             full=counted or holds or any(_is_full(fact.booking) for fact in self.facts),
             counted=counted,
             holds=holds,

@@ -31,7 +31,10 @@ class Rows:
 
     def parameters(self, rows: Sequence[Row], *, lone: bool) -> dict[str, object]:
         """Return the values of each column by parameter name, or the only value if `lone`."""
-        columns = rows[0] if lone else zip(*rows, strict=True) if rows else [()] * len(self.columns)
+        if lone:
+            ((*columns,),) = rows
+        else:
+            columns = list(zip(*rows, strict=True)) if rows else [()] * len(self.columns)
         return dict(zip(self._names, columns, strict=True))
 
     @cached_property
