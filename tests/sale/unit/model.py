@@ -592,17 +592,18 @@ class Model:
 
     def _kept(self, booking: Booking, gone: Sequence[Ticket]) -> int:
         """Return what the organiser keeps of a booking of which these tickets are cancelled."""
-        price = sum(each.amount for each in gone)
+        before = sum(each.amount for each in booking.tickets if not each.is_valid)
+        price = sum(each.amount for each in gone) - before
         policy = booking.refunds
         if policy is None or (policy.until is not None and policy.until <= self.at):
-            return price
+            return booking.kept + price
         if policy.kind is RefundKind.FLAT_FEE:
             assert policy.fee is not None
-            return min(policy.fee, price)
+            return min(policy.fee, before + price)
         if policy.kind is RefundKind.FULL_UNTIL:
-            return 0
+            return booking.kept
         assert policy.percent == 50  # No price is odd, so nothing is rounded.
-        return price // 2
+        return booking.kept + price // 2
 
     def _withdraw(self, user_id: UUID) -> Outcome:
         state = self.terms.state(self.at)
