@@ -12,8 +12,8 @@ from pathlib import Path
 import asyncpg
 import httpx
 import pytest
-from sqlalchemy import make_url
 
+from tests.databases import with_database
 from tests.people import Person, bookings_of
 from tests.processes import (
     family,
@@ -280,12 +280,14 @@ def test_a_database_that_cannot_be_reached_is_named(open_dir: Path) -> None:
 
 
 async def test_a_database_that_is_not_migrated_is_refused(open_dir: Path, server_url: str) -> None:
-    # The maintenance database of the tests' own server: nothing is ever migrated there.
     connection = await asyncpg.connect(server_url)
-    assert await connection.fetchval("SELECT to_regclass('alembic_version')") is None
-    await connection.close()
-    url = make_url(server_url).render_as_string(hide_password=False)
-    line = refusal(open_dir, TICKETING_DATABASE_URL=url, TICKETING_JWT_SECRET=SECRET)
+    await connection.execute(f"CREATE DATABASE bare_{os.getpid()} TEMPLATE template0")
+    url = with_database(server_url, f"bare_{os.getpid()}")
+    try:
+        line = refusal(open_dir, TICKETING_DATABASE_URL=url, TICKETING_JWT_SECRET=SECRET)
+    finally:
+        await connection.execute(f"DROP DATABASE bare_{os.getpid()} WITH (FORCE)")
+        await connection.close()
     assert line == "the database is not migrated: run `ticketing migrate` first"
 
 

@@ -9,8 +9,7 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.contract import assert_problem
-from tests.people import PASSWORD, Person, Visitor
-from tests.sale.api.test_holds import (
+from tests.holding import (
     OFFERS,
     PRICED,
     confirm,
@@ -20,7 +19,8 @@ from tests.sale.api.test_holds import (
     people,
     status,
 )
-from tests.sale.api.test_lines import assert_recounted, left, sale
+from tests.people import PASSWORD, Person, Visitor
+from tests.sales import assert_recounted, left, sale
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.bookings import BookingRepository
 

@@ -2,37 +2,17 @@
 
 from math import inf
 from pathlib import Path
-from typing import Any
 
 import pytest
 from chaos.checker import Sighting, judge
 from chaos.history import Books, Kind, Operation, Quota, Row, Ticket, Verb, load, save
 
-EVENT = 1
-
-
-def book(  # noqa: PLR0913 - so many parts
-    user: str, start: float, end: float, status: int = 201, *, row: str = "", position: int = 0
-) -> Operation:
-    answer: dict[str, Any] = {"status": status, "id": row or f"{user}1"}
-    if status == 202:
-        answer["position"] = position
-    return Operation("book", EVENT, user, start, end, answer)
-
-
-def cancel(user: str, start: float, end: float, *, row: str = "", promoted: int = 0) -> Operation:
-    answer = {"status": 200, "id": row or f"{user}1", "promoted": promoted}
-    return Operation("cancel", EVENT, user, start, end, answer)
+from tests.operations import EVENT, book, cancel, read
 
 
 def refused(verb: Verb, user: str, start: float, end: float, code: str) -> Operation:
     status = 404 if code == "booking_not_found" else 409
     return Operation(verb, EVENT, user, start, end, {"status": status, "code": code})
-
-
-def read(start: float, end: float, available: int, waiting: int) -> Operation:
-    seen = {"status": 200, "available": available, "waiting": waiting}
-    return Operation("read", EVENT, "", start, end, seen)
 
 
 def unknown(verb: Verb, user: str, start: float) -> Operation:

@@ -8,7 +8,7 @@ import pytest
 from chaos.checker import judge, overdue
 from chaos.history import Books, Operation, Row, Verb, load, save
 
-from tests.tools.unit.test_checker import EVENT, book, cancel, read
+from tests.operations import EVENT, book, cancel, read
 
 END = 5.0
 """The end of a hold in most examples."""
