@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from tests.people import Person
 
-SEED = 20261101
+SEED = 20261130
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 # No schema says which passwords are common, and what time it is.

@@ -1,6 +1,6 @@
 """Types of usernames and passwords, and of what is known of a customer."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticKnownError
@@ -30,7 +30,8 @@ CurrentPassword = Annotated[Text, Field(max_length=128, examples=["correct horse
 ExternalId = Annotated[str, Label(1, 200, "customer-4711", exact=True)]
 CustomerName = Annotated[str, Label(1, 200, "Ada Lovelace")]
 # Whether a mailbox exists can't be seen. Scripts other than Latin are allowed (RFC 6531).
-Email = Annotated[str, Label(3, 254, "ada@example.org", form=r"[^\s@]+@[^\s@]+")]
+_PART: Final = r"[^\s@\u0000-\u001f\u007f-\u009f]+"
+Email = Annotated[str, Label(3, 254, "ada@example.org", form=f"{_PART}@{_PART}")]
 
 
 class CustomerRef(In):
