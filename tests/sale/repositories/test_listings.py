@@ -72,6 +72,9 @@ async def test_the_cost_of_a_position_grows_with_its_distance_from_the_nearer_en
     async with driver(engine) as connection:
         await connection.execute("ALTER TABLE bookings DISABLE TRIGGER USER")
         await connection.execute(FILL)
+        # As on a large table, and whether or not PostgreSQL has counted these rows already.
+        await connection.execute("ANALYZE bookings")
+        await connection.execute("SET enable_seqscan = off")
         row = await connection.fetchrow(
             "SELECT event_id, user_id, seq FROM bookings WHERE status = 'waiting'"
             " ORDER BY seq OFFSET $1 LIMIT 1",
@@ -85,11 +88,11 @@ async def test_the_cost_of_a_position_grows_with_its_distance_from_the_nearer_en
             given = [(asked | {"limit": 1})[name] for name in query.names]
             explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {query.sql}"
             (root,) = await connection.fetchval(explain, *given)
-            read = sum(
+            reads = [
                 node["Actual Rows"]
                 for node in nodes(root["Plan"])
                 if node.get("Index Name") == "ix_bookings_waiting"
-            )
-            assert 0 < read <= most
+            ]
+            assert reads and sum(reads) <= most
             (found,) = await query.fetch(connection, limit=1, **asked)
             assert found["position"] == place
