@@ -143,6 +143,8 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
             headers=acting.headers if acting is not None else {},
             leaving=leaving,
             events=[*mine, *not_mine],
+            drafts=[*mine, *not_mine],
+            updated=[*mine, *not_mine],
             bookings=held,
             holds=[
                 await kept(organiser, events[-1])

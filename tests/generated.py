@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import schemathesis
@@ -32,8 +33,8 @@ ABOUT_TYPES = {
 """Operations that need an event and its own ticket type or quota."""
 ABOUT_HOLDS = ("confirmHold", "extendHold", "releaseHold")
 """Operations that need a hold. Each has its own, because they end it."""
-ENDING = {"cancelEvent", "deleteEvent", "pauseSale"}
-"""Operations after which an event may not be bookable: somebody calls them who owns few events."""
+ENDING = ("cancelEvent", "deleteEvent", "pauseSale")
+"""Operations after which an event may not be bookable. Each has drafts of its own."""
 KEY = "#/components/parameters/Idempotency-Key"
 ACCEPTED = ["2xx", "401", "403", "404", "409", "410", "412", "422", "428"]
 REFUSED = [
@@ -96,8 +97,9 @@ _numbers = itertools.count()
 
 
 async def kept(team: Person, event: int) -> str:
-    """Return the id of a hold of the team."""
-    made = await team.post("/api/holds", {"eventId": event, "expiresAt": "2031-01-01T00:00:00Z"})
+    """Return the id of a hold of the team, which can be extended without a time."""
+    soon = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    made = await team.post("/api/holds", {"eventId": event, "expiresAt": soon})
     assert made.status_code == 201, made.text
     return str(made.json()["id"])
 
@@ -121,6 +123,9 @@ class World:
     leaving: Mapping[str, Mapping[str, str]]
     """Headers of other people, for operations that end a session or need an admin."""
     events: Sequence[int]
+    drafts: Sequence[int]
+    updated: Sequence[int]
+    """Events of who calls updateEvent."""
     bookings: Sequence[str]
     holds: Sequence[str]
     shop: "Shop"
@@ -148,11 +153,13 @@ class World:
         known = {
             "events": self.events,
             "shop": [self.shop.event],
+            "updateEvent": self.updated,
             "ticket types": self.shop.ticket_types,
             "quotas": self.shop.quotas,
             "any": ["*"],
             "bookings": self.bookings,
             **{of: self.holds[place::3] for place, of in enumerate(ABOUT_HOLDS)},
+            **{of: self.drafts[place::3] for place, of in enumerate(ENDING)},
             "people": self.people,
             "names": [self.account["username"]],
             "times to come": ["2032-01-01T00:00:00Z"],
@@ -188,6 +195,7 @@ class World:
         }
         parameters = {name: {"dictionary": of, "probability": 0.5} for name, of in named.items()}
         parameters["header.If-Match"] = {"dictionary": "any", "probability": 0.9}
+        parameters["body.expiresAt"]["probability"] = 0.9
         parameters["header.idempotency-key"] = {"dictionary": "intentions", "probability": 0.9}
         return SchemathesisConfig.from_dict(
             {
@@ -210,10 +218,14 @@ class World:
                         {
                             "include-operation-id": operation,
                             "parameters": {
-                                "path.bookingId": {"dictionary": operation, "probability": 0.9}
+                                f"path.{name}": {"dictionary": operation, "probability": 0.9}
                             },
                         }
-                        for operation in ABOUT_HOLDS
+                        for name, operations in (
+                            ("bookingId", ABOUT_HOLDS),
+                            ("eventId", (*ENDING, "updateEvent")),
+                        )
+                        for operation in operations
                     ),
                     {
                         "include-operation-id": sorted(UNTOLD | ABOUT_TYPES | _keyed(document)),

@@ -31,6 +31,8 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 
 EXAMPLES = 15
 SCENARIOS = 100
+KEYED_EXAMPLES = ("bookTicket", "cancelTicket", "copyEvent", "createHold", "createQuota")
+"""Operations whose example about event 1 must succeed."""
 
 # They end sessions, so each is called by somebody of its own.
 LEAVING = ("logout", "changePassword", "deleteMe")
@@ -109,7 +111,7 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         if not by_one_person:
             leaving |= dict.fromkeys(ENDING, olga.headers) | {"updateEvent": una.headers}
             # All examples have the same Idempotency-Key, which a person can use for one of them.
-            for operation in ("bookTicket", "cancelTicket", "copyEvent", "createHold"):
+            for operation in KEYED_EXAMPLES:
                 manager = await Visitor(client).register()
                 await una.appoint(1, manager, "manager")
                 leaving[operation] = manager.headers
@@ -129,6 +131,8 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         leaving=leaving,
         # The caller's own are called more often, because many operations succeed at these only.
         events=[*known * (1 if by_one_person else 10), *drafts],
+        drafts=drafts,
+        updated=[1] if not by_one_person else known,
         bookings=held,
         holds=holds,
         shop=shop,
