@@ -31,7 +31,7 @@ from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cance
 from ticketing.sale.pricing import Policy, RefundKind
 from ticketing.sale.repositories import held, listings
 from ticketing.sale.repositories.listings import Standing
-from ticketing.sale.routers.bookings import BookingOut, rendered
+from ticketing.sale.routers.booking_fields import BookingOut, rendered
 from ticketing.sale.rows import booking
 
 ROOT = Path(__file__).parents[2]

@@ -36,6 +36,15 @@ class Details(NamedTuple):
     refund_until: When | None = None
 
     @property
+    def waiting_list(self) -> dict[str, object]:
+        """What happens to places that become free, as in the API."""
+        return {
+            "mode": self.waiting_list_mode,
+            "offerMinutes": self.offer_minutes,
+            "groupPatienceMinutes": self.group_patience_minutes,
+        }
+
+    @property
     def refunds(self) -> Policy | None:
         """The whole refund policy."""
         until = self.refund_until and self.refund_until.at

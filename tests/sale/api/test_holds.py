@@ -283,3 +283,35 @@ async def test_a_payment_confirms_a_hold_and_is_owed_back_if_the_places_are_gone
     assert [(each["bookingId"], each["owed"]) for each in owed] == [(late["id"], 2500)]
     assert await tickets(cleo, late["id"]) == []
     await assert_recounted(engine)
+
+
+async def test_a_payment_that_can_confirm_nothing_is_owed_back(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob, cleo = await people(visitor, 3)
+    event, _ = await sale(ada, capacity=1, **PRICED, **OFFERS)
+    made = await held(bob, event)
+    waits = await hold(cleo, event)
+    assert waits.status_code == 202
+    for_nothing = await confirm(ada, waits.json()["id"], paymentReference="pay-1")
+    assert for_nothing.status_code == 200, for_nothing.text
+    assert (for_nothing.json()["status"], for_nothing.json()["refund"]) == ("waiting", 2500)
+    assert (await ada.post(f"/api/events/{event}/cancel", {})).status_code == 200
+    too_late = await confirm(ada, made["id"], paymentReference="pay-2")
+    assert too_late.status_code == 200, too_late.text
+    assert too_late.json()["status"] in {"held", "cancelled"}
+    assert too_late.json()["refund"] == 2500
+    paid = await ada.get(f"/api/bookings/{waits.json()['id']}")
+    assert (paid.json()["paid"], paid.json()["owed"]) == (2500, 2500)
+    await assert_recounted(engine)
+
+
+async def test_the_trail_names_the_waiting_list_as_the_event_does(visitor: Visitor) -> None:
+    ada = await visitor.register()
+    event, _ = await sale(ada)
+    before = (await visitor.event(event))["waitingList"]
+    changed = await ada.patch(f"/api/events/{event}", OFFERS)
+    after = changed.json()["waitingList"]
+    assert after == {"mode": "offer", "offerMinutes": 30, "groupPatienceMinutes": None}
+    newest = (await ada.get(f"/api/events/{event}/trail")).json()["items"][0]
+    assert newest["details"] == {"waitingList": {"from": before, "to": after}}

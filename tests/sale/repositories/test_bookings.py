@@ -365,7 +365,7 @@ async def test_a_user_who_is_being_booked_for_can_not_be_deleted(engine: AsyncEn
 async def test_more_events_than_the_cache_holds_are_served(
     engine: AsyncEngine, bookings: BookingRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ticketing.sale.repositories.bookings.MAX_SNAPSHOTS", 2)
+    monkeypatch.setattr("ticketing.sale.repositories.batches.MAX_SNAPSHOTS", 2)
     people = await make_people(engine, 4)
     shows = [await make_event(engine, total=2, organiser=people[0]) for _ in range(6)]
     for person in people:

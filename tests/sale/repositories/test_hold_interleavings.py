@@ -191,7 +191,7 @@ async def told(two: Two, story: Story, order: str) -> tuple[str, Seen]:
     for name, process in (("a", two.a), ("b", two.b)):
         # It loads the event, so that its snapshot is old when the other one writes.
         await seen(lambda process=process: process.cancel(event, two.people[4]))  # type: ignore[misc]
-        connection = process._connection._connection
+        connection = process._batches._connection._connection
         assert connection is not None
         two.turns.know(name, connection)
     done, responses = await two.turns.run(order, {"a": lambda: seen(of_a), "b": lambda: seen(of_b)})

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.factories import make_people
 from tests.outcomes import counters, kinds, rows, together
+from ticketing.db.clock import DatabaseClock
 from ticketing.db.facts import Origin
 from ticketing.errors import (
     AlreadyBooked,
@@ -463,7 +464,7 @@ async def test_the_price_of_an_offer_is_that_of_its_moment_in_every_mode(
 ) -> None:
     ada, bea = await make_people(engine, 2)
     event, (kind,) = await make(engine, ada, 1, [{"name": "Seat", **EUR}], OFFERS)
-    types = TicketTypeRepository(engine, bookings._clock)
+    types = TicketTypeRepository(engine, DatabaseClock())
     raised = {"amount": 5000, "currency": "EUR"}
     await bookings.book(event, ada, by_team=True)
     waits = await bookings.book(event, bea)
@@ -484,7 +485,7 @@ async def test_a_hold_of_a_type_that_is_closed_can_be_confirmed_until_it_ends(
 ) -> None:
     ada, bea, cleo = await make_people(engine, 3)
     event, (a, b) = await make(engine, ada, 10, [{"name": "A"}, {"name": "B", **EUR}])
-    types = TicketTypeRepository(engine, bookings._clock)
+    types = TicketTypeRepository(engine, DatabaseClock())
     kept = [await bookings.hold(event, person, lines=[(a, 1), (b, 2)]) for person in (bea, cleo)]
     await types.revise_type(event, b, {"closed": True}, Origin(), if_revision=None)
     await bookings.confirm(kept[0].booking, by_team=True)
@@ -503,7 +504,7 @@ async def test_a_type_of_an_expired_hold_stays_so_that_the_hold_can_be_confirmed
 ) -> None:
     ada, bea = await make_people(engine, 2)
     event, (a, b) = await make(engine, ada, 10, [{"name": "A"}, {"name": "B"}])
-    types = TicketTypeRepository(engine, bookings._clock)
+    types = TicketTypeRepository(engine, DatabaseClock())
     kept = await bookings.hold(event, bea, lines=[(a, 1), (b, 1)])
     await end(engine, event)
     await elsewhere.expire()

@@ -16,7 +16,8 @@ from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import AlreadyBooked, GroupTooLarge, SoldOut
 from ticketing.sale.definitions import DefinedType, Definitions
 from ticketing.sale.inventory.model import Booked, BookingStatus, Cancelled, Waiting
-from ticketing.sale.repositories.bookings import SNAPSHOTS, BookingRepository
+from ticketing.sale.repositories.batches import SNAPSHOTS
+from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.definitions import GIVE_COUNTERS
 from ticketing.sale.repositories.held import ACTIVE
 

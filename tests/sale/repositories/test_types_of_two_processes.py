@@ -16,7 +16,8 @@ from ticketing.db.statements import Driver, Statement
 from ticketing.sale.definitions import defined
 from ticketing.sale.details import Details
 from ticketing.sale.inventory.model import Booked, BookingStatus, Waiting
-from ticketing.sale.repositories.bookings import SNAPSHOTS, BookingRepository
+from ticketing.sale.repositories.batches import SNAPSHOTS
+from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.definitions import GIVE_COUNTERS
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.held import TICKETS

@@ -58,7 +58,7 @@ class Expire(NamedTuple):
 
 
 def confirm(state: State, request: Confirm) -> Outcome:
-    """Make the hold a booking. It may have expired, if its places are free and nobody waits.
+    """Make the hold a booking. An expired one may be confirmed while the waiting list is empty.
 
     A hold that is a booking already stays as it is.
     """
@@ -132,7 +132,7 @@ def expire(state: State, request: Expire) -> Outcome:
 
 
 KINDS: Final = (
-    Kind(Confirm, confirm, needs_active=True, frees=False, inserts=False, names=True),
-    Kind(Extend, extend, needs_active=True, frees=False, inserts=False, names=True),
+    Kind(Confirm, confirm, needs_active=True, frees=False, inserts=False),
+    Kind(Extend, extend, needs_active=True, frees=False, inserts=False),
     Kind(Expire, expire, needs_active=False, frees=False, inserts=False),
 )

@@ -23,5 +23,3 @@ class Kind(Generic[RequestT]):
     """Whether it may free what the person has. Then the waiting list's head must be read."""
     inserts: bool
     """Whether it may make a booking. Then the person must exist."""
-    names: bool = False
-    """Whether it names a booking, which may be over. Then that must be read."""

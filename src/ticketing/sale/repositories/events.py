@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
-import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.combiner import Combiner
@@ -21,7 +20,7 @@ from ticketing.sale.details import TIMES, Details
 from ticketing.sale.folding import folded
 from ticketing.sale.inventory.terms import EventStatus, WaitingMode
 from ticketing.sale.repositories.definitions import Known, count, define, give_counters, load
-from ticketing.sale.rows import Event, event, recounted
+from ticketing.sale.rows import Event, event, recounted, stored_policy
 from ticketing.sale.times import RULES
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
@@ -416,8 +415,7 @@ async def complete(connection: Driver, rows: Sequence[asyncpg.Record]) -> dict[i
 def columns(details: Details) -> dict[str, object]:
     """Return the details by column."""
     named = details._asdict()
-    refunds = details.refunds
-    named["refund_policy"] = refunds and orjson.dumps(refunds.document()).decode()
+    named["refund_policy"] = stored_policy(details.refunds)
     for name in TIMES:
         named[f"{name}_at"], named[f"{name}_local"] = named.pop(name) or (None, None)
     has_local = any(named[f"{name}_local"] is not None for name in TIMES)

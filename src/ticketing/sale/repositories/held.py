@@ -8,7 +8,6 @@ from uuid import UUID
 
 from ticketing.db.statements import Driver, Statement
 from ticketing.errors import BookingNotFound
-from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.hold import Confirm, Extend
 from ticketing.sale.inventory.kinds import KINDS, InventoryRequest
 from ticketing.sale.inventory.model import Booking, BookingStatus, Snapshot, Ticket
@@ -16,7 +15,7 @@ from ticketing.sale.inventory.offer import left
 from ticketing.sale.rows import BOOKING, booking
 
 DUE_AT_ONCE: Final = 1_000
-"""How many holds and offers one commit ends, or more if its requests want more places."""
+"""How many holds and offers of an event one commit ends."""
 NOTHING_DUE: Final[tuple[Sequence[Booking], datetime | None]] = ((), None)
 
 # Statements reach every table by conditions for which every plan uses an index (`= ANY`, LATERAL
@@ -92,12 +91,12 @@ PASSED_LINES: Final = Statement(
 DUE: Final = Statement(
     f"""
     SELECT {BOOKING}
-    FROM unnest(CAST(:events AS bigint[]), CAST(:lengths AS bigint[])) AS asked(event_id, length)
+    FROM unnest(CAST(:events AS bigint[])) AS asked(event_id)
     CROSS JOIN LATERAL (
         SELECT * FROM bookings
         WHERE bookings.event_id = asked.event_id AND expires_at IS NOT NULL
             AND status IN ('held', 'offered')
-        ORDER BY expires_at LIMIT asked.length
+        ORDER BY expires_at LIMIT :length
     ) AS bookings
     ORDER BY bookings.expires_at
     """  # noqa: S608 - our own text
@@ -222,28 +221,26 @@ async def read_several(connection: Driver, ids: Sequence[UUID]) -> Mapping[UUID,
 async def read_due(
     connection: Driver,
     known: Mapping[int, Snapshot],
-    requests: Mapping[int, Sequence[InventoryRequest]],
     at: datetime,
 ) -> Mapping[int, tuple[Sequence[Booking], datetime | None]]:
     """Return the holds and offers that have ended, by event, and the end of the next one.
 
-    At least as many as the requests want places, so that these places are free for them.
+    At most DUE_AT_ONCE of each event. If there are more, the end of the next one has passed too.
     """
-    lengths = {
-        event: 1 + max(DUE_AT_ONCE, sum(map(_wanted, requests[event])))
+    events = [
+        event
         for event, before in known.items()
         if before.next_expiry is not None and before.next_expiry <= at
-    }
-    if not lengths:
+    ]
+    if not events:
         return {}
-    asked = {"events": list(lengths), "lengths": list(lengths.values())}
     found: dict[int, list[Booking]] = defaultdict(list)
-    for row in await DUE.fetch(connection, **asked):
+    # One more is read only to know when it ends.
+    for row in await DUE.fetch(connection, events=events, length=DUE_AT_ONCE + 1):
         found[row["event_id"]].append(booking(row))
     due: dict[int, tuple[Sequence[Booking], datetime | None]] = {}
-    for event, length in lengths.items():
-        # The last of a full list is read only to know when it ends.
-        held = [each for each in found[event][: length - 1] if _end(each) <= at]
+    for event in events:
+        held = [each for each in found[event][:DUE_AT_ONCE] if _end(each) <= at]
         following = found[event][len(held) : len(held) + 1]
         due[event] = held, _end(following[0]) if following else None
     return due
@@ -253,12 +250,6 @@ def _end(held: Booking) -> datetime:
     if held.expires_at is None:
         raise ValueError("the booking has no end")
     return held.expires_at
-
-
-def _wanted(request: InventoryRequest) -> int:
-    if not isinstance(request, Book):
-        return 0
-    return sum(quantity for _, quantity in request.lines)
 
 
 async def read_lines(  # noqa: PLR0913, PLR0917 - all that was read before

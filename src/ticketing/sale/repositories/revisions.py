@@ -461,11 +461,13 @@ def _json(changes: dict[str, object]) -> str:
 def _said(now: Event) -> dict[str, object]:
     details = now.details._asdict()
     times = {field: details.pop(name) for name, field in TIMES.items() if "/" not in field}
-    del details["refund_until"]
+    for name in ("refund_until", "waiting_list_mode", "offer_minutes", "group_patience_minutes"):
+        del details[name]
     refunds = now.details.refunds
     details["refund_policy"] = None if refunds is None else refunds.document()
     return {
         **{to_camel(name): value for name, value in details.items()},
+        "waitingList": now.details.waiting_list,
         **{field: None if given is None else given.at for field, given in times.items()},
         "capacity": now.total_tickets,
         "status": now.terms.status,

@@ -347,11 +347,7 @@ def document(event: Event, *, team: bool = False) -> dict[str, Any]:
         "maxBookingsPerPerson": details.max_bookings_per_person,
         "maxTicketsPerPerson": details.max_tickets_per_person,
         "holdMinutes": details.hold_minutes,
-        "waitingList": {
-            "mode": details.waiting_list_mode,
-            "offerMinutes": details.offer_minutes,
-            "groupPatienceMinutes": details.group_patience_minutes,
-        },
+        "waitingList": details.waiting_list,
         "refundPolicy": refunds._asdict(),
         "ticketTypes": types_document(event, team=team),
         "quotas": quotas_document(event, team=team),

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 from functools import partial
+from typing import Annotated
 from uuid import UUID
 
 import orjson
 from fastapi import Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from ticketing.errors import (
     BookingFree,
@@ -37,7 +38,7 @@ from ticketing.sale.inventory.model import (
 )
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.payments import Asked, Kind
-from ticketing.sale.routers.bookings import (
+from ticketing.sale.routers.booking_fields import (
     ON_BOOKING,
     ON_PLACES,
     BookingOut,
@@ -45,9 +46,9 @@ from ticketing.sale.routers.bookings import (
     HeldId,
     example,
     fields_of,
-    place,
     rendered,
 )
+from ticketing.sale.routers.bookings import place
 from ticketing.sale.routers.payments import PaidAt, Reference, Sum
 from ticketing.sale.routers.times import SentInstant
 from ticketing.web.fields import In, Time
@@ -58,6 +59,8 @@ from ticketing.web.routes import Routes
 
 routes = Routes("/api/holds", "holds")
 
+HoldEnd = Annotated[SentInstant, Field(examples=["2037-11-02T19:30:00Z"])]
+
 
 class CreateHold(BookTicket):
     """The places to keep, as for a booking.
@@ -66,7 +69,7 @@ class CreateHold(BookTicket):
     `holdMinutes`.
     """
 
-    expires_at: SentInstant | None = None
+    expires_at: HoldEnd | None = None
 
 
 class ConfirmHold(In):
@@ -83,7 +86,7 @@ class ConfirmHold(In):
 class ExtendHold(In):
     """The new end, which the event's team alone may choose."""
 
-    expires_at: SentInstant | None = None
+    expires_at: HoldEnd | None = None
 
 
 class AboutHold(BaseModel):
@@ -197,8 +200,8 @@ async def confirm(
 
     What has a price is confirmed by the event's owner and managers alone, after the payment. A hold
     that has expired is confirmed if its places are free and nobody waits for them. Otherwise the
-    response is 410 `hold_expired`; but with `paymentReference`, which is recorded in any case, it
-    is 200 with `status` `expired` or `cancelled` and the payment as `refund`.
+    response is an error. With `paymentReference` the payment is recorded in any case, and the
+    response is 200: if `status` is not `booked`, `refund` is what the payer gets back.
     """
     held = await _asked(request, caller, bookingId)
     if body.payment_reference is not None:
@@ -212,11 +215,11 @@ async def confirm(
     except PaymentRequired:
         if held.user_id != caller.id or not await may(request, caller, held.event_id):
             raise
-    except HoldExpired:
+    except (HoldExpired, NotHeld, SaleClosed):
         if body.payment_reference is None:
             raise
         now = await of(request, Sale).bookings.get(held.id)
-        return rendered(Cancelled(now, refund=now.owed))
+        return rendered(Cancelled(now, refund=now.paid - now.refunded - now.kept))
     return _confirmed(await confirm(by_team=True))
 
 

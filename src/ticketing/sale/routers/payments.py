@@ -1,6 +1,6 @@
 """Payments and refunds of a booking, and what an event owes."""
 
-from typing import Annotated, Final
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import Request
@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 from ticketing.db.pages import Page
 from ticketing.errors import (
     BookingFree,
-    BookingNotFound,
     EventNotFound,
     Forbidden,
     InsufficientScope,
@@ -29,7 +28,7 @@ from ticketing.identity.routers.authentication import (
 from ticketing.sale.inventory.model import BookingStatus
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.payments import Asked, Kind, Record
-from ticketing.sale.routers.bookings import HeldId
+from ticketing.sale.routers.booking_fields import ON_BOOKING, HeldId
 from ticketing.sale.routers.ticket_type_fields import MAX_AMOUNT
 from ticketing.sale.routers.times import SentInstant
 from ticketing.web.fields import (
@@ -116,7 +115,7 @@ class OwedOut(Out):
     paid: Long = Field(examples=[5000])
     refunded: Long = Field(examples=[0])
     owed: Long = Field(
-        description="`paid` - `refunded` - `kept`, and also - `amount` unless it is cancelled.",
+        description="`paid` - `refunded` - `kept`, and also - `amount` while it has places.",
         examples=[4500],
     )
 
@@ -153,9 +152,6 @@ def _refund(found: tuple[Record, bool]) -> Rendered:
     return rendered(201 if is_new else 200, RefundOut.model_validate(record))
 
 
-_ON_BOOKING: Final = (NotAuthenticated, InsufficientScope, Forbidden, BookingNotFound)
-
-
 @single.post(
     "/payments",
     Action.RECORD_PAYMENT,
@@ -165,7 +161,7 @@ _ON_BOOKING: Final = (NotAuthenticated, InsufficientScope, Forbidden, BookingNot
     responses={
         200: {"model": PaymentOut, "description": "It was recorded before, with this reference."}
     },
-    errors=(*_ON_BOOKING, ReferenceReused, BookingFree, ValidationFailed),
+    errors=(*ON_BOOKING, ReferenceReused, BookingFree, ValidationFailed),
 )
 async def record_payment(
     bookingId: HeldId,  # noqa: N803 - the API's name
@@ -197,7 +193,7 @@ async def record_payment(
     responses={
         200: {"model": RefundOut, "description": "It was recorded before, with this reference."}
     },
-    errors=(*_ON_BOOKING, ReferenceReused, RefundExceedsPaid),
+    errors=(*ON_BOOKING, ReferenceReused, RefundExceedsPaid),
 )
 async def record_refund(
     bookingId: HeldId,  # noqa: N803 - the API's name
@@ -224,7 +220,7 @@ async def record_refund(
     "/payments",
     Action.LIST_PAYMENTS,
     "List the payments for a booking",
-    errors=_ON_BOOKING,
+    errors=ON_BOOKING,
 )
 async def payments(
     bookingId: HeldId,  # noqa: N803 - the API's name
@@ -243,7 +239,7 @@ async def payments(
     "/refunds",
     Action.LIST_REFUNDS,
     "List the refunds of a booking",
-    errors=_ON_BOOKING,
+    errors=ON_BOOKING,
 )
 async def refunds(
     bookingId: HeldId,  # noqa: N803 - the API's name
