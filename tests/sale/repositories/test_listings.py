@@ -93,6 +93,7 @@ async def test_the_cost_of_a_position_grows_with_its_distance_from_the_nearer_en
                 for node in nodes(root["Plan"])
                 if node.get("Index Name") == "ix_bookings_waiting"
             ]
-            assert reads and sum(reads) <= most
+            assert reads
+            assert sum(reads) <= most
             (found,) = await query.fetch(connection, limit=1, **asked)
             assert found["position"] == place
