@@ -97,7 +97,7 @@ async def run(  # noqa: PLR0913 - by name
                     continue
                 played.append(one)
                 is_well = await play(ready, people, one, seconds=seconds, freeze=freeze, due=due)
-                _tell(one, results)
+                _tell(one, ready, results)
                 if not is_well or kind == "earlier":  # The next round gets a new rig.
                     break
 
@@ -109,13 +109,14 @@ def _possible(each: Planned, ready: Rig) -> list[str]:
     return [name for name in each.faults if name not in lacking]
 
 
-def _tell(one: Round, results: Path) -> None:
+def _tell(one: Round, ready: Rig, results: Path) -> None:
     report.say(one.line())
     if one.wrong:
         path = results / f"failed-{one.seed}.json"
         more = {"seed": one.seed, "faults": one.faults, "wrong": one.wrong}
         save(path, one.operations, one.books, **more)
-        report.say(f"      its history: {path}")
+        path.with_suffix(".log").write_text(ready.logs)
+        report.say(f"      its history, and beside it the logs: {path}")
 
 
 async def _knows_keys(ready: Rig, token: str) -> bool:

@@ -146,6 +146,12 @@ class Rig:
         self.services.append(service)
         return service
 
+    @property
+    def logs(self) -> str:
+        """What all services have logged, each after the name of its file."""
+        consoles = sorted(self.folder.glob("console-*"))
+        return "".join(f"{each.name}\n{each.read_text(errors='replace')}" for each in consoles)
+
     async def stop(self, service: Service, number: signal.Signals) -> int | None:
         """Stop a service, and return its exit status, or None if it does not stop."""
         self.services.remove(service)

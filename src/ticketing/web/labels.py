@@ -22,8 +22,11 @@ OPENING: Final = {
 CLOSING: Final = frozenset(OPENING.values())
 REFUSED: Final = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories: control characters, surrogates, line and paragraph separators."""
-BLANK: Final = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U0001d159")
-"""Letters and symbols that are invisible."""
+BLANK: Final = frozenset(
+    "\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U0001d159"
+    + "".join(map(chr, (*range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000))))
+)
+"""Letters and symbols that are invisible, and what Unicode reserves for more of them."""
 EDGE: Final = r"[^\s\u0000-\u001f\u007f-\u009f]"
 INSIDE: Final = r"[^\u0000-\u001f\u007f-\u009f\u2028\u2029]"
 """Patterns of a character at the ends, and of any other."""
@@ -102,7 +105,9 @@ class Label:
 
 
 def _is_visible(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LNPS" and character not in BLANK
+    category = unicodedata.category(character)
+    # What this version of Unicode does not know yet may be a letter or a symbol.
+    return (category[0] in "LNPS" or category in {"Cn", "Co"}) and character not in BLANK
 
 
 def _is_paired(text: str) -> bool:

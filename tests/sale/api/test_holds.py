@@ -285,6 +285,26 @@ async def test_a_payment_confirms_a_hold_and_is_owed_back_if_the_places_are_gone
     await assert_recounted(engine)
 
 
+async def test_a_grace_keeps_the_places_for_a_payment_that_is_heard_of_late(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob, cleo = await people(visitor, 3)
+    event, _ = await sale(ada, capacity=1, **PRICED)
+    made = await held(bob, event)
+    deadline = datetime.now(UTC)
+    grace = {"expiresAt": (deadline + timedelta(days=1)).isoformat()}
+    extended = await ada.post(f"/api/holds/{made['id']}/extend", grace)
+    assert extended.status_code == 200, extended.text
+    assert_problem(await hold(cleo, event), 409, "sold_out")
+    sent = (deadline - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    booked = await confirm(ada, made["id"], paymentReference="transfer-1", paidAt=sent)
+    assert (booked.status_code, booked.json()["status"]) == (200, "booked"), booked.text
+    (payment,) = (await ada.get(f"/api/bookings/{made['id']}/payments")).json()["items"]
+    assert payment["paidAt"] == sent
+    assert datetime.fromisoformat(payment["recordedAt"]) >= deadline
+    await assert_recounted(engine)
+
+
 async def test_a_payment_that_can_confirm_nothing_is_owed_back(
     visitor: Visitor, engine: AsyncEngine
 ) -> None:

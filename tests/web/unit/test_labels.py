@@ -28,6 +28,7 @@ KEPT = [
     "★★★",
     "123",
     "a b c",
+    "\U0001fc00\U0001fc00\U0001fc00",  # a symbol of a later Unicode
 ]
 
 
@@ -39,7 +40,10 @@ def test_names_in_real_scripts_are_kept_unchanged(name: str) -> None:
 
 @pytest.mark.parametrize(
     "character",
-    ["\u200b", "\u2800", "\u3164", "\u00ad", "\ufeff", "\u2060", "\u0301", "\u115f", "\U0001d159"],
+    [
+        *("\u200b", "\u2800", "\u3164", "\u00ad", "\ufeff", "\u2060", "\u0301", "\u115f"),
+        *("\U0001d159", "\U000e0f00", "\ufff0"),
+    ],
 )
 def test_an_invisible_text_is_no_name(character: str) -> None:
     for name in (character * 3, f"{character} {character} {character}"):

@@ -223,25 +223,27 @@ class Batches:
             if place not in settled:
                 by_event[queued.request.event_id].append(queued)
         at = await self._clock.know(connection)
-        known = await self._load_snapshots(connection, by_event)
-        decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
-        if doubtful := [event for event in known if _is_doubtful(decisions.get(event))]:
+        remembered = await self._load_snapshots(connection, by_event)
+        lost: set[int] = set()
+        while True:
+            decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
+            lost |= stale
+            if asking is not batch and _have_sold_out(decisions.values()):
+                # A client without a response asks again, and must learn that it has its booking.
+                asking = batch
+                continue
+            doubtful = {event for event in remembered if _is_doubtful(decisions.get(event))}
+            remembered -= doubtful
             # A refusal writes nothing, so no swap shows that the terms or the places have changed.
             self._forget(doubtful)
             await self._load_snapshots(connection, doubtful)
-            if any(self._snapshots.get(each) != decisions[each].before for each in doubtful):
-                decisions, more = await self._decide(connection, by_event, asking=asking, at=at)
-                stale |= more
-        if asking is not batch and _have_sold_out(decisions.values()):
-            # A client without a response asks again, and must learn that it has what it asks for.
-            decisions, more = await self._decide(connection, by_event, asking=batch, at=at)
-            stale |= more
-        lost = stale
+            if all(self._snapshots.get(each) == decisions[each].before for each in doubtful):
+                break
         # What changes nothing has a response to store too: that of a second confirmation.
         if writing := [
             each for each in decisions.values() if not each.is_empty or _stored(by_event, [each])
         ]:
-            lost = stale | await self._swap(connection, by_event, writing, at=at)
+            lost |= await self._swap(connection, by_event, writing, at=at)
         decided = {event: iter(decision.outcomes) for event, decision in decisions.items()}
         return [
             settled[place]
