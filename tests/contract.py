@@ -79,10 +79,14 @@ def operation_of(app: FastAPI, request: httpx.Request) -> Operation | None:
         for operation in operations(app)
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", operation.path), request.url.path)
     ]
-    # A literal path does not match the parameter of another.
-    written_out = [operation for operation in at_path if "{" not in operation.path]
+    # A literal segment does not match the parameter of another path.
+    parameters = min((each.path.count("{") for each in at_path), default=0)
     return next(
-        (each for each in written_out or at_path if each.method == request.method),
+        (
+            each
+            for each in at_path
+            if each.method == request.method and each.path.count("{") == parameters
+        ),
         None,
     )
 

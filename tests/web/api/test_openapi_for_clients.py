@@ -34,9 +34,10 @@ def nodes(document: object) -> Iterator[dict[str, Any]]:
 def bodies(operation: Operation) -> dict[str, Any]:
     """Return the schema of each successful response, by its status."""
     return {
-        status: answer["content"]["application/json"]["schema"]
+        status: content["schema"]
         for status, answer in operation.responses.items()
-        if status < "300" and "content" in answer
+        if status < "300"
+        for content in answer.get("content", {}).values()
     }
 
 
