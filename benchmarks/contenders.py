@@ -148,6 +148,7 @@ class NoDatabase(BookingRepository):
         *,
         lines: Lines = ONE_PLACE,  # noqa: ARG002
         by_team: bool = False,  # noqa: ARG002
+        code: str | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Respond at once."""
         return Booked(_booking(event_id, user_id, BookingStatus.BOOKED))
@@ -169,6 +170,7 @@ class RowLock(BookingRepository):
         *,
         lines: Lines = ONE_PLACE,  # noqa: ARG002
         by_team: bool = False,  # noqa: ARG002
+        code: str | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Take a place, or a position on the waiting list."""
         try:
@@ -209,6 +211,7 @@ class CompareAndSwap(BookingRepository):
         *,
         lines: Lines = ONE_PLACE,  # noqa: ARG002
         by_team: bool = False,  # noqa: ARG002
+        code: str | None = None,  # noqa: ARG002
     ) -> Booked | Waiting:
         """Take a place, or a position on the waiting list."""
         deadline = time.monotonic() + MAX_WAIT

@@ -26,6 +26,7 @@ class Scene:
     gallery: int
     """The types of the event. The last has a price, so `prepare` books it for what is paid."""
     quota: int
+    code: int
     about: Person
     key: str
     session: str
@@ -171,6 +172,33 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         f"/api/events/{scene.event}/quotas/{scene.quota}",
         None,
     ),
+    Action.CREATE_CODES: lambda scene: (
+        "POST",
+        f"/api/events/{scene.event}/codes",
+        {"kind": "discount", "percent": 20, "draw": {"count": 2}},
+    ),
+    Action.LIST_CODES: lambda scene: ("GET", f"/api/events/{scene.event}/codes", None),
+    Action.CHECK_CODE: lambda scene: (
+        "POST",
+        f"/api/events/{scene.event}/codes/check",
+        {"code": "SPRING26"},
+    ),
+    Action.GET_CODE: lambda scene: (
+        "GET",
+        f"/api/events/{scene.event}/codes/{scene.code}",
+        None,
+    ),
+    Action.UPDATE_CODE: lambda scene: (
+        "PATCH",
+        f"/api/events/{scene.event}/codes/{scene.code}",
+        {"maxUses": 5},
+    ),
+    Action.DELETE_CODE: lambda scene: (
+        "DELETE",
+        f"/api/events/{scene.event}/codes/{scene.code}",
+        None,
+    ),
+    Action.EXPORT_CODES: lambda scene: ("GET", f"/api/events/{scene.event}/codes.csv", None),
     Action.CHANGE_OWNER: lambda scene: (
         "PUT",
         f"/api/events/{scene.event}/owner",
@@ -288,6 +316,12 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
     price = {"amount": 2500, "currency": "EUR"}
     gallery = {"name": "Gallery", "price": price}
     priced = (await owner.post(f"{path}/ticket-types", gallery)).json()
+    discount = {"kind": "discount", "percent": 20}
+    for_all, for_us = [
+        (await owner.post(f"{path}/codes", discount | {"codes": [code]})).json()["items"][0]
+        for code in ("SPRING26", "TEAM")
+    ]
+    assert for_all["id"] < for_us["id"]
     caller = owner if role is Role.OWNER else await visitor.register()
     about = caller if role is Role.SELF else await visitor.register()
     if role in {Role.MANAGER, Role.STAFF}:
@@ -309,6 +343,7 @@ async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role)
         balcony["id"],
         priced["id"],
         quota["id"],
+        for_us["id"],
         about,
         key["id"],
         other,

@@ -256,6 +256,8 @@ UNLESS = {
     " WHERE event_id = ANY(given.events)",
     Action.UPDATE_QUOTA: "SELECT id, event_id, name FROM quotas, given"
     " WHERE event_id = ANY(given.events)",
+    Action.UPDATE_CODE: "SELECT id, event_id, code, active FROM codes, given"
+    " WHERE event_id = ANY(given.events)",
     # Everybody may give up their own role, but not change it.
     Action.GRANT_ROLE: "SELECT event_id, user_id, role FROM event_roles, given"
     " WHERE event_id = ANY(given.events) AND (user_id IS DISTINCT FROM me OR role <> caller)",

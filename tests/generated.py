@@ -24,12 +24,15 @@ UNTOLD = {
     *("register", "changePassword", "setPassword", "makeKey"),
     *("createEvent", "listEvents", "updateEvent", "copyEvent"),
     *("createHold", "extendHold"),
+    *("createCodes", "updateCode", "checkCode"),
     *("publishEvent", "pauseSale", "resumeSale", "cancelEvent", "deleteEvent"),
 }
 ABOUT_TYPES = {
     *(f"{verb}TicketType" for verb in ("create", "get", "update", "delete")),
     *(f"{verb}Quota" for verb in ("create", "get", "update", "delete")),
     *("listTicketTypes", "listQuotas"),
+    *(f"{verb}Code" for verb in ("check", "get", "update", "delete")),
+    *("createCodes", "listCodes", "exportCodes"),
 }
 """Operations that need an event and its own ticket type or quota."""
 ABOUT_HOLDS = ("confirmHold", "extendHold", "releaseHold")
@@ -63,6 +66,7 @@ class Shop:
     event: int
     ticket_types: Sequence[int]
     quotas: Sequence[int]
+    codes: Sequence[int]
 
     @classmethod
     async def open(cls, owner: Person) -> "Shop":
@@ -76,7 +80,13 @@ class Shop:
         }
         made = (await owner.post("/api/events", body)).json()
         types, quotas = ([each["id"] for each in made[of]] for of in ("ticketTypes", "quotas"))
-        return cls(made["id"], types, quotas)
+        codes = {"kind": "discount", "percent": 20, "codes": ["SUMMER26"]}
+        path = f"/api/events/{made['id']}/codes"
+        await owner.post(path, codes)
+        drawn = codes | {"draw": {"count": 50}}
+        del drawn["codes"]
+        more = (await owner.post(path, drawn)).json()["items"]
+        return cls(made["id"], types, quotas, [each["id"] for each in more])
 
 
 async def sell(owner: Person, count: int) -> tuple[int, list[str]]:
@@ -157,6 +167,8 @@ class World:
             "updateEvent": self.updated,
             "ticket types": self.shop.ticket_types,
             "quotas": self.shop.quotas,
+            "codes": self.shop.codes,
+            "texts of codes": ["SUMMER26"],
             "any": ["*"],
             "bookings": self.bookings,
             **{of: self.holds[place::3] for place, of in enumerate(ABOUT_HOLDS)},
@@ -193,6 +205,8 @@ class World:
             "body.token": "password tokens",
             "path.ticketTypeId": "ticket types",
             "path.quotaId": "quotas",
+            "path.codeId": "codes",
+            "body.code": "texts of codes",
         }
         parameters = {name: {"dictionary": of, "probability": 0.5} for name, of in named.items()}
         parameters["header.If-Match"] = {"dictionary": "any", "probability": 0.9}

@@ -7,6 +7,7 @@
     │   ├── MalformedBody, UnsupportedMediaType, BodyTooLarge, ValidationFailed, InvalidCursor
     │   ├── PasswordTooCommon, InvalidIdempotencyKey, IdempotencyKeyReused, PreconditionRequired
     │   ├── GroupTooLarge, QuantityNotAllowed, TicketTypeRequired
+    │   ├── CodeUnknown, CodeNotStarted, CodeExpired, CodeNotApplicable, CodeQuantityNotAllowed
     ├── AnswerLost, PreconditionFailed
     ├── NotAuthenticated (NoCredential), InvalidCredentials, InvalidRefreshToken,
     │   InvalidPasswordToken
@@ -14,7 +15,7 @@
     ├── NotFound
     │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound, KeyNotFound,
     │   ├── SessionNotFound, MemberNotFound, TicketTypeNotFound, TicketNotFound, QuotaNotFound,
-    │   ├── CustomerNotFound
+    │   ├── CustomerNotFound, CodeNotFound
     ├── MethodNotAllowed
     ├── Conflict
     │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, AlreadyOwner, TooManyKeys, LoginExists
@@ -23,6 +24,7 @@
     │   ├── NameTaken, TicketTypeSold, LastTicketType, TooManyTicketTypes, TooManyQuotas
     │   ├── CurrencyFixed, AlreadyHeld, NotHeld, HoldLimitReached
     │   ├── ReferenceReused, RefundExceedsPaid, BookingFree
+    │   ├── CodeUsedUp, CodeTaken, CodeRedeemed, TooManyCodes
     ├── HoldExpired
     ├── Later              the request is valid, but can't be served now
     │   ├── RequestInProgress, TooManyRequests
@@ -257,6 +259,57 @@ class TicketTypeRequired(Invalid):
     detail = "The event has several ticket types. Name them in `lines`."
 
 
+class CodeUnknown(Invalid):
+    """The event has no such code, or the code was deactivated."""
+
+    status, code = 422, "code_unknown"
+    detail = "The event has no such `code`, or it was deactivated. Check how it is written."
+
+
+class CodeNotStarted(Invalid):
+    """The code may not be used yet."""
+
+    status, code = 422, "code_not_started"
+    detail = "The `code` may be used from `startsAt` on. Try again then, or book without it."
+    example: ClassVar[dict[str, object]] = {"startsAt": "2026-11-02T10:00:00Z", "retryAfter": 75}
+
+    def __init__(self, starts_at: datetime, at: datetime) -> None:
+        """Name the time, and the seconds until then."""
+        seconds = ceil((starts_at - at).total_seconds())
+        super().__init__(startsAt=_text(starts_at), retryAfter=seconds)
+
+
+class CodeExpired(Invalid):
+    """The code may not be used any more."""
+
+    status, code = 422, "code_expired"
+    detail = "The `code` could be used before `endsAt`. Book without it, or use another one."
+    example: ClassVar[dict[str, object]] = {"endsAt": "2026-11-02T12:00:00Z"}
+
+    def __init__(self, ends_at: datetime) -> None:
+        """Name the time."""
+        super().__init__(endsAt=_text(ends_at))
+
+
+class CodeNotApplicable(Invalid):
+    """The code concerns none of the places that were requested."""
+
+    status, code = 422, "code_not_applicable"
+    detail = "The `code` is for none of these ticket types, or they are free. Book without it."
+
+
+class CodeQuantityNotAllowed(Invalid):
+    """One booking would take more tickets of the code than it has, used or not."""
+
+    status, code = 422, "code_quantity_not_allowed"
+    detail = "The `code` is for at most `limit` tickets. Book fewer, or book without it."
+    example: ClassVar[dict[str, object]] = {"requested": 5, "limit": 1}
+
+    def __init__(self, requested: int, limit: int) -> None:
+        """Name the tickets that were requested, and the limit."""
+        super().__init__(requested=requested, limit=limit)
+
+
 class AnswerLost(TicketingError):
     """The stored response is sealed under a signing secret that the service no longer has."""
 
@@ -432,6 +485,13 @@ class CustomerNotFound(NotFound):
     detail = "No customer has this id. `GET /api/customers` lists customers."
 
 
+class CodeNotFound(NotFound):
+    """The event has no code with this id."""
+
+    status, code = 404, "code_not_found"
+    detail = "The event has no code with this id. List its codes to see their ids."
+
+
 class MethodNotAllowed(TicketingError):
     """The path exists, but not with this method."""
 
@@ -522,7 +582,8 @@ class HoldExpired(TicketingError):
     detail = (
         "This hold or offer is over. `reason` says why its places can't be had again: `released`"
         " (it was given back), `sold_out`, `line` (others wait for them), `sale` (the sale is not"
-        " open), or `limit` (the person has other bookings now). `over` means that it can't be"
+        " open), `limit` (the person has other bookings now), or `code` (its code is used up or"
+        " gone). `over` means that it can't be"
         " extended, but perhaps still be confirmed."
     )
     example: ClassVar[dict[str, object]] = {"reason": "sold_out"}
@@ -822,6 +883,58 @@ class BookingFree(Conflict):
 
     status, code = 409, "booking_free"
     detail = "This booking is free. Nothing can be paid for it."
+
+
+class CodeUsedUp(Conflict):
+    """The code has too few uses or tickets left."""
+
+    status, code = 409, "code_used_up"
+    detail = (
+        "The `code` is used up: `limits` says whether too few `uses` (bookings) or `tickets` are"
+        " left of the `limit`. Some come back when holds end or bookings are cancelled."
+    )
+    example: ClassVar[dict[str, object]] = {
+        "limits": "uses",
+        "limit": 10,
+        "has": 10,
+        "requested": 1,
+    }
+
+    def __init__(self, limits: str, limit: int, has: int, requested: int) -> None:
+        """Name the limit, what of it is used, and what was requested."""
+        super().__init__(limits=limits, limit=limit, has=has, requested=requested)
+
+
+class CodeTaken(Conflict):
+    """The event has one of the new codes already."""
+
+    status, code = 409, "code_taken"
+    detail = (
+        "The event has the code `name` already, perhaps in another case or with other spaces. None"
+        " of the codes was made."
+    )
+    example: ClassVar[dict[str, object]] = {"name": "SUMMER26"}
+
+    def __init__(self, name: str) -> None:
+        """Name the first of them."""
+        super().__init__(name=name)
+
+
+class CodeRedeemed(Conflict):
+    """The code can't be deleted, because a booking or a hold was made with it."""
+
+    status, code = 409, "code_redeemed"
+    detail = (
+        "A booking or a hold was made with this code, so it can't be deleted. Deactivate it:"
+        ' `PATCH` it with `{"active": false}`.'
+    )
+
+
+class TooManyCodes(Conflict):
+    """The event would have too many codes."""
+
+    status, code = 409, "too_many_codes"
+    detail = "An event has at most 100,000 codes. Delete some that were never used."
 
 
 class OwnsEvents(Conflict):

@@ -57,6 +57,8 @@ PLAIN = {
     "tickets": (),
     "expires_at": None,
     "places": (),
+    "code_id": None,
+    "code_tickets": 0,
 }
 """The defaults of a booking: the values of most, for which a commit writes no column."""
 LATER = {"kept", "paid", "refunded"}
@@ -83,8 +85,8 @@ def test_the_mapper_of_bookings_takes_every_field_from_its_row() -> None:
     row = {name: object() for name in COLUMNS} | given | {"places": [[7, 2500]]}
     found = booking(cast("Record", row))
     read = {"refund_policy": Policy(RefundKind.FLAT_FEE, fee=500), "places": (Place(7, 2500),)}
-    *values, expires_at, places = (row | read).values()
-    assert found == (*values, (), expires_at, places)
+    *values, expires_at, places, code_id, code_tickets = (row | read).values()
+    assert found == (*values, (), expires_at, places, code_id, code_tickets)
     assert found.status is BookingStatus.BOOKED
 
 
@@ -94,7 +96,7 @@ def test_a_booking_in_a_list_has_every_field() -> None:
 
 def test_a_commit_inserts_every_field_of_a_booking() -> None:
     (columns,) = re.findall(
-        r"INSERT INTO bookings \(([^)]*)\)", statement(Shape(full=True, holds=True)).sql
+        r"INSERT INTO bookings \(([^)]*)\)", statement(Shape(full=True, holds=True, codes=True)).sql
     )
     assert set(re.findall(r"\w+", columns)) == set(COLUMNS) - LATER
     (columns,) = re.findall(r"INSERT INTO bookings \(([^)]*)\)", statement(Shape()).sql)

@@ -165,7 +165,7 @@ def test_a_body_that_is_too_large_gets_no_100_continue(service: Service, length:
 
 
 PAGES = ("/docs", "/redoc", "/openapi.json", "/static/docs.js", "/static/none.js", "/nothing")
-DIFFERS = {"date", "x-request-id", "ratelimit"}
+DIFFERS = {"date", "x-request-id", "ratelimit", "transfer-encoding"}
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
@@ -173,7 +173,7 @@ def test_a_head_has_the_header_of_its_get_and_no_body(service: Service, encoding
     who = {"username": f"head-{encoding}", "password": "correct horse"}
     uuids = ("keyId", "sessionId", "userId", "bookingId", "customerId")
     ids = dict.fromkeys(uuids, str(uuid4()))
-    ids |= dict.fromkeys(("eventId", "ticketTypeId", "quotaId"), "1")
+    ids |= dict.fromkeys(("eventId", "ticketTypeId", "quotaId", "codeId"), "1")
     asked = {"Accept-Encoding": encoding, "Connection": "close"}
     with httpx.Client(base_url=service.url, headers=asked) as client:
         client.post("/api/users/register", json=who).raise_for_status()
@@ -193,7 +193,8 @@ def test_a_head_has_the_header_of_its_get_and_no_body(service: Service, encoding
             told = dict(line.split(": ", 1) for line in lines)
             assert said.endswith(b"\r\n\r\n")
             assert said.count(b"\r\n\r\n") == 1, path
-            if "content-encoding" not in got.headers:
+            # The length of what is compressed or streamed is not known in advance.
+            if not {"content-encoding", "transfer-encoding"} & got.headers.keys():
                 assert int(told["content-length"]) == len(got.content), path
             for name, value in got.headers.items():
                 assert name in DIFFERS or told[name] == value, f"{path}: {name}"

@@ -531,6 +531,11 @@ class Booking(Base):
         ),
         Index("ix_bookings_event", "event_id", "seq"),
         Index("ix_bookings_user", "user_id", "seq"),
+        Index(
+            "ix_bookings_code_id",
+            "code_id",
+            postgresql_where=text("code_id IS NOT NULL"),
+        ),
         Index("ix_bookings_paid", "event_id", "seq", postgresql_where=text("paid > 0")),
     )
 
@@ -563,6 +568,55 @@ class Booking(Base):
     """What the organiser keeps of the prices of its cancelled tickets."""
     refund_policy: Mapped[dict[str, Any] | None]
     """That of the event when it was booked. Null gives nothing back."""
+    code_id: Mapped[int | None]
+    """The code that it was booked or held with."""
+    code_tickets: Mapped[int | None] = mapped_column(Integer())
+    """How many tickets of the code it takes until it is cancelled or expires."""
+
+
+class Code(Base):
+    """A code of an event: it opens hidden ticket types, or reduces prices.
+
+    Whoever changes a row locks the event and increases its version, because decisions about places
+    rest on the code as it was read at a version.
+    """
+
+    __tablename__ = "codes"
+    __table_args__ = (
+        CheckConstraint("kind in ('access', 'discount')", name="kind"),
+        CheckConstraint("per in ('ticket', 'booking')", name="per"),
+        CheckConstraint(
+            "(kind = 'discount') = (num_nonnulls(percent, amount) = 1)", name="discount"
+        ),
+        CheckConstraint("percent between 1 and 100", name="percent"),
+        CheckConstraint("amount > 0", name="amount"),
+        CheckConstraint("uses >= 0 and tickets >= uses", name="counters"),
+        Index("uq_codes_folded", "event_id", "folded", unique=True),
+        Index("ix_codes_event_id", "event_id", "id"),
+        # Room in each page for the next versions of rows, so that a use changes no index.
+        {"postgresql_with": {"fillfactor": "80"}},
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"))
+    code: Mapped[str]
+    folded: Mapped[str]
+    """The form in which codes are compared: see `sale.folding`."""
+    kind: Mapped[str]
+    percent: Mapped[int | None] = mapped_column(Integer())
+    amount: Mapped[int | None]
+    per: Mapped[str] = mapped_column(server_default=text("'ticket'"))
+    ticket_type_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger()))
+    """Null for all."""
+    starts_at: Mapped[datetime | None]
+    ends_at: Mapped[datetime | None]
+    max_uses: Mapped[int | None] = mapped_column(Integer())
+    max_tickets: Mapped[int | None] = mapped_column(Integer())
+    uses: Mapped[int] = mapped_column(Integer(), server_default=text("0"))
+    tickets: Mapped[int] = mapped_column(Integer(), server_default=text("0"))
+    """What bookings and holds take of it now."""
+    active: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Payment(Base):

@@ -73,6 +73,13 @@ class Action(StrEnum):
     GET_QUOTA = "getQuota"
     UPDATE_QUOTA = "updateQuota"
     DELETE_QUOTA = "deleteQuota"
+    CREATE_CODES = "createCodes"
+    LIST_CODES = "listCodes"
+    GET_CODE = "getCode"
+    CHECK_CODE = "checkCode"
+    UPDATE_CODE = "updateCode"
+    DELETE_CODE = "deleteCode"
+    EXPORT_CODES = "exportCodes"
     CANCEL_EVENT = "cancelEvent"
     DELETE_EVENT = "deleteEvent"
     CHANGE_OWNER = "changeOwner"
@@ -178,6 +185,15 @@ RULES: Final[dict[Action, Rule]] = {
     Action.GET_QUOTA: Rule(_PUBLIC),
     Action.UPDATE_QUOTA: Rule(_MANAGERS, _EVENTS),
     Action.DELETE_QUOTA: Rule(_MANAGERS, _EVENTS),
+    # Codes open hidden ticket types and reduce prices.
+    Action.CREATE_CODES: Rule(_MANAGERS, _EVENTS),
+    Action.LIST_CODES: Rule(_MANAGERS, _EVENTS),
+    Action.GET_CODE: Rule(_MANAGERS, _EVENTS),
+    # It shows what a booking with the code would get.
+    Action.CHECK_CODE: Rule(_PUBLIC),
+    Action.UPDATE_CODE: Rule(_MANAGERS, _EVENTS),
+    Action.DELETE_CODE: Rule(_MANAGERS, _EVENTS),
+    Action.EXPORT_CODES: Rule(_MANAGERS, _EVENTS),
     Action.CANCEL_EVENT: Rule(_OWNERS, _EVENTS),
     Action.DELETE_EVENT: Rule(_OWNERS, _EVENTS),
     Action.CHANGE_OWNER: Rule(_OWNERS),

@@ -7,6 +7,7 @@ from ticketing.ops.loops import Loop
 from ticketing.sale.commit import settle
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.bookings import BookingRepository
+from ticketing.sale.repositories.codes import CodeRepository
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.listings import ListingRepository
 from ticketing.sale.repositories.local_times import LocalTimeRepository
@@ -16,6 +17,7 @@ from ticketing.sale.repositories.revisions import RevisionRepository
 from ticketing.sale.repositories.ticket_types import TicketTypeRepository
 from ticketing.sale.routers import (
     bookings,
+    codes,
     events,
     holds,
     payments,
@@ -44,6 +46,7 @@ def compose(shared: Shared) -> Part:
         bookings=BookingRepository(pools.requests, pools.alone("commits"), shared.clock),
         listings=ListingRepository(pools.requests),
         payments=PaymentRepository(pools.requests),
+        codes=CodeRepository(pools.requests),
     )
     local_times = LocalTimeRepository(pools.requests, have.revisions)
     recount = RecountRepository(pools.of_one_worker())
@@ -64,6 +67,8 @@ def compose(shared: Shared) -> Part:
             revisions.routes,
             ticket_types.routes,
             quotas.routes,
+            codes.routes,
+            codes.exports,
             bookings.mine,
             bookings.single,
             payments.single,

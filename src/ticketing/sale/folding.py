@@ -1,4 +1,4 @@
-"""Folding: a form of names in which a search ignores case, accents and Unicode variants."""
+"""Folding: forms of names and codes in which case and Unicode variants do not matter."""
 
 import re
 import unicodedata
@@ -6,6 +6,15 @@ from typing import Final
 
 ACCENTS: Final = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")
 """Accents. Vowels are not included, although some scripts write them as marks."""
+
+
+def folded_code(text: str) -> str:
+    """Return the form in which codes are compared: without white space, and without case.
+
+    Case is folded (Unicode case folding), and canonical variants of a character are one (NFC).
+    """
+    plain = unicodedata.normalize("NFC", "".join(text.split())).casefold()
+    return unicodedata.normalize("NFC", plain)
 
 
 def folded(text: str) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ticketing.sale.repositories.bookings import BookingRepository
+from ticketing.sale.repositories.codes import CodeRepository
 from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.listings import ListingRepository
 from ticketing.sale.repositories.payments import PaymentRepository
@@ -20,3 +21,4 @@ class Sale:
     bookings: BookingRepository
     listings: ListingRepository
     payments: PaymentRepository
+    codes: CodeRepository

@@ -72,6 +72,15 @@ def allotted(amount: int, weights: Sequence[int]) -> list[int]:
     return shares
 
 
+def reduced(amount: int, *, percent: int | None, amount_off: int | None) -> int:
+    """Return the amount less a discount, in percent or in the minor unit; never below 0.
+
+    Half a minor unit of the discount is rounded up.
+    """
+    off = amount_off or 0 if percent is None else _rounded(amount * percent, 100)
+    return max(0, amount - off)
+
+
 def tax_in(amount: int, rate: int) -> int:
     """Return the tax that is part of an amount, in units of 1 / RATE_UNIT percent of the net.
 

@@ -10,6 +10,7 @@ import orjson
 
 from ticketing.sale.definitions import DefinedQuota, DefinedType, Definitions
 from ticketing.sale.details import Details
+from ticketing.sale.inventory.codes import Code, CodeKind, Per
 from ticketing.sale.inventory.model import Booking, BookingStatus, Counters, Place, Snapshot, Ticket
 from ticketing.sale.inventory.offer import Offer
 from ticketing.sale.inventory.terms import EventStatus, SaleState, Terms, WaitingMode
@@ -194,7 +195,7 @@ BOOKING: Final = """
     bookings.id, bookings.event_id, bookings.user_id, bookings.status, bookings.created_at,
     bookings.slot, bookings.quantity, bookings.ticket_type_id, bookings.amount, bookings.currency,
     bookings.refund_policy, bookings.kept, bookings.paid, bookings.refunded, bookings.expires_at,
-    bookings.places
+    bookings.places, bookings.code_id, bookings.code_tickets
 """
 """The columns from which `booking` makes a booking."""
 
@@ -219,6 +220,28 @@ def booking(row: asyncpg.Record, tickets: Sequence[Ticket] = ()) -> Booking:
         tickets,
         row["expires_at"],
         tuple(Place(*each) for each in row["places"] or ()),
+        row["code_id"],
+        row["code_tickets"] or 0,
+    )
+
+
+def code(row: asyncpg.Record) -> Code:
+    """Return the code from a row of `codes`."""
+    return Code(
+        row["id"],
+        row["folded"],
+        CodeKind(row["kind"]),
+        row["percent"],
+        row["amount"],
+        Per(row["per"]),
+        row["ticket_type_ids"],
+        row["starts_at"],
+        row["ends_at"],
+        row["max_uses"],
+        row["max_tickets"],
+        row["uses"],
+        row["tickets"],
+        row["active"],
     )
 
 

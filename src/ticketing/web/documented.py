@@ -136,6 +136,8 @@ class Problem(BaseModel):
     retryAfter: Short | SkipJsonSchema[None] = None  # noqa: N815
     state: str | SkipJsonSchema[None] = None
     opensAt: datetime | SkipJsonSchema[None] = None  # noqa: N815
+    startsAt: datetime | SkipJsonSchema[None] = None  # noqa: N815
+    endsAt: datetime | SkipJsonSchema[None] = None  # noqa: N815
     requested: Short | SkipJsonSchema[None] = None
     taken: Short | SkipJsonSchema[None] = None
     available: Short | SkipJsonSchema[None] = None

@@ -51,6 +51,7 @@ TAGS: Final = [
     {"name": "keys", "description": "API keys for programs."},
     {"name": "events", "description": "Events that can be booked."},
     {"name": "bookings", "description": "Places, and positions on the waiting list."},
+    {"name": "codes", "description": "Codes that open ticket types or reduce prices."},
     {"name": "payments", "description": "What was paid for bookings, and what is owed."},
     {"name": "holds", "description": "Places that are kept for a while, and offers of places."},
     {

@@ -40,6 +40,8 @@ class Declared(TypedDict, total=False):
     counted: Counted | None
     overload: Overload
     streams: bool
+    media: str
+    """The media type of a successful response that is not JSON."""
 
 
 class Routes:
@@ -145,4 +147,6 @@ def _responses(
         said["response_model"] = more.get("model")
     if status == NO_CONTENT:
         said["response_class"] = Response
+    if "media" in more:
+        said["response_class"] = type("Sent", (Response,), {"media_type": more["media"]})
     return said

@@ -22,6 +22,7 @@ from tests.calls import MIN_ROUNDS, promote
 from tests.contract import Operation, assert_problem, operation_of, operations
 from tests.logs import lines
 from tests.people import PASSWORD, Person, Visitor
+from tests.web.code_errors import about_codes
 from tests.web.hold_errors import about_holds
 from tests.web.payment_errors import about_payments
 from tests.web.ticket_type_errors import about_ticket_types
@@ -120,12 +121,15 @@ def calls(  # noqa: PLR0913, PLR0917 - what the requests are about
         "updateTicketType": {"name": "Balcony"},
         "createQuota": {"name": "Seats", "capacity": 1},
         "updateQuota": {"name": "Seats"},
+        "createCodes": {"kind": "discount", "percent": 20, "codes": ["SUMMER26"]},
+        "checkCode": {"code": "SUMMER26"},
+        "updateCode": {"active": False},
         "changeOwner": {"userId": person.id},
         "grantRole": {"role": "staff"},
         "updateCustomer": {"name": "Ada King"},
     }
     names: dict[str, object] = dict.fromkeys(("keyId", "sessionId", "userId"), NOBODY)
-    names |= {"eventId": event, "bookingId": held, "ticketTypeId": 1, "quotaId": 1}
+    names |= {"eventId": event, "bookingId": held, "ticketTypeId": 1, "quotaId": 1, "codeId": 1}
     names["customerId"] = customer
     return [
         Call(
@@ -410,6 +414,7 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
     answers += await about_holds(bob, eve)
     answers += await about_ticket_types(ada, eve)
     answers += await about_payments(ada, eve)
+    answers += await about_codes(ada, eve)
     answers += await _about_accounts(settings, engine, bob, eve)
     lists = [
         *("/api/events", "/api/customers"),

@@ -57,15 +57,17 @@ class Commit:
         changes = any(each.changes for each in self.decisions)
         counted = any(each.before.counters is not None for each in self.decisions)
         holds = any(each.concerns_holds for each in self.decisions)
+        codes = any(each.redeemed for each in self.decisions)
         return Shape(
             many=len(self.decisions) > 1,
             changes=changes,
             stores=bool(self.stored),
             # A second response may be that of a request which changed nothing.
             lone=len(self.facts) == 1 and len(self.stored) <= 1 and not changes,
-            full=counted or holds or any(_is_full(fact.booking) for fact in self.facts),
+            full=counted or holds or codes or any(_is_full(fact.booking) for fact in self.facts),
             counted=counted,
             holds=holds,
+            codes=codes,
         )
 
 

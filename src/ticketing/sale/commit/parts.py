@@ -369,6 +369,7 @@ class Facts(Part):
         "tickets": "text",
     }
     HOLDS: Final = {"expires_at": "timestamptz", "places": "text"}
+    CODES: Final = {"code_id": "bigint", "code_tickets": "integer"}
 
     @staticmethod
     @cache
@@ -376,6 +377,7 @@ class Facts(Part):
         """Return the columns that a commit of this shape has."""
         columns = Facts.COLUMNS | (Facts.FULL if shape.full else {})
         columns |= Facts.HOLDS if shape.holds else {}
+        columns |= Facts.CODES if shape.codes else {}
         return Rows("fact", columns | {"event": "bigint"} if shape.many else columns)
 
     def sql(self, shape: Shape) -> str:
@@ -399,6 +401,11 @@ class Facts(Part):
         if shape.holds:
             rows = [
                 (*row, fact.booking.expires_at, stored_places(fact.booking.places))
+                for row, fact in zip(rows, commit.facts, strict=True)
+            ]
+        if shape.codes:
+            rows = [
+                (*row, fact.booking.code_id, fact.booking.code_tickets or None)
                 for row, fact in zip(rows, commit.facts, strict=True)
             ]
         if shape.many:
@@ -428,6 +435,7 @@ class Insert(Part):
     # If a person cancels and books again in one batch, the change must free the unique index first.
     _CHANGES_FIRST: Final = "AND (SELECT count(*) FROM changes) >= 0"
     _FULL: Final = ", slot, ticket_type_id, quantity, amount, currency, refund_policy"
+    _CODES: Final = ", code_id, code_tickets"
 
     def sql(self, shape: Shape) -> str:
         """Return the insert."""
@@ -435,6 +443,8 @@ class Insert(Part):
         into = taken = ""
         if shape.holds:
             into, taken = ", expires_at, places", ", expires_at, CAST(places AS jsonb)"
+        if shape.codes:
+            into, taken = f"{into}{self._CODES}", f"{taken}{self._CODES}"
         return f"""
             inserted AS (
                 INSERT INTO bookings (id, event_id, user_id, status, created_at {full} {into})
@@ -506,11 +516,70 @@ class Issue(Part):
         return self.ROWS.parameters(rows, lone=False)
 
 
+class Redeem(Part):
+    """The counters of codes. If a code that bookings use is not as it was read, all is undone."""
+
+    ROWS: Final = Rows(
+        "redeemed",
+        {
+            "id": "bigint",
+            "event": "bigint",
+            "more_uses": "integer",
+            "more_tickets": "integer",
+            "was_uses": "integer",
+            "was_tickets": "integer",
+        },
+    )
+
+    def is_in(self, shape: Shape) -> bool:
+        """Whether uses of codes are taken or given back."""
+        return shape.codes
+
+    def sql(self, shape: Shape) -> str:
+        """Return the update."""
+        del shape
+        return f"""
+            redemptions AS (
+                UPDATE codes SET uses = codes.uses + redeemed.more_uses,
+                    tickets = codes.tickets + redeemed.more_tickets
+                FROM {self.ROWS.sql(lone=False)} JOIN swapped ON swapped.id = redeemed.event
+                WHERE codes.id = ANY(CAST(:redeemed_id AS bigint[])) AND codes.id = redeemed.id
+                    -- Null if uses are only given back.
+                    AND coalesce(codes.uses = redeemed.was_uses, true)
+                    AND coalesce(codes.tickets = redeemed.was_tickets, true)
+                RETURNING codes.id
+            )
+        """  # noqa: S608 - our own text
+
+    def found(self, shape: Shape) -> str:
+        """Return a column that undoes the commit unless each code is as it was read."""
+        del shape
+        return _found("redemptions", "redeemed_event")
+
+    def parameters(self, commit: Commit, shape: Shape) -> Mapping[str, object]:
+        """Return by how much the counters grow."""
+        del shape
+        rows: Sequence[Row] = [
+            (
+                code_id,
+                each.before.event_id,
+                counted.uses,
+                counted.tickets,
+                counted.read and counted.read.uses,
+                counted.read and counted.read.tickets,
+            )
+            for each in commit.decisions
+            for code_id, counted in each.redeemed.items()
+        ]
+        return self.ROWS.parameters(rows, lone=False)
+
+
 class Trail(Part):
     """The trail records of the bookings' changes."""
 
     _FULL: Final = """jsonb_strip_nulls(jsonb_build_object(
-        'bookingId', booking_id, 'quantity', quantity, 'ticketIds', CAST(tickets AS jsonb) {holds}
+        'bookingId', booking_id, 'quantity', quantity, 'ticketIds', CAST(tickets AS jsonb)
+        {holds} {codes}
     ))"""
 
     def sql(self, shape: Shape) -> str:
@@ -520,7 +589,10 @@ class Trail(Part):
             of="facts ORDER BY place",
             event="event_id",
             subject="user_id",
-            details=self._FULL.format(holds=", 'expiresAt', expires_at" if shape.holds else "")
+            details=self._FULL.format(
+                holds=", 'expiresAt', expires_at" if shape.holds else "",
+                codes=", 'codeId', code_id" if shape.codes else "",
+            )
             if shape.full
             else "jsonb_build_object('bookingId', booking_id)",
             by=BY_COLUMNS,
@@ -590,6 +662,7 @@ PARTS: Final[Sequence[Part]] = (
     Facts(),
     Insert(),
     Issue(),
+    Redeem(),
     Trail(),
     Store(),
     Note(),

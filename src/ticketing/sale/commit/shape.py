@@ -24,18 +24,21 @@ class Shape(NamedTuple):
     """Some events have counters per quota and type."""
     holds: bool = False
     """It makes, ends or looks at holds or offers."""
+    codes: bool = False
+    """It takes or gives back uses of codes."""
 
     @property
     def can_occur(self) -> bool:
         """Whether such a commit exists.
 
         A lone booking is at one event and changes no other. Bookings at an event with
-        counters have types. Holds need the columns of the full shape.
+        counters have types. Holds and codes need the columns of the full
+        shape.
         """
         return (
             not (self.lone and (self.many or self.changes))
             and (self.many or not self.skip)
-            and (self.full or not (self.counted or self.holds))
+            and (self.full or not (self.counted or self.holds or self.codes))
         )
 
 

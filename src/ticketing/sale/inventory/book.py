@@ -20,6 +20,7 @@ from ticketing.errors import (
     TicketTypeRequired,
     ValidationFailed,
 )
+from ticketing.sale.inventory.codes import Code
 from ticketing.sale.inventory.kind import Kind
 from ticketing.sale.inventory.model import (
     Booked,
@@ -30,7 +31,6 @@ from ticketing.sale.inventory.model import (
     Outcome,
     SeveralMissing,
     Waiting,
-    total,
 )
 from ticketing.sale.inventory.offer import TicketType
 from ticketing.sale.inventory.state import Shortage, State
@@ -54,13 +54,15 @@ class Book(NamedTuple):
     """Whether the places are only kept, until the hold is confirmed."""
     until: datetime | None = None
     """The end that a manager gives to a hold. The limits of people do not apply to such a hold."""
+    code: str | None = None
+    """A code of the event, folded."""
 
 
 def decide(state: State, request: Book) -> Outcome:
     """Give the person the places or keep them, or put the person at the end of the waiting list.
 
     All places or none. Only places of one type can be waited for. If the waiting list books them by
-    itself, they must be free.
+    itself, they must be free. A request with a code never waits.
     """
     if request.until is not None:
         return _hold_for_team(state, request, request.until)
@@ -68,20 +70,24 @@ def decide(state: State, request: Book) -> Outcome:
         return state.refusal()
     held = state.active(request.user_id)
     slot = free_slot(state, held) if held else 0
-    lines = _lines(state, request)
+    code = None if request.code is None else state.code(request.code)
+    lines = _lines(state, request, code)
     for line in lines:
         _check_sale(state, line)
-    places, amount, currency = total(lines)
-    check_limit(state, held, places)
+    order = state.order(lines, code)
+    amount, currency = order.amount, order.currency
+    check_limit(state, held, len(order.places))
     lacking = state.lacking(lines)
     if lacking is None:
         if request.holds:
             until = state.at + timedelta(minutes=state.terms.hold_minutes)
-            held_now = state.hold(request.booking_id, request.user_id, slot, lines, until)
+            held_now = state.hold(request.booking_id, request.user_id, slot, order, until)
             return Kept(held_now, state.at)
         _check_price(amount, currency, request)
-        return Booked(state.take(request.booking_id, request.user_id, slot, lines))
+        return Booked(state.take(request.booking_id, request.user_id, slot, order))
     line, mode = lacking.line, state.terms.waiting
+    if code is not None:
+        raise _sold_out(state, lacking)
     if len(lines) > 1 or (amount and mode is not WaitingMode.OFFER):
         _check_price(amount, currency, request)
         raise _sold_out(state, lacking)
@@ -111,14 +117,16 @@ def _hold_for_team(state: State, request: Book, until: datetime) -> Outcome:
     slot = next(slot for slot in range(len(held) + 1) if slot not in used)
     if slot == MOST_HOLDS:
         raise LimitReached("bookings", MOST_HOLDS, len(held), 1)
-    lines = _lines(state, request)
+    code = None if request.code is None else state.code(request.code)
+    lines = _lines(state, request, code)
     for line in lines:
         if line.type.closed:
             raise SaleClosed(SaleState.CLOSED, line.type.id)
     lacking = state.lacking(lines)
     if lacking is not None:
         raise _sold_out(state, lacking)
-    return Kept(state.hold(request.booking_id, request.user_id, slot, lines, until), state.at)
+    order = state.order(lines, code)
+    return Kept(state.hold(request.booking_id, request.user_id, slot, order, until), state.at)
 
 
 def end_passed() -> ValidationFailed:
@@ -144,26 +152,26 @@ def free_slot(state: State, held: Sequence[Booking]) -> int:
     raise AlreadyBooked if has.status is BookingStatus.BOOKED else AlreadyWaiting
 
 
-def _lines(state: State, request: Book) -> Sequence[Line]:
-    return [Line(_type(state, asked, request), quantity) for asked, quantity in request.lines]
+def _lines(state: State, request: Book, code: Code | None) -> Sequence[Line]:
+    return [Line(_type(state, asked, request, code), quantity) for asked, quantity in request.lines]
 
 
-def _type(state: State, asked: int | None, request: Book) -> TicketType:
+def _type(state: State, asked: int | None, request: Book, code: Code | None) -> TicketType:
     types = state.offer.types
-    if asked is not None:
-        found = types.get(asked)
-        if found is None or (found.hidden and not request.by_team):
-            raise TicketTypeNotFound
-        return found
-    if len(types) == 1:
-        (found,) = types.values()
-        if found.hidden and not request.by_team:
+    if asked is not None or len(types) == 1:
+        found = next(iter(types.values())) if asked is None else types.get(asked)
+        if found is None or not _is_open(found, request, code):
             raise TicketTypeNotFound
         return found
     visible = [each for each in types.values() if not (each.hidden or each.closed)]
     if len(visible) != 1:
         raise TicketTypeRequired
     return visible[0]
+
+
+def _is_open(kind: TicketType, request: Book, code: Code | None) -> bool:
+    """Whether the type is not hidden from who books it."""
+    return not kind.hidden or request.by_team or (code is not None and code.opens(kind))
 
 
 def _check_sale(state: State, line: Line) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from ticketing.sale.inventory.codes import Redemption
 from ticketing.sale.inventory.model import (
     Booking,
     BookingStatus,
@@ -77,6 +78,8 @@ class Decision:
     """New tickets by id, each with the id of its booking."""
     voided: dict[UUID, UUID] = field(default_factory=dict)
     """The bookings of existing tickets that are cancelled, by the id of the ticket."""
+    redeemed: dict[int, Redemption] = field(default_factory=dict)
+    """By how much the counters of codes grow, by the id of the code."""
     facts: list[Fact] = field(default_factory=list)
     """In order of arrival."""
     needs: Sequence[int] | None = None

@@ -92,6 +92,8 @@ def _slot_again(state: State, expired: Booking) -> int:
         raise HoldExpired("sale")
     if state.lacking(lines) is not None:
         raise HoldExpired("sold_out")
+    if not state.has_uses(expired):
+        raise HoldExpired("code")
     others = state.active(expired.user_id)
     if not others:
         return 0

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
+from ticketing.sale.inventory.codes import Code
 from ticketing.sale.inventory.offer import Offer, TicketType
 from ticketing.sale.inventory.terms import Terms
 from ticketing.sale.pricing import Policy
@@ -67,20 +68,6 @@ class Line(NamedTuple):
 
     type: TicketType
     quantity: int
-
-
-def total(lines: Sequence[Line]) -> tuple[int, int, str | None]:
-    """Return the number of places, their price, and its currency: None if they are free.
-
-    All types of an event have the same currency.
-    """
-    places, amount, currency = 0, 0, None
-    for kind, quantity in lines:
-        places += quantity
-        if kind.amount:
-            amount += kind.amount * quantity
-            currency = kind.currency
-    return places, amount, currency
 
 
 class Snapshot(NamedTuple):
@@ -150,6 +137,10 @@ class Booking(NamedTuple):
     """The end of a hold or an offer; of a group that waits, the end of its patience."""
     places: Sequence[Place] = ()
     """Those of a hold or an offer, unless all are of one free type."""
+    code_id: int | None = None
+    """The code that it was booked or held with."""
+    code_tickets: int = 0
+    """How many tickets of the code it takes until it is cancelled or expires."""
 
     @property
     def ends_at(self) -> datetime | None:
@@ -228,3 +219,5 @@ class Reading(NamedTuple):
     """The end of the first one that is not in `due`."""
     named: Mapping[UUID, Booking] = MappingProxyType({})
     """Bookings that are not active, but named by a request."""
+    codes: Sequence[Code] = ()
+    """The codes that are named by a request, or that such a booking had."""

@@ -8,6 +8,15 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from ticketing.errors import TicketingError
+from ticketing.sale.inventory.codes import (
+    Code,
+    Redeemed,
+    Redemption,
+    check_limits,
+    prices,
+    redeemed,
+    usable,
+)
 from ticketing.sale.inventory.decision import (
     CONFIRMED,
     EXPIRED,
@@ -33,7 +42,6 @@ from ticketing.sale.inventory.model import (
     Snapshot,
     StaleSnapshot,
     Ticket,
-    total,
 )
 from ticketing.sale.inventory.offer import TicketType, left
 from ticketing.sale.inventory.terms import ALLOWED, SaleState, WaitingMode
@@ -59,10 +67,27 @@ def _has_ended(held: Booking, at: datetime) -> bool:
     return held.status.keeps and held.expires_at is not None and held.expires_at <= at
 
 
-def _places(lines: Sequence[Line]) -> Sequence[Place]:
-    return tuple(
-        Place(line.type.id, line.type.amount) for line in lines for _ in range(line.quantity)
+class Order(NamedTuple):
+    """What is booked or held: its lines, each place with its price, and what it takes of a code."""
+
+    lines: Sequence[Line]
+    places: Sequence[Place]
+    amount: int
+    currency: str | None
+    """None if the places are free."""
+    redeemed: Redeemed | None = None
+
+
+def _order(lines: Sequence[Line], code: Code | None = None) -> Order:
+    kinds = [line.type for line in lines for _ in range(line.quantity)]
+    places = tuple(
+        Place(kind.id, price) for kind, price in zip(kinds, prices(lines, code), strict=True)
     )
+    amount = sum(place.amount for place in places)
+    # All types of an event have the same currency.
+    currency = next((kind.currency for kind in kinds if kind.amount), None) if amount else None
+    taken = None if code is None else redeemed(code, lines)
+    return Order(lines, places, amount, currency, taken)
 
 
 class State:
@@ -74,7 +99,18 @@ class State:
     """
 
     __slots__ = (
-        *("_active", "_available", "_decision", "_last", "_lines", "_named", "_needs", "_new_id"),
+        *(
+            "_active",
+            "_available",
+            "_codes",
+            "_decision",
+            "_last",
+            "_lines",
+            "_named",
+            "_needs",
+            "_new_id",
+        ),
+        "_read_codes",
         *("_rests_on_version", "_taken", "_total", "_waiting", "_waits"),
         *("allows", "at", "offer", "request", "sale", "terms"),
     )
@@ -109,6 +145,8 @@ class State:
         self._rests_on_version = snapshot.waiting > 0 or self.terms.had_several
         self._active = dict(reading.active)
         self._named = dict(reading.named)
+        self._read_codes: Final = {code.id: code for code in reading.codes}
+        self._codes = dict(self._read_codes)
         self._lines: dict[int, dict[UUID, tuple[int, Booking]]] = {}
         """The known heads of the waiting lists by slot of the type, each with its order in all."""
         self._last = 0
@@ -173,18 +211,27 @@ class State:
                 rest[index] -= line.quantity
         return None
 
-    def take(self, booking_id: UUID, user_id: UUID, slot: int, lines: Sequence[Line]) -> Booking:
+    def code(self, folded: str) -> Code:
+        """Return the code of this form. Raises the errors of `usable`."""
+        found = next((each for each in self._codes.values() if each.folded == folded), None)
+        return usable(found, self.at)
+
+    def order(self, lines: Sequence[Line], code: Code | None = None) -> Order:
+        """Return the places of these lines with their prices. Raises the errors of `redeemed`."""
+        return _order(lines, code)
+
+    def take(self, booking_id: UUID, user_id: UUID, slot: int, order: Order) -> Booking:
         """Give free places to a newcomer."""
-        self._take(lines)
-        return self._insert(self._new(booking_id, user_id, slot, BookingStatus.BOOKED, lines))
+        self._take(order)
+        return self._insert(self._new(booking_id, user_id, slot, BookingStatus.BOOKED, order))
 
     def hold(
-        self, booking_id: UUID, user_id: UUID, slot: int, lines: Sequence[Line], until: datetime
+        self, booking_id: UUID, user_id: UUID, slot: int, order: Order, until: datetime
     ) -> Booking:
         """Keep free places for a newcomer until this time."""
-        self._take(lines)
-        booking = self._new(booking_id, user_id, slot, BookingStatus.HELD, lines)
-        return self._insert(self._kept(booking, lines, until))
+        self._take(order)
+        booking = self._new(booking_id, user_id, slot, BookingStatus.HELD, order)
+        return self._insert(self._kept(booking, order, until))
 
     def confirm(self, held: Booking) -> Booking:
         """Make a hold or an offer a booking."""
@@ -199,9 +246,24 @@ class State:
     def retake(self, expired: Booking, slot: int) -> Booking:
         """Make an expired hold a booking, because its places are free again."""
         self._rests_on_version = True
+        if expired.code_id is not None:
+            self._redeem(Redeemed(expired.code_id, expired.code_tickets))
         for place in expired.kept_places:
             self._move(Line(self.type(place.type_id), 1), 1)
         return self.confirm(expired._replace(slot=slot))
+
+    def has_uses(self, expired: Booking) -> bool:
+        """Whether the code of an expired hold, if it had one, may be used for it again."""
+        if expired.code_id is None:
+            return True
+        code = self._codes.get(expired.code_id)
+        if code is None:
+            return False
+        try:
+            check_limits(code, expired.code_tickets)
+        except TicketingError:
+            return False
+        return True
 
     def extend(self, held: Booking, until: datetime) -> Booking:
         """Give a hold another end."""
@@ -219,7 +281,8 @@ class State:
         """
         if line.quantity > 1 and self.offer.is_plain:
             raise CountersMissing
-        booking = self._new(booking_id, user_id, slot, BookingStatus.WAITING, (line,))
+        order = _order([line])
+        booking = self._new(booking_id, user_id, slot, BookingStatus.WAITING, order)
         if self._gathers(line, self._closed()):
             booking = self._gathered(booking)
         booking = self._insert(booking)
@@ -251,6 +314,7 @@ class State:
                 # Some were cancelled between the two reads, so its quantity and amount are old.
                 self._rests_on_version = True
             self._release(held, held.tickets)
+            self._give_back(held)
         gone = tuple(ticket._replace(is_valid=False) for ticket in held.tickets)
         kept = held.kept if in_full else kept_of(held, held.tickets, self.at)
         now = held._replace(
@@ -389,6 +453,7 @@ class State:
                 self._expires(held.expires_at)
                 continue
             self._release(held)
+            self._give_back(held)
             expired = self._write(held, held._replace(status=BookingStatus.EXPIRED))
             self._record(EXPIRED, expired)
         # A place of a plain event is free only while nobody waits, even after its end.
@@ -398,11 +463,38 @@ class State:
     def _expires(self, at: datetime | None) -> None:
         self._decision.next_expiry = _first(self._decision.next_expiry, at)
 
-    def _take(self, lines: Sequence[Line]) -> None:
-        for line in lines:
+    def _take(self, order: Order) -> None:
+        for line in order.lines:
             self._move(line, 1)
             for index in line.type.draws:
                 self._needs[index] += line.quantity
+        if order.redeemed is not None:
+            self._redeem(order.redeemed)
+
+    def _redeem(self, taken: Redeemed) -> None:
+        """Count one more use of a code that was read."""
+        # Every change of a code or of its counters swaps the version.
+        self._rests_on_version = True
+        self._count(taken.code_id, 1, taken.tickets)
+        counted = self._decision.redeemed[taken.code_id]
+        read = self._read_codes[taken.code_id]
+        self._decision.redeemed[taken.code_id] = counted._replace(read=read)
+
+    def _give_back(self, held: Booking) -> None:
+        """Give back what the booking took of its code."""
+        if held.code_id is not None:
+            self._count(held.code_id, -1, -held.code_tickets)
+
+    def _count(self, code_id: int, uses: int, tickets: int) -> None:
+        before = self._decision.redeemed.get(code_id, Redemption())
+        self._decision.redeemed[code_id] = before._replace(
+            uses=before.uses + uses, tickets=before.tickets + tickets
+        )
+        if code_id in self._codes:
+            code = self._codes[code_id]
+            self._codes[code_id] = code._replace(
+                uses=code.uses + uses, tickets=code.tickets + tickets
+            )
 
     def type(self, type_id: int | None) -> TicketType:
         """Return the ticket type. Raises StaleSnapshot if it was added since."""
@@ -551,13 +643,13 @@ class State:
         user_id: UUID,
         slot: int,
         status: BookingStatus,
-        lines: Sequence[Line],
+        order: Order,
     ) -> Booking:
         event_id, at = self._decision.before.event_id, self.at
-        kind, quantity = lines[0]
-        if quantity == 1 and self.offer.is_plain:
+        kind, quantity = order.lines[0]
+        taken = order.redeemed
+        if quantity == 1 and self.offer.is_plain and taken is None:
             return Booking(booking_id, event_id, user_id, status, at, slot)
-        places, amount, currency = total(lines)
         return Booking(
             booking_id,
             event_id,
@@ -565,21 +657,21 @@ class State:
             status,
             at,
             slot,
-            places,
-            kind.id if len(lines) == 1 else None,
-            amount,
-            currency,
-            self.terms.refunds if amount else None,
-            tickets=self._issue(booking_id, _places(lines))
-            if status is BookingStatus.BOOKED
-            else (),
+            len(order.places),
+            kind.id if len(order.lines) == 1 else None,
+            order.amount,
+            order.currency,
+            self.terms.refunds if order.amount else None,
+            tickets=self._issue(booking_id, order.places) if status is BookingStatus.BOOKED else (),
+            code_id=taken and taken.code_id,
+            code_tickets=taken.tickets if taken else 0,
         )
 
-    def _kept(self, booking: Booking, lines: Sequence[Line], until: datetime) -> Booking:
+    def _kept(self, booking: Booking, order: Order, until: datetime) -> Booking:
         """Return the booking with its places, which are kept until this time."""
         self._expires(until)
-        is_simple = len(lines) == 1 and not booking.amount
-        return booking._replace(expires_at=until, places=() if is_simple else _places(lines))
+        is_simple = len(order.lines) == 1 and not booking.amount
+        return booking._replace(expires_at=until, places=() if is_simple else order.places)
 
     def _insert(self, booking: Booking) -> Booking:
         decision = self._decision
@@ -599,14 +691,14 @@ class State:
         """Return the booking with the free places, or with the offer of them."""
         # One that waits for what has a price never gets it unasked.
         if self.terms.waiting is WaitingMode.OFFER or waiting.amount:
-            _, amount, currency = total([line])
+            order = _order([line])
             offered = waiting._replace(
                 status=BookingStatus.OFFERED,
-                amount=amount,
-                currency=currency,
-                refunds=self.terms.refunds if amount else None,
+                amount=order.amount,
+                currency=order.currency,
+                refunds=self.terms.refunds if order.amount else None,
             )
-            offered = self._kept(offered, [line], self.terms.offer_end(self.at))
+            offered = self._kept(offered, order, self.terms.offer_end(self.at))
             offered = self._write(waiting, offered)
             self._record(OFFERED, offered)
             return offered

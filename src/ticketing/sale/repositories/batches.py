@@ -41,6 +41,7 @@ from ticketing.sale.repositories.definitions import Known, load
 from ticketing.sale.repositories.held import (
     NOTHING_DUE,
     read_active,
+    read_codes,
     read_due,
     read_lines,
     read_named,
@@ -343,13 +344,18 @@ class Batches:
         named = await read_named(connection, requests, active)
         due = await read_due(connection, known, at)
         lines = await read_lines(connection, known, requests, active, due, at)
+        codes = await read_codes(connection, requests, active, named)
         decisions: dict[int, Decision] = {}
         stale: set[int] = set()
         unfinished: set[int] = set()
         new_id = partial(uuid7, at)
         for event, before in known.items():
             reading = Reading(
-                active[event], lines[event], *due.get(event, NOTHING_DUE), named=named
+                active[event],
+                lines[event],
+                *due.get(event, NOTHING_DUE),
+                named=named,
+                codes=codes.get(event, ()),
             )
             # What has ended is free for these requests only when all of it is.
             has_more = reading.next_due is not None and reading.next_due <= at

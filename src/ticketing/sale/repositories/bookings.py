@@ -146,20 +146,23 @@ class BookingRepository:
         *,
         lines: Lines = ONE_PLACE,
         by_team: bool = False,
+        code: str | None = None,
     ) -> Booked | Waiting:
         """Book places for the person, or put them at the end of the waiting list.
 
         `lines` has the id of a ticket type, or None for the only one, and a quantity; each type
         once. All places are booked or none. Only places of one free type can be waited for.
-        With `by_team` a price counts as paid, and hidden types can be booked.
+        With `by_team` a price counts as paid, and hidden types can be booked. `code` is a folded
+        code of the event; a request with one never waits.
 
-        Raises AlreadyBooked, AlreadyWaiting, LimitReached, SoldOut, GroupTooLarge,
+        Raises CodeUnknown, CodeNotStarted, CodeExpired, CodeNotApplicable, CodeQuantityNotAllowed,
+        CodeUsedUp, AlreadyBooked, AlreadyWaiting, LimitReached, SoldOut, GroupTooLarge,
         PaymentRequired, QuantityNotAllowed, TicketTypeNotFound, TicketTypeRequired, EventNotFound,
         UserNotFound, SaleNotOpen, SaleClosed, or Busy. Busy means that nothing was changed, because
         of overload. With `keyed`, also raises Replayed if the request was carried out before,
         RequestInProgress, or IdempotencyKeyReused.
         """
-        request = Book(event_id, user_id, uuid7(), lines, by_team)
+        request = Book(event_id, user_id, uuid7(), lines, by_team, code=code)
         return cast("Booked | Waiting", await self._place(Queued(request, origin, keyed)))
 
     async def hold(  # noqa: PLR0913 - what, for whom, and by whom
@@ -172,6 +175,7 @@ class BookingRepository:
         lines: Lines = ONE_PLACE,
         by_team: bool = False,
         until: datetime | None = None,
+        code: str | None = None,
     ) -> Kept | Waiting:
         """Keep places for the person, or put them at the end of the waiting list.
 
@@ -179,7 +183,9 @@ class BookingRepository:
         event's team chose: such a hold is made at any time before the event ends, has no limits per
         person, and never waits. Raises the same errors, and ValidationFailed if `until` is past.
         """
-        request = Book(event_id, user_id, uuid7(), lines, by_team, True, until)  # noqa: FBT003
+        request = Book(
+            event_id, user_id, uuid7(), lines, by_team, holds=True, until=until, code=code
+        )
         return cast("Kept | Waiting", await self._place(Queued(request, origin, keyed)))
 
     async def confirm(

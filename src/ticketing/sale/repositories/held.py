@@ -1,4 +1,4 @@
-"""Bookings, their tickets and the heads of waiting lists, as decisions need them."""
+"""Bookings, their tickets, their codes and the heads of waiting lists, as decisions need them."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,11 +8,13 @@ from uuid import UUID
 
 from ticketing.db.statements import Driver, Statement
 from ticketing.errors import BookingNotFound
+from ticketing.sale.inventory.book import Book
+from ticketing.sale.inventory.codes import Code
 from ticketing.sale.inventory.hold import Confirm, Extend
 from ticketing.sale.inventory.kinds import KINDS, InventoryRequest
 from ticketing.sale.inventory.model import Booking, BookingStatus, Snapshot, Ticket
 from ticketing.sale.inventory.offer import left
-from ticketing.sale.rows import BOOKING, booking
+from ticketing.sale.rows import BOOKING, booking, code
 
 DUE_AT_ONCE: Final = 1_000
 """How many holds and offers of an event one commit ends."""
@@ -124,6 +126,17 @@ NAMED: Final = Statement(
     CROSS JOIN LATERAL (SELECT * FROM bookings WHERE bookings.id = asked.id OFFSET 0) AS bookings
     """  # noqa: S608 - our own text
 )
+CODES: Final = Statement(
+    """
+    SELECT codes.* FROM unnest(CAST(:events AS bigint[]), CAST(:codes AS text[]))
+        AS asked(event_id, folded)
+    CROSS JOIN LATERAL (
+        SELECT * FROM codes
+        WHERE codes.event_id = asked.event_id AND codes.folded = asked.folded OFFSET 0
+    ) AS codes
+    """
+)
+CODES_BY_ID: Final = Statement("SELECT * FROM codes WHERE id = ANY(CAST(:ids AS bigint[]))")
 BY_ID: Final = Statement(f"SELECT {BOOKING} FROM bookings WHERE id = :booking")  # noqa: S608
 LAST_CANCELLED: Final = Statement(
     f"""
@@ -216,6 +229,42 @@ async def read_named(
 async def read_several(connection: Driver, ids: Sequence[UUID]) -> Mapping[UUID, Booking]:
     """Return these bookings without their tickets, by id."""
     return {row["id"]: booking(row) for row in await NAMED.fetch(connection, bookings=list(ids))}
+
+
+async def read_codes(
+    connection: Driver,
+    requests: Mapping[int, Sequence[InventoryRequest]],
+    active: Mapping[int, Mapping[UUID, Sequence[Booking]]],
+    named: Mapping[UUID, Booking],
+) -> Mapping[int, Sequence[Code]]:
+    """Return the codes that requests name, or that the holds had which they confirm, by event."""
+    wanted = {
+        (each.event_id, each.code)
+        for asked in requests.values()
+        for each in asked
+        if isinstance(each, Book) and each.code is not None
+    }
+    found: dict[int, dict[int, Code]] = defaultdict(dict)
+    if wanted:
+        events, codes = zip(*wanted, strict=True)
+        for row in await CODES.fetch(connection, events=events, codes=codes):
+            found[row["event_id"]][row["id"]] = code(row)
+    # A hold that a request confirms may end in this very decision.
+    confirmed = {
+        each.booking_id
+        for asked in requests.values()
+        for each in asked
+        if isinstance(each, Confirm)
+    }
+    ids: set[int] = set()
+    if confirmed:
+        held = [*named.values()]
+        held += [each for people in active.values() for has in people.values() for each in has]
+        ids = {each.code_id for each in held if each.code_id and each.id in confirmed}
+    if ids:
+        for row in await CODES_BY_ID.fetch(connection, ids=list(ids)):
+            found[row["event_id"]][row["id"]] = code(row)
+    return {event: list(codes.values()) for event, codes in found.items()}
 
 
 async def read_due(

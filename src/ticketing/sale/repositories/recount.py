@@ -254,6 +254,42 @@ MONEY: Final = Statement(
     reads_tables=WHOLE,
 )
 
+# What codes say is used of them, and what the bookings that were made with them say.
+CODES: Final = Statement(
+    f"""
+    WITH held AS (
+        SELECT event_id, code_id, count(*) AS uses, coalesce(sum(code_tickets), 0) AS tickets,
+            (array_agg(id))[1 : {SHOWN}] AS ids
+        FROM bookings
+        WHERE event_id > CAST(:after AS bigint) AND event_id <= CAST(:upto AS bigint)
+            AND code_id IS NOT NULL AND status <> 'cancelled'
+        GROUP BY event_id, code_id
+    ), known AS (
+        SELECT * FROM codes
+        WHERE event_id > CAST(:after AS bigint) AND event_id <= CAST(:upto AS bigint)
+    ), compared AS (
+        SELECT coalesce(known.event_id, held.event_id) AS event_id,
+            coalesce(known.id, held.code_id) AS code_id, known.id IS NULL AS is_missing,
+            known.uses AS recorded_uses, known.tickets AS recorded_tickets,
+            coalesce(held.uses, 0) AS uses, coalesce(held.tickets, 0) AS tickets, ids
+        FROM known FULL JOIN held ON held.code_id = known.id AND held.event_id = known.event_id
+    )
+    SELECT event_id, code_id, kind, recorded, counted, ids
+    FROM compared CROSS JOIN LATERAL (VALUES
+        ('code_missing', NULL, uses, NOT is_missing),
+        ('code_uses_miscounted', recorded_uses, uses, coalesce(recorded_uses = uses, true)),
+        (
+            'code_tickets_miscounted', recorded_tickets, tickets,
+            coalesce(recorded_tickets = tickets, true)
+        )
+    ) AS checks(kind, recorded, counted, is_true)
+    WHERE NOT is_true
+    ORDER BY event_id, code_id, kind
+    """,  # noqa: S608 - a number of ours
+    timeout=STATEMENT_TIMEOUT,
+    reads_tables=WHOLE,
+)
+
 STRANGERS: Final = Statement(
     f"""
     SELECT event_id, (array_agg(bookings.id))[1 : {SHOWN}] AS ids, count(*) AS bookings
@@ -281,6 +317,7 @@ class Difference:
     ticket_type_id: int | None = None
     quota: int | None = None
     """The index of a quota in the counters of the event."""
+    code_id: int | None = None
     booking_ids: Sequence[UUID] = ()
     """The bookings concerned, at most SHOWN."""
 
@@ -294,6 +331,7 @@ class Difference:
             "userId": self.user_id,
             "ticketTypeId": self.ticket_type_id,
             "quota": self.quota,
+            "codeId": self.code_id,
             "bookingIds": list(self.booking_ids) or None,
         }
         return {name: value for name, value in fields.items() if value is not None}
@@ -463,6 +501,17 @@ async def _among_bookings(connection: Driver, after: int, upto: int) -> list[Dif
             booking_ids=row["ids"],
         )
         for row in await MONEY.fetch(connection, after=after, upto=upto)
+    ]
+    found += [
+        Difference(
+            row["kind"],
+            row["event_id"],
+            recorded=row["recorded"],
+            counted=int(row["counted"]),
+            code_id=row["code_id"],
+            booking_ids=row["ids"] or (),
+        )
+        for row in await CODES.fetch(connection, after=after, upto=upto)
     ]
     return found + [
         Difference("user_missing", row["event_id"], counted=row["bookings"], booking_ids=row["ids"])

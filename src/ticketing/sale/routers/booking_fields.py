@@ -11,6 +11,12 @@ from ticketing.errors import (
     AlreadyHeld,
     AlreadyWaiting,
     BookingNotFound,
+    CodeExpired,
+    CodeNotApplicable,
+    CodeNotStarted,
+    CodeQuantityNotAllowed,
+    CodeUnknown,
+    CodeUsedUp,
     EventNotFound,
     Forbidden,
     GroupTooLarge,
@@ -27,6 +33,7 @@ from ticketing.errors import (
     ValidationFailed,
 )
 from ticketing.identity.fields import CustomerIn, CustomerRef
+from ticketing.sale.folding import folded_code
 from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Waiting
 from ticketing.sale.repositories.bookings import ONE_PLACE, Lines
 from ticketing.web.fields import (
@@ -43,6 +50,7 @@ from ticketing.web.fields import (
     UserId,
     Whole,
 )
+from ticketing.web.labels import Label
 from ticketing.web.replay import Rendered
 
 Quantity = Annotated[int, Field(ge=1, le=1_000, examples=[1], json_schema_extra=INT32), Whole]
@@ -51,7 +59,7 @@ Quantity = Annotated[int, Field(ge=1, le=1_000, examples=[1], json_schema_extra=
 CALLER: Final = UUID(int=0)
 """Stands for a `userId` that was left out."""
 
-
+CodeText = Annotated[str, Label(1, 64, "SUMMER26")]
 HeldId = Annotated[BookingId, Field(strict=False)]
 """A booking's id in a path."""
 
@@ -87,6 +95,15 @@ class BookTicket(In, json_schema_extra={"examples": [_TO_BOOK]}):
         default_factory=list,
         description="Places of one or several ticket types. All are booked, or none.",
     )
+    code: CodeText = Field(
+        default_factory=str,
+        description="A code of the event. Case and spaces do not matter.",
+    )
+
+    @property
+    def folded_code(self) -> str | None:
+        """The form in which the code is compared; None without one."""
+        return folded_code(self.code) or None
 
     def wanted(self) -> Lines:
         """Return the ids of ticket types, each with a quantity. Raises ValidationFailed."""
@@ -288,6 +305,8 @@ def fields_of(booking: Booking) -> dict[str, object]:
     }
 
 
+ON_CODE: Final = (CodeUnknown, CodeNotStarted, CodeExpired)
+"""Errors of requests with a code."""
 ON_PLACES: Final = (
     NotAuthenticated,
     InsufficientScope,
@@ -306,6 +325,10 @@ ON_PLACES: Final = (
     GroupTooLarge,
     QuantityNotAllowed,
     TicketTypeRequired,
+    CodeUsedUp,
+    *ON_CODE,
+    CodeNotApplicable,
+    CodeQuantityNotAllowed,
 )
 """Errors of requests for places."""
 

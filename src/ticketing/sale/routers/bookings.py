@@ -121,11 +121,17 @@ async def book(
     themselves. The event's owner and managers may book for anybody, and for their `customer`s, who
     have no account here: the first booking makes the customer, later ones find them by
     `externalId`. The team also books what has a price, because it has taken the money. The event
-    says how many bookings and tickets one person may have. A 503 `busy` changes nothing: resend the
-    request after `Retry-After` seconds.
+    says how many bookings and tickets one person may have. A `code` opens hidden ticket types or
+    reduces prices; a request with one never waits, and needs no payment if it is free. A
+    503 `busy` changes nothing: resend the request after `Retry-After` seconds.
     """
     keyed = keyed_request(caller.id, idempotency_key, body, rendered)
-    book = partial(of(request, Sale).bookings.book, body.event_id, lines=body.wanted())
+    book = partial(
+        of(request, Sale).bookings.book,
+        body.event_id,
+        lines=body.wanted(),
+        code=body.folded_code,
+    )
     return rendered(await place(request, caller, body, keyed, book))
 
 

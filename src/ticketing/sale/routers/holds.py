@@ -168,6 +168,7 @@ async def create(
         body.event_id,
         lines=body.wanted(),
         until=body.expires_at,
+        code=body.folded_code,
     )
     return _held(await place(request, caller, body, keyed, hold))
 
