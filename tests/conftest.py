@@ -14,15 +14,12 @@ from coverage import Coverage
 from fastapi import FastAPI
 from hypothesis import Phase
 from hypothesis import settings as examples
-from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.contract import assert_documented
+from tests.applications import calling, running, settings_of
 from tests.databases import TEMPLATE, Databases, execute
 from tests.folders import folder_open_to_all, put
 from tests.people import Visitor
-from tests.signing import SECRET
-from ticketing.app import create_app
 from ticketing.db import migrations
 from ticketing.db.engine import connect
 from ticketing.embedded.server import embedded
@@ -137,14 +134,7 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 def settings(database_url: str, tmp_path: Path) -> Settings:
-    return Settings(
-        _env_file=None,
-        database_url=SecretStr(database_url),
-        jwt_secret=SecretStr(SECRET),
-        log_dir=tmp_path / "logs",
-        bcrypt_rounds=4,
-        rate_limits="off",
-    )
+    return settings_of(database_url, tmp_path / "logs")
 
 
 @pytest.fixture(scope="session")
@@ -155,27 +145,14 @@ def _documents() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 async def app(settings: Settings, _documents: dict[str, dict[str, Any]]) -> AsyncIterator[FastAPI]:
-    app = create_app(settings)
-    # Making a document takes a second under coverage, and settings change only the description.
-    app.openapi_schema = _documents.get(app.description)
-    async with app.router.lifespan_context(app):
+    async with running(settings, _documents) as app:
         yield app
-    if app.openapi_schema is not None:
-        _documents[app.description] = app.openapi_schema
 
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application. Every response must be documented."""
-
-    async def documented(response: httpx.Response) -> None:
-        await response.aread()
-        assert_documented(app, response)
-        await asyncio.sleep(0)  # Log lines are written at the end of this turn.
-
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        client.event_hooks["response"].append(documented)
+    async with calling(app) as client:
         yield client
 
 

@@ -2,13 +2,19 @@
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.applications import calling, running, settings_of
+from tests.databases import Databases
 from tests.people import Person, Visitor
+from ticketing.db.engine import connect
 from ticketing.db.tables import Base
 
 LONGEST = 1.0
@@ -30,22 +36,47 @@ class Swift(httpx.AsyncBaseTransport):
         raise AssertionError(f"{request.method} {request.url!s:.200} takes over {LONGEST} s")
 
 
-@pytest.fixture
-def _swift(client: httpx.AsyncClient) -> None:
-    """A client whose responses must be fast."""
-    client._transport = Swift(client._transport)
+@dataclass
+class Undisturbed:
+    """An application that bad input must not change, and its rows as they are known."""
+
+    ada: Person
+    engine: AsyncEngine
+    rows: dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+async def _undisturbed(
+    _databases: Databases,
+    _documents: dict[str, dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Undisturbed]:
+    """One application for all tests of a module, because none changes anything.
+
+    Its responses must be fast.
+    """
+    async with AsyncExitStack() as stack:
+        url = await _databases.take()
+        stack.push_async_callback(_databases.give_back, url)
+        engine = connect(url, pool_size=2)
+        stack.push_async_callback(engine.dispose)
+        settings = settings_of(url, tmp_path_factory.mktemp("logs"))
+        app = await stack.enter_async_context(running(settings, _documents))
+        client = await stack.enter_async_context(calling(app))
+        client._transport = Swift(client._transport)
+        ada, bob = [await Visitor(client).register() for _ in range(2)]
+        event = await ada.organise(total=1)
+        await ada.book(event)
+        await bob.book(event)
+        yield Undisturbed(ada, engine, await rows(engine))
 
 
 @pytest.fixture
-async def ada(visitor: Visitor, engine: AsyncEngine) -> AsyncIterator[Person]:
+async def ada(_undisturbed: Undisturbed) -> AsyncIterator[Person]:
     """A person with an event, a place and a waiting position, whose rows must not change."""
-    ada, bob = [await visitor.register() for _ in range(2)]
-    event = await ada.organise(total=1)
-    await ada.book(event)
-    await bob.book(event)
-    before = await rows(engine)
-    yield ada
-    after = await rows(engine)
+    before = _undisturbed.rows
+    yield _undisturbed.ada
+    _undisturbed.rows = after = await rows(_undisturbed.engine)
     assert {t: after[t] for t in after if after[t] != before[t]} == {}
 
 

@@ -15,7 +15,7 @@ from tests.people import Person, Visitor
 from ticketing.identity.permissions import Scope
 from ticketing.web.direct import DirectRoute, StrictRoute
 
-pytestmark = pytest.mark.usefixtures("unmeasured", "_swift")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 JSON = {"Content-Type": "application/json"}
 MAY_HAVE_NONE = {

@@ -14,7 +14,7 @@ from tests.signing import SECRET
 from ticketing.identity.credentials import new_api_key, new_token
 from ticketing.identity.tokens import key_id
 
-pytestmark = pytest.mark.usefixtures("unmeasured", "_swift")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 KID = key_id(SECRET)
 

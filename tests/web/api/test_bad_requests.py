@@ -8,7 +8,7 @@ from tests.bodies import BODIED, METHODS, NOBODY
 from tests.contract import assert_problem
 from tests.people import Person
 
-pytestmark = pytest.mark.usefixtures("unmeasured", "_swift")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 LISTS = [
     *("/api/events", "/api/users/me/bookings", "/api/users/me/keys", "/api/users/me/sessions"),
