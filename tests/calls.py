@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import httpx
 from fastapi import FastAPI
@@ -19,21 +20,23 @@ class Scene:
     """A caller, an event, and the person the call is about."""
 
     caller: Person
-    event: int
-    draft: int
-    admission: int
-    ticket_type: int
-    gallery: int
-    """The types of the event. The last has a price, so `prepare` books it for what is paid."""
-    quota: int
-    code: int
     about: Person
-    key: str
-    session: str
-    password_token: str
-    """A credential of the person the call is about."""
+    event: int
     organiser: str
-    customer: str
+    draft: int = 0
+    admission: int = 0
+    ticket_type: int = 0
+    gallery: int = 0
+    """The types of the event. The last has a price, so `prepare` books it for what is paid."""
+    quota: int = 0
+    code: int = 0
+    reduces: str = ""
+    """The text of another code."""
+    key: str = ""
+    session: str = ""
+    password_token: str = ""
+    """A credential of the person the call is about."""
+    customer: str = ""
     """A customer of the organiser."""
     booking: str = ""
     """A booking of that person, if `prepare` made it."""
@@ -181,7 +184,7 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
     Action.CHECK_CODE: lambda scene: (
         "POST",
         f"/api/events/{scene.event}/codes/check",
-        {"code": "SPRING26"},
+        {"code": scene.reduces},
     ),
     Action.GET_CODE: lambda scene: (
         "GET",
@@ -302,55 +305,90 @@ async def promote(app: FastAPI, engine: AsyncEngine, person: Person) -> None:
     await known.refresh()
 
 
-async def scene(app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role) -> Scene:
-    """Make a caller who has this role at a new event, or for a person."""
+async def scene(
+    app: FastAPI, engine: AsyncEngine, visitor: Visitor, role: Role, action: Action | None = None
+) -> Scene:
+    """Make a caller who has this role at a new event, or for a person.
+
+    With an action, make only what its call names, because making everything takes 25 requests.
+    """
+    named = set(Scene.__dataclass_fields__) if action is None else named_by(action)
     owner = await visitor.register()
-    event, draft = await owner.organise(), await owner.draft()
-    path = f"/api/events/{event}"
-    quota = (await owner.post(f"{path}/quotas", {"name": "Seats", "capacity": 9})).json()
-    customer = await owner.book_for(event, "customer-1")
-    # Otherwise the owner could not delete their account.
-    await owner.post("/api/events/cancel", {"eventId": event, "userId": customer})
-    (admission,) = (await owner.event(event))["ticketTypes"]
-    balcony = (await owner.post(f"{path}/ticket-types", {"name": "Balcony"})).json()
-    price = {"amount": 2500, "currency": "EUR"}
-    gallery = {"name": "Gallery", "price": price}
-    priced = (await owner.post(f"{path}/ticket-types", gallery)).json()
-    discount = {"kind": "discount", "percent": 20}
-    for_all, for_us = [
-        (await owner.post(f"{path}/codes", discount | {"codes": [code]})).json()["items"][0]
-        for code in ("SPRING26", "TEAM")
-    ]
-    assert for_all["id"] < for_us["id"]
+    event = await owner.organise()
+    made = await _parts_of(owner, event, named)
     caller = owner if role is Role.OWNER else await visitor.register()
-    about = caller if role is Role.SELF else await visitor.register()
+    is_about = named & {"about", "password_token"} and role is not Role.SELF
+    about = await visitor.register() if is_about else caller
     if role in {Role.MANAGER, Role.STAFF}:
-        for each in (event, draft):
+        for each in {event, made.get("draft", event)}:
             await owner.appoint(each, caller, role)
     if role is Role.ADMIN:
         await promote(app, engine, caller)
-    await caller.make_key("bookings:read")
-    (key,) = (await caller.get("/api/users/me/keys")).json()["items"]
-    await caller.again()
-    sessions = (await caller.get("/api/users/me/sessions")).json()["items"]
-    other = next(session["id"] for session in sessions if not session["isCurrent"])
-    made = await Operator(engine, MIN_ROUNDS).make_token(about.username)
-    return Scene(
-        caller,
-        event,
-        draft,
-        admission["id"],
-        balcony["id"],
-        priced["id"],
-        quota["id"],
-        for_us["id"],
-        about,
-        key["id"],
-        other,
-        made.token,
-        owner.id,
-        customer,
-    )
+    made |= await _credentials_of(caller, named)
+    if "password_token" in named:
+        token = await Operator(engine, MIN_ROUNDS).make_token(about.username)
+        made["password_token"] = token.token
+    return Scene(caller=caller, about=about, event=event, organiser=owner.id, **made)
+
+
+async def _parts_of(owner: Person, event: int, named: set[str]) -> dict[str, Any]:
+    """Make what is named of an event and its owner."""
+    path = f"/api/events/{event}"
+    made: dict[str, Any] = {}
+    if "draft" in named:
+        made["draft"] = await owner.draft()
+    if "customer" in named:
+        made["customer"] = customer = await owner.book_for(event, "customer-1")
+        # Otherwise the owner could not delete their account.
+        await owner.post("/api/events/cancel", {"eventId": event, "userId": customer})
+    if "admission" in named:
+        (admission,) = (await owner.event(event))["ticketTypes"]
+        made["admission"] = admission["id"]
+    price = {"amount": 2500, "currency": "EUR"}
+    for name, of, body in (
+        ("quota", "quotas", {"name": "Seats", "capacity": 9}),
+        ("ticket_type", "ticket-types", {"name": "Balcony"}),
+        ("gallery", "ticket-types", {"name": "Gallery", "price": price}),
+    ):
+        if name in named:
+            made[name] = (await owner.post(f"{path}/{of}", body)).json()["id"]
+    if named & {"code", "reduces"}:
+        made["reduces"] = "SPRING26"
+        for code in (made["reduces"], "TEAM"):
+            discount = {"codes": [code], "kind": "discount", "percent": 20}
+            codes = await owner.post(f"{path}/codes", discount)
+            made["code"] = codes.json()["items"][0]["id"]
+    return made
+
+
+async def _credentials_of(caller: Person, named: set[str]) -> dict[str, str]:
+    """Make what is named of a key and another session of the caller, and return their ids."""
+    made = {}
+    if "key" in named:
+        await caller.make_key("bookings:read")
+        (key,) = (await caller.get("/api/users/me/keys")).json()["items"]
+        made["key"] = key["id"]
+    if "session" in named:
+        await caller.again()
+        sessions = (await caller.get("/api/users/me/sessions")).json()["items"]
+        made["session"] = next(each["id"] for each in sessions if not each["isCurrent"])
+    return made
+
+
+def named_by(action: Action) -> set[str]:
+    """Return the fields of a scene that the call of the action, and those before it, read."""
+    read: set[str] = {"gallery"} if action in OF_MONEY else set()
+
+    class Reading(Scene):
+        def __getattribute__(self, name: str) -> object:
+            read.add(name)
+            found: object = super().__getattribute__(name)
+            return found
+
+    somebody = Person(httpx.AsyncClient(), "somebody", "", "")
+    for each in {action, PREPARED.get(action, action)}:
+        CALLS[each](Reading(caller=somebody, about=somebody, event=0, organiser=""))
+    return read
 
 
 async def call(

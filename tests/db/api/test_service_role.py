@@ -95,7 +95,7 @@ async def test_the_services_role_serves_every_route(
 ) -> None:
     for action, rule in RULES.items():
         role = Role.OWNER if Role.OWNER in rule.roles else Role.ADMIN
-        on = await scene(app, engine, visitor, role)
+        on = await scene(app, engine, visitor, role, action)
         on = await prepare(action, on, app, engine, visitor)
         answer = await call(action, on, on.caller.headers, visitor)
         assert answer.is_success, f"{action}: {answer.text}"
