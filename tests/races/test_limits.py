@@ -5,7 +5,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.folders import folder_open_to_all, put
-from tests.serving import PATIENCE, Service, serving
+from tests.serving import PATIENCE, UNMEASURED, Service, serving
 
 HOST = b"Host: x\r\n"
 POST = b"POST /api/users/login HTTP/1.1\r\nContent-Type: application/json\r\n" + HOST
@@ -22,14 +22,37 @@ LENGTH = b"Content-Length: %d\r\n" % len(CREDENTIALS)
 ALIVE = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"
 
 
-@pytest.fixture(scope="module")
-def service(kept_data: Path) -> Iterator[Service]:
-    """One service for all tests, because none changes anything."""
+@contextmanager
+def kept(data: Path, **settings: str) -> Iterator[Service]:
+    """One service for several tests, because none changes anything."""
     with folder_open_to_all() as folder:
-        put(kept_data, folder)
-        with serving(folder, TICKETING_HEADER_TIMEOUT="1", TICKETING_BODY_TIMEOUT="2") as running:
+        put(data, folder)
+        with serving(folder, **settings) as running:
             yield running
             assert "Traceback" not in running.console.read_text()
+
+
+@pytest.fixture(scope="module")
+def service(kept_data: Path) -> Iterator[Service]:
+    limits = {"TICKETING_HEADER_TIMEOUT": "1", "TICKETING_BODY_TIMEOUT": "2"}
+    with kept(kept_data, **limits) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def narrow(kept_data: Path) -> Iterator[Service]:
+    """A service below a prefix, for one connection."""
+    limits = {"TICKETING_MAX_CONNECTIONS": "1", "TICKETING_BODY_TIMEOUT": "2"}
+    with kept(kept_data, TICKETING_ROOT_PATH="/tickets", **limits, **UNMEASURED) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hasty(kept_data: Path) -> Iterator[Service]:
+    """A service that waits for a second only."""
+    limits = {"TICKETING_KEEP_ALIVE": "1", "TICKETING_BODY_TIMEOUT": "1"}
+    with kept(kept_data, **limits, **UNMEASURED) as running:
+        yield running
 
 
 def connect(service: Service) -> socket.socket:
@@ -241,28 +264,44 @@ def test_one_connection_too_many_gets_a_503(kept_dir: Path) -> None:
 BUNDLE = b"GET /static/swagger-ui/swagger-ui-bundle.js HTTP/1.1\r\n" + HOST
 
 
+def admitted(service: Service) -> socket.socket:
+    """Return the only connection, once the one of an earlier test has ended."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        connection = deaf(service)
+        connection.settimeout(10)
+        connection.sendall(EVENT)
+        if statuses(connection.recv(65536)) == [404]:
+            return connection
+        connection.close()
+        assert time.monotonic() < deadline
+
+
 @pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("asked", [BUNDLE + b"\r\n", (BUNDLE + b"\r\n") * 10, ALIVE * 100_000])
-def test_a_client_that_does_not_read_is_disconnected(kept_dir: Path, asked: bytes) -> None:
-    limits = {"TICKETING_MAX_CONNECTIONS": "1", "TICKETING_BODY_TIMEOUT": "2"}
-    with serving(kept_dir, **limits) as service, deaf(service) as connection:
+def test_a_client_that_does_not_read_is_disconnected(narrow: Service, asked: bytes) -> None:
+    with admitted(narrow) as connection:
         connection.settimeout(0.5)
         with suppress(TimeoutError, ConnectionError):
             connection.sendall(asked)
         began = time.monotonic()
-        assert httpx.get(service.url + "/api/events").status_code == 503
-        while httpx.get(service.url + "/api/events").status_code == 503:
+        assert httpx.get(narrow.url + "/api/events").status_code == 503
+        while httpx.get(narrow.url + "/api/events").status_code == 503:
             assert time.monotonic() - began < 15
             time.sleep(0.1)
-        assert "Traceback" not in service.console.read_text()
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_client_that_reads_slowly_gets_the_whole_response(kept_dir: Path) -> None:
-    with (
-        serving(kept_dir, TICKETING_BODY_TIMEOUT="1") as service,
-        deaf(service) as connection,
-    ):
+def test_the_health_checks_always_respond_below_a_prefix_too(narrow: Service) -> None:
+    with admitted(narrow):
+        for path, status in {b"/tickets/livez": 200, b"/livez": 200, b"/tickets/": 503}.items():
+            asked = b"GET %b HTTP/1.1\r\n" % path + HOST + CLOSE
+            assert statuses(say(narrow, asked)) == [status]
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_client_that_reads_slowly_gets_the_whole_response(hasty: Service) -> None:
+    with deaf(hasty) as connection:
         connection.sendall(BUNDLE + CLOSE)
         connection.settimeout(10)
         began, said, pause = time.monotonic(), 0, 0.0
@@ -302,8 +341,9 @@ def test_a_client_that_reads_little_but_steadily_is_not_disconnected(
         assert said > times * 1_700_000
 
 
-def test_a_client_that_reads_steadily_does_not_hold_a_connection_for_ever(kept_dir: Path) -> None:
-    with serving(kept_dir, TICKETING_BODY_TIMEOUT="1") as service, deaf(service) as connection:
+@pytest.mark.usefixtures("unmeasured")
+def test_a_client_that_reads_steadily_does_not_hold_a_connection_for_ever(hasty: Service) -> None:
+    with deaf(hasty) as connection:
         connection.settimeout(10)
         connection.sendall((BUNDLE + b"\r\n") * 10)
         with pytest.raises(ConnectionResetError):
@@ -311,40 +351,24 @@ def test_a_client_that_reads_steadily_does_not_hold_a_connection_for_ever(kept_d
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_client_that_does_not_read_does_not_delay_the_stop(kept_dir: Path) -> None:
-    with serving(kept_dir) as service, deaf(service) as connection:
-        connection.sendall((BUNDLE + b"\r\n") * 10)  # More than the kernel buffers.
-        time.sleep(0.5)
-        began = time.monotonic()
-        assert service.stop() == 0
-        assert time.monotonic() - began < 15  # The grace is 30.
-
-
-@pytest.mark.usefixtures("unmeasured")
-def test_half_a_request_does_not_delay_the_stop(kept_dir: Path) -> None:
-    with serving(kept_dir) as service, ExitStack() as stack:
-        for begun in (b"", b"GET /li", POST + LENGTH + b"\r\n{", ALIVE + b"GET /li"):
-            stack.enter_context(connect(service)).sendall(begun)
-        time.sleep(0.5)
-        began = time.monotonic()
-        assert service.stop() == 0
-        assert time.monotonic() - began < 15  # The grace is 30.
-
-
-@pytest.mark.usefixtures("unmeasured")
-def test_an_idle_connection_is_closed_after_the_time_that_is_set(kept_dir: Path) -> None:
-    with serving(kept_dir, TICKETING_KEEP_ALIVE="1") as service, connect(service) as connection:
+def test_an_idle_connection_is_closed_after_the_time_that_is_set(hasty: Service) -> None:
+    with connect(hasty) as connection:
         for _ in range(2):  # A request restarts the time.
             connection.sendall(ALIVE)
             assert statuses(connection.recv(65536)) == [200]
         assert connection.recv(65536) == b""
 
 
-def test_the_health_checks_always_respond_below_a_prefix_too(kept_dir: Path) -> None:
-    known = {"TICKETING_MAX_CONNECTIONS": "1", "TICKETING_ROOT_PATH": "/tickets"}
-    with serving(kept_dir, **known) as service, connect(service) as held:
-        held.sendall(ALIVE)
-        assert statuses(held.recv(65536)) == [200]
-        for path, status in {b"/tickets/livez": 200, b"/livez": 200, b"/tickets/": 503}.items():
-            asked = b"GET %b HTTP/1.1\r\n" % path + HOST + CLOSE
-            assert statuses(say(service, asked)) == [status]
+@pytest.mark.usefixtures("unmeasured")
+def test_neither_half_a_request_nor_a_client_that_does_not_read_delays_the_stop(
+    kept_dir: Path,
+) -> None:
+    with serving(kept_dir) as service, ExitStack() as stack:
+        for begun in (b"", b"GET /li", POST + LENGTH + b"\r\n{", ALIVE + b"GET /li"):
+            stack.enter_context(connect(service)).sendall(begun)
+        # More than the kernel buffers.
+        stack.enter_context(deaf(service)).sendall((BUNDLE + b"\r\n") * 10)
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - began < 15  # The grace is 30.
