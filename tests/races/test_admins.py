@@ -6,13 +6,15 @@ import pty
 import select
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.folders import folder_open_to_all, put
 from tests.people import PASSWORD, Visitor
-from tests.serving import TICKETING, UNMEASURED, serving, until
+from tests.serving import TICKETING, UNMEASURED, Service, serving, until
 from ticketing.errors import PasswordTooCommon
 
 
@@ -30,74 +32,93 @@ def ticketing(
     )
 
 
+@pytest.fixture(scope="module")
+def service(kept_data: Path) -> Iterator[Service]:
+    """A service of two workers, in which only organisers create events."""
+    with folder_open_to_all() as folder:
+        put(kept_data, folder)
+        settings = {"TICKETING_ORGANISERS": "granted", **UNMEASURED}
+        with serving(folder, "--workers", "2", **settings) as running:
+            yield running
+
+
+@pytest.fixture
+def folder(service: Service) -> Path:
+    return service.console.parent
+
+
+@pytest.fixture
+async def client(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with a new connection for each request, so that both workers respond."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
+        yield client
+
+
+Ask = Callable[[], Awaitable[httpx.Response]]
+
+
+async def gives(status: int, ask: Ask) -> bool:
+    """Whether every worker responds with this status."""
+    return {answer.status_code for answer in await asyncio.gather(*(ask() for _ in range(20)))} == {
+        status
+    }
+
+
 @pytest.mark.usefixtures("unmeasured")
-async def test_admin_rights_are_granted_beside_the_service_and_revoked_without_it(
-    kept_dir: Path,
+async def test_admin_rights_are_granted_and_revoked_beside_the_service(
+    folder: Path, client: httpx.AsyncClient
 ) -> None:
-    with serving(kept_dir, "--workers", "2", **UNMEASURED) as service:
-        # A new connection each time, so that both workers respond.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
-            ada, eve = [await Visitor(client).register() for _ in range(2)]
-            path = f"/api/events/{await ada.organise()}/bookings"
-            assert (await eve.get(path)).status_code == 403
-            done = await asyncio.to_thread(ticketing, kept_dir, "user", "promote", eve.username)
-            assert (done.returncode, done.stdout) == (0, f"{eve.username} is an admin.\n")
+    ada, eve = [await Visitor(client).register() for _ in range(2)]
 
-            async def everywhere() -> bool:
-                answers = await asyncio.gather(*(eve.get(path) for _ in range(20)))
-                return {answer.status_code for answer in answers} == {200}
+    def grant() -> Awaitable[httpx.Response]:
+        return eve.put(f"/api/users/{ada.id}/organiser", None)
 
-            await until(everywhere)
-    done = ticketing(kept_dir, "user", "demote", eve.username)
-    assert (done.returncode, done.stdout) == (0, f"{eve.username} is not an admin.\n")
-    done = ticketing(kept_dir, "user", "promote", "nobody")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1] == "ticketing: there is no user 'nobody'"
+    assert await gives(403, grant)
+    for command, told, status in (
+        ("promote", "is an admin", 204),
+        ("demote", "is not an admin", 403),
+    ):
+        done = await asyncio.to_thread(ticketing, folder, "user", command, eve.username)
+        assert (done.returncode, done.stdout) == (0, f"{eve.username} {told}.\n")
+        await until(lambda status=status: gives(status, grant))  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("unmeasured")
-async def test_a_person_is_logged_out_everywhere_beside_the_service(kept_dir: Path) -> None:
-    with serving(kept_dir, "--workers", "2", **UNMEASURED) as service:
-        async with httpx.AsyncClient(base_url=service.url, timeout=60) as client:
-            ada, eve = [await Visitor(client).register() for _ in range(2)]
-            also_eve = await eve.again()
-            key = await eve.make_key("bookings:read")
-            done = await asyncio.to_thread(ticketing, kept_dir, "user", "logout", eve.username)
-            assert (done.returncode, done.stdout) == (0, f"{eve.username} has no active session.\n")
-            await asyncio.sleep(3)  # every worker has learnt of it
-            for _ in range(20):
-                assert (await eve.get("/api/users/me")).status_code == 401
-                assert (await also_eve.get("/api/users/me")).status_code == 401
-                assert (await ada.get("/api/users/me")).status_code == 200
-            assert (await key.get("/api/users/me/bookings")).status_code == 200
-            assert (await eve.again()).username == eve.username
-    done = ticketing(kept_dir, "user", "logout", "nobody")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1] == "ticketing: there is no user 'nobody'"
+async def test_a_person_is_logged_out_everywhere_beside_the_service(
+    folder: Path, client: httpx.AsyncClient
+) -> None:
+    ada, eve = [await Visitor(client).register() for _ in range(2)]
+    also_eve = await eve.again()
+    key = await eve.make_key("bookings:read")
+    done = await asyncio.to_thread(ticketing, folder, "user", "logout", eve.username)
+    assert (done.returncode, done.stdout) == (0, f"{eve.username} has no active session.\n")
+    # Every worker learns of it.
+    await until(lambda: gives(401, lambda: eve.get("/api/users/me")))
+    for _ in range(20):
+        assert (await eve.get("/api/users/me")).status_code == 401
+        assert (await also_eve.get("/api/users/me")).status_code == 401
+        assert (await ada.get("/api/users/me")).status_code == 200
+    assert (await key.get("/api/users/me/bookings")).status_code == 200
+    assert (await eve.again()).username == eve.username
 
 
-async def test_the_operator_says_who_creates_events_beside_the_service(kept_dir: Path) -> None:
-    with serving(
-        kept_dir, "--workers", "2", TICKETING_ORGANISERS="granted", **UNMEASURED
-    ) as service:
-        limits = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(base_url=service.url, timeout=60, limits=limits) as client:
-            ada = await Visitor(client).register()
+async def test_the_operator_says_who_creates_events_beside_the_service(
+    folder: Path, client: httpx.AsyncClient
+) -> None:
+    ada = await Visitor(client).register()
 
-            async def everywhere(status: int) -> bool:
-                event = {"name": "A concert", "totalTickets": 1}
-                asked = (ada.post("/api/events/initialize", event) for _ in range(20))
-                return {answer.status_code for answer in await asyncio.gather(*asked)} == {status}
+    def create() -> Awaitable[httpx.Response]:
+        return ada.post("/api/events/initialize", {"name": "A concert", "totalTickets": 1})
 
-            assert await everywhere(403)
-            for command, told, status in (
-                ("grant-organiser", "is an organiser", 201),
-                ("revoke-organiser", "is not an organiser", 403),
-            ):
-                done = await asyncio.to_thread(ticketing, kept_dir, "user", command, ada.username)
-                assert (done.returncode, done.stdout) == (0, f"{ada.username} {told}.\n")
-                await until(lambda status=status: everywhere(status))  # type: ignore[misc]
+    assert await gives(403, create)
+    for command, told, status in (
+        ("grant-organiser", "is an organiser", 201),
+        ("revoke-organiser", "is not an organiser", 403),
+    ):
+        done = await asyncio.to_thread(ticketing, folder, "user", command, ada.username)
+        assert (done.returncode, done.stdout) == (0, f"{ada.username} {told}.\n")
+        await until(lambda status=status: gives(status, create))  # type: ignore[misc]
 
 
 async def test_the_operator_adds_people_if_registration_is_closed(kept_dir: Path) -> None:
@@ -121,16 +142,15 @@ async def test_the_operator_adds_people_if_registration_is_closed(kept_dir: Path
             assert body["token"] not in (kept_dir / "logs" / "combined.log").read_text()
 
 
-def test_a_script_gives_the_password_on_standard_input(kept_dir: Path) -> None:
+def test_a_script_gives_the_password_on_standard_input(folder: Path, service: Service) -> None:
     for arguments, given, told in (
-        (("add", "ada"), "correct horse", "ada has an account."),
-        (("password", "ADA"), "another horse\r\n", "ADA has a new password and no active session."),
+        (("add", "bob"), "correct horse", "bob has an account."),
+        (("password", "BOB"), "another horse\r\n", "BOB has a new password and no active session."),
     ):
-        done = ticketing(kept_dir, "user", *arguments, "--password-stdin", given=given)
+        done = ticketing(folder, "user", *arguments, "--password-stdin", given=given)
         assert (done.returncode, done.stdout) == (0, f"{told}\n")
-    with serving(kept_dir, **UNMEASURED) as service:
-        account = {"username": "ada", "password": "another horse"}
-        assert httpx.post(f"{service.url}/api/users/login", json=account).status_code == 200
+    account = {"username": "bob", "password": "another horse"}
+    assert httpx.post(f"{service.url}/api/users/login", json=account).status_code == 200
 
 
 @pytest.mark.usefixtures("unmeasured")
@@ -151,6 +171,12 @@ def test_a_password_that_is_typed_is_not_shown(kept_dir: Path) -> None:
         assert process.wait(60) == 0
     os.close(ours)
     assert b"correct horse" not in shown
+    # The account is there, although no service runs.
+    done = ticketing(kept_dir, "user", "demote", "ada")
+    assert (done.returncode, done.stdout) == (0, "ada is not an admin.\n")
+    done = ticketing(kept_dir, "user", "demote", "nobody")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == "ticketing: there is no user 'nobody'"
 
 
 def read_until(terminal: int, what: bytes) -> bytes:
@@ -166,7 +192,10 @@ WRONG: list[tuple[tuple[str | bytes, ...], str | None, str]] = [
     (("add", "a b"), None, "NAME: must have 3 to 30 of A-Z a-z 0-9 . _ -"),
     (("add", "ADA"), None, "the username 'ADA' is taken"),
     (("password", b"\xff"), None, r"there is no user '\udcff'"),
-    (("grant-organiser", "nobody"), None, "there is no user 'nobody'"),
+    *(
+        ((command, "nobody"), None, "there is no user 'nobody'")
+        for command in ("grant-organiser", "logout")
+    ),
     (
         ("password", "ada", "--password-stdin"),
         "short\n",
@@ -181,13 +210,12 @@ WRONG: list[tuple[tuple[str | bytes, ...], str | None, str]] = [
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_a_mistake_of_the_operator_is_explained_in_one_line(kept_dir: Path) -> None:
-    with serving(kept_dir, **UNMEASURED):
-        assert ticketing(kept_dir, "user", "add", "ada").returncode == 0
-        for arguments, given, told in WRONG:
-            done = ticketing(kept_dir, "user", *arguments, given=given)
-            assert (done.returncode, done.stdout) == (1, "")
-            assert done.stderr == f"ticketing: {told}\n"
+def test_a_mistake_of_the_operator_is_explained_in_one_line(folder: Path) -> None:
+    assert ticketing(folder, "user", "add", "ada").returncode == 0
+    for arguments, given, told in WRONG:
+        done = ticketing(folder, "user", *arguments, given=given)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"ticketing: {told}\n"
 
 
 def test_a_database_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
