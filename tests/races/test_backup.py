@@ -4,13 +4,16 @@ import asyncio
 import gzip
 import os
 import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 import pytest
 
+from tests.folders import folder_open_to_all, put
 from tests.people import Person, bookings_of
-from tests.serving import PATIENCE, TICKETING, UNMEASURED, Service, serving, visiting
+from tests.serving import COVERAGE, PATIENCE, TICKETING, UNMEASURED, Service, serving, visiting
 from tests.signing import SECRET
 from ticketing.db import migrations
 from ticketing.embedded import backup
@@ -86,17 +89,44 @@ async def sale(service: Service) -> tuple[Person, int]:
         return organiser, event
 
 
+class Sold(NamedTuple):
+    """The data of a service that was stopped after a sale, and a backup of it while it ran."""
+
+    data: Path
+    dump: Path
+    rows: set[tuple[str, str]]
+    organiser: Person
+    event: int
+
+
+@pytest.fixture(scope="module")
+async def sold(kept_data: Path) -> AsyncIterator[Sold]:
+    with folder_open_to_all() as folder, pytest.MonkeyPatch.context() as patch:
+        put(kept_data, folder)
+        patch.delenv(COVERAGE, raising=False)
+        with serving(folder) as service:
+            organiser, event = await sale(service)
+            dump = saved(folder, "running.dump")
+            known = await rows(folder / "data" / "sockets")
+        assert names(folder) == {"data", "logs", "console.txt", "running.dump"}
+        yield Sold(folder / "data", dump, known, organiser, event)
+
+
+@pytest.fixture
+def sold_dir(open_dir: Path, sold: Sold) -> Path:
+    """A folder with these data."""
+    put(sold.data, open_dir)
+    return open_dir
+
+
 @pytest.mark.usefixtures("unmeasured")
-async def test_a_backup_goes_through_pipes(kept_dir: Path) -> None:
-    with serving(kept_dir, **UNMEASURED) as service:
-        await sale(service)
-        before = await rows(kept_dir / "data" / "sockets")
-        whole = piped(kept_dir, "backup", "-")
+async def test_a_backup_goes_through_pipes(sold_dir: Path, sold: Sold) -> None:
+    whole = piped(sold_dir, "backup", "-")
     assert whole.startswith(b"PGDMP")
-    said = piped(kept_dir, "restore", "-", "--data-dir", "elsewhere", given=whole)
-    assert said.decode() == f"Restored standard input to {kept_dir / 'elsewhere'}.\n"
-    assert await rows_at_rest(kept_dir / "elsewhere") == before
-    why = piped(kept_dir, "restore", "-", "--data-dir", "more", given=whole[:-1], status=1)
+    said = piped(sold_dir, "restore", "-", "--data-dir", "elsewhere", given=whole)
+    assert said.decode() == f"Restored standard input to {sold_dir / 'elsewhere'}.\n"
+    assert await rows_at_rest(sold_dir / "elsewhere") == sold.rows
+    why = piped(sold_dir, "restore", "-", "--data-dir", "more", given=whole[:-1], status=1)
     assert why.decode().startswith("ticketing: standard input is not a complete backup: ")
 
 
@@ -135,40 +165,36 @@ def test_a_backup_to_a_broken_pipe_fails(kept_dir: Path) -> None:
     assert "contains no database" in line
 
 
-def test_a_backup_overwrites_the_target_of_a_link_but_no_device(open_dir: Path) -> None:
-    data, file, link = open_dir / "data", open_dir / "kept" / "file.dump", open_dir / "latest.dump"
+def test_a_backup_overwrites_the_target_of_a_link_but_no_device(kept_dir: Path) -> None:
+    data, file, link = kept_dir / "data", kept_dir / "kept" / "file.dump", kept_dir / "latest.dump"
     file.parent.mkdir()
     file.write_text("of yesterday")
     link.symlink_to(Path("kept") / "file.dump")
-    with embedded(data) as server:
-        migrations.upgrade(server.url)
+    with embedded(data):
         with pytest.raises(StartupError, match=r"latest\.dump exists: use --force to overwrite it"):
             backup.save(data, link)
         backup.save(data, link, force=True)
         assert link.is_symlink()
         assert file.read_bytes().startswith(b"PGDMP")
-        os.mkfifo(open_dir / "pipe")
+        os.mkfifo(kept_dir / "pipe")
         with pytest.raises(StartupError, match="pipe is not a file: use - to write"):
-            backup.save(data, open_dir / "pipe", force=True)
+            backup.save(data, kept_dir / "pipe", force=True)
     assert names(file.parent) == {"file.dump"}
 
 
-async def test_a_restored_backup_is_served_and_goes_on(kept_dir: Path) -> None:
-    with serving(kept_dir, **UNMEASURED) as service:
-        organiser, event = await sale(service)
-        file = saved(kept_dir, "running.dump")
-        assert file.stat().st_mode & 0o777 == 0o600
-        before = await rows(kept_dir / "data" / "sockets")
-        assert len(before) > 5
-    at_rest = saved(kept_dir, "stopped.dump")
-    assert not {name for name in names(kept_dir) if name.startswith((".running", ".stopped"))}
-    for dump in (file, at_rest):
-        elsewhere = kept_dir / dump.stem
-        restored(kept_dir, dump, "--data-dir", elsewhere)
-        assert await rows_at_rest(elsewhere) == before
+async def test_a_restored_backup_is_served_and_goes_on(sold_dir: Path, sold: Sold) -> None:
+    assert sold.dump.stat().st_mode & 0o777 == 0o600
+    assert len(sold.rows) > 5
+    at_rest = saved(sold_dir, "stopped.dump")
+    assert names(sold_dir) == {"data", "stopped.dump"}
+    for dump in (sold.dump, at_rest):
+        elsewhere = sold_dir / dump.stem
+        restored(sold_dir, dump, "--data-dir", elsewhere)
+        assert await rows_at_rest(elsewhere) == sold.rows
     # The secret is not in the backup. It keeps the tokens valid.
-    (elsewhere / "jwt_secret").write_text((kept_dir / "data" / "jwt_secret").read_text())
-    with serving(kept_dir, "--data-dir", str(elsewhere), **UNMEASURED) as service:
+    (elsewhere / "jwt_secret").write_text((sold_dir / "data" / "jwt_secret").read_text())
+    organiser, event = sold.organiser, sold.event
+    with serving(sold_dir, "--data-dir", str(elsewhere), **UNMEASURED) as service:
         async with visiting(service) as visitor:
             assert len(await bookings_of(organiser, visitor)) == 1
             person = Person(visitor.client, organiser.username, organiser.id, organiser.token)
@@ -206,54 +232,49 @@ async def test_a_restore_replaces_data_only_with_an_option_and_never_data_in_use
 
 
 @pytest.mark.usefixtures("unmeasured")
-async def test_a_restore_that_fails_keeps_the_old_data(kept_dir: Path) -> None:
-    with serving(kept_dir, **UNMEASURED) as service:
-        await sale(service)
-        file = saved(kept_dir, "whole.dump")
-    before = await rows_at_rest(kept_dir / "data")
+async def test_a_restore_that_fails_keeps_the_old_data(sold_dir: Path, sold: Sold) -> None:
 
     def fails(url: str) -> None:
         assert url.startswith("postgresql://postgres@/ticketing_restoring?")
         raise StartupError("too new")
 
     with pytest.raises(StartupError, match="nothing was changed: too new"):
-        backup.restore(kept_dir / "data", file, migrate=fails, force=True)
-    assert await rows_at_rest(kept_dir / "data") == before
+        backup.restore(sold_dir / "data", sold.dump, migrate=fails, force=True)
+    assert await rows_at_rest(sold_dir / "data") == sold.rows
 
-    whole = file.read_bytes()
+    whole = sold.dump.read_bytes()
     for size in (len(whole) // 3, len(whole) // 2, len(whole) - 1):
-        (kept_dir / "bad.dump").write_bytes(whole[:size])
-        assert refusal(kept_dir, "restore", "--force", "bad.dump").startswith(NO_BACKUP)
-    (kept_dir / "bad.dump").write_bytes(gzip.compress(b"something else"))
-    assert refusal(kept_dir, "restore", "--force", "bad.dump").startswith(NO_BACKUP)
-    assert refusal(kept_dir, "restore", "--force", ".") == ". is not a file"
-    assert refusal(kept_dir, "backup", "--force", ".") == ". is a directory"
-    assert refusal(kept_dir, "restore", "none.dump") == "none.dump does not exist"
-    assert await rows_at_rest(kept_dir / "data") == before
-    assert not (kept_dir / "data" / "postgres.half").exists()
+        (sold_dir / "bad.dump").write_bytes(whole[:size])
+        assert refusal(sold_dir, "restore", "--force", "bad.dump").startswith(NO_BACKUP)
+    (sold_dir / "bad.dump").write_bytes(gzip.compress(b"something else"))
+    assert refusal(sold_dir, "restore", "--force", "bad.dump").startswith(NO_BACKUP)
+    assert refusal(sold_dir, "restore", "--force", ".") == ". is not a file"
+    assert refusal(sold_dir, "backup", "--force", ".") == ". is a directory"
+    assert refusal(sold_dir, "restore", "none.dump") == "none.dump does not exist"
+    assert await rows_at_rest(sold_dir / "data") == sold.rows
+    assert not (sold_dir / "data" / "postgres.half").exists()
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_an_older_backup_is_migrated_and_a_newer_one_refused(open_dir: Path) -> None:
-    data, file = open_dir / "data", open_dir / "file.dump"
+def test_an_older_backup_is_migrated_and_a_newer_one_refused(kept_dir: Path) -> None:
+    data, file = kept_dir / "data", kept_dir / "file.dump"
     with embedded(data) as server:
-        migrations.upgrade(server.url)
         newest = asyncio.run(revision(server.url))
     backup.save(data, file)
     seen: list[str | None] = []
     backup.restore(
-        open_dir / "again", file, migrate=lambda url: seen.append(asyncio.run(revision(url)))
+        kept_dir / "again", file, migrate=lambda url: seen.append(asyncio.run(revision(url)))
     )
     assert seen == [newest]
     with embedded(data) as server:
         asyncio.run(revision(server.url, "UPDATE alembic_version SET version_num = 'later'"))
-    newer = open_dir / "newer.dump"
+    newer = kept_dir / "newer.dump"
     backup.save(data, newer)
-    line = refusal(open_dir, "restore", newer, "--data-dir", open_dir / "new")
+    line = refusal(kept_dir, "restore", newer, "--data-dir", kept_dir / "new")
     assert line.startswith(f"{newer} can't be restored, and nothing was changed: ")
     assert line.endswith("No such revision or branch 'later'")
     # The files that it had made by then can be used.
-    restored(open_dir, file, "--data-dir", open_dir / "new")
+    restored(kept_dir, file, "--data-dir", kept_dir / "new")
 
 
 async def revision(url: str, change: str = "") -> str | None:
