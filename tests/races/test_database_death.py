@@ -115,32 +115,37 @@ SPARED = (
 )
 
 
-@pytest.mark.parametrize("spared", SPARED)
-def test_no_process_is_left_when_several_are_killed_at_once(kept_dir: Path, spared: str) -> None:
-    with serving(kept_dir, "--workers", "2") as service:
-        relatives = family(service.process.pid)
-        guards = [pid for pid, command in relatives.items() if "/bin/sh" in command]
-        left = {
-            "nobody": [],
-            "its guard": guards,
-            "its server": [postmaster(kept_dir)],
-            "its guard and server": [*guards, postmaster(kept_dir)],
-        }[spared]
-        kill(relatives.keys() - set(left))
-        service.process.wait(PATIENCE)
-        wait_until_gone(relatives)
+def test_no_process_is_left_when_several_are_killed_at_once_and_the_service_starts_again(
+    kept_dir: Path,
+) -> None:
+    # Each start comes after the deaths before it.
+    for spared in SPARED:
+        with serving(kept_dir, "--workers", "2") as service:
+            assert httpx.get(service.url + "/readyz").status_code == 200, f"before {spared}"
+            relatives = family(service.process.pid)
+            guards = [pid for pid, command in relatives.items() if "/bin/sh" in command]
+            left = {
+                "nobody": [],
+                "its guard": guards,
+                "its server": [postmaster(kept_dir)],
+                "its guard and server": [*guards, postmaster(kept_dir)],
+            }[spared]
+            kill(relatives.keys() - set(left))
+            service.process.wait(PATIENCE)
+            wait_until_gone(relatives)
     with serving(kept_dir) as service:
         assert httpx.get(service.url + "/readyz").status_code == 200
         assert service.stop() == 0
 
 
-@pytest.mark.parametrize("left", ["", "what a disk made of it"])
-def test_a_truncated_pid_file_does_not_keep_the_database_down(kept_dir: Path, left: str) -> None:
-    with serving(kept_dir) as service:
-        relatives = family(service.process.pid)
-        kill(relatives)
-        service.process.wait(PATIENCE)
-        wait_until_gone(relatives)
-    (kept_dir / "data" / "postgres" / "postmaster.pid").write_text(left)
+def test_a_truncated_pid_file_does_not_keep_the_database_down(kept_dir: Path) -> None:
+    for left in ("", "what a disk made of it"):
+        with serving(kept_dir) as service:
+            assert httpx.get(service.url + "/readyz").status_code == 200
+            relatives = family(service.process.pid)
+            kill(relatives)
+            service.process.wait(PATIENCE)
+            wait_until_gone(relatives)
+        (kept_dir / "data" / "postgres" / "postmaster.pid").write_text(left)
     with serving(kept_dir) as service:
         assert httpx.get(service.url + "/readyz").status_code == 200
