@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 from tests.browser.traffic import PATIENCE
 from tests.folders import folder_open_to_all, put
-from tests.serving import Service, serving
+from tests.serving import UNMEASURED, Service, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = (
@@ -58,5 +58,5 @@ def service(kept_data: Path) -> Iterator[Service]:
     """One service for all tests."""
     with folder_open_to_all() as folder:
         put(kept_data, folder)
-        with serving(folder) as running:
+        with serving(folder, **UNMEASURED) as running:
             yield running

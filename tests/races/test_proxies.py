@@ -16,7 +16,7 @@ from tests.examples import examples
 from tests.folders import folder_open_to_all, put
 from tests.fronts import PREFIX, PROXIES, Proxy, proxied, settings_of
 from tests.people import Visitor
-from tests.serving import PATIENCE, Service, serving
+from tests.serving import PATIENCE, UNMEASURED, Service, serving
 from tests.workers import Worker
 from tests.workers import serving as serving_here
 from ticketing.app import create_app
@@ -34,7 +34,7 @@ def proxy(request: pytest.FixtureRequest, kept_data: Path) -> Iterator[Proxy]:
     """Each proxy, in front of a service with the settings that its file names."""
     with folder_open_to_all() as folder:
         put(kept_data, folder)
-        given = {**settings_of(request.param), **RATES, "TICKETING_DRAIN": "0"}
+        given = {**settings_of(request.param), **RATES, "TICKETING_DRAIN": "0", **UNMEASURED}
         with serving(folder, **given) as service, proxied(request.param, folder, at(service)) as it:
             yield it
 
