@@ -122,6 +122,7 @@ async def test_a_hold_that_ended_is_free_for_the_next_request_of_any_service(
     await assert_recounted(engine)
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("is_plain", [True, False])
 async def test_what_a_hold_took_is_given_back_once_whatever_comes_first(
     engine: AsyncEngine,
@@ -171,6 +172,7 @@ async def test_what_a_hold_took_is_given_back_once_whatever_comes_first(
     await assert_recounted(engine)
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_an_offer_that_is_accepted_as_it_ends_has_one_owner(
     engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
 ) -> None:
@@ -208,6 +210,7 @@ async def test_an_offer_that_is_accepted_as_it_ends_has_one_owner(
     await assert_recounted(engine)
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_a_hold_and_a_booking_of_one_person_at_once_are_one(
     engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
 ) -> None:
@@ -528,6 +531,7 @@ async def test_the_limit_of_tickets_counts_when_an_expired_hold_is_confirmed(
     assert refused.value.members == {"reason": "limit"}
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_people_book_at_once_as_many_holds_end(
     engine: AsyncEngine, bookings: BookingRepository, elsewhere: BookingRepository
 ) -> None:
