@@ -25,6 +25,9 @@ from ticketing.db.engine import connect
 from ticketing.embedded.server import embedded
 from ticketing.settings import Settings
 
+# What collecting the tests makes stays. To look for garbage in it takes a quarter of the time.
+gc.disable()
+
 # For `make mutants`: the same few examples for each mutant, until one shows it.
 examples.register_profile(
     "mutants",
@@ -33,6 +36,11 @@ examples.register_profile(
     phases=[Phase.explicit, Phase.generate],
     report_multiple_bugs=False,
 )
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
