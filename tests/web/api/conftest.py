@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -46,29 +46,35 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="module")
-async def _undisturbed(
-    _databases: Databases,
+async def _shared_url(_databases: Databases) -> AsyncIterator[str]:
+    url = await _databases.take()
+    yield url
+    await _databases.give_back(url)
+
+
+@pytest.fixture(scope="module")
+async def shared_app(
+    _shared_url: str,
     _documents: dict[str, dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
-) -> AsyncIterator[Undisturbed]:
-    """One application for all tests of a module, because none changes anything.
+) -> AsyncIterator[FastAPI]:
+    """One application for all tests of a module, because none changes it."""
+    async with running(settings_of(_shared_url, tmp_path_factory.mktemp("logs")), _documents) as it:
+        yield it
 
-    Its responses must be fast.
-    """
-    async with AsyncExitStack() as stack:
-        url = await _databases.take()
-        stack.push_async_callback(_databases.give_back, url)
-        engine = connect(url, pool_size=2)
-        stack.push_async_callback(engine.dispose)
-        settings = settings_of(url, tmp_path_factory.mktemp("logs"))
-        app = await stack.enter_async_context(running(settings, _documents))
-        client = await stack.enter_async_context(calling(app))
+
+@pytest.fixture(scope="module")
+async def _undisturbed(shared_app: FastAPI, _shared_url: str) -> AsyncIterator[Undisturbed]:
+    """A person whose rows no test of the module changes. The responses must be fast."""
+    engine = connect(_shared_url, pool_size=2)
+    async with calling(shared_app) as client:
         client._transport = Swift(client._transport)
         ada, bob = [await Visitor(client).register() for _ in range(2)]
         event = await ada.organise(total=1)
         await ada.book(event)
         await bob.book(event)
         yield Undisturbed(ada, engine, await rows(engine))
+    await engine.dispose()
 
 
 @pytest.fixture

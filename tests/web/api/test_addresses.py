@@ -11,6 +11,11 @@ AT = "https://tickets.example/tickets/"
 ADDRESS = re.compile(r"""(?:href|src|spec-url|action)=["']?([^"' >]+)|\burl: ["']([^"']+)""")
 
 
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
+
+
 async def addresses(client: httpx.AsyncClient, path: str) -> list[str]:
     """Return the addresses in a page, or in its scripts and stylesheets."""
     found = ADDRESS.findall((await client.get(path)).text)

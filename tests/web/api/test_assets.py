@@ -4,6 +4,7 @@ import random
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from starlette.datastructures import Headers
 
 from tests.people import PASSWORD, Visitor
@@ -14,6 +15,11 @@ LARGE = ["/openapi.json", BUNDLE, "/static/swagger-ui/swagger-ui.css"]
 PAGES = ["/docs", "/redoc", "/static/docs.js", "/static/swagger-ui/favicon-32x32.png"]
 PLAIN = {"Accept-Encoding": "identity"}
 ZIPPED = {"Accept-Encoding": "gzip, deflate, br"}
+
+
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
 @pytest.mark.parametrize("path", LARGE)

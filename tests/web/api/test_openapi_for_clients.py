@@ -21,6 +21,11 @@ SCHEMAS: Final = "#/components/schemas/"
 INT32: Final = 2**31 - 1
 
 
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
+
+
 def nodes(document: object) -> Iterator[dict[str, Any]]:
     """Yield every object in a document."""
     if isinstance(document, dict):

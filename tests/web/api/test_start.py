@@ -2,8 +2,14 @@
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+
+
+@pytest.fixture
+def app(shared_app: FastAPI) -> FastAPI:
+    return shared_app
 
 
 @pytest.mark.parametrize(
