@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -72,12 +73,18 @@ def operations(app: FastAPI) -> list[Operation]:
     return _operations
 
 
+@cache
+def _addresses(path: str) -> re.Pattern[str]:
+    """Return the pattern of all addresses of a route."""
+    return re.compile(re.sub(r"\{\w+\}", "[^/]+", path))
+
+
 def operation_of(app: FastAPI, request: httpx.Request) -> Operation | None:
     """Return the documented route of the request, or None."""
     at_path = [
         operation
         for operation in operations(app)
-        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", operation.path), request.url.path)
+        if _addresses(operation.path).fullmatch(request.url.path)
     ]
     # A literal segment does not match the parameter of another path.
     parameters = min((each.path.count("{") for each in at_path), default=0)
