@@ -13,7 +13,6 @@ import pytest
 import schemathesis
 from fastapi import FastAPI
 from schemathesis.checks import CHECKS, load_all_checks
-from schemathesis.config import SchemathesisConfig
 from schemathesis.python import asgi
 from schemathesis.specs.openapi.schemas import OpenApiSchema
 from sqlalchemy import text
@@ -54,8 +53,10 @@ def under_test(
     `by_one_person`: who makes an event also changes and ends it. Another person would not find a
     draft, which Schemathesis takes for a fault.
     """
-    config = asyncio.run(_config(settings, by_one_person=by_one_person))
+    world = asyncio.run(_world(settings, by_one_person=by_one_person))
     app = create_app(settings)
+    # Not in the coroutine, because asyncio shows its result, which takes ten seconds.
+    config = world.configuration(app.openapi(), examples=EXAMPLES, scenarios=SCENARIOS)
     try:
         yield schemathesis.openapi.from_asgi("/openapi.json", app, config=config), app
     finally:
@@ -74,7 +75,7 @@ async def operating(settings: Settings) -> AsyncIterator[Operator]:
     await engine.dispose()
 
 
-async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisConfig:
+async def _world(settings: Settings, *, by_one_person: bool) -> World:
     app = create_app(settings)
     async with (
         operating(settings) as operator,
@@ -126,7 +127,7 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         for event in known:
             for person in staff:
                 await ada.appoint(event, person, "staff")
-    world = World(
+    return World(
         headers=ada.headers,
         leaving=leaving,
         # The caller's own are called more often, because many operations succeed at these only.
@@ -145,7 +146,6 @@ async def _config(settings: Settings, *, by_one_person: bool) -> SchemathesisCon
         password_tokens=[each.token for each in made_tokens],
         customers=customers,
     )
-    return world.configuration(app.openapi(), examples=EXAMPLES, scenarios=SCENARIOS)
 
 
 def test_every_response_is_as_the_document_says(settings: Settings) -> None:
