@@ -11,37 +11,41 @@ from pathlib import Path
 from tests.serving import PATIENCE, Service
 
 
-def processes() -> dict[int, tuple[int, str]]:
-    """Return the parent and the command line of every running process."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            state, parent, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
-            command = (folder / "cmdline").read_text(errors="replace").replace("\0", " ")
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it has just ended
-        if state != "Z":
-            found[int(folder.name)] = int(parent), command
-    return found
+def parent_of(pid: int) -> int | None:
+    """Return the parent of a process, or None if it has ended."""
+    try:
+        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(parent) if state != "Z" else None
+
+
+def processes() -> dict[int, int]:
+    """Return the parent of every running process."""
+    every = {
+        int(folder.name): parent_of(int(folder.name)) for folder in Path("/proc").glob("[0-9]*")
+    }
+    return {pid: parent for pid, parent in every.items() if parent is not None}
 
 
 def family(pid: int) -> dict[int, str]:
     """Return the command lines of the process and its descendants, as far as they run."""
     every = processes()
-    found = {pid: every[pid][1]} if pid in every else {}
-    while more := {
-        child: command
-        for child, (parent, command) in every.items()
-        if parent in found and child not in found
-    }:
+    found = {pid} & every.keys()
+    while more := {child for child, parent in every.items() if parent in found} - found:
         found |= more
-    return found
+    commands = {}
+    for each in found:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            told = Path(f"/proc/{each}/cmdline").read_text(errors="replace")
+            commands[each] = told.replace("\0", " ")
+    return commands
 
 
 def wait_until_gone(pids: Iterable[int]) -> None:
     deadline = time.monotonic() + PATIENCE
-    pids = set(pids)
-    while left := processes().keys() & pids:
+    left = set(pids)
+    while left := {pid for pid in left if parent_of(pid) is not None}:
         assert time.monotonic() < deadline, f"{left} stay behind"
         time.sleep(0.05)
 
@@ -76,9 +80,9 @@ def postmaster(folder: Path) -> int:
 
 
 def guard(folder: Path) -> int:
-    return processes()[postmaster(folder)][0]
+    return processes()[postmaster(folder)]
 
 
 def backends(folder: Path) -> list[int]:
     server = postmaster(folder)
-    return [pid for pid, (parent, _) in processes().items() if parent == server]
+    return [pid for pid, parent in processes().items() if parent == server]
