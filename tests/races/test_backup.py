@@ -182,6 +182,7 @@ def test_a_backup_overwrites_the_target_of_a_link_but_no_device(kept_dir: Path) 
     assert names(file.parent) == {"file.dump"}
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_a_restored_backup_is_served_and_goes_on(sold_dir: Path, sold: Sold) -> None:
     assert sold.dump.stat().st_mode & 0o777 == 0o600
     assert len(sold.rows) > 5

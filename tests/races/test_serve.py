@@ -101,6 +101,7 @@ async def test_a_service_that_was_killed_starts_again_with_all_it_acknowledged(
         wait_until_gone(everybody)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_worker_that_dies_is_replaced_and_one_that_cannot_start_ends_the_service(
     kept_dir: Path,
 ) -> None:
@@ -257,6 +258,7 @@ def test_a_second_service_on_the_same_data_or_port_is_refused(kept_dir: Path) ->
     assert not (elsewhere / "data").exists()
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_a_wrong_setting_stops_the_start(open_dir: Path, workers: str) -> None:
     line = refusal(open_dir, TICKETING_WORKERS=workers, TICKETING_JWT_SECRET="short")
@@ -269,6 +271,7 @@ def test_an_external_database_needs_a_secret_setting(open_dir: Path) -> None:
     assert line == "TICKETING_JWT_SECRET: is required with TICKETING_DATABASE_URL"
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_database_that_cannot_be_reached_is_named(open_dir: Path) -> None:
     line = refusal(
         open_dir,
@@ -279,6 +282,7 @@ def test_a_database_that_cannot_be_reached_is_named(open_dir: Path) -> None:
     assert line.startswith("the database postgresql://ada:***@127.0.0.1:1/tickets can't be reached")
 
 
+@pytest.mark.usefixtures("unmeasured")
 async def test_a_database_that_is_not_migrated_is_refused(open_dir: Path, server_url: str) -> None:
     connection = await asyncpg.connect(server_url)
     await connection.execute(f"CREATE DATABASE bare_{os.getpid()} TEMPLATE template0")

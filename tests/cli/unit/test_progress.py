@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from tests.serving import PATIENCE, TICKETING
 from tests.signing import SECRET
@@ -75,6 +76,7 @@ def test_a_command_that_takes_long_says_at_a_terminal_what_it_does(
     assert f"{CLEARED}Events: 0, bookings: 0, differences: 0.\r\n" in sent
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_no_progress_is_written_to_a_pipe(database_url: str, tmp_path: Path) -> None:
     migrations.downgrade(database_url, revision.known()[-2])
     settings = {"TICKETING_DATABASE_URL": database_url, "TICKETING_JWT_SECRET": SECRET}
