@@ -16,6 +16,7 @@ from ticketing.errors import DatabaseUnavailable
 from ticketing.sale.repositories import codes
 from ticketing.sale.repositories.codes import CodeRepository, EventCode
 from ticketing.sale.routers.codes import MAX_GIVEN
+from ticketing.web.asgi import Message
 
 
 async def test_many_codes_are_drawn_listed_in_pages_and_exported(visitor: Visitor) -> None:
@@ -128,9 +129,9 @@ async def test_a_code_that_was_ever_used_is_not_deleted(visitor: Visitor) -> Non
     assert_problem(stopped, 404, "code_not_found")
 
 
-async def sent_to(app: FastAPI, path: str, person: Person) -> Sequence[dict[str, Any]]:
+async def sent_to(app: FastAPI, path: str, person: Person) -> Sequence[Message]:
     """Return the messages of the response to a GET, as the server gets them."""
-    messages: list[dict[str, Any]] = []
+    messages: list[Message] = []
 
     given = [{"type": "http.request", "body": b"", "more_body": False}]
 
@@ -139,7 +140,7 @@ async def sent_to(app: FastAPI, path: str, person: Person) -> Sequence[dict[str,
             await asyncio.Event().wait()  # The client stays.
         return given.pop()
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: Message) -> None:
         messages.append(message)
 
     scope = {
