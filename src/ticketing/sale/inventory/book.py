@@ -33,6 +33,7 @@ from ticketing.sale.inventory.model import (
     Waiting,
 )
 from ticketing.sale.inventory.offer import TicketType
+from ticketing.sale.inventory.order import order
 from ticketing.sale.inventory.state import Shortage, State
 from ticketing.sale.inventory.terms import SaleState, WaitingMode
 
@@ -74,17 +75,17 @@ def decide(state: State, request: Book) -> Outcome:
     lines = _lines(state, request, code)
     for line in lines:
         _check_sale(state, line)
-    order = state.order(lines, code)
-    amount, currency = order.amount, order.currency
-    check_limit(state, held, len(order.places))
+    wanted = order(lines, code)
+    amount, currency = wanted.amount, wanted.currency
+    check_limit(state, held, len(wanted.places))
     lacking = state.lacking(lines)
     if lacking is None:
         if request.holds:
             until = state.at + timedelta(minutes=state.terms.hold_minutes)
-            held_now = state.hold(request.booking_id, request.user_id, slot, order, until)
+            held_now = state.hold(request.booking_id, request.user_id, slot, wanted, until)
             return Kept(held_now, state.at)
         _check_price(amount, currency, request)
-        return Booked(state.take(request.booking_id, request.user_id, slot, order))
+        return Booked(state.take(request.booking_id, request.user_id, slot, wanted))
     line, mode = lacking.line, state.terms.waiting
     if code is not None:
         raise _sold_out(state, lacking)
@@ -125,8 +126,8 @@ def _hold_for_team(state: State, request: Book, until: datetime) -> Outcome:
     lacking = state.lacking(lines)
     if lacking is not None:
         raise _sold_out(state, lacking)
-    order = state.order(lines, code)
-    return Kept(state.hold(request.booking_id, request.user_id, slot, order, until), state.at)
+    wanted = order(lines, code)
+    return Kept(state.hold(request.booking_id, request.user_id, slot, wanted, until), state.at)
 
 
 def end_passed() -> ValidationFailed:

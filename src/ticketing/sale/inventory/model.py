@@ -44,6 +44,17 @@ class StaleSnapshot(Exception):
     """
 
 
+def type_of(offer: Offer, type_id: int | None) -> TicketType:
+    """Return the ticket type of a booking. Raises StaleSnapshot if it was added since."""
+    if type_id is None:
+        return offer.first
+    found = offer.types.get(type_id)
+    if found is None:
+        # Bookings are read after the snapshot. The type was added in between.
+        raise StaleSnapshot
+    return found
+
+
 class CountersMissing(Exception):
     """The event needs counters per type, because a group has to wait."""
 

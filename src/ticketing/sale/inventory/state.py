@@ -8,15 +8,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from ticketing.errors import TicketingError
-from ticketing.sale.inventory.codes import (
-    Code,
-    Redeemed,
-    Redemption,
-    check_limits,
-    prices,
-    redeemed,
-    usable,
-)
+from ticketing.sale.inventory.codes import Code, Redeemed
 from ticketing.sale.inventory.decision import (
     CONFIRMED,
     EXPIRED,
@@ -42,9 +34,13 @@ from ticketing.sale.inventory.model import (
     Snapshot,
     StaleSnapshot,
     Ticket,
+    type_of,
 )
 from ticketing.sale.inventory.offer import TicketType, left
+from ticketing.sale.inventory.order import Order, order
+from ticketing.sale.inventory.redemptions import Redemptions
 from ticketing.sale.inventory.terms import ALLOWED, SaleState, WaitingMode
+from ticketing.sale.inventory.waiting_list import WaitingList
 from ticketing.sale.pricing import tax_in
 
 
@@ -67,29 +63,6 @@ def _has_ended(held: Booking, at: datetime) -> bool:
     return held.status.keeps and held.expires_at is not None and held.expires_at <= at
 
 
-class Order(NamedTuple):
-    """What is booked or held: its lines, each place with its price, and what it takes of a code."""
-
-    lines: Sequence[Line]
-    places: Sequence[Place]
-    amount: int
-    currency: str | None
-    """None if the places are free."""
-    redeemed: Redeemed | None = None
-
-
-def _order(lines: Sequence[Line], code: Code | None = None) -> Order:
-    kinds = [line.type for line in lines for _ in range(line.quantity)]
-    places = tuple(
-        Place(kind.id, price) for kind, price in zip(kinds, prices(lines, code), strict=True)
-    )
-    amount = sum(place.amount for place in places)
-    # All types of an event have the same currency.
-    currency = next((kind.currency for kind in kinds if kind.amount), None) if amount else None
-    taken = None if code is None else redeemed(code, lines)
-    return Order(lines, places, amount, currency, taken)
-
-
 class State:
     """An event after the requests that are decided so far.
 
@@ -99,19 +72,8 @@ class State:
     """
 
     __slots__ = (
-        *(
-            "_active",
-            "_available",
-            "_codes",
-            "_decision",
-            "_last",
-            "_lines",
-            "_named",
-            "_needs",
-            "_new_id",
-        ),
-        "_read_codes",
-        *("_rests_on_version", "_taken", "_total", "_waiting", "_waits"),
+        *("_active", "_available", "_codes", "_decision", "_named", "_needs", "_new_id"),
+        *("_rests_on_version", "_taken", "_total", "_waiting"),
         *("allows", "at", "offer", "request", "sale", "terms"),
     )
 
@@ -132,27 +94,26 @@ class State:
         self._total = snapshot.total
         self._available = [snapshot.available]
         """The places left of each capacity: of the event's own, then of the quotas by slot."""
-        self._waiting = snapshot.waiting
-        self._waits = [snapshot.waiting]
-        """How many bookings wait for each type, by slot."""
         self._taken: list[int] = []
         if counters is not None:
             self._available += counters.available
-            self._waits = list(counters.waiting)
             self._taken = list(counters.taken)
         self._needs = [0] * len(self._available)
         # The bookings of a person who has several may change until the decision is written.
         self._rests_on_version = snapshot.waiting > 0 or self.terms.had_several
         self._active = dict(reading.active)
         self._named = dict(reading.named)
-        self._read_codes: Final = {code.id: code for code in reading.codes}
-        self._codes = dict(self._read_codes)
-        self._lines: dict[int, dict[UUID, tuple[int, Booking]]] = {}
-        """The known heads of the waiting lists by slot of the type, each with its order in all."""
-        self._last = 0
-        for booking in reading.line:
-            self._append(booking)
+        self._waiting: Final = WaitingList(
+            snapshot.waiting,
+            [snapshot.waiting] if counters is None else list(counters.waiting),
+            reading.line,
+            offer=self.offer,
+            available=self._available,
+            patience=self.terms.patience_minutes,
+            at=at,
+        )
         self._decision = Decision(snapshot, snapshot)
+        self._codes: Final = Redemptions(reading.codes, self._decision.redeemed)
         terms = snapshot.terms
         self.sale: Final = SaleState.OPEN if terms.are_plain else terms.state(at)
         self.allows: Final = ALLOWED[self.sale]
@@ -191,7 +152,7 @@ class State:
     @property
     def has_line(self) -> bool:
         """Whether anybody waits."""
-        return self._waiting > 0
+        return self._waiting.count > 0
 
     def largest(self, kind: TicketType) -> int:
         """Return how many places of the type there are, taken or not."""
@@ -200,7 +161,7 @@ class State:
 
     def lacking(self, lines: Sequence[Line]) -> Shortage | None:
         """Return the first line that does not fit beside those before it. None if all fit."""
-        closed = self._closed()
+        closed = self._waiting.closed()
         rest = self._available.copy()
         for line in lines:
             draws = line.type.draws
@@ -213,25 +174,24 @@ class State:
 
     def code(self, folded: str) -> Code:
         """Return the code of this form. Raises the errors of `usable`."""
-        found = next((each for each in self._codes.values() if each.folded == folded), None)
-        return usable(found, self.at)
+        return self._codes.usable(folded, self.at)
 
-    def order(self, lines: Sequence[Line], code: Code | None = None) -> Order:
-        """Return the places of these lines with their prices. Raises the errors of `redeemed`."""
-        return _order(lines, code)
+    def has_uses(self, expired: Booking) -> bool:
+        """Whether the code of an expired hold, if it had one, may be used for it again."""
+        return self._codes.has_uses(expired)
 
-    def take(self, booking_id: UUID, user_id: UUID, slot: int, order: Order) -> Booking:
+    def take(self, booking_id: UUID, user_id: UUID, slot: int, wanted: Order) -> Booking:
         """Give free places to a newcomer."""
-        self._take(order)
-        return self._insert(self._new(booking_id, user_id, slot, BookingStatus.BOOKED, order))
+        self._take(wanted)
+        return self._insert(self._new(booking_id, user_id, slot, BookingStatus.BOOKED, wanted))
 
     def hold(
-        self, booking_id: UUID, user_id: UUID, slot: int, order: Order, until: datetime
+        self, booking_id: UUID, user_id: UUID, slot: int, wanted: Order, until: datetime
     ) -> Booking:
         """Keep free places for a newcomer until this time."""
-        self._take(order)
-        booking = self._new(booking_id, user_id, slot, BookingStatus.HELD, order)
-        return self._insert(self._kept(booking, order, until))
+        self._take(wanted)
+        booking = self._new(booking_id, user_id, slot, BookingStatus.HELD, wanted)
+        return self._insert(self._kept(booking, wanted, until))
 
     def confirm(self, held: Booking) -> Booking:
         """Make a hold or an offer a booking."""
@@ -252,19 +212,6 @@ class State:
             self._move(Line(self.type(place.type_id), 1), 1)
         return self.confirm(expired._replace(slot=slot))
 
-    def has_uses(self, expired: Booking) -> bool:
-        """Whether the code of an expired hold, if it had one, may be used for it again."""
-        if expired.code_id is None:
-            return True
-        code = self._codes.get(expired.code_id)
-        if code is None:
-            return False
-        try:
-            check_limits(code, expired.code_tickets)
-        except TicketingError:
-            return False
-        return True
-
     def extend(self, held: Booking, until: datetime) -> Booking:
         """Give a hold another end."""
         # Another one at the same time may have given it another end.
@@ -281,19 +228,12 @@ class State:
         """
         if line.quantity > 1 and self.offer.is_plain:
             raise CountersMissing
-        order = _order([line])
-        booking = self._new(booking_id, user_id, slot, BookingStatus.WAITING, order)
-        if self._gathers(line, self._closed()):
+        booking = self._new(booking_id, user_id, slot, BookingStatus.WAITING, order([line]))
+        if self._waiting.gathers(line, self._waiting.closed()):
             booking = self._gathered(booking)
         booking = self._insert(booking)
-        index = line.type.slot
-        if self._waits[index] == len(self._lines.get(index, ())):
-            # The whole list was read, so this decision may promote its new tail too.
-            self._append(booking)
-        self._waits[index] += 1
-        self._waiting += 1
         self._rests_on_version = True
-        return booking, self._waits[index]
+        return booking, self._waiting.join(booking, line.type.slot)
 
     def cancel(self, held: Booking, *, in_full: bool = False) -> Booking:
         """Cancel an active booking: its places become free, or it leaves the waiting list.
@@ -304,17 +244,14 @@ class State:
             # It is inserted as cancelled, so no constraint checks that the person had none active.
             self._rests_on_version = True
         if held.status is BookingStatus.WAITING:
-            index = self.type(held.type_id).slot
-            self._waiting -= 1
-            self._waits[index] -= 1
+            self._waiting.leave(held, self.type(held.type_id).slot)
             self._rests_on_version = True
-            self._lines.get(index, {}).pop(held.id, None)
         else:
             if held.tickets and sum(each.is_valid for each in held.tickets) < held.quantity:
                 # Some were cancelled between the two reads, so its quantity and amount are old.
                 self._rests_on_version = True
             self._release(held, held.tickets)
-            self._give_back(held)
+            self._codes.give_back(held)
         gone = tuple(ticket._replace(is_valid=False) for ticket in held.tickets)
         kept = held.kept if in_full else kept_of(held, held.tickets, self.at)
         now = held._replace(
@@ -356,39 +293,37 @@ class State:
         the known ones are promoted, at most that many.
         """
         promoted: list[Booking] = []
-        if not (self._waiting and self._available[0]):
+        waiting = self._waiting
+        if not (waiting.count and self._available[0]):
             return promoted
         if self._is_over and self.terms.waiting is WaitingMode.OFFER:
             return promoted
         closed: set[int] = set()
         passed: list[tuple[Booking, TicketType]] = []
-        heads = self._heads()
-        heapify(heads)
+        heads = waiting.heads()
         while heads and self._available[0] and len(promoted) != limit:
-            order, slot, booking = heappop(heads)
+            place, slot, booking = heappop(heads)
             line = Line(self.type(booking.type_id), booking.quantity)
             if booking.amount and self._is_over:
                 continue
-            if lacking := self._lacking(line, closed):
-                if self._gathers(line, closed):
-                    booking = self._gather(booking, line)
-                if self._is_impatient(booking):
+            if lacking := waiting.lacking(line, closed):
+                if waiting.gathers(line, closed):
+                    booking = self._gather(booking, slot)
+                if waiting.is_impatient(booking):
                     passed.append((booking, line.type))
-                    heads += self._behind(slot, order)
+                    heads += waiting.behind(slot, place)
                     heapify(heads)
                     continue
                 closed.update(lacking)
                 continue
             self._pass(passed, line.type)
-            del self._lines[slot][booking.id]
-            self._waits[slot] -= 1
-            self._waiting -= 1
+            waiting.leave(booking, slot)
             self._move(line, 1)
             promoted.append(self._promoted(booking, line))
-            if self._waits[slot] and self._available[0]:
-                if limit is not None and not self._lines[slot]:
+            if waiting.counts[slot] and self._available[0]:
+                if limit is not None and not waiting.knows_some(slot):
                     break
-                heads += self._behind(slot, order)
+                heads += waiting.behind(slot, place)
                 heapify(heads)
         return promoted
 
@@ -412,13 +347,15 @@ class State:
         decision.outcomes = outcomes
         counters = before.counters
         if counters is not None:
-            counters = Counters(counters.capacity, self._available[1:], self._taken, self._waits)
+            counters = Counters(
+                counters.capacity, self._available[1:], self._taken, self._waiting.counts
+            )
         decision.after = Snapshot(
             before.event_id,
             before.version + 1,
             self._total,
             self._available[0],
-            self._waiting,
+            self._waiting.count,
             before.terms,
             before.offer,
             counters,
@@ -453,7 +390,7 @@ class State:
                 self._expires(held.expires_at)
                 continue
             self._release(held)
-            self._give_back(held)
+            self._codes.give_back(held)
             expired = self._write(held, held._replace(status=BookingStatus.EXPIRED))
             self._record(EXPIRED, expired)
         # A place of a plain event is free only while nobody waits, even after its end.
@@ -463,72 +400,34 @@ class State:
     def _expires(self, at: datetime | None) -> None:
         self._decision.next_expiry = _first(self._decision.next_expiry, at)
 
-    def _take(self, order: Order) -> None:
-        for line in order.lines:
+    def _take(self, wanted: Order) -> None:
+        for line in wanted.lines:
             self._move(line, 1)
             for index in line.type.draws:
                 self._needs[index] += line.quantity
-        if order.redeemed is not None:
-            self._redeem(order.redeemed)
+        if wanted.redeemed is not None:
+            self._redeem(wanted.redeemed)
 
     def _redeem(self, taken: Redeemed) -> None:
-        """Count one more use of a code that was read."""
         # Every change of a code or of its counters swaps the version.
         self._rests_on_version = True
-        self._count(taken.code_id, 1, taken.tickets)
-        counted = self._decision.redeemed[taken.code_id]
-        read = self._read_codes[taken.code_id]
-        self._decision.redeemed[taken.code_id] = counted._replace(read=read)
-
-    def _give_back(self, held: Booking) -> None:
-        """Give back what the booking took of its code."""
-        if held.code_id is not None:
-            self._count(held.code_id, -1, -held.code_tickets)
-
-    def _count(self, code_id: int, uses: int, tickets: int) -> None:
-        before = self._decision.redeemed.get(code_id, Redemption())
-        self._decision.redeemed[code_id] = before._replace(
-            uses=before.uses + uses, tickets=before.tickets + tickets
-        )
-        if code_id in self._codes:
-            code = self._codes[code_id]
-            self._codes[code_id] = code._replace(
-                uses=code.uses + uses, tickets=code.tickets + tickets
-            )
+        self._codes.take(taken)
 
     def type(self, type_id: int | None) -> TicketType:
         """Return the ticket type. Raises StaleSnapshot if it was added since."""
-        if type_id is None:
-            return self.offer.first
-        found = self.offer.types.get(type_id)
-        if found is None:
-            # Bookings are read after the snapshot. The type was added in between.
-            raise StaleSnapshot
-        return found
+        return type_of(self.offer, type_id)
 
-    def _is_impatient(self, booking: Booking) -> bool:
-        """Whether places have gathered for this group for as long as they may."""
-        has_patience = self.terms.patience_minutes is not None
-        return has_patience and booking.expires_at is not None and booking.expires_at <= self.at
-
-    def _gathers(self, line: Line, closed: set[int]) -> bool:
-        """Whether free places gather for a group, for which they are too few, with an end."""
-        draws = line.type.draws
-        has_patience = self.terms.patience_minutes is not None
-        return has_patience and closed.isdisjoint(draws) and left(draws, self._available) > 0
-
-    def _gather(self, booking: Booking, line: Line) -> Booking:
+    def _gather(self, booking: Booking, slot: int) -> Booking:
         """Let free places gather for a group that waits."""
         gathered = self._gathered(booking)
         if gathered is not booking:
             self._write(booking, gathered)
-            order, _ = self._lines[line.type.slot][booking.id]
-            self._lines[line.type.slot][booking.id] = order, gathered
+            self._waiting.replace(gathered, slot)
         return gathered
 
     def _gathered(self, booking: Booking) -> Booking:
         """Return the group with the end of its patience, which begins when places gather."""
-        if self._is_impatient(booking):
+        if self._waiting.is_impatient(booking):
             return booking
         if booking.expires_at is None:
             patience = timedelta(minutes=self.terms.patience_minutes or 0)
@@ -541,65 +440,6 @@ class State:
         for group, theirs in groups:
             if not {*theirs.draws}.isdisjoint(kind.draws):
                 self._record(PASSED, group)
-
-    def _heads(self) -> list[tuple[int, int, Booking]]:
-        """Return the first booking of each type, without types that are closed."""
-        return [
-            self._head(each.slot)
-            for each in self.offer.types.values()
-            if self._waits[each.slot] and not each.closed
-        ]
-
-    def _head(self, slot: int) -> tuple[int, int, Booking]:
-        line = self._lines.get(slot)
-        if not line:
-            raise StaleSnapshot
-        order, booking = next(iter(line.values()))
-        return order, slot, booking
-
-    def _behind(self, slot: int, order: int) -> list[tuple[int, int, Booking]]:
-        """Return the next booking of the type that is behind this place in the line, if any."""
-        known = self._lines.get(slot, {})
-        for place, booking in known.values():
-            if place > order:
-                return [(place, slot, booking)]
-        # Of the groups whose patience is over, those that are too large may not have been read.
-        passes = any(self._is_impatient(booking) for _, booking in known.values())
-        if len(known) < self._waits[slot] and not passes:
-            raise StaleSnapshot
-        return []
-
-    def _append(self, booking: Booking) -> None:
-        line = self._lines.setdefault(self.type(booking.type_id).slot, {})
-        self._last += 1
-        line[booking.id] = self._last, booking
-
-    def _lacking(self, line: Line, closed: set[int]) -> list[int]:
-        return [
-            index
-            for index in line.type.draws
-            if index in closed or self._available[index] < line.quantity
-        ]
-
-    def _closed(self) -> set[int]:
-        """Return the capacities that are closed to newcomers, because somebody waits for them.
-
-        While the event has no place, nobody needs to know.
-        """
-        closed: set[int] = set()
-        if self._waiting and self._available[0]:
-            heads = self._heads()
-            heapify(heads)
-            while heads:
-                order, slot, booking = heappop(heads)
-                line = Line(self.type(booking.type_id), booking.quantity)
-                lacking = self._lacking(line, closed)
-                if lacking and self._is_impatient(booking):
-                    heads += self._behind(slot, order)
-                    heapify(heads)
-                else:
-                    closed.update(lacking or line.type.draws)
-        return closed
 
     def _move(self, line: Line, sign: int) -> None:
         """Take the places of the line, or free them with a `sign` of -1."""
@@ -643,13 +483,15 @@ class State:
         user_id: UUID,
         slot: int,
         status: BookingStatus,
-        order: Order,
+        wanted: Order,
     ) -> Booking:
         event_id, at = self._decision.before.event_id, self.at
-        kind, quantity = order.lines[0]
-        taken = order.redeemed
+        kind, quantity = wanted.lines[0]
+        taken = wanted.redeemed
         if quantity == 1 and self.offer.is_plain and taken is None:
             return Booking(booking_id, event_id, user_id, status, at, slot)
+        is_booked = status is BookingStatus.BOOKED
+        tickets = self._issue(booking_id, wanted.places) if is_booked else ()
         return Booking(
             booking_id,
             event_id,
@@ -657,21 +499,21 @@ class State:
             status,
             at,
             slot,
-            len(order.places),
-            kind.id if len(order.lines) == 1 else None,
-            order.amount,
-            order.currency,
-            self.terms.refunds if order.amount else None,
-            tickets=self._issue(booking_id, order.places) if status is BookingStatus.BOOKED else (),
+            len(wanted.places),
+            kind.id if len(wanted.lines) == 1 else None,
+            wanted.amount,
+            wanted.currency,
+            self.terms.refunds if wanted.amount else None,
+            tickets=tickets,
             code_id=taken and taken.code_id,
             code_tickets=taken.tickets if taken else 0,
         )
 
-    def _kept(self, booking: Booking, order: Order, until: datetime) -> Booking:
+    def _kept(self, booking: Booking, wanted: Order, until: datetime) -> Booking:
         """Return the booking with its places, which are kept until this time."""
         self._expires(until)
-        is_simple = len(order.lines) == 1 and not booking.amount
-        return booking._replace(expires_at=until, places=() if is_simple else order.places)
+        is_simple = len(wanted.lines) == 1 and not booking.amount
+        return booking._replace(expires_at=until, places=() if is_simple else wanted.places)
 
     def _insert(self, booking: Booking) -> Booking:
         decision = self._decision
@@ -691,14 +533,14 @@ class State:
         """Return the booking with the free places, or with the offer of them."""
         # One that waits for what has a price never gets it unasked.
         if self.terms.waiting is WaitingMode.OFFER or waiting.amount:
-            order = _order([line])
+            wanted = order([line])
             offered = waiting._replace(
                 status=BookingStatus.OFFERED,
-                amount=order.amount,
-                currency=order.currency,
-                refunds=self.terms.refunds if order.amount else None,
+                amount=wanted.amount,
+                currency=wanted.currency,
+                refunds=self.terms.refunds if wanted.amount else None,
             )
-            offered = self._kept(offered, order, self.terms.offer_end(self.at))
+            offered = self._kept(offered, wanted, self.terms.offer_end(self.at))
             offered = self._write(waiting, offered)
             self._record(OFFERED, offered)
             return offered
