@@ -616,7 +616,7 @@ async def until_locked_out(connection: AsyncConnection, count: int) -> None:
 
 APART = {
     *("bookTicket", "cancelTicket", "createHold", "getEvent"),
-    *("listTicketTypes", "getTicketType", "listQuotas", "getQuota"),
+    *("listTicketTypes", "getTicketType", "listQuotas", "getQuota", "checkCode"),
 }
 """They have a separate connection."""
 
