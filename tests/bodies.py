@@ -6,6 +6,15 @@ from tests.people import Person
 
 NOBODY = "019938a5-7d10-7b3c-8a44-0e5b6f9c2d11"
 BODIED = [
+    "/api/webhooks",
+    f"/api/webhooks/{NOBODY}",
+    f"/api/webhooks/{NOBODY}/replay",
+    f"/api/tickets/{NOBODY}",
+    f"/api/events/1/check-ins/{NOBODY}/undo",
+    "/api/events/1/check-ins",
+    "/api/events/1/check-ins/bulk",
+    "/api/events/1/door",
+    "/api/tickets/accept",
     "/api/users/register",
     "/api/users/login",
     "/api/events/initialize",
@@ -39,11 +48,14 @@ BODIED = [
     f"/api/events/1/team/{NOBODY}",
 ]
 METHODS = {
+    BODIED[3]: "PATCH",
+    "/api/events/1/door": "PUT",
     "/api/events/1": "PATCH",
     "/api/events/1/owner": "PUT",
     "/api/events/1/ticket-types/1": "PATCH",
     "/api/events/1/quotas/1": "PATCH",
     "/api/events/1/codes/1": "PATCH",
+    BODIED[1]: "PATCH",
     BODIED[-1]: "PUT",
     BODIED[-3]: "PATCH",
 }
@@ -53,6 +65,15 @@ METHODS = {
 def body_of(person: Person, path: str) -> dict[str, Any]:
     """Return a body that the route accepts."""
     bodies: dict[str, dict[str, Any]] = {
+        BODIED[0]: {"url": "http://127.0.0.1:9/hook"},
+        BODIED[1]: {"state": "disabled"},
+        BODIED[2]: {"cursor": "1"},
+        BODIED[3]: {"name": "Ada Lovelace"},
+        BODIED[4]: {"reason": "Wrong person"},
+        "/api/events/1/check-ins": {"scanId": NOBODY, "code": "unknown"},
+        "/api/events/1/check-ins/bulk": {"sentAt": "2026-11-02T19:30:00Z", "items": [{}]},
+        "/api/events/1/door": {"lists": [{"name": "main"}]},
+        "/api/tickets/accept": {"token": "unknown"},
         "/api/users/register": {"username": "newcomer", "password": "correct horse"},
         "/api/users/login": {"username": "newcomer", "password": "correct horse"},
         "/api/events/initialize": {"name": "A concert", "totalTickets": 1},

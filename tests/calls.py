@@ -38,8 +38,14 @@ class Scene:
     """A credential of the person the call is about."""
     customer: str = ""
     """A customer of the organiser."""
+    webhook: str = ""
+    """A webhook of the caller."""
     booking: str = ""
     """A booking of that person, if `prepare` made it."""
+    ticket: str = ""
+    """A ticket of it."""
+    transfer_token: str = ""
+    """It passes on a ticket of the booking."""
 
     @property
     def subject(self) -> dict[str, object]:
@@ -51,7 +57,11 @@ class Scene:
 
 
 Request = tuple[str, str, object]
+SCAN = "019938a5-c5d1-7a40-9a1b-2c3d4e5f6071"
+"""The id of every scan."""
 
+NOT_PUBLIC = "http://127.0.0.1:9/hook"
+"""An address that is refused without a look-up."""
 MIN_ROUNDS = 4
 """The cheapest hash of a password."""
 
@@ -107,6 +117,8 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         {"name": "Another concert", "totalTickets": 1},
     ),
     Action.GET_EVENT: lambda scene: ("GET", f"/api/events/{scene.event}", None),
+    Action.FOLLOW_EVENT: lambda scene: ("GET", f"/api/events/{scene.event}/live", None),
+    Action.GET_STATS: lambda scene: ("GET", f"/api/events/{scene.event}/stats", None),
     Action.LIST_EVENTS: lambda _: ("GET", "/api/events", None),
     Action.CREATE_EVENT: lambda _: (
         "POST",
@@ -218,6 +230,7 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
     Action.EXTEND_HOLD: lambda scene: ("POST", f"/api/holds/{scene.booking}/extend", None),
     Action.RELEASE_HOLD: lambda scene: ("DELETE", f"/api/holds/{scene.booking}", None),
     Action.GET_BOOKING: lambda scene: ("GET", f"/api/bookings/{scene.booking}", None),
+    Action.FOLLOW_BOOKING: lambda scene: ("GET", f"/api/bookings/{scene.booking}/live", None),
     Action.LIST_TICKETS: lambda scene: ("GET", f"/api/bookings/{scene.booking}/tickets", None),
     Action.CANCEL_BOOKING: lambda scene: ("POST", f"/api/bookings/{scene.booking}/cancel", None),
     Action.RECORD_PAYMENT: lambda scene: (
@@ -238,6 +251,55 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         f"/api/events/{scene.event}/bookings",
         None,
     ),
+    Action.GET_TICKET: lambda scene: ("GET", f"/api/tickets/{scene.ticket}", None),
+    Action.UPDATE_TICKET: lambda scene: (
+        "PATCH",
+        f"/api/tickets/{scene.ticket}",
+        {"name": "Ada King"},
+    ),
+    Action.REISSUE_TICKET: lambda scene: ("POST", f"/api/tickets/{scene.ticket}/reissue", None),
+    Action.OFFER_TICKET: lambda scene: ("POST", f"/api/tickets/{scene.ticket}/transfers", None),
+    Action.ACCEPT_TICKET: lambda scene: (
+        "POST",
+        "/api/tickets/accept",
+        {"token": scene.transfer_token}
+        | ({} if scene.caller == scene.about else {"customer": {"externalId": "customer-2"}}),
+    ),
+    Action.GET_TICKET_SVG: lambda scene: ("GET", f"/api/tickets/{scene.ticket}/code.svg", None),
+    Action.GET_TICKET_PNG: lambda scene: ("GET", f"/api/tickets/{scene.ticket}/code.png", None),
+    Action.GET_TICKETS_PDF: lambda scene: (
+        "GET",
+        f"/api/bookings/{scene.booking}/tickets.pdf",
+        None,
+    ),
+    Action.LIST_TICKET_KEYS: lambda _: ("GET", "/.well-known/ticketing/keys.json", None),
+    Action.GET_DOOR: lambda scene: ("GET", f"/api/events/{scene.event}/door", None),
+    Action.UPDATE_DOOR: lambda scene: (
+        "PUT",
+        f"/api/events/{scene.event}/door",
+        {"lists": [{"name": "main"}]},
+    ),
+    Action.CHECK_IN: lambda scene: (
+        "POST",
+        f"/api/events/{scene.event}/check-ins",
+        {"scanId": SCAN, "code": "unknown"},
+    ),
+    Action.UPLOAD_CHECK_INS: lambda scene: (
+        "POST",
+        f"/api/events/{scene.event}/check-ins/bulk",
+        {"sentAt": "2026-11-02T19:30:00Z", "items": [{}]},
+    ),
+    Action.UNDO_CHECK_IN: lambda scene: (
+        "POST",
+        f"/api/events/{scene.event}/check-ins/{SCAN}/undo",
+        {"reason": "Wrong person"},
+    ),
+    Action.LIST_CHECK_INS: lambda scene: ("GET", f"/api/events/{scene.event}/check-ins", None),
+    Action.GET_DOOR_MANIFEST: lambda scene: (
+        "GET",
+        f"/api/events/{scene.event}/door-manifest",
+        None,
+    ),
     Action.LIST_TEAM: lambda scene: ("GET", f"/api/events/{scene.event}/team", None),
     Action.GRANT_ROLE: lambda scene: (
         "PUT",
@@ -250,6 +312,29 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         None,
     ),
     Action.LIST_TRAIL: lambda scene: ("GET", f"/api/events/{scene.event}/trail", None),
+    Action.READ_EVENT_FEED: lambda scene: ("GET", f"/api/events/{scene.event}/feed", None),
+    Action.READ_FEED: lambda _: ("GET", "/api/feed", None),
+    Action.CREATE_WEBHOOK: lambda _: ("POST", "/api/webhooks", {"url": NOT_PUBLIC}),
+    Action.LIST_WEBHOOKS: lambda _: ("GET", "/api/webhooks", None),
+    Action.GET_WEBHOOK: lambda scene: ("GET", f"/api/webhooks/{scene.webhook}", None),
+    Action.CHANGE_WEBHOOK: lambda scene: (
+        "PATCH",
+        f"/api/webhooks/{scene.webhook}",
+        {"types": ["booking.booked"]},
+    ),
+    Action.ROTATE_SECRET: lambda scene: ("POST", f"/api/webhooks/{scene.webhook}/secret", None),
+    Action.REPLAY_WEBHOOK: lambda scene: (
+        "POST",
+        f"/api/webhooks/{scene.webhook}/replay",
+        {"cursor": "1"},
+    ),
+    Action.TEST_WEBHOOK: lambda scene: ("POST", f"/api/webhooks/{scene.webhook}/test", None),
+    Action.LIST_DELIVERIES: lambda scene: (
+        "GET",
+        f"/api/webhooks/{scene.webhook}/deliveries",
+        None,
+    ),
+    Action.DELETE_WEBHOOK: lambda scene: ("DELETE", f"/api/webhooks/{scene.webhook}", None),
     Action.GRANT_ORGANISER: lambda scene: (
         "PUT",
         f"/api/users/{scene.about.id}/organiser",
@@ -282,10 +367,17 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
 OF_MONEY = (
     *(Action.RECORD_PAYMENT, Action.LIST_PAYMENTS, Action.RECORD_REFUND, Action.LIST_REFUNDS),
 )
+OF_TICKETS = (
+    *(Action.GET_TICKET, Action.UPDATE_TICKET, Action.REISSUE_TICKET, Action.OFFER_TICKET),
+    *(Action.ACCEPT_TICKET, Action.GET_TICKET_SVG, Action.GET_TICKET_PNG, Action.GET_TICKETS_PDF),
+)
 PREPARED = {
     Action.CANCEL_TICKET: Action.BOOK_TICKET,
+    Action.UNDO_CHECK_IN: Action.CHECK_IN,
+    **dict.fromkeys(OF_TICKETS, Action.BOOK_TICKET),
     **dict.fromkeys(
-        (Action.GET_BOOKING, Action.LIST_TICKETS, Action.CANCEL_BOOKING), Action.BOOK_TICKET
+        (Action.GET_BOOKING, Action.FOLLOW_BOOKING, Action.LIST_TICKETS, Action.CANCEL_BOOKING),
+        Action.BOOK_TICKET,
     ),
     **dict.fromkeys(OF_MONEY, Action.BOOK_TICKET),
     **dict.fromkeys(
@@ -362,7 +454,7 @@ async def _parts_of(owner: Person, event: int, named: set[str]) -> dict[str, Any
 
 
 async def _credentials_of(caller: Person, named: set[str]) -> dict[str, str]:
-    """Make what is named of a key and another session of the caller, and return their ids."""
+    """Make what is named of a key, a session and a webhook of the caller, and return their ids."""
     made = {}
     if "key" in named:
         await caller.make_key("bookings:read")
@@ -372,6 +464,9 @@ async def _credentials_of(caller: Person, named: set[str]) -> dict[str, str]:
         await caller.again()
         sessions = (await caller.get("/api/users/me/sessions")).json()["items"]
         made["session"] = next(each["id"] for each in sessions if not each["isCurrent"])
+    if "webhook" in named:
+        webhook = await caller.post("/api/webhooks", {"url": NOT_PUBLIC})
+        made["webhook"] = webhook.json()["id"]
     return made
 
 
@@ -426,4 +521,10 @@ async def prepare(
         f"/api/events/{on.event}/bookings", headers=admin.headers, params={"status": status}
     )
     (booking,) = listed.json()["items"]
-    return replace(on, booking=booking["id"])
+    on = replace(on, booking=booking["id"])
+    if action not in OF_TICKETS:
+        return on
+    listed = await admin.get(f"/api/bookings/{on.booking}/tickets")
+    ticket = listed.json()["items"][0]["id"]
+    offered = await admin.post(f"/api/tickets/{ticket}/transfers", None)
+    return replace(on, ticket=ticket, transfer_token=offered.json()["token"])

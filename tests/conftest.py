@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from asyncpg import Record
 from coverage import Coverage
 from fastapi import FastAPI
 from hypothesis import Phase
@@ -22,7 +23,9 @@ from tests.folders import folder_open_to_all, put
 from tests.people import Visitor
 from ticketing.db import migrations
 from ticketing.db.engine import connect
+from ticketing.db.statements import Driver, Statement
 from ticketing.embedded.server import embedded
+from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.settings import Settings
 
 # What collecting the tests makes stays. To look for garbage in it takes a quarter of the time.
@@ -168,3 +171,24 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 def visitor(client: httpx.AsyncClient) -> Visitor:
     """A client without an account."""
     return Visitor(client)
+
+
+@pytest.fixture
+async def bookings(engine: AsyncEngine) -> AsyncIterator[BookingRepository]:
+    repository = BookingRepository(engine)
+    yield repository
+    await repository.close()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that are sent."""
+    statements: list[str] = []
+    fetch = Statement.fetch
+
+    async def note(self: Statement, connection: Driver, **parameters: object) -> list[Record]:
+        statements.append(self.sql)
+        return await fetch(self, connection, **parameters)
+
+    monkeypatch.setattr(Statement, "fetch", note)
+    return statements

@@ -24,8 +24,9 @@ import httpx
 import schemathesis
 from schemathesis.checks import CHECKS, load_all_checks
 
+from tests.calls import NOT_PUBLIC
 from tests.folders import folder_open_to_all
-from tests.generated import PHASES, Shop, World, kept, run, sell
+from tests.generated import PHASES, Hall, Shop, World, kept, run, sell
 from tests.people import Person, Visitor
 from tests.serving import Service, serving, until
 from tests.signing import SECRET
@@ -43,6 +44,9 @@ SLOW = 1000.0
 """Milliseconds that no response may take, as the service measures it."""
 ROUNDS = 4
 """The cheapest hash of a password."""
+STREAMS = {"followEvent", "followBooking"}
+"""Operations that are not called, because their responses stay open for an hour."""
+
 EXAMPLES = 30
 SCENARIOS = 60
 
@@ -126,6 +130,11 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
         for organiser, events in ((owner, mine), (stranger, not_mine))
         for number in range(30)
     ]
+    webhooks = [
+        (await each.post("/api/webhooks", {"url": NOT_PUBLIC})).json()["id"]
+        for each in (owner, stranger)
+        for _ in range(10)
+    ]
     me = await _who_calls(caller, owner, mine)
     if me is not None and caller is Role.ADMIN:
         await operator.access.promote(me.username)
@@ -152,6 +161,7 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
                 for _ in range(20)
             ],
             shop=shop,
+            hall=await Hall.open(owner, await owner.organise(200)),
             people=[each.id for each in (me or bob, bob, stranger)],
             account=ADA,
             members=[each.id for each in (*members, stranger)],
@@ -163,6 +173,7 @@ async def prepare(client: httpx.AsyncClient, operator: Operator, caller: Role | 
             ],
             keys=[key for each in (me or owner, stranger) for key in await _keys(each)],
             customers=customers,
+            webhooks=webhooks,
         ),
         me.id if me is not None else None,
         # A key may not change rows of its owner either.
@@ -359,7 +370,9 @@ class Fuzz:
         started = time.monotonic()
         cast, last, before = asyncio.run(self.prepare(caller))
         document = httpx.get(f"{self._service.url}/openapi.json").json()
-        config = cast.world.configuration(document, examples=examples, scenarios=scenarios)
+        config = cast.world.configuration(
+            document, examples=examples, scenarios=scenarios, without=sorted(STREAMS)
+        )
         findings = run(
             schemathesis.openapi.from_url(f"{self._service.url}/openapi.json", config=config),
             *PHASES,
@@ -367,7 +380,7 @@ class Fuzz:
         faults = [
             *findings.faults,
             *(f"{each} was done by who may not" for each in findings.successes - cast.allowed),
-            *(f"{each} was never done" for each in cast.expected - findings.successes),
+            *(f"{each} was never done" for each in cast.expected - findings.successes - STREAMS),
             *asyncio.run(self.compare(cast, last, before)),
         ]
         self.cases += findings.cases

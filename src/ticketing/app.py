@@ -12,6 +12,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 
 from ticketing import __version__
+from ticketing.door.compose import compose as compose_door
 from ticketing.errors import TicketingError
 from ticketing.feed.compose import compose as compose_feed
 from ticketing.identity.compose import compose as compose_identity
@@ -42,7 +43,13 @@ SAMPLE_EVERY: Final = 1.0
 """Seconds between two samples of a gauge."""
 
 Compose: TypeAlias = Callable[[Shared], Part]
-PARTS: Final[Sequence[Compose]] = (compose_feed, compose_sale, compose_identity, compose_web)
+PARTS: Final[Sequence[Compose]] = (
+    compose_feed,
+    compose_door,
+    compose_sale,
+    compose_identity,
+    compose_web,
+)
 """The parts, in the order in which they are closed."""
 
 # OpenTelemetry's checks cost each request a few microseconds, even if nothing is exported.
@@ -85,6 +92,7 @@ def create_app(
     app.router.routes.extend(routes)
     app.mount("/static", StaticFiles("/static"))
     app.state.table = RouteTable(routes)
+    app.state.webhooks = {name: of for part in parts for name, of in part.webhooks.items()}
     for ended in (Replayed, TicketingError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(ended, handle)
     app.openapi = partial(openapi.document, app)  # type: ignore[method-assign]
@@ -116,8 +124,8 @@ async def _lifespan(settings: Settings, parts: Sequence[Part], _: FastAPI) -> As
 def _layers(app: FastAPI, shared: Shared, counted_apart: Sequence[CountedApart]) -> ASGIApp:
     """Return the application wrapped in its layers; the last one sees a request first."""
     settings = shared.settings
-    layer: ASGIApp = StreamLimit(app.build_middleware_stack(), shared.streams)
-    layer = DirectRoutes(app, layer)
+    layer: ASGIApp = DirectRoutes(app, app.build_middleware_stack())
+    layer = StreamLimit(layer, shared.streams)
     if shared.limits is not None:
         layer = Throttle(layer, shared.limits, counted_apart)
     layer = Dispatch(layer, app.state.table, app.state.provided)

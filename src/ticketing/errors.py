@@ -15,7 +15,8 @@
     ├── NotFound
     │   ├── RouteNotFound, EventNotFound, UserNotFound, BookingNotFound, KeyNotFound,
     │   ├── SessionNotFound, MemberNotFound, TicketTypeNotFound, TicketNotFound, QuotaNotFound,
-    │   ├── CustomerNotFound, CodeNotFound
+    │   ├── CustomerNotFound, CodeNotFound, WebhookNotFound,
+    │   ├── TransferNotFound, ScanNotFound, DoorListNotFound
     ├── MethodNotAllowed
     ├── Conflict
     │   ├── UsernameTaken, AlreadyBooked, AlreadyWaiting, AlreadyOwner, TooManyKeys, LoginExists
@@ -24,7 +25,8 @@
     │   ├── NameTaken, TicketTypeSold, LastTicketType, TooManyTicketTypes, TooManyQuotas
     │   ├── CurrencyFixed, AlreadyHeld, NotHeld, HoldLimitReached
     │   ├── ReferenceReused, RefundExceedsPaid, BookingFree
-    │   ├── CodeUsedUp, CodeTaken, CodeRedeemed, TooManyCodes
+    │   ├── CodeUsedUp, CodeTaken, CodeRedeemed, TooManyCodes, TooManyWebhooks
+    │   ├── TicketCancelled, TicketUsed, HolderFixed, ScanReused
     ├── HoldExpired
     ├── Later              the request is valid, but can't be served now
     │   ├── RequestInProgress, TooManyRequests
@@ -443,6 +445,13 @@ class KeyNotFound(NotFound):
     detail = "You have no API key with this id. `GET /api/users/me/keys` lists your keys."
 
 
+class WebhookNotFound(NotFound):
+    """The caller has no webhook of this id."""
+
+    status, code = 404, "webhook_not_found"
+    detail = "You have no webhook with this id. `GET /api/webhooks` lists your webhooks."
+
+
 class SessionNotFound(NotFound):
     """The caller has no session of this id."""
 
@@ -465,10 +474,39 @@ class TicketTypeNotFound(NotFound):
 
 
 class TicketNotFound(NotFound):
-    """The booking has no such ticket."""
+    """There is no such ticket, or the booking has no such ticket."""
 
     status, code = 404, "ticket_not_found"
-    detail = "The booking has no such ticket. Nothing was changed."
+    detail = (
+        "There is no such ticket. `GET /api/bookings/{bookingId}/tickets` lists those of a booking."
+    )
+
+
+class TransferNotFound(NotFound):
+    """The token passes no ticket on."""
+
+    status, code = 404, "transfer_not_found"
+    detail = (
+        "This token is unknown, used, replaced by a newer one, or expired. Ask the holder of the"
+        " ticket for a new one."
+    )
+
+
+class ScanNotFound(NotFound):
+    """The event has no scan of this id."""
+
+    status, code = 404, "scan_not_found"
+    detail = "The event has no such scan. `GET /api/events/{eventId}/check-ins` lists its scans."
+
+
+class DoorListNotFound(NotFound):
+    """The event has no check-in list of this name."""
+
+    status, code = 404, "door_list_not_found"
+    detail = (
+        "The event has no check-in list of this name. `GET /api/events/{eventId}/door` has its"
+        " lists."
+    )
 
 
 class QuotaNotFound(NotFound):
@@ -937,6 +975,36 @@ class TooManyCodes(Conflict):
     detail = "An event has at most 100,000 codes. Delete some that were never used."
 
 
+class TicketCancelled(Conflict):
+    """The ticket is cancelled, so it has no code and no holder."""
+
+    status, code = 409, "ticket_cancelled"
+    detail = "This ticket is cancelled."
+
+
+class TicketUsed(Conflict):
+    """Somebody came in with the ticket."""
+
+    status, code = 409, "ticket_used"
+    detail = "Somebody came in with this ticket. It can't be passed on any more."
+
+
+class HolderFixed(Conflict):
+    """The deadline for changes of holders is over."""
+
+    status, code = 409, "holder_fixed"
+    detail = (
+        "It is too late to change this ticket. The event's owner and managers still can: ask them."
+    )
+
+
+class ScanReused(Conflict):
+    """The event has a scan of this id with another ticket, list or direction."""
+
+    status, code = 409, "scan_reused"
+    detail = "This `scanId` was used for another scan. Make a new one for each scan."
+
+
 class OwnsEvents(Conflict):
     """The user owns events with active bookings that are not over."""
 
@@ -967,6 +1035,13 @@ class TooManyKeys(Conflict):
     """The person already has the largest number of API keys."""
 
     status, code, detail = 409, "too_many_keys", "You have 50 API keys. Revoke one first."
+
+
+class TooManyWebhooks(Conflict):
+    """The person already has the largest number of webhooks."""
+
+    status, code = 409, "too_many_webhooks"
+    detail = "You have 50 webhooks. Delete one first."
 
 
 class Later(TicketingError):

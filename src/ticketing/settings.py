@@ -19,7 +19,10 @@ DOTENV: Final = ".env"
 ORIGIN: Final = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[1-9][0-9]{0,4})?")
 ROOT_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 MAX_ROOT_PATH: Final = 200
-OWN_SEGMENTS: Final = {"api", "docs", "livez", "openapi.json", "readyz", "redoc", "static"}
+OWN_SEGMENTS: Final = {
+    *(".well-known", "api", "board", "docs", "door", "livez", "openapi.json", "readyz", "redoc"),
+    "static",
+}
 """The first segments of the service's own paths."""
 DEFAULT_PORTS: Final = {"http:": ":80", "https": ":443"}
 """Browsers leave these ports out of an origin."""
@@ -163,7 +166,9 @@ class Settings(BaseSettings):
     keep_alive: int = Field(default=75, ge=1, le=3600)
     """Seconds after which a connection without requests is closed."""
     max_connections: int = Field(default=10_000, ge=1, le=1_000_000)
-    """Connections of each worker; more get 503 `busy`."""
+    """Connections of each worker, besides streams; more get 503 `busy`."""
+    max_streams: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Open streams of each worker, such as `GET /api/events/{id}/live`; more get 503 `busy`."""
     cors_origins: Annotated[
         tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)
     ] = ()
@@ -195,6 +200,15 @@ class Settings(BaseSettings):
     """Wrong passwords for one account, from addresses that never logged in to it."""
     limit_address_logins: Rate = RateLimit(300, 3600)
     """Wrong passwords from one address, for accounts that it never logged in to."""
+    webhook_delivery: Literal["workers", "off"] = "workers"
+    """Where webhooks are delivered. off: only by `ticketing deliver`, a process of its own."""
+    webhook_networks: Annotated[
+        tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...],
+        NoDecode,
+        BeforeValidator(_listed),
+    ] = ()
+    """Addresses and networks besides public ones to which webhooks may be sent, separated by
+    commas."""
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     """Port of `/metrics` for Prometheus; 0 takes a free one. If absent: nothing is counted."""
     metrics_host: str = "127.0.0.1"

@@ -8,20 +8,12 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.browser.chromium import FLAGS
 from tests.browser.traffic import PATIENCE
 from tests.folders import folder_open_to_all, put
 from tests.serving import UNMEASURED, Service, serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",  # root has none
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -46,6 +46,12 @@ def operations(service: Service) -> dict[str, tuple[str, str]]:
     }
 
 
+def webhooks(service: Service) -> list[tuple[str, str]]:
+    """The method and the name of every call to a webhook."""
+    document = httpx.get(f"{service.url}/openapi.json").json()
+    return [("POST", name) for name in document["webhooks"]]
+
+
 async def test_somebody_registers_logs_in_and_books_on_the_docs_page(
     page: Page, service: Service
 ) -> None:
@@ -96,18 +102,19 @@ async def test_the_docs_page_shows_every_operation_and_needs_no_other_site(
     page: Page, service: Service
 ) -> None:
     expected = operations(service)
+    called = webhooks(service)
     traffic = Traffic(page)
     await page.goto(f"{service.url}/docs")
 
     blocks = page.locator(".opblock")
-    await blocks.nth(len(expected) - 1).wait_for()
+    await blocks.nth(len(expected) + len(called) - 1).wait_for()
     shown = await blocks.locator(".opblock-summary-control").evaluate_all(
         """summaries => summaries.filter(each => each.checkVisibility()).map(each => [
             each.querySelector(".opblock-summary-method").innerText,
             each.querySelector(".opblock-summary-path").dataset.path,
         ])"""
     )
-    assert sorted(map(tuple, shown)) == sorted(expected.values())
+    assert sorted(map(tuple, shown)) == sorted([*expected.values(), *called])
 
     await page.wait_for_load_state("networkidle")
     assert traffic.besides(service.url) == {}

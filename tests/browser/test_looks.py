@@ -1,24 +1,20 @@
 """The pages are readable in dark mode, on a phone and by keyboard."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
+from tests.browser.looks import ALL_RULES, PHONE, Scheme, violations, width
 from tests.browser.traffic import PATIENCE, Traffic
 from tests.serving import Service
 from ticketing import __version__
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
-Scheme = Literal["light", "dark"]
-PHONE = 390
-"""Pixels."""
 CONTRAST = ["color-contrast"]
-ALL_RULES = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -35,13 +31,6 @@ async def page(browser: Browser, scheme: Scheme) -> AsyncIterator[Page]:
     ) as context:
         context.set_default_timeout(PATIENCE)
         yield await context.new_page()
-
-
-async def violations(page: Page, rules: list[str]) -> dict[str, list[Any]]:
-    """Return violations of WCAG that axe-core finds, by rule."""
-    options = {"resultTypes": ["violations"], "runOnly": rules}
-    found = (await Axe().run(page, options=options)).response["violations"]
-    return {each["id"]: [node["target"] for node in each["nodes"]] for each in found}
 
 
 # Of elements beside each other that have the same tags, attributes, classes and styles, all the
@@ -69,11 +58,6 @@ async def pale(page: Page) -> dict[str, list[Any]]:
     """
     await page.evaluate(KEEP_TWO_ALIKE)
     return await violations(page, CONTRAST)
-
-
-async def width(page: Page) -> int:
-    wide: int = await page.evaluate("document.scrollingElement.scrollWidth")
-    return wide
 
 
 async def lightness(page: Page) -> float:

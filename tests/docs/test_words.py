@@ -119,7 +119,7 @@ def test_every_command_in_the_documents_is_there(name: str) -> None:
     for target in re.findall(r"(?:`|^ *(?:\$ )?)make ([a-z][a-z-]*)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
     commands = get_command(cli)
-    for command in re.findall(r"(?:`|^ *)ticketing ([a-z]+)", text, re.MULTILINE):
+    for command in re.findall(r"(?:`|^ *)ticketing ([a-z][a-z-]*)", text, re.MULTILINE):
         assert command in getattr(commands, "commands"), f"ticketing {command}"  # noqa: B009
     for module in re.findall(r"python -m ((?:benchmarks|chaos|tests)[\w.]*)", text):
         path = ROOT / module.replace(".", "/")
@@ -150,7 +150,7 @@ async def test_every_route_in_the_documents_is_one(app: FastAPI) -> None:
         (name, method, path)
         for name in NAMES
         for method, path in re.findall(
-            r"\b(GET|POST|PUT|PATCH|DELETE) (/[\w{}/-]*)", (ROOT / name).read_text()
+            r"\b(GET|POST|PUT|PATCH|DELETE) (/(?:[\w{}/-]|\.\w)*)", (ROOT / name).read_text()
         )
     }
     assert len(named) > 30

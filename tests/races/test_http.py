@@ -171,7 +171,7 @@ DIFFERS = {"date", "x-request-id", "ratelimit", "transfer-encoding"}
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_a_head_has_the_header_of_its_get_and_no_body(service: Service, encoding: str) -> None:
     who = {"username": f"head-{encoding}", "password": "correct horse"}
-    uuids = ("keyId", "sessionId", "userId", "bookingId", "customerId")
+    uuids = ("keyId", "sessionId", "userId", "bookingId", "customerId", "webhookId", "ticketId")
     ids = dict.fromkeys(uuids, str(uuid4()))
     ids |= dict.fromkeys(("eventId", "ticketTypeId", "quotaId", "codeId"), "1")
     asked = {"Accept-Encoding": encoding, "Connection": "close"}
@@ -180,7 +180,12 @@ def test_a_head_has_the_header_of_its_get_and_no_body(service: Service, encoding
         token = client.post("/api/users/login", json=who).json()["token"]
         client.headers["Authorization"] = f"Bearer {token}"
         paths = client.get("/openapi.json").json()["paths"]
-        read = [path.format(**ids) for path, item in paths.items() if "get" in item]
+        read = [
+            path.format(**ids)
+            for path, item in paths.items()
+            # A stream has no end. A manifest has the time, in as many digits as it needs.
+            if "get" in item and not path.endswith(("/live", "/door-manifest"))
+        ]
         assert len(read) > 10
         client.post("/api/events/initialize", json={"name": "Recital", "totalTickets": 1})
         statuses = set()

@@ -96,7 +96,7 @@ async def test_metrics_are_right_across_workers_that_come_and_go(kept_dir: Path,
         assert {f: metrics.total("ticketing_bookings_total", fact=f) for f in facts} == facts
         assert metrics.total("ticketing_batch_requests_sum", queue="bookings") == 3
         assert metrics.total("ticketing_queue_requests") == 0
-        assert metrics.total("ticketing_pool_connections_limit") == 2 * 12
+        assert metrics.total("ticketing_pool_connections_limit") == 2 * 14
         await metrics.pass_zero("ticketing_audit_completed_timestamp_seconds")
         assert metrics.total("ticketing_audit_differences") == 0
         shown_is_what_is_asked_for(metrics)
@@ -133,8 +133,9 @@ def refused_at(service: Service) -> None:
 
 def shown_is_what_is_asked_for(metrics: Metrics) -> None:
     shown = {name for name, _, _ in metrics.samples()}
-    # Nothing has been shed, so there is no reason.
+    # Nothing has been shed, so there is no reason. There is no webhook.
     shown.add("ticketing_shed_total")
+    shown |= {f"ticketing_webhook_{name}" for name in ("deliveries_total", "backlog", "set_aside")}
     for file in ("grafana-dashboard.json", "alerts.yml"):
         asked = set(METRIC.findall((DEPLOY / file).read_text()))
         assert asked, file

@@ -75,7 +75,7 @@ async def test_while_the_database_hangs_requests_above_the_limit_are_refused_at_
         assert {answer.body["requestId"] for answer in shed} & {line["requestId"] for line in told}
 
 
-@pytest.mark.parametrize(("soft", "hard", "served"), [(128, 4096, 400), (128, 300, 200)])
+@pytest.mark.parametrize(("soft", "hard", "served"), [(128, 4096, 400), (128, 300, 100)])
 async def test_a_worker_accepts_as_many_connections_as_it_may_open_files(
     kept_dir: Path, soft: int, hard: int, served: int
 ) -> None:
@@ -89,7 +89,7 @@ async def test_a_worker_accepts_as_many_connections_as_it_may_open_files(
         answers = [await one.request("GET", "/api/events") for one in clients]
         assert [answer.status for answer in answers[:served]] == [200] * served
         assert {answer.status for answer in answers[served:]} <= {503}
-        # Those above the limit get the 503 of a busy service.
+        # Those above the limit get the 503 of a busy service. Of few files, half are for streams.
         assert {answer.code for answer in answers[served:]} <= {"busy"}
 
 

@@ -306,3 +306,25 @@ async def test_a_stream_arrives_piece_by_piece(
         # A proxy that buffers sends several thousand bytes at a time.
         assert max(map(len, first)) < 100
         assert set(b"".join(first).split(b"tick")) == {b""}
+
+
+async def test_live_numbers_arrive_at_once_and_a_client_that_leaves_is_noticed(
+    settings: Settings, open_dir: Path, name: str
+) -> None:
+    app = create_app(settings.model_copy(update={"root_path": PREFIX}))
+    async with serving_here(app, settings) as worker, before(worker, name, open_dir) as client:
+        ada = await Visitor(client).register()
+        event = await ada.organise()
+        async with client.stream("GET", f"/api/events/{event}/live") as response:
+            assert response.headers["cache-control"] == "no-cache, no-transform"
+            assert "content-encoding" not in response.headers
+            lines = response.aiter_lines()
+            for wanted in ('"availableTickets":10,', '"availableTickets":9,'):
+                async with asyncio.timeout(PATIENCE):
+                    while wanted not in await anext(lines):
+                        pass
+                assert worker.service.streams.open == 1
+                await ada.book(event)
+        async with asyncio.timeout(PATIENCE):
+            while worker.service.streams.open:  # noqa: ASYNC110 - it sends no event
+                await asyncio.sleep(0.01)

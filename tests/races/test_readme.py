@@ -65,7 +65,7 @@ def printed_by(service: Service, steps: list[tuple[str, str]], cwd: Path) -> lis
 
 def test_the_commands_print_what_the_pages_show_one_after_the_other(open_dir: Path) -> None:
     first, second = walk(section_of_readme()), walk(tutorial())
-    assert (len(first), len(second)) == (3, 19)
+    assert (len(first), len(second)) == (3, 21)
     with serving(open_dir) as service:
         for steps in (first, second):
             printed = printed_by(service, steps, open_dir)

@@ -1,19 +1,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from asyncpg import Record
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.engine import connect
-from ticketing.db.statements import Driver, Statement
 from ticketing.sale.repositories.bookings import BookingRepository
-
-
-@pytest.fixture
-async def bookings(engine: AsyncEngine) -> AsyncIterator[BookingRepository]:
-    repository = BookingRepository(engine)
-    yield repository
-    await repository.close()
 
 
 @pytest.fixture
@@ -24,17 +14,3 @@ async def elsewhere(database_url: str) -> AsyncIterator[BookingRepository]:
     yield repository
     await repository.close()
     await engine.dispose()
-
-
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The statements that are sent."""
-    statements: list[str] = []
-    fetch = Statement.fetch
-
-    async def note(self: Statement, connection: Driver, **parameters: object) -> list[Record]:
-        statements.append(self.sql)
-        return await fetch(self, connection, **parameters)
-
-    monkeypatch.setattr(Statement, "fetch", note)
-    return statements

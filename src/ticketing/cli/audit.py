@@ -19,13 +19,14 @@ def audit(
     ] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Recount every event's bookings and print differences.
+    """Recount every event's bookings and entries, and print differences.
 
     Nothing is changed, and the service may be running. The exit status is 1 if anything differs.
     """
     # Imported here, so that `serve` starts sooner and uses less memory.
     with held():
         from ticketing.db import engine, schema  # noqa: PLC0415
+        from ticketing.door.repositories.recount import recount  # noqa: PLC0415
         from ticketing.sale.repositories.recount import RecountRepository  # noqa: PLC0415
 
     settings = load(data_dir)
@@ -36,7 +37,8 @@ def audit(
         progress("Recounting") as tell,
     ):
         found = engine.run(url, lambda pool: RecountRepository(pool).recount(tell))
-    documents = [each.document() for each in found.differences]
+        at_the_door = engine.run(url, recount)
+    documents = [each.document() for each in (*found.differences, *at_the_door)]
     if as_json:
         for document in documents:
             typer.echo(orjson.dumps(document, default=str))

@@ -36,7 +36,7 @@ def database(
         yield settings, lambda: None
         return
     # One worker more, because a rolling restart starts the new one before it stops the old one.
-    connections = str((settings.workers + 1) * (settings.pool_size + 2) + 20)
+    connections = str((settings.workers + 1) * (settings.pool_size + 3) + 20)
     with server.embedded(data_dir(settings), max_connections=connections) as running:
         if migrates:
             migrate(running.url)
@@ -97,3 +97,12 @@ def migrate(url: str, tell: Tell | None = None) -> "Migrated | None":
         from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
 
         return migrations.upgrade(url, tell=told)
+
+
+def signing_secret(settings: Settings) -> str:
+    """Return the secret of the service that uses this database. Raises StartupError."""
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret.get_secret_value()
+    if settings.database_url is not None:
+        raise StartupError("TICKETING_JWT_SECRET: is required with TICKETING_DATABASE_URL")
+    return data.secret(data_dir(settings))

@@ -9,15 +9,17 @@ import typer
 from ticketing import __version__
 from ticketing.cli.audit import audit
 from ticketing.cli.backup import back_up, restore
+from ticketing.cli.deliver import deliver
 from ticketing.cli.help import CONTEXT, Command, Group, Serve
 from ticketing.cli.migrate import migrate
 from ticketing.cli.serve import serve
+from ticketing.cli.ticket_key import ticket_key
 from ticketing.cli.user import user
 from ticketing.errors import StartupError
 from ticketing.ops.colour import RED, has_colours, painted
 from ticketing.ops.leaving import leave
 
-SERVING, DATABASE, ACCOUNTS = "Service", "Database", "Accounts"
+SERVING, DATABASE, ACCOUNTS, TICKETS = "Service", "Database", "Accounts", "Tickets"
 
 cli = typer.Typer(
     help="Sell places at events, and never sell one twice.",
@@ -30,12 +32,14 @@ cli = typer.Typer(
     context_settings=CONTEXT,
 )
 cli.command(cls=Serve, rich_help_panel=SERVING)(serve)
+cli.command(cls=Command, rich_help_panel=SERVING)(deliver)
 cli.command(cls=Command, rich_help_panel=DATABASE)(migrate)
 cli.command(cls=Command, rich_help_panel=DATABASE)(audit)
 cli.command("backup", cls=Command, rich_help_panel=DATABASE)(back_up)
 cli.command(cls=Command, rich_help_panel=DATABASE)(restore)
 cli.add_typer(user, name="user", cls=Group, rich_help_panel=ACCOUNTS)
-for each in user.registered_commands:
+cli.add_typer(ticket_key, name="ticket-key", cls=Group, rich_help_panel=TICKETS)
+for each in (*user.registered_commands, *ticket_key.registered_commands):
     each.cls = Command
 
 

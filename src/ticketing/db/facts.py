@@ -38,24 +38,27 @@ def recorded(  # noqa: PLR0913 - one argument per column
     event: str = "NULL",
     subject: str = "NULL",
     details: str = "'{}'",
+    whole: str = "",
     by: tuple[str, ...] = _BY_PARAMETERS,
 ) -> str:
     """Return a CTE that inserts a trail record for each row of `of`, a CTE that changes rows.
 
     A change and its record are one statement, so no change lacks its record. All arguments are SQL
     expressions over the columns of `of`, and must not contain secrets. Unless `by` names columns,
-    the statement has the fields of an Origin as parameters.
+    the statement has the fields of an Origin as parameters. `whole` is the object after the change,
+    for those who follow the changes. Bookings need none: see `feed.told`.
 
     With `event`, `of` must hold the lock of that event's row (FOR NO KEY UPDATE, or its update). A
     record gets its number while the row is locked. So an event's records become visible in the
     order of their numbers, and a program that follows them by number misses none.
     """
+    column, value = (", whole", f", CAST({whole} AS jsonb)") if whole else ("", "")
     return f"""
     recorded AS (
         INSERT INTO audit_records
-            (action, event_id, subject, details, {", ".join(ORIGIN_TYPES)})
+            (action, event_id, subject, details, {", ".join(ORIGIN_TYPES)} {column})
         SELECT {action}, CAST({event} AS bigint), CAST({subject} AS uuid),
-            CAST({details} AS jsonb), {", ".join(by)}
+            CAST({details} AS jsonb), {", ".join(by)} {value}
         FROM {of}
     )
     """  # noqa: S608 - our own text

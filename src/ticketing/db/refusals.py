@@ -21,6 +21,7 @@ CONSTRAINTS: Final[dict[str, type[TicketingError]]] = {
     "uq_users_username": UsernameTaken,
     "fk_events_organiser_id": UserNotFound,
     "fk_bookings_user_id": UserNotFound,
+    "fk_ticket_details_holder_id": UserNotFound,
     # The session ended while its token was being used.
     "fk_refresh_tokens_session_id": InvalidRefreshToken,
 }

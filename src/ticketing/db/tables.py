@@ -461,6 +461,16 @@ class TrailRecord(Base):
             "seq",
             postgresql_where=text("event_id IS NOT NULL"),
         ),
+        # Without the first record of each booking, so that a booking writes no entry here.
+        Index(
+            "ix_audit_records_booking",
+            text("(details ->> 'bookingId')"),
+            "seq",
+            postgresql_where=text(
+                "action <> ALL (ARRAY['booking.booked', 'booking.waiting', 'booking.held'])"
+                " AND (details ->> 'bookingId') IS NOT NULL"
+            ),
+        ),
     )
 
     seq: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -473,6 +483,59 @@ class TrailRecord(Base):
     credential: Mapped[UUID | None]
     address: Mapped[str | None]
     request_id: Mapped[str | None]
+    whole: Mapped[dict[str, Any] | None]
+    """The event, ticket type or quota after the change."""
+
+
+class Activity(Base):
+    """What happened at an event in a minute, or in a quarter of an hour, counted from the trail."""
+
+    __tablename__ = "activity"
+    __table_args__ = (CheckConstraint("minutes in (1, 15)", name="minutes"),)
+
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    minutes: Mapped[int] = mapped_column(SmallInteger(), primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    """When that time begins."""
+    bookings: Mapped[int]
+    """Bookings that got their places, and in `places` how many."""
+    places: Mapped[int]
+    cancels: Mapped[int]
+    waiting: Mapped[int]
+    """Bookings that joined the waiting list."""
+
+
+class Revenue(Base):
+    """The sum of the prices of an event's valid tickets, by ticket type, counted from the trail."""
+
+    __tablename__ = "revenues"
+
+    event_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    ticket_type_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    amount: Mapped[int]
+
+
+class ReducedTicket(Base):
+    """A ticket that was cancelled alone, so that it is not subtracted again with its booking."""
+
+    __tablename__ = "reduced_tickets"
+
+    ticket_id: Mapped[UUID] = mapped_column(primary_key=True)
+
+
+class ActivityCursor(Base):
+    """How far the trail is counted. It has at most one row.
+
+    The records up to `drawn` are all visible once no transaction before `next_xact` runs.
+    """
+
+    __tablename__ = "activity_cursor"
+    __table_args__ = (CheckConstraint("id", name="one"),)
+
+    id: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    seq: Mapped[int]
+    drawn: Mapped[int]
+    next_xact: Mapped[int]
 
 
 class Booking(Base):
@@ -660,9 +723,123 @@ class Ticket(Base):
     ordinal: Mapped[int] = mapped_column(SmallInteger())
     amount: Mapped[int]
     status: Mapped[str] = mapped_column(server_default="valid")
-    generation: Mapped[int] = mapped_column(Integer(), server_default=text("1"))
     tax: Mapped[int | None]
     """The part of the amount that is tax. Null if there is none."""
+
+
+class TicketKey(Base):
+    """A key that signs codes of tickets (Ed25519). The private part is sealed."""
+
+    __tablename__ = "ticket_keys"
+    __table_args__ = (CheckConstraint("id between 1 and 65535", name="id"),)
+
+    id: Mapped[int] = mapped_column(Integer(), primary_key=True, autoincrement=False)
+    public_key: Mapped[bytes]
+    sealed: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    signs_from: Mapped[datetime]
+    """The newest key whose time has come signs. All keys verify."""
+
+
+class TicketDetails(Base):
+    """What differs from a ticket that was just booked. Most tickets have no row here.
+
+    `ticket_id` is the id of a row of `tickets`, or of a booking whose ticket has no row.
+    """
+
+    __tablename__ = "ticket_details"
+    __table_args__ = (
+        CheckConstraint("generation between 1 and 2147483647", name="generation"),
+        Index("ix_ticket_details_booking_id", "booking_id"),
+        Index(
+            "ix_ticket_details_holder_id",
+            "holder_id",
+            postgresql_where=text("holder_id IS NOT NULL"),
+        ),
+        Index(
+            "uq_ticket_details_transfer_hash",
+            "transfer_hash",
+            unique=True,
+            postgresql_where=text("transfer_hash IS NOT NULL"),
+        ),
+    )
+
+    ticket_id: Mapped[UUID] = mapped_column(primary_key=True)
+    booking_id: Mapped[UUID] = mapped_column(ForeignKey("bookings.id"))
+    generation: Mapped[int] = mapped_column(Integer(), server_default=text("1"))
+    """Codes of earlier generations are revoked."""
+    holder_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
+    """The person whom it was passed on to. Null: the person of the booking."""
+    name: Mapped[str | None]
+    email: Mapped[str | None]
+    valid_from: Mapped[datetime | None]
+    valid_until: Mapped[datetime | None]
+    """Its own times at the door. Both null: those of the event."""
+    transfer_hash: Mapped[bytes | None]
+    transfer_until: Mapped[datetime | None]
+
+
+class Door(Base):
+    """The rules at the door of an event. Without a row, one list admits every ticket once."""
+
+    __tablename__ = "doors"
+
+    event_id: Mapped[int] = mapped_column(
+        ForeignKey("events.id", ondelete="CASCADE"), primary_key=True
+    )
+    names_until: Mapped[datetime | None]
+    """When holders can be changed for the last time. Null: the start of the event."""
+    lists: Mapped[list[Any]] = mapped_column(JSONB())
+
+
+class CheckIn(Base):
+    """A scan at the door: what was scanned, what was decided, and whether somebody passed.
+
+    There is no foreign key, so a scan takes no locks but that of the event's row. `ticket_id` is
+    null if the code was none of ours.
+    """
+
+    __tablename__ = "check_ins"
+    __table_args__ = (
+        CheckConstraint("direction in ('in', 'out')", name="direction"),
+        CheckConstraint("(undone_at is null) = (undone_reason is null)", name="undone"),
+        Index("uq_check_ins_scan_id", "event_id", "scan_id", unique=True),
+        Index("ix_check_ins_event", "event_id", "seq"),
+        Index(
+            "ix_check_ins_ticket_id",
+            "ticket_id",
+            postgresql_where=text("passed AND undone_at IS NULL"),
+        ),
+    )
+
+    seq: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    event_id: Mapped[int]
+    scan_id: Mapped[UUID]
+    """The id that the device gave it."""
+    ticket_id: Mapped[UUID | None]
+    ticket_type_id: Mapped[int | None]
+    list: Mapped[str]
+    gate: Mapped[str | None]
+    direction: Mapped[str]
+    verdict: Mapped[str]
+    """What the person at the gate was told: by the service, or by a device without network."""
+    judged: Mapped[str | None]
+    """What the service said when the device uploaded it."""
+    passed: Mapped[bool]
+    """Whether somebody passed the gate."""
+    conflict: Mapped[bool]
+    """Whether somebody passed who should not have, as far as is known now."""
+    first_at: Mapped[datetime | None]
+    first_gate: Mapped[str | None]
+    """When and where the ticket was used before."""
+    scanned_at: Mapped[datetime | None]
+    """By the clock of the device."""
+    received_at: Mapped[datetime]
+    happened_at: Mapped[datetime]
+    """`scanned_at`, corrected by the difference of the clocks at the upload."""
+    actor: Mapped[UUID | None]
+    undone_at: Mapped[datetime | None]
+    undone_reason: Mapped[str | None]
 
 
 class IdempotencyKey(Base):
@@ -691,3 +868,82 @@ class Commit(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     events: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger()))
+
+
+class Webhook(Base):
+    """An address that a person's program wants to be called at when something happens.
+
+    `position` is the number of the last trail record that was read for it. `due_at` is when a
+    process may deliver to it: while one does, the end of its lease.
+    """
+
+    __tablename__ = "webhooks"
+    __table_args__ = (
+        CheckConstraint("state in ('active', 'disabled')", name="state"),
+        Index("ix_webhooks_user_id", "user_id", "seq"),
+        Index("ix_webhooks_event_id", "event_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(Identity(always=True))
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"))
+    event_id: Mapped[int | None] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"))
+    """Null: all events whose owner or manager the person is."""
+    url: Mapped[str]
+    types: Mapped[list[str] | None]
+    """Null: all types."""
+    secret: Mapped[bytes]
+    previous_secret: Mapped[bytes | None]
+    """Both are sealed."""
+    previous_until: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(server_default="active")
+    since: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    position: Mapped[int]
+    due_at: Mapped[datetime] = mapped_column(server_default=text("'infinity'"))
+    rests: Mapped[bool] = mapped_column(server_default=text("true"))
+    """Whether everything was delivered, so that only something new wakes it."""
+    lease: Mapped[UUID | None]
+    tries: Mapped[int] = mapped_column(Integer(), server_default=text("0"))
+    """How often in a row all tries failed."""
+    failing_since: Mapped[datetime | None]
+
+
+class WebhookRetry(Base):
+    """An event of the feed that a webhook did not accept. It is tried again at `next_at`.
+
+    Null: it was given up. The body is stored, because it must be the same at each try.
+    """
+
+    __tablename__ = "webhook_retries"
+
+    webhook_id: Mapped[UUID] = mapped_column(
+        ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True
+    )
+    record: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    about: Mapped[str]
+    """What happens to one thing is delivered in order."""
+    type: Mapped[str]
+    body: Mapped[bytes]
+    tries: Mapped[int] = mapped_column(Integer())
+    failing_since: Mapped[datetime | None]
+    next_at: Mapped[datetime | None]
+    last_error: Mapped[str | None]
+
+
+class WebhookDelivery(Base):
+    """A try to deliver. The last hundred of each webhook are kept."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (Index("ix_webhook_deliveries_webhook_id", "webhook_id", "seq"),)
+
+    seq: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    message_id: Mapped[str]
+    type: Mapped[str]
+    attempt: Mapped[int] = mapped_column(Integer())
+    at: Mapped[datetime]
+    status: Mapped[int | None] = mapped_column(Integer())
+    error: Mapped[str | None]
+    milliseconds: Mapped[int] = mapped_column(Integer())

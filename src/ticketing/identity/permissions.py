@@ -14,6 +14,8 @@ class Scope(StrEnum):
     BOOKINGS_READ = "bookings:read"
     CUSTOMERS_WRITE = "customers:write"
     CUSTOMERS_READ = "customers:read"
+    WEBHOOKS_WRITE = "webhooks:write"
+    DOOR = "door"
 
 
 class Role(StrEnum):
@@ -57,6 +59,8 @@ class Action(StrEnum):
     CREATE_EVENT = "createEvent"
     LIST_MY_EVENTS = "listMyEvents"
     GET_EVENT = "getEvent"
+    FOLLOW_EVENT = "followEvent"
+    GET_STATS = "getStats"
     LIST_EVENTS = "listEvents"
     UPDATE_EVENT = "updateEvent"
     PUBLISH_EVENT = "publishEvent"
@@ -90,6 +94,7 @@ class Action(StrEnum):
     EXTEND_HOLD = "extendHold"
     RELEASE_HOLD = "releaseHold"
     GET_BOOKING = "getBooking"
+    FOLLOW_BOOKING = "followBooking"
     LIST_TICKETS = "listTickets"
     CANCEL_BOOKING = "cancelBooking"
     RECORD_PAYMENT = "recordPayment"
@@ -98,10 +103,37 @@ class Action(StrEnum):
     LIST_REFUNDS = "listRefunds"
     GET_SETTLEMENT = "getSettlement"
     LIST_EVENT_BOOKINGS = "listEventBookings"
+    GET_TICKET = "getTicket"
+    UPDATE_TICKET = "updateTicket"
+    REISSUE_TICKET = "reissueTicket"
+    OFFER_TICKET = "offerTicket"
+    ACCEPT_TICKET = "acceptTicket"
+    GET_TICKET_SVG = "getTicketSvg"
+    GET_TICKET_PNG = "getTicketPng"
+    GET_TICKETS_PDF = "getTicketsPdf"
+    LIST_TICKET_KEYS = "listTicketKeys"
+    GET_DOOR = "getDoor"
+    UPDATE_DOOR = "updateDoor"
+    CHECK_IN = "checkIn"
+    UPLOAD_CHECK_INS = "uploadCheckIns"
+    UNDO_CHECK_IN = "undoCheckIn"
+    LIST_CHECK_INS = "listCheckIns"
+    GET_DOOR_MANIFEST = "getDoorManifest"
     LIST_TEAM = "listTeam"
     GRANT_ROLE = "grantRole"
     REVOKE_ROLE = "revokeRole"
     LIST_TRAIL = "listTrail"
+    READ_EVENT_FEED = "readEventFeed"
+    READ_FEED = "readFeed"
+    CREATE_WEBHOOK = "createWebhook"
+    LIST_WEBHOOKS = "listWebhooks"
+    GET_WEBHOOK = "getWebhook"
+    CHANGE_WEBHOOK = "changeWebhook"
+    ROTATE_SECRET = "rotateSecret"  # a name  # noqa: S105  # nosec B105
+    REPLAY_WEBHOOK = "replayWebhook"
+    TEST_WEBHOOK = "testWebhook"
+    LIST_DELIVERIES = "listDeliveries"
+    DELETE_WEBHOOK = "deleteWebhook"
     GRANT_ORGANISER = "grantOrganiser"
     REVOKE_ORGANISER = "revokeOrganiser"
     LIST_CUSTOMERS = "listCustomers"
@@ -139,8 +171,10 @@ _STAFF: Final = _MANAGERS | {Role.STAFF}
 _EVENTS: Final = frozenset({Scope.EVENTS_WRITE})
 _BOX_OFFICE: Final = frozenset({Scope.BOOKINGS_WRITE})
 _LISTS: Final = frozenset({Scope.BOOKINGS_READ})
+_WEBHOOKS: Final = frozenset({Scope.WEBHOOKS_WRITE})
 _CUSTOMERS: Final = frozenset({Scope.CUSTOMERS_WRITE})
 _CUSTOMER_LISTS: Final = frozenset({Scope.CUSTOMERS_READ})
+_DOOR: Final = frozenset({Scope.DOOR})
 
 RULES: Final[dict[Action, Rule]] = {
     Action.WELCOME: Rule(_PUBLIC),
@@ -168,6 +202,9 @@ RULES: Final[dict[Action, Rule]] = {
     Action.LIST_MY_EVENTS: Rule(_LOGGED_IN, _EVENTS | _LISTS),
     # A draft is shown to its team alone: see the route.
     Action.GET_EVENT: Rule(_PUBLIC),
+    Action.FOLLOW_EVENT: Rule(_PUBLIC),
+    # Revenue is shown to managers alone: see the route.
+    Action.GET_STATS: Rule(_STAFF, _LISTS),
     Action.LIST_EVENTS: Rule(_PUBLIC),
     Action.UPDATE_EVENT: Rule(_MANAGERS, _EVENTS),
     Action.PUBLISH_EVENT: Rule(_MANAGERS, _EVENTS),
@@ -206,6 +243,7 @@ RULES: Final[dict[Action, Rule]] = {
     Action.EXTEND_HOLD: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     Action.RELEASE_HOLD: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     Action.GET_BOOKING: Rule(_STAFF | {Role.SELF}, _LISTS),
+    Action.FOLLOW_BOOKING: Rule(_STAFF | {Role.SELF}, _LISTS),
     Action.LIST_TICKETS: Rule(_STAFF | {Role.SELF}, _LISTS),
     Action.CANCEL_BOOKING: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     # About money. Only the team says that it came.
@@ -215,11 +253,42 @@ RULES: Final[dict[Action, Rule]] = {
     Action.LIST_REFUNDS: Rule(_MANAGERS | {Role.SELF}, _LISTS),
     Action.GET_SETTLEMENT: Rule(_MANAGERS, _LISTS),
     Action.LIST_EVENT_BOOKINGS: Rule(_STAFF, _LISTS),
+    # About tickets: their holder's, the buyer's, and those that the team looks at.
+    Action.GET_TICKET: Rule(_STAFF | {Role.SELF}, _LISTS | _DOOR),
+    Action.UPDATE_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    Action.REISSUE_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    Action.OFFER_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    Action.ACCEPT_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    Action.GET_TICKET_SVG: Rule(_STAFF | {Role.SELF}, _LISTS | _DOOR),
+    Action.GET_TICKET_PNG: Rule(_STAFF | {Role.SELF}, _LISTS | _DOOR),
+    Action.GET_TICKETS_PDF: Rule(_STAFF | {Role.SELF}, _LISTS | _DOOR),
+    Action.LIST_TICKET_KEYS: Rule(_PUBLIC),
+    # About the door of an event.
+    Action.GET_DOOR: Rule(_STAFF, _LISTS | _DOOR),
+    Action.UPDATE_DOOR: Rule(_MANAGERS, _EVENTS),
+    Action.CHECK_IN: Rule(_STAFF, _DOOR),
+    Action.UPLOAD_CHECK_INS: Rule(_STAFF, _DOOR),
+    Action.UNDO_CHECK_IN: Rule(_STAFF, _DOOR),
+    Action.LIST_CHECK_INS: Rule(_STAFF, _LISTS | _DOOR),
+    Action.GET_DOOR_MANIFEST: Rule(_STAFF, _DOOR),
     # About the team of an event. API keys grant no roles.
     Action.LIST_TEAM: Rule(_STAFF),
     Action.GRANT_ROLE: Rule(_OWNERS),
     Action.REVOKE_ROLE: Rule(_OWNERS | {Role.SELF}),
     Action.LIST_TRAIL: Rule(_MANAGERS, _LISTS),
+    # About what happens at events. The second route shows the events that the first one would.
+    Action.READ_EVENT_FEED: Rule(_MANAGERS, _LISTS),
+    Action.READ_FEED: Rule(_LOGGED_IN, _LISTS),
+    # About the caller's own webhooks. One for an event is made by its owner and managers.
+    Action.CREATE_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),
+    Action.LIST_WEBHOOKS: Rule(_LOGGED_IN, _WEBHOOKS),
+    Action.GET_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),
+    Action.CHANGE_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),
+    Action.ROTATE_SECRET: Rule(_LOGGED_IN, _WEBHOOKS),
+    Action.REPLAY_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),
+    Action.TEST_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),
+    Action.LIST_DELIVERIES: Rule(_LOGGED_IN, _WEBHOOKS),
+    Action.DELETE_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),
     # About the right to create events.
     Action.GRANT_ORGANISER: Rule(_ADMINS),
     Action.REVOKE_ORGANISER: Rule(_ADMINS),

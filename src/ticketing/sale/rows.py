@@ -36,6 +36,11 @@ class Event(NamedTuple):
     """None while it is plain: one free type, whose numbers are the event's own."""
 
     @property
+    def is_draft(self) -> bool:
+        """Whether only its team may see it."""
+        return self.terms.status is EventStatus.DRAFT
+
+    @property
     def state(self) -> SaleState:
         """The state of its sale."""
         state = self.terms.state(self.read_at)

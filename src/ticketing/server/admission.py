@@ -59,7 +59,7 @@ class Admission:
         """
         self.shedding = Shedding(shed)
         self.serve = frozenset(serve)
-        self._streams = streams or Streams()
+        self.streams = streams or Streams()
         self.bound = FIRST
         self.shed = 0
         """Number of refused requests."""
@@ -73,10 +73,10 @@ class Admission:
 
     def is_full(self, state: ServerState) -> bool:
         """Whether the requests under way have reached the bound."""
-        return len(state.tasks) - self._streams.open >= self.bound
+        return len(state.tasks) - self.streams.open >= self.bound
 
     def _under_way(self, state: ServerState) -> int:
-        return len(state.tasks) - self._streams.open
+        return len(state.tasks) - self.streams.open
 
     def refuse(self) -> None:
         """Count a request that is refused after it was parsed."""

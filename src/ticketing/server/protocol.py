@@ -39,6 +39,7 @@ from ticketing.web.bodies import MAX_BODY
 from ticketing.web.headers import CLOSES, OF_API
 from ticketing.web.problems import MEDIA_TYPE, SHED, document
 from ticketing.web.proxies import prefix_of, without
+from ticketing.web.streams import is_stream
 
 MAX_URL: Final = 8 * 1024
 MAX_HEADER: Final = 16 * 1024
@@ -154,7 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a header, with a timeout."""
         super().connection_made(Corked(transport, self._cork))
-        if len(self.connections) > self._bounds.max_connections:
+        if len(self.connections) - self._admission.streams.open > self._bounds.max_connections:
             self.app = partial(_too_many, self.app, self._admission, SHED.labels("connections").inc)
         self._expire_in(self._bounds.header_timeout)
 
@@ -168,9 +169,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Respond to what was requested, and then close: the client may still wait for responses.
 
-        Or it is gone. The server can't know which, and carries out the requests in both cases.
+        Or it is gone. The server can't know which, and carries out the requests in both cases. A
+        stream has no end to wait for.
         """
         self._is_over = True
+        if self.cycle is not None and is_stream(self.cycle.scope):
+            self.transport.close()
         self._conclude()
         return True
 

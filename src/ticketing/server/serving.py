@@ -22,11 +22,15 @@ from ticketing.server.admission import Admission
 from ticketing.server.corked import Cork
 from ticketing.server.protocol import BoundedProtocol, Bounds
 from ticketing.server.terms import BACKLOG, GRACE, LINGER, RETIRE
+from ticketing.server.unread import Vanished
 from ticketing.settings import Settings
 from ticketing.web.headers import CLOSES
 from ticketing.web.service import Service
 
 WORKERS: Final = Gauge("ticketing_workers", "Processes that serve.", multiprocess_mode=LIVE)
+LOOK_EVERY: Final = 80
+"""Tenths of a second between two looks for clients of streams that are gone. With the comments that
+are sent to a silent stream, a client that vanished is disconnected within half a minute."""
 SPARE: Final = 100
 """Files that a worker has open besides its connections, at most."""
 
@@ -56,6 +60,13 @@ class Server(uvicorn.Server):
         self._service = service
         self._admission = admission
         self._retiring = False
+        self._vanished = Vanished()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is done each tenth of a second."""
+        if counter % LOOK_EVERY == 0:
+            self._vanished.look(self.server_state.connections)
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to serve."""
@@ -122,17 +133,20 @@ class Server(uvicorn.Server):
                 return
 
 
-def _room(connections: int) -> int:
-    """Raise the limit of open files as far as allowed; return the possible number of connections.
+def _room(connections: int, streams: int) -> tuple[int, int]:
+    """Raise the limit of open files as far as allowed; return how many of both are possible.
 
-    The soft limit is 1,024 on most machines, and the hard one far above.
+    The soft limit is 1,024 on most machines, and the hard one far above. If there are too few for
+    both, each gets half of them.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + SPARE
+    wanted = connections + streams + SPARE
     files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if files > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    return max(1, min(connections, files - SPARE))
+    room = max(2, files - SPARE)
+    connections = min(connections, max(room // 2, room - streams))
+    return connections, min(streams, room - connections)
 
 
 def server_config(
@@ -141,7 +155,7 @@ def server_config(
     admission: Admission,
 ) -> uvicorn.Config:
     """Return how uvicorn serves the application that `make_app` makes in each worker."""
-    connections = _room(settings.max_connections)
+    connections, admission.streams.limit = _room(settings.max_connections, settings.max_streams)
     bounds = Bounds(settings.header_timeout, settings.body_timeout, connections)
     protocol = partial(BoundedProtocol, bounds, admission, Cork())
     return uvicorn.Config(

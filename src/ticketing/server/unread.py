@@ -6,7 +6,10 @@ Such a client would hold a connection and a request forever.
 import asyncio
 import socket
 import struct
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ticketing.web.streams import is_stream
 
 LOOKS: Final = 10
 """Number of checks of a client that reads slowly. After the last one it is disconnected."""
@@ -69,6 +72,35 @@ class Watch:
             self._transport.abort()
         else:
             self._timer = self._later()
+
+
+class Vanished:
+    """Disconnects clients of streams whose system confirms nothing any more.
+
+    Such a client has lost its network or its power, without a word. What is sent to a stream is too
+    little for a Watch.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[Any, int] = {}
+
+    def look(self, connections: Iterable[Any]) -> None:
+        """Disconnect those that have confirmed nothing since the last look, and had to.
+
+        A connection is a BoundedProtocol.
+        """
+        before, self._before = self._before, {}
+        for each in connections:
+            cycle = each.cycle
+            if cycle is None or cycle.response_complete:
+                continue
+            if not is_stream(cycle.scope):
+                continue
+            now = confirmed(each.transport)
+            if has_stalled(before.get(each), now):
+                each.transport.abort()
+            elif now is not None:
+                self._before[each] = now
 
 
 def has_stalled(before: int | None, now: int | None) -> bool:

@@ -40,7 +40,7 @@ def share(settings: Settings, memory: Memory | None) -> Shared:
         clock=DatabaseClock(),
         limits=limits.compose(settings, secret, memory, pools.requests),
         seals=Seals(secret, previous),
-        streams=Streams(),
+        streams=Streams(settings.max_streams),
     )
 
 
@@ -60,6 +60,6 @@ def compose(shared: Shared) -> Part:
             Loop("cleaning of keys", clean, CLEAN_EVERY),
             *(shared.limits.loops if shared.limits is not None else ()),
         ],
-        samples=shared.pools.samples,
+        samples=[*shared.pools.samples, shared.streams.sample],
         close=[shared.pools.close],
     )

@@ -28,6 +28,7 @@ from ticketing.web.fields import In
 from ticketing.web.policy import Policy
 from ticketing.web.problems import response_to
 from ticketing.web.replay import IdempotencyKey, Rendered
+from ticketing.web.streams import Stream
 from ticketing.web.table import NoSuchMethod
 
 
@@ -74,7 +75,9 @@ _Segment = tuple[int, str, TypeAdapter[Any]]
 
 
 class DirectRoute(PolicyRoute):
-    """A route whose endpoint takes only arguments that need no solving, and returns a Rendered.
+    """A route whose endpoint takes only arguments that need no solving.
+
+    It returns a Rendered or a Stream.
 
     These are a JSON body (a model that is an `In`; optional if it has a default), the result of a
     `Directly`, the `Request`, the Idempotency-Key, and segments of the path by name. Any other
@@ -104,7 +107,7 @@ class DirectRoute(PolicyRoute):
             else:
                 raise TypeError(f"{self.path}: a DirectRoute can't find `{name}`")
 
-    async def respond(self, scope: ASGIScope, receive: Receive) -> Rendered:
+    async def respond(self, scope: ASGIScope, receive: Receive) -> Rendered | Stream:
         """Serve one request. Raises the error that refuses it."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request = Request(scope)
@@ -127,7 +130,9 @@ class DirectRoute(PolicyRoute):
                 require_json(headers)
                 body = await read(receive)
                 given[name] = _valid(partial(model.model_validate_json, body), "body")
-        response: Rendered = await self.endpoint(**given)
+        response: Rendered | Stream = await self.endpoint(**given)
+        if isinstance(response, Stream):
+            return response
         if response.etag is not None and is_known(headers, scope["method"], response.etag):
             return Rendered(NOT_MODIFIED, b"", etag=response.etag)
         return response
@@ -178,6 +183,9 @@ class DirectRoutes:
             await response(scope, receive, send)
             if response.status_code == InternalError.status:
                 raise
+            return
+        if isinstance(answer, Stream):
+            await answer(scope, receive, send)
             return
         headers: list[tuple[bytes, bytes]] = []
         if answer.location is not None:

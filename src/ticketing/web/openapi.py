@@ -53,6 +53,8 @@ TAGS: Final = [
     {"name": "bookings", "description": "Places, and positions on the waiting list."},
     {"name": "codes", "description": "Codes that open ticket types or reduce prices."},
     {"name": "payments", "description": "What was paid for bookings, and what is owed."},
+    {"name": "tickets", "description": "The right of one person to enter, and its code."},
+    {"name": "door", "description": "Who comes in: scans, with and without network."},
     {"name": "holds", "description": "Places that are kept for a while, and offers of places."},
     {
         "name": "ticket types",
@@ -60,6 +62,8 @@ TAGS: Final = [
     },
     {"name": "customers", "description": "People whom an organiser's own system knows."},
     {"name": "team", "description": "People who work on an event, and its audit trail."},
+    {"name": "feed", "description": "What happened, in order, for other programs."},
+    {"name": "webhooks", "description": "Calls of your program when something happens."},
     {"name": "service", "description": "Health."},
 ]
 
@@ -83,6 +87,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
             tags=app.openapi_tags,
         )
+        described["webhooks"] = deepcopy(app.state.webhooks)
         components = described["components"]
         components["headers"] = deepcopy(HEADERS)
         components["responses"] = shared()

@@ -1,9 +1,9 @@
 """A part of the product, and what all parts share."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 from starlette.requests import Request
@@ -51,6 +51,8 @@ class Part:
     provides: object
     """The object that its routes work with. They find it by its class, with `of`."""
     routes: Sequence[Routes] = ()
+    webhooks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Requests that the service sends, as OpenAPI describes them."""
     loops: Sequence[Loop] = ()
     samples: Sequence[Sample] = ()
     """The gauges that are set every second."""

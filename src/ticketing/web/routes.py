@@ -16,6 +16,7 @@ from ticketing.web.fields import In
 from ticketing.web.lists import Cursor, SortedCursor
 from ticketing.web.policy import Overload, Policy
 from ticketing.web.replay import IdempotencyKey, Rendered
+from ticketing.web.streams import Stream
 
 OK: Final = 200
 NO_CONTENT: Final = 204
@@ -47,9 +48,9 @@ class Declared(TypedDict, total=False):
 class Routes:
     """The routes of one subject.
 
-    An endpoint that returns a Rendered is served directly (DirectRoute), any other by the
-    framework. A route that no limit counts, such as a page, accepts any query. A route without a
-    `summary` is not documented.
+    An endpoint that returns a Rendered or a Stream is served directly (DirectRoute), any other by
+    the framework. A route that no limit counts, such as a page, accepts any query. A route without
+    a `summary` is not documented.
     """
 
     def __init__(self, prefix: str, tag: str) -> None:
@@ -120,7 +121,7 @@ class Routes:
 
 def _route_class(endpoint: Callable[..., Any], policy: Policy) -> type[APIRoute]:
     kind: type[PolicyRoute] = StrictRoute if policy.counted is not None else PolicyRoute
-    if inspect.signature(endpoint).return_annotation is Rendered:
+    if inspect.signature(endpoint).return_annotation in {Rendered, Stream}:
         kind = DirectRoute
     return cast("type[APIRoute]", partial(kind, policy=policy))
 

@@ -60,7 +60,7 @@ def test_the_help_of_serve_has_the_choices_and_the_defaults() -> None:
 def test_colours_are_for_terminals_that_want_them(tmp_path: Path) -> None:
     shown = at_terminal(tmp_path, "-h")
     assert "\x1b[1mService\x1b[0m:" in shown
-    assert "\x1b[36mserve\x1b[0m  Run the service." in shown
+    assert "\x1b[36mserve\x1b[0m    Run the service." in shown
     for unwanted in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         plain = at_terminal(tmp_path, "-h", environment=unwanted)
         assert plain == re.sub(r"\x1b\[\d+m", "", shown)

@@ -42,13 +42,17 @@ WRITERS: dict[str, tuple[Statement, dict[str, object]]] = {
             "paused": False,
             "action": "event.revised",
             "changes": "{}",
+            "whole": "{}",
         },
     ),
     "ticketing.sale.repositories.ticket_types REVISE": (
         ticket_types.REVISE,
-        {"action": "ticket_type.created", "details": "{}"},
+        {"action": "ticket_type.created", "details": "{}", "whole": "{}"},
     ),
-    "ticketing.sale.repositories.revisions CHANGE_OWNER": (revisions.CHANGE_OWNER, {}),
+    "ticketing.sale.repositories.revisions CHANGE_OWNER": (
+        revisions.CHANGE_OWNER,
+        {"whole": "{}"},
+    ),
     "ticketing.sale.repositories.revisions DELETE": (revisions.DELETE, {}),
 }
 """Statements that record a change of an existing event, and their parameters besides ids."""
@@ -58,7 +62,10 @@ WITH_THE_FIRST_RECORD = "ticketing.sale.repositories.events MAKE"
 """Statements that record the creation of an event. Nothing else can change it yet."""
 
 WHILE_LOCKED = {
-    f"ticketing.sale.repositories.codes {name}" for name in ("MAKE", "CHANGE", "DELETE")
+    *(f"ticketing.sale.repositories.codes {name}" for name in ("MAKE", "CHANGE", "DELETE")),
+    *(f"ticketing.door.repositories.check_ins {name}" for name in ("ADD", "UNDO")),
+    "ticketing.door.repositories.doors PUT",
+    "ticketing.door.repositories.tickets PUT",
 }
 """Statements whose repository locks the event before, in the same transaction."""
 

@@ -71,7 +71,9 @@ async def test_every_queue_is_sampled_for_the_metrics(settings: Settings) -> Non
         for each in gc.get_objects()
         if isinstance(each, Combiner) and id(each) not in others
     }
-    assert queues == {"bookings", "bookings by id", "customers", "events", "keys", "roles"}
+    assert queues == {
+        *("bookings", "bookings by id", "check-ins", "customers", "events", "keys", "roles")
+    }
     for name in queues:
         QUEUE.labels(name).set(-1)
     async with app.router.lifespan_context(app):

@@ -77,6 +77,14 @@ async def test_a_key_does_what_its_scopes_say_and_nothing_else(visitor: Visitor)
             ("GET", f"/api/events/{event}/bookings", None),
             ("GET", "/api/users/me/bookings", None),
         ],
+        "webhooks:write": [
+            ("GET", "/api/webhooks", None),
+            ("POST", "/api/webhooks", {"url": "http://127.0.0.1:9/hook"}),
+        ],
+        "door": [
+            ("GET", f"/api/events/{event}/door-manifest", None),
+            ("POST", f"/api/events/{event}/check-ins", {"scanId": ada.id, "code": "unknown"}),
+        ],
         "": [
             ("GET", KEYS, None),
             ("POST", KEYS, {"name": "More", "scopes": ["events:write"]}),

@@ -20,6 +20,9 @@ UNDOCUMENTED = {
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
     ("GET", "/redoc"),
+    ("GET", "/board/{eventId}"),
+    ("GET", "/door/{eventId}"),
+    ("GET", "/door/worker.js"),
 }
 """Routes for everybody."""
 

@@ -13,7 +13,6 @@ from tests.workers import DRAIN, Worker, serving
 from ticketing.app import create_app
 from ticketing.server.admission import LEAST
 from ticketing.settings import Settings
-from ticketing.web.service import Service
 from ticketing.web.streams import Streams
 
 STREAM = f"GET {PREFIX}/stream HTTP/1.1\r\nHost: a\r\n\r\n".encode()
@@ -50,7 +49,7 @@ async def test_many_listeners_leave_room_for_other_requests(
 async def test_a_listener_too_many_is_refused_and_one_that_leaves_makes_room(
     app: FastAPI, settings: Settings
 ) -> None:
-    app.state.provided[Service].streams._limit = 2
+    settings = settings.model_copy(update={"max_streams": 2})
     async with serving(app, settings) as worker:
         for _ in range(2):
             assert (await worker.ask(STREAM))[1].startswith(b"HTTP/1.1 200 ")

@@ -90,6 +90,23 @@ NOT_A_TIME: list[Any] = [
     *("2031-01-01T00:00:00", "2031-01-01", "99999-01-01T00:00:00Z", "4102444800"),
 ]
 FIELDS = {
+    (BODIED[1], "reason"): [*NOT_TEXT, "a" * 201, "", " "],
+    ("/api/events/1/check-ins", "scanId"): NOT_A_USER,
+    ("/api/events/1/check-ins", "code"): [*NOT_TEXT[1:], "a" * 501],
+    ("/api/events/1/check-ins", "list"): [*NOT_TEXT[1:], "a" * 61, ""],
+    ("/api/events/1/check-ins", "gate"): [*NOT_TEXT[1:], "a" * 61, ""],
+    ("/api/events/1/check-ins", "direction"): [*NOT_TEXT, "up", ""],
+    ("/api/events/1/check-ins", "scannedAt"): NOT_A_TIME,
+    ("/api/events/1/check-ins/bulk", "sentAt"): NOT_A_TIME,
+    ("/api/events/1/check-ins/bulk", "items"): [None, 0, "", {}, [], [{}] * 151],
+    ("/api/events/1/door", "lists"): [None, 0, "", {}, [], [{"name": "a"}] * 51],
+    ("/api/events/1/door", "namesUntil"): NOT_A_TIME,
+    ("/api/tickets/accept", "token"): [*NOT_TEXT, *TOO_LONG],
+    # Null takes the name away.
+    (BODIED[0], "name"): [*NOT_TEXT[1:], "a" * 201, "", " \t\n ", "\u200b", "\u2067a"],
+    (BODIED[0], "email"): [*NOT_TEXT[1:], "a" * 250 + "@b.org", "", "a", "a@", "a b@c.org"],
+    (BODIED[0], "validFrom"): [*NOT_A_TIME, "9999-12-31T23:59:59Z"],
+    (BODIED[0], "validUntil"): [*NOT_A_TIME, "9999-12-31T23:59:59Z"],
     ("/api/users/register", "username"): [
         *NOT_TEXT,
         *TOO_LONG,

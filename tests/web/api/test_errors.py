@@ -23,9 +23,11 @@ from tests.contract import Operation, assert_problem, operation_of, operations
 from tests.logs import lines
 from tests.people import PASSWORD, Person, Visitor
 from tests.web.code_errors import about_codes
+from tests.web.door_errors import about_the_door, about_tickets
 from tests.web.hold_errors import about_holds
 from tests.web.payment_errors import about_payments
 from tests.web.ticket_type_errors import about_ticket_types
+from tests.web.webhook_errors import about_webhooks
 from ticketing.app import create_app
 from ticketing.db import engine as pools
 from ticketing.db.tables import Base
@@ -127,10 +129,19 @@ def calls(  # noqa: PLR0913, PLR0917 - what the requests are about
         "changeOwner": {"userId": person.id},
         "grantRole": {"role": "staff"},
         "updateCustomer": {"name": "Ada King"},
+        "createWebhook": {"url": "http://127.0.0.1:9/hook"},
+        "changeWebhook": {"state": "disabled"},
+        "replayWebhook": {"cursor": "1"},
+        "updateTicket": {"name": "Ada King"},
+        "acceptTicket": {"token": "unknown"},
+        "updateDoor": {"lists": [{"name": "main"}]},
+        "checkIn": {"scanId": str(NOBODY), "code": "unknown"},
+        "uploadCheckIns": {"sentAt": "2026-11-02T19:30:00Z", "items": [{}]},
+        "undoCheckIn": {"reason": "Wrong person"},
     }
-    names: dict[str, object] = dict.fromkeys(("keyId", "sessionId", "userId"), NOBODY)
+    names: dict[str, object] = dict.fromkeys(("keyId", "sessionId", "userId", "scanId"), NOBODY)
     names |= {"eventId": event, "bookingId": held, "ticketTypeId": 1, "quotaId": 1, "codeId": 1}
-    names["customerId"] = customer
+    names |= {"customerId": customer, "webhookId": NOBODY, "ticketId": held}
     return [
         Call(
             each,
@@ -284,6 +295,7 @@ async def _about_bookings(bob: Person, eve: Person) -> Answers:
         for path in (f"/api/bookings/{each}" for each in (booking["id"], NOBODY, "none")):
             answers += [
                 await person.get(path),
+                await person.get(f"{path}/live"),
                 await person.get(f"{path}/tickets"),
                 await person.post(f"{path}/cancel", {"ticketIds": [str(NOBODY)]}),
             ]
@@ -388,6 +400,9 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
         await eve.get("/api/events/999/bookings"),
         await eve.get("/api/events/999"),
         await eve.get("/api/events/none"),
+        await eve.get("/api/events/999/live"),
+        await eve.get("/api/events/none/live"),
+        *[await eve.get(f"/api/events/{number}/stats") for number in (event, 999, "none")],
         await eve.get("/api/events/none/bookings"),
         await client.post("/api/users/register", json={"username": "fay", "password": "Password1"}),
         await client.post("/api/users/refresh", json={"refreshToken": "none"}),
@@ -415,12 +430,15 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
     answers += await about_ticket_types(ada, eve)
     answers += await about_payments(ada, eve)
     answers += await about_codes(ada, eve)
+    answers += await about_webhooks(event, ada, eve, gone)
+    answers += await about_tickets(ada, eve, gone)
+    answers += await about_the_door(ada, eve)
     answers += await _about_accounts(settings, engine, bob, eve)
     lists = [
-        *("/api/events", "/api/customers"),
+        *("/api/events", "/api/customers", "/api/feed", "/api/webhooks"),
         *(f"/api/users/me/{of}" for of in ("bookings", "events", "keys", "sessions")),
     ]
-    of_event = [f"/api/events/{event}/{name}" for name in ("bookings", "team", "trail")]
+    of_event = [f"/api/events/{event}/{name}" for name in ("bookings", "team", "trail", "feed")]
     for path in lists + of_event:
         answers += [await ada.get(path, limit=0), await ada.get(path, cursor="none")]
     for call in calls(app, ada, event):
@@ -615,10 +633,10 @@ async def until_locked_out(connection: AsyncConnection, count: int) -> None:
 
 
 APART = {
-    *("bookTicket", "cancelTicket", "createHold", "getEvent"),
+    *("bookTicket", "cancelTicket", "createHold", "getEvent", "followEvent"),
     *("listTicketTypes", "getTicketType", "listQuotas", "getQuota", "checkCode"),
 }
-"""They have a separate connection."""
+"""They have separate connections."""
 
 
 async def test_too_much_at_once_is_a_503_that_says_when_to_try_again(

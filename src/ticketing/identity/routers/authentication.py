@@ -18,7 +18,7 @@ from ticketing.errors import (
 from ticketing.identity.callers import Caller
 from ticketing.identity.credentials import KEY_PREFIX
 from ticketing.identity.part import Identity
-from ticketing.identity.permissions import BY_NAME, Action, Role, Rule
+from ticketing.identity.permissions import BY_NAME, RULES, Action, Role, Rule
 from ticketing.identity.tokens import Tokens
 from ticketing.limits.limits import TAKEN
 from ticketing.ops import logs
@@ -117,8 +117,10 @@ def _has_key(request: Request) -> bool:
     return "idempotency-key" in request.headers
 
 
-async def require(request: Request, caller: Caller, event_id: int) -> UUID:
-    """Raise Forbidden unless the caller may do the route's action with the event.
+async def require(
+    request: Request, caller: Caller, event_id: int, action: Action | None = None
+) -> UUID:
+    """Raise Forbidden unless the caller may do the route's action, or this one, with the event.
 
     Return the event's owner. Raises EventNotFound.
     """
@@ -126,7 +128,8 @@ async def require(request: Request, caller: Caller, event_id: int) -> UUID:
     role, organiser_id = await have.team.standing(event_id, caller.id)
     if caller.id in have.access.admins:
         role = Role.ADMIN
-    if role not in _rule(request).roles:
+    rule = _rule(request) if action is None else RULES[action]
+    if role not in rule.roles:
         raise Forbidden
     return organiser_id
 

@@ -109,8 +109,9 @@ async def make(
     """Make a key for a program that acts as the caller, within the scopes.
 
     `events:write` creates and changes events, `bookings:write` books and cancels, `bookings:read`
-    lists bookings and audit trails, `customers:read` and `customers:write` are about customers. The
-    key is shown only in this response. A person can have 50.
+    lists bookings, audit trails and feeds, `customers:read` and `customers:write` are about
+    customers, `webhooks:write` is about webhooks, which tell about bookings. `door`
+    is for scanners. The key is shown only in this response. A person can have 50.
     """
     have = of(request, Identity)
     keyed = keyed_request(caller.id, idempotency_key, body, _made, have.seals)

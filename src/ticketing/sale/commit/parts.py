@@ -578,7 +578,8 @@ class Trail(Part):
     """The trail records of the bookings' changes."""
 
     _FULL: Final = """jsonb_strip_nulls(jsonb_build_object(
-        'bookingId', booking_id, 'quantity', quantity, 'ticketIds', CAST(tickets AS jsonb)
+        'bookingId', booking_id, 'quantity', quantity, 'ticketTypeId', ticket_type_id,
+        'amount', nullif(amount, 0), 'currency', currency, 'ticketIds', CAST(tickets AS jsonb)
         {holds} {codes}
     ))"""
 

@@ -21,6 +21,7 @@ from ticketing.sale.folding import folded
 from ticketing.sale.inventory.terms import EventStatus, WaitingMode
 from ticketing.sale.repositories.definitions import Known, count, define, give_counters, load
 from ticketing.sale.rows import Event, event, recounted, stored_policy
+from ticketing.sale.said import as_json, fields
 from ticketing.sale.times import RULES
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
@@ -60,7 +61,7 @@ MAKE: Final = Statement(
         FROM users
         -- The lock waits for a deletion of the account that is under way.
         WHERE id = CAST(:organiser AS uuid) AND password_hash IS NOT NULL FOR SHARE
-        RETURNING id, name, total_tickets, status
+        RETURNING id, name, total_tickets, status, organiser_id
     ), {
         recorded(
             "'event.created'",
@@ -68,6 +69,8 @@ MAKE: Final = Statement(
             event="id",
             details="jsonb_build_object('name', name, 'totalTickets', total_tickets,"
             " 'status', status)",
+            whole="jsonb_build_object('id', id, 'organiserId', organiser_id)"
+            " || CAST(:whole AS jsonb)",
         )
     }
     SELECT id FROM made
@@ -351,6 +354,7 @@ async def make(  # noqa: PLR0913, PLR0917 - an event has many properties
         "folded": folded(details.name),
         "total": capacity,
         "status": status,
+        "whole": as_json(fields(details, capacity, status, paused=False)),
         **columns(details),
         **origin._asdict(),
     }

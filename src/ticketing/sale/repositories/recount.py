@@ -14,6 +14,7 @@ from ticketing.db.statements import Driver, Statement, driver
 from ticketing.ops import logs
 from ticketing.ops.metrics import LATEST
 from ticketing.ops.progress import Tell, silent
+from ticketing.sale.repositories.recount_statistics import ACTIVITY, REVENUES
 
 EVENTS_AT_ONCE: Final = 1000
 BOOKINGS_AT_ONCE: Final = 200_000
@@ -320,6 +321,8 @@ class Difference:
     code_id: int | None = None
     booking_ids: Sequence[UUID] = ()
     """The bookings concerned, at most SHOWN."""
+    ticket_ids: Sequence[UUID] = ()
+    """The tickets concerned, at most SHOWN."""
 
     def document(self) -> dict[str, object]:
         """Return the fields that are not empty, as in the log."""
@@ -333,6 +336,7 @@ class Difference:
             "quota": self.quota,
             "codeId": self.code_id,
             "bookingIds": list(self.booking_ids) or None,
+            "ticketIds": list(self.ticket_ids) or None,
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -388,6 +392,7 @@ class RecountRepository:
                     differences += [each for row in rows for each in _at_event(row)]
                     differences += _of_types(await TYPES.fetch(connection, after=after, upto=upto))
                     differences += await _among_bookings(connection, after, upto)
+                    differences += await _of_statistics(connection, after, upto)
                 events += sum(not row["is_missing"] for row in rows)
                 bookings += sum(row["bookings"] for row in rows)
                 tell(f"{events:,} events, {bookings:,} bookings")
@@ -516,4 +521,26 @@ async def _among_bookings(connection: Driver, after: int, upto: int) -> list[Dif
     return found + [
         Difference("user_missing", row["event_id"], counted=row["bookings"], booking_ids=row["ids"])
         for row in await STRANGERS.fetch(connection, after=after, upto=upto)
+    ]
+
+
+async def _of_statistics(connection: Driver, after: int, upto: int) -> list[Difference]:
+    found = [
+        Difference(
+            "activity_miscounted",
+            row["event_id"],
+            recorded=int(row["recorded"]),
+            counted=int(row["counted"]),
+        )
+        for row in await ACTIVITY.fetch(connection, after=after, upto=upto)
+    ]
+    return found + [
+        Difference(
+            "revenue_miscounted",
+            row["event_id"],
+            recorded=int(row["recorded"]),
+            counted=int(row["counted"]),
+            ticket_type_id=row["ticket_type_id"],
+        )
+        for row in await REVENUES.fetch(connection, after=after, upto=upto)
     ]

@@ -6,8 +6,6 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-import orjson
-from pydantic.alias_generators import to_camel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.clock import DatabaseClock
@@ -25,7 +23,7 @@ from ticketing.ops import logs
 from ticketing.sale.commit.commit import AttributedFact, Commit
 from ticketing.sale.commit.tell import tell
 from ticketing.sale.commit.write import NotAsReadError, write
-from ticketing.sale.details import TIMES, Details, moved, read_anew, revised
+from ticketing.sale.details import Details, moved, read_anew, revised
 from ticketing.sale.folding import folded
 from ticketing.sale.inventory import resize
 from ticketing.sale.inventory.decision import Decision
@@ -35,6 +33,7 @@ from ticketing.sale.repositories.definitions import count, define, give_counters
 from ticketing.sale.repositories.events import SAY, columns, locked, make, read
 from ticketing.sale.repositories.held import LINES, heads, read_type_lines
 from ticketing.sale.rows import Event, booking
+from ticketing.sale.said import as_json, said, whole
 from ticketing.sale.times import RULES
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
@@ -59,7 +58,11 @@ REVISE: Final = Statement(
         WHERE id = :event RETURNING id
     ), {
         recorded(
-            "CAST(:action AS text)", of="revised", event="id", details="CAST(:changes AS jsonb)"
+            "CAST(:action AS text)",
+            of="revised",
+            event="id",
+            details="CAST(:changes AS jsonb)",
+            whole=":whole",
         )
     }
     SELECT id FROM revised
@@ -98,7 +101,15 @@ CHANGE_OWNER: Final = Statement(
         WHERE events.id = :event RETURNING events.id, organiser_id
     ), left_team AS (
         DELETE FROM event_roles WHERE event_id = :event AND user_id = :user
-    ), {recorded("'event.owner_changed'", of="changed", event="id", subject="organiser_id")}
+    ), {
+        recorded(
+            "'event.owner_changed'",
+            of="changed",
+            event="id",
+            subject="organiser_id",
+            whole=":whole",
+        )
+    }
     SELECT id FROM changed
     """  # noqa: S608 - our own text
 )
@@ -281,8 +292,13 @@ class RevisionRepository:
         """Give the event to another person. Raises EventNotFound, UserNotFound."""
         async with locked(self._engine, event_id) as (connection, before):
             if before.organiser_id != user_id:
+                given = before._replace(organiser_id=user_id)
                 rows = await CHANGE_OWNER.fetch(
-                    connection, event=event_id, user=user_id, **origin._asdict()
+                    connection,
+                    event=event_id,
+                    user=user_id,
+                    whole=as_json(whole(given)),
+                    **origin._asdict(),
                 )
                 if not rows:
                     raise UserNotFound
@@ -423,7 +439,8 @@ class RevisionRepository:
             status=after.terms.status,
             paused=after.terms.paused,
             action=action,
-            changes=_json(_changes(before, after) | more),
+            changes=as_json(_changes(before, after) | more),
+            whole=as_json(whole(after)),
             **details,
             **origin._asdict(),
         )
@@ -450,26 +467,5 @@ def _snapshot(now: Event) -> Snapshot:
 
 def _changes(before: Event, after: Event) -> dict[str, object]:
     """Return the differences, by the API's names of fields."""
-    was, now = _said(before), _said(after)
+    was, now = said(before), said(after)
     return {name: {"from": was[name], "to": now[name]} for name in now if was[name] != now[name]}
-
-
-def _json(changes: dict[str, object]) -> str:
-    return orjson.dumps(changes, default=str, option=orjson.OPT_UTC_Z).decode()
-
-
-def _said(now: Event) -> dict[str, object]:
-    details = now.details._asdict()
-    times = {field: details.pop(name) for name, field in TIMES.items() if "/" not in field}
-    for name in ("refund_until", "waiting_list_mode", "offer_minutes", "group_patience_minutes"):
-        del details[name]
-    refunds = now.details.refunds
-    details["refund_policy"] = None if refunds is None else refunds.document()
-    return {
-        **{to_camel(name): value for name, value in details.items()},
-        "waitingList": now.details.waiting_list,
-        **{field: None if given is None else given.at for field, given in times.items()},
-        "capacity": now.total_tickets,
-        "status": now.terms.status,
-        "paused": now.terms.paused,
-    }

@@ -1,7 +1,7 @@
 """Changes of the ticket types and quotas of an event. Each is one transaction."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 from pydantic.alias_generators import to_camel
@@ -20,6 +20,7 @@ from ticketing.sale.repositories.definitions import count, define, give_counters
 from ticketing.sale.repositories.events import lock, locked, read
 from ticketing.sale.repositories.revisions import promote, require
 from ticketing.sale.rows import Event
+from ticketing.sale.said import as_json
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
@@ -29,7 +30,11 @@ REVISE: Final = Statement(
         UPDATE events SET revision = revision + 1 WHERE id = :event RETURNING id
     ), {
         recorded(
-            "CAST(:action AS text)", of="revised", event="id", details="CAST(:details AS jsonb)"
+            "CAST(:action AS text)",
+            of="revised",
+            event="id",
+            details="CAST(:details AS jsonb)",
+            whole=":whole",
         )
     }
     SELECT id FROM revised
@@ -59,6 +64,9 @@ EVER_BOOKED: Final = Statement(
 SOLD_IN_ANOTHER: Final = Statement(
     "SELECT currency FROM bookings WHERE event_id = :event AND currency <> :currency LIMIT 1"
 )
+
+
+_About: TypeAlias = tuple[str, Mapping[str, object], Mapping[str, object]]
 
 
 class TicketTypeRepository:
@@ -235,14 +243,15 @@ class TicketTypeRepository:
         # Read again, because a new type or quota has its id only now.
         after = (await read(connection, before.id)).definitions
         if type_slot is not None:
-            action, details = _about_type(before.definitions, after, type_slot)
+            action, details, whole = _about_type(before.definitions, after, type_slot)
         else:
-            action, details = _about_quota(before.definitions, after, quota_slot or 0)
+            action, details, whole = _about_quota(before.definitions, after, quota_slot or 0)
         await REVISE.fetch(
             connection,
             event=before.id,
             action=action,
             details=orjson.dumps(details, default=str).decode(),
+            whole=as_json(whole),
             **origin._asdict(),
         )
         facts = await promote(connection, self._engine, self._clock, before.id, origin)
@@ -268,27 +277,27 @@ async def _require_currency(connection: Driver, before: Event, after: Definition
         raise CurrencyFixed(rows[0]["currency"])
 
 
-def _about_type(
-    before: Definitions, after: Definitions, slot: int
-) -> tuple[str, Mapping[str, object]]:
-    """Return the action and the details of the trail record about a ticket type."""
+def _about_type(before: Definitions, after: Definitions, slot: int) -> _About:
+    """Return the action, the details and the whole of the trail record about a ticket type."""
     was, now = before.types.get(slot), after.types.get(slot)
     default = _type_said(after, DefinedType(0, slot, ""))
     old = default if was is None else _type_said(before, was)
     new = {} if now is None else _type_said(after, now)
-    named = {"ticketTypeId": (now or was or DefinedType(0, slot, "")).id}
-    return _about("ticket_type", named, old, new, is_new=was is None)
+    type_id = (now or was or DefinedType(0, slot, "")).id
+    named = {"ticketTypeId": type_id}
+    action, details = _about("ticket_type", named, old, new, is_new=was is None)
+    return action, details, {"id": type_id, **(new or old)}
 
 
-def _about_quota(
-    before: Definitions, after: Definitions, slot: int
-) -> tuple[str, Mapping[str, object]]:
-    """Return the action and the details of the trail record about a shared quota."""
+def _about_quota(before: Definitions, after: Definitions, slot: int) -> _About:
+    """Return the action, the details and the whole of the trail record about a shared quota."""
     was, now = before.quotas.get(slot), after.quotas.get(slot)
     old = {} if was is None else _quota_said(before, was)
     new = {} if now is None else _quota_said(after, now)
-    named = {"quotaId": (now or was or DefinedQuota(0, slot, 0)).id}
-    return _about("quota", named, old, new, is_new=was is None)
+    quota_id = (now or was or DefinedQuota(0, slot, 0)).id
+    named = {"quotaId": quota_id}
+    action, details = _about("quota", named, old, new, is_new=was is None)
+    return action, details, {"id": quota_id, **(new or old)}
 
 
 def _about(

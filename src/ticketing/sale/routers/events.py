@@ -195,9 +195,8 @@ async def create(
 async def seen(request: Request, event_id: int) -> tuple[Event, bool]:
     """Return the event, and whether the caller may see what is hidden. Raises EventNotFound."""
     event = await of(request, Sale).events.get(event_id)
-    is_draft = event.terms.status is EventStatus.DRAFT
-    team = (is_draft or event.definitions.hides) and await works_on(request, event_id)
-    if is_draft and not team:
+    team = (event.is_draft or event.definitions.hides) and await works_on(request, event_id)
+    if event.is_draft and not team:
         raise EventNotFound
     return event, team
 

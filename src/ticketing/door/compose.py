@@ -1,0 +1,37 @@
+"""Compose the part."""
+
+from ticketing.door.part import Door
+from ticketing.door.repositories.check_ins import CheckInRepository
+from ticketing.door.repositories.doors import DoorRepository
+from ticketing.door.repositories.keys import KeyRepository
+from ticketing.door.repositories.manifest import ManifestRepository
+from ticketing.door.repositories.tickets import TicketRepository
+from ticketing.door.routers import check_ins, doors, keys, pages, tickets
+from ticketing.web.part import Part, Shared
+
+
+def compose(shared: Shared) -> Part:
+    """Return the door's routes and what they work with."""
+    pool = shared.pools.requests
+    have = Door(
+        keys=KeyRepository(pool, shared.seals),
+        tickets=TicketRepository(pool),
+        doors=DoorRepository(pool),
+        check_ins=CheckInRepository(pool),
+        manifest=ManifestRepository(pool),
+        seals=shared.seals,
+    )
+    return Part(
+        have,
+        routes=[
+            tickets.routes,
+            tickets.of_booking,
+            keys.routes,
+            doors.routes,
+            check_ins.routes,
+            pages.routes,
+        ],
+        samples=have.check_ins.samples,
+        departed=[have.tickets.forget],
+        close=[have.check_ins.close],
+    )

@@ -1,0 +1,139 @@
+"""Tickets as images and as a PDF. It takes processor time, so the routes call it in a thread."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import segno
+
+if TYPE_CHECKING:
+    from reportlab.pdfgen.canvas import Canvas
+
+Paper: TypeAlias = Literal["a4", "phone"]
+
+FONT: Final = "DejaVuSans"
+FONT_FILE: Final = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"
+PHONE: Final = 280.0
+"""Points. A page as wide as the screen of a phone, and as high as it must be."""
+SIDE: Final = 248.0
+"""Points of the code, with the white around it."""
+LINE: Final = 1.4
+"""Height of a line, in heights of its letters."""
+QUIET: Final = 4
+"""Modules of white around the code (ISO/IEC 18004)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A ticket to print: its code, a heading, and lines below it."""
+
+    code: str
+    heading: str
+    lines: Sequence[str]
+
+
+def svg(code: str) -> bytes:
+    """Return the QR code as an SVG image."""
+    out = BytesIO()
+    _qr(code).save(out, kind="svg", border=QUIET, scale=8, xmldecl=False)
+    return out.getvalue()
+
+
+def png(code: str) -> bytes:
+    """Return the QR code as a PNG image."""
+    out = BytesIO()
+    _qr(code).save(out, kind="png", border=QUIET, scale=8)
+    return out.getvalue()
+
+
+def pdf(title: str, sheets: Sequence[Sheet], paper: Paper) -> bytes:
+    """Return a PDF with a page for each ticket.
+
+    The font has Latin, Greek, Cyrillic, Arabic, Hebrew, Armenian and Georgian letters. Others are
+    printed as boxes, and the code is always readable.
+    """
+    # Imported here, so that a worker that prints nothing starts sooner and uses less memory.
+    from reportlab.lib.pagesizes import A4  # noqa: PLC0415
+    from reportlab.pdfgen.canvas import Canvas  # noqa: PLC0415
+
+    _register()
+    width, height = A4 if paper == "a4" else (PHONE, 0.0)
+    margin = 56.0 if paper == "a4" else 16.0
+    out = BytesIO()
+    canvas = Canvas(out, pageCompression=1)
+    canvas.setTitle(title)
+    for sheet in sheets:
+        lines = _laid_out(sheet, width - 2 * margin)
+        needed = sum(size * LINE for _, size in lines) + 2 * margin + LINE + SIDE
+        canvas.setPageSize((width, max(height, needed)))
+        _draw(canvas, sheet.code, lines, margin, max(height, needed) - margin)
+        canvas.showPage()
+    canvas.save()
+    return out.getvalue()
+
+
+def _qr(code: str) -> segno.QRCode:
+    return segno.make_qr(code, error="m")
+
+
+@cache
+def _register() -> None:
+    from reportlab.pdfbase import pdfmetrics  # noqa: PLC0415
+    from reportlab.pdfbase.ttfonts import TTFont  # noqa: PLC0415
+
+    pdfmetrics.registerFont(TTFont(FONT, str(FONT_FILE)))
+
+
+def _laid_out(sheet: Sheet, room: float) -> list[tuple[str, float]]:
+    """Return the lines of the sheet that fit into `room`, each with its size."""
+    texts = [(sheet.heading, 18.0), *((line, 11.0) for line in sheet.lines)]
+    return [(line, size) for text, size in texts for line in _wrapped(text, size, room)]
+
+
+def _draw(
+    canvas: "Canvas", code: str, lines: Sequence[tuple[str, float]], left: float, top: float
+) -> None:
+    for line, size in lines:
+        top -= size * LINE
+        canvas.setFont(FONT, size)
+        canvas.drawString(left, top, line)
+    _draw_code(canvas, code, left, top - LINE - SIDE, SIDE)
+
+
+def _draw_code(canvas: "Canvas", code: str, left: float, bottom: float, side: float) -> None:
+    rows = list(_qr(code).matrix_iter(border=QUIET))
+    module = side / len(rows)
+    path = canvas.beginPath()
+    for number, row in enumerate(rows):
+        start = None
+        # A run of dark modules is one rectangle, because viewers show gaps between two.
+        for column, dark in enumerate((*row, 0)):
+            if dark and start is None:
+                start = column
+            elif not dark and start is not None:
+                y = bottom + side - (number + 1) * module
+                path.rect(left + start * module, y, (column - start) * module, module)
+                start = None
+    canvas.drawPath(path, stroke=0, fill=1)
+
+
+def _wrapped(text: str, size: float, room: float) -> list[str]:
+    """Return the text in lines that fit. A word that is wider than a line is broken."""
+    from reportlab.pdfbase.pdfmetrics import stringWidth  # noqa: PLC0415
+
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if stringWidth(longer, FONT, size) <= room:
+            lines[-1] = longer
+            continue
+        if lines[-1]:
+            lines.append("")
+        for character in word:
+            if stringWidth(lines[-1] + character, FONT, size) > room:
+                lines.append("")
+            lines[-1] += character
+    return lines
