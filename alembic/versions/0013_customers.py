@@ -62,7 +62,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("user_id", name="pk_customers"),
     )
     op.create_index(
-        "uq_customers_external_id", "customers", ["organiser_id", "external_id"], unique=True
+        "uq_customers_external_id", "customers", ["external_id", "organiser_id"], unique=True
     )
     op.create_index("ix_customers_organiser_id", "customers", ["organiser_id", "seq"])
     op.execute(REQUIRE.format(living="users.password_hash IS NOT NULL OR users.username IS NULL"))

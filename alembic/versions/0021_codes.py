@@ -70,7 +70,7 @@ def upgrade() -> None:
         sa.CheckConstraint("uses >= 0 and tickets >= uses", name=op.f("ck_codes_counters")),
         postgresql_with={"fillfactor": "80"},
     )
-    op.create_index("uq_codes_folded", "codes", ["event_id", "folded"], unique=True)
+    op.create_index("uq_codes_folded", "codes", ["folded", "event_id"], unique=True)
     op.create_index("ix_codes_event_id", "codes", ["event_id", "id"])
 
 

@@ -125,7 +125,7 @@ def upgrade() -> None:
         op.create_index(
             "uq_check_ins_scan_id",
             "check_ins",
-            ["event_id", "scan_id"],
+            ["scan_id", "event_id"],
             unique=True,
             if_not_exists=True,
         )

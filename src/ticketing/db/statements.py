@@ -30,6 +30,10 @@ class Statement:
 
     It bypasses SQLAlchemy, whose work per execution costs as much as the rest of a small batch.
     Outside a transaction, a statement is a transaction of its own.
+
+    A kept plan may have been made while the table was empty, when an index of all that an event has
+    looks as good as the one that finds the row. Where that matters, the column that finds the row
+    is compared alone, in a subquery with `OFFSET 0`, and all others outside.
     """
 
     def __init__(

@@ -73,7 +73,7 @@ class Customer(Base):
 
     __tablename__ = "customers"
     __table_args__ = (
-        Index("uq_customers_external_id", "organiser_id", "external_id", unique=True),
+        Index("uq_customers_external_id", "external_id", "organiser_id", unique=True),
         Index("ix_customers_organiser_id", "organiser_id", "seq"),
     )
 
@@ -654,7 +654,7 @@ class Code(Base):
         CheckConstraint("percent between 1 and 100", name="percent"),
         CheckConstraint("amount > 0", name="amount"),
         CheckConstraint("uses >= 0 and tickets >= uses", name="counters"),
-        Index("uq_codes_folded", "event_id", "folded", unique=True),
+        Index("uq_codes_folded", "folded", "event_id", unique=True),
         Index("ix_codes_event_id", "event_id", "id"),
         # Room in each page for the next versions of rows, so that a use changes no index.
         {"postgresql_with": {"fillfactor": "80"}},
@@ -803,7 +803,7 @@ class CheckIn(Base):
     __table_args__ = (
         CheckConstraint("direction in ('in', 'out')", name="direction"),
         CheckConstraint("(undone_at is null) = (undone_reason is null)", name="undone"),
-        Index("uq_check_ins_scan_id", "event_id", "scan_id", unique=True),
+        Index("uq_check_ins_scan_id", "scan_id", "event_id", unique=True),
         Index("ix_check_ins_event", "event_id", "seq"),
         Index(
             "ix_check_ins_ticket_id",

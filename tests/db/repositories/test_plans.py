@@ -9,11 +9,28 @@ import re
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.plans import plan, statements, without_index_condition
+from tests.plans import (
+    past_a_unique_index,
+    plan,
+    statements,
+    unique_indexes,
+    without_index_condition,
+)
 from ticketing.db.statements import Statement
 from ticketing.identity.repositories import access
 
 HOT = {name: each for name, each in statements().items() if not each.reads_tables}
+
+FEW = {
+    "ix_api_keys_user": "a person has few keys",
+    "ix_event_roles_event": "an event has a small team",
+    "ix_event_roles_user_id": "a person is in few teams",
+    "ix_payments_booking_id": "a booking has few payments",
+    "ix_refresh_tokens_session_id": "a session has few tokens",
+    "ix_sessions_user_id": "a person has few sessions",
+    "ix_webhooks_user_id": "a person has few webhooks",
+}
+"""Indexes that may be read instead of a unique one, because they find few rows."""
 
 FILL = """
     INSERT INTO users (id, username, password_hash)
@@ -40,6 +57,22 @@ async def test_queries_planned_on_empty_tables_use_an_index(engine: AsyncEngine)
             if (scans := without_index_condition(await plan(connection, query)))
         }
     assert reading == {}
+
+
+async def test_queries_planned_on_empty_tables_use_the_index_that_finds_one_row(
+    engine: AsyncEngine,
+) -> None:
+    """On an empty table an index of all that an event has costs no more than a unique one."""
+    async with engine.begin() as connection:
+        await connection.execute(text("ANALYZE"))
+        unique = await unique_indexes(connection)
+        found = {
+            (name, index): better
+            for name, query in statements().items()
+            for index, better in past_a_unique_index(await plan(connection, query), unique).items()
+        }
+    assert {name: better for name, better in found.items() if name[1] not in FEW} == {}
+    assert {index for _, index in found} >= FEW.keys()
 
 
 async def test_queries_planned_on_large_tables_use_an_index(engine: AsyncEngine) -> None:

@@ -45,9 +45,9 @@ KNOWN: Final = Statement(
     f"""
     SELECT {_COLUMNS} FROM unnest(CAST(:scans AS uuid[])) AS asked(id)
     CROSS JOIN LATERAL (
-        SELECT * FROM check_ins
-        WHERE check_ins.event_id = :event AND check_ins.scan_id = asked.id LIMIT 1
+        SELECT * FROM check_ins WHERE check_ins.scan_id = asked.id OFFSET 0
     ) AS known
+    WHERE event_id = :event
     """  # noqa: S608 - our own text
 )
 USES: Final = Statement(
@@ -66,9 +66,9 @@ FOUND: Final = Statement(
     f"""
     SELECT {_COLUMNS}, true AS is_known FROM unnest(CAST(:scans AS uuid[])) AS asked(id)
     CROSS JOIN LATERAL (
-        SELECT * FROM check_ins
-        WHERE check_ins.event_id = :event AND check_ins.scan_id = asked.id LIMIT 1
+        SELECT * FROM check_ins WHERE check_ins.scan_id = asked.id OFFSET 0
     ) AS known
+    WHERE event_id = :event
     UNION ALL
     SELECT {_COLUMNS}, false AS is_known FROM unnest(CAST(:tickets AS uuid[])) AS asked(id)
     CROSS JOIN LATERAL (
@@ -127,16 +127,15 @@ ADD: Final = Statement(
 MARK: Final = Statement(
     """
     UPDATE check_ins SET conflict = marked.conflict
-    FROM unnest(CAST(:scans AS uuid[]), CAST(:conflicts AS boolean[])) AS marked(scan, conflict)
-    WHERE check_ins.event_id = :event AND check_ins.scan_id = ANY(CAST(:scans AS uuid[]))
-        AND check_ins.scan_id = marked.scan
+    FROM unnest(CAST(:scans AS bigint[]), CAST(:conflicts AS boolean[])) AS marked(seq, conflict)
+    WHERE check_ins.seq = ANY(CAST(:scans AS bigint[])) AND check_ins.seq = marked.seq
     """
 )
 UNDO: Final = Statement(
     f"""
     WITH undone AS (
         UPDATE check_ins SET undone_at = clock_timestamp(), undone_reason = :reason
-        WHERE event_id = :event AND scan_id = :scan AND undone_at IS NULL
+        WHERE seq = :scan AND undone_at IS NULL
         RETURNING *
     ), {
         recorded(
@@ -281,13 +280,12 @@ class CheckInRepository:
         """
         async with driver(self._engine) as connection, connection.transaction():
             await LOCK.fetch(connection, event=event_id)
-            rows = await UNDO.fetch(
-                connection, event=event_id, scan=scan_id, reason=reason, **origin._asdict()
-            )
-            rows = rows or await KNOWN.fetch(connection, event=event_id, scans=[scan_id])
-            if not rows:
+            known = await KNOWN.fetch(connection, event=event_id, scans=[scan_id])
+            if not known:
                 raise ScanNotFound
-            undone = _check_in(rows[0])
+            seq = known[0]["seq"]
+            rows = await UNDO.fetch(connection, scan=seq, reason=reason, **origin._asdict())
+            undone = _check_in((rows or known)[0])
             if undone.ticket_id is not None:
                 rules = await doors.read(connection, event_id)
                 await _mark(connection, rules, [undone.ticket_id])
@@ -534,14 +532,11 @@ async def _mark(connection: Driver, rules: Rules, ids: Sequence[UUID]) -> dict[U
         for name, those in by_list.items():
             conflicting |= standing(those, reentry=reentry.get(name, False))[1]
     found = {row["scan_id"]: row["scan_id"] in conflicting or _refused(row) for row in rows}
-    changed = [row["scan_id"] for row in rows if row["conflict"] != found[row["scan_id"]]]
+    changed = {
+        row["seq"]: now for row in rows if row["conflict"] != (now := found[row["scan_id"]])
+    }
     if changed:
-        await MARK.fetch(
-            connection,
-            event=rules.event["id"],
-            scans=changed,
-            conflicts=[found[each] for each in changed],
-        )
+        await MARK.fetch(connection, scans=list(changed), conflicts=list(changed.values()))
     return found
 
 

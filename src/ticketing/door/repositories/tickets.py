@@ -69,12 +69,10 @@ TICKETS: Final = Statement(
     ) AS details ON true
     LEFT JOIN LATERAL (
         SELECT * FROM customers
-        WHERE customers.user_id = coalesce(details.holder_id, booked.user_id)
-            AND customers.organiser_id = (
-                SELECT organiser_id FROM events WHERE events.id = booked.event_id
-            )
-        LIMIT 1
-    ) AS customer ON true
+        WHERE customers.user_id = coalesce(details.holder_id, booked.user_id) OFFSET 0
+    ) AS customer ON customer.organiser_id = (
+        SELECT organiser_id FROM events WHERE events.id = booked.event_id
+    )
     LEFT JOIN LATERAL (
         SELECT username FROM users
         WHERE users.id = coalesce(details.holder_id, booked.user_id)

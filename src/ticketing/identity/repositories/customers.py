@@ -33,11 +33,9 @@ FIND: Final = Statement(
     FROM unnest(CAST(:organisers AS uuid[]), CAST(:external_ids AS text[]))
         AS asked(organiser_id, external_id)
     CROSS JOIN LATERAL (
-        SELECT * FROM customers
-        WHERE customers.organiser_id = asked.organiser_id
-            AND customers.external_id = asked.external_id
-        LIMIT 1
+        SELECT * FROM customers WHERE customers.external_id = asked.external_id OFFSET 0
     ) AS known
+    WHERE known.organiser_id = asked.organiser_id
     """
 )
 _GIVEN: Final = """
@@ -98,8 +96,10 @@ OF_ORGANISER: Final = Statement(
 )
 BY_EXTERNAL_ID: Final = Statement(
     f"""
-    SELECT {COLUMNS} FROM customers
-    WHERE organiser_id = :organiser AND external_id = :external_id
+    SELECT {COLUMNS} FROM (
+        SELECT * FROM customers WHERE external_id = :external_id OFFSET 0
+    ) AS customers
+    WHERE organiser_id = :organiser
         AND seq < coalesce(CAST(:before AS bigint), 9223372036854775807)
     """  # noqa: S608 - our own text
 )

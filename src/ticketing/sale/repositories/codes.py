@@ -53,8 +53,10 @@ KNOWN_TYPES: Final = Statement(
 )
 TAKEN: Final = Statement(
     """
-    SELECT code FROM codes
-    WHERE event_id = :event AND folded = ANY(CAST(:folded AS text[])) ORDER BY id LIMIT 1
+    SELECT code FROM (
+        SELECT * FROM codes WHERE folded = ANY(CAST(:folded AS text[])) OFFSET 0
+    ) AS codes
+    WHERE event_id = :event ORDER BY id LIMIT 1
     """
 )
 MAKE: Final = Statement(
@@ -134,8 +136,9 @@ LIST: Final = Statement(
 )
 FIND: Final = Statement(
     """
-    SELECT codes.*, clock_timestamp() AS now FROM codes
-    WHERE event_id = :event AND folded = :folded
+    SELECT codes.*, clock_timestamp() AS now
+    FROM (SELECT * FROM codes WHERE folded = :folded OFFSET 0) AS codes
+    WHERE event_id = :event
     """
 )
 

@@ -131,9 +131,9 @@ CODES: Final = Statement(
     SELECT codes.* FROM unnest(CAST(:events AS bigint[]), CAST(:codes AS text[]))
         AS asked(event_id, folded)
     CROSS JOIN LATERAL (
-        SELECT * FROM codes
-        WHERE codes.event_id = asked.event_id AND codes.folded = asked.folded OFFSET 0
+        SELECT * FROM codes WHERE codes.folded = asked.folded OFFSET 0
     ) AS codes
+    WHERE codes.event_id = asked.event_id
     """
 )
 CODES_BY_ID: Final = Statement("SELECT * FROM codes WHERE id = ANY(CAST(:ids AS bigint[]))")

@@ -110,8 +110,10 @@ OF_CUSTOMER: Final = Statement(
         SELECT * FROM (
             SELECT {BOOKING}, seq FROM bookings
             WHERE user_id = (
-                SELECT user_id FROM customers
-                WHERE external_id = CAST(:external_id AS text) AND organiser_id = {_OWNER}
+                SELECT user_id FROM (
+                    SELECT * FROM customers WHERE external_id = CAST(:external_id AS text) OFFSET 0
+                ) AS named
+                WHERE organiser_id = {_OWNER}
             )
             OFFSET 0
         ) AS theirs
@@ -127,13 +129,13 @@ OF_CUSTOMER: Final = Statement(
 # Another organiser's customers are none of this one's business.
 CUSTOMERS: Final = Statement(
     f"""
-    SELECT known.*
+    SELECT known.user_id, known.external_id, known.name, known.email
     FROM unnest(CAST(:people AS uuid[])) AS asked(user_id)
     CROSS JOIN LATERAL (
-        SELECT user_id, external_id, name, email FROM customers
-        WHERE customers.user_id = asked.user_id AND organiser_id = {_OWNER}
-        LIMIT 1
+        SELECT user_id, external_id, name, email, organiser_id FROM customers
+        WHERE customers.user_id = asked.user_id OFFSET 0
     ) AS known
+    WHERE known.organiser_id = {_OWNER}
     """  # noqa: S608 - our own text
 )
 
