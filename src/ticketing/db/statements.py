@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,6 +15,7 @@ from ticketing.db.refusals import domain_errors
 NAME: Final = re.compile(r"(?<!:):(\w+)")
 
 Driver: TypeAlias = Link
+Row: TypeAlias = asyncpg.Record | Mapping[str, Any]
 LOST: Final = (
     TimeoutError,
     # The server has announced that it closes the connection, which is still open.
@@ -53,6 +54,7 @@ class Statement:
         self._timeout = timeout
         self.plans_anew = plan_anew
         self.reads_tables = reads_tables
+        self.text = sql
         self.names = tuple(dict.fromkeys(NAME.findall(sql)))
         self.sql = NAME.sub(lambda match: f"${self.names.index(match[1]) + 1}", sql)
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import starmap
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.db.combiner import Combiner, Retry
 from ticketing.db.facts import BY_COLUMNS, ORIGIN_TYPES, Origin, recorded
 from ticketing.db.pages import Page, page
-from ticketing.db.statements import Driver, Statement, driver
+from ticketing.db.statements import Driver, Row, Statement, driver
 from ticketing.door.repositories import doors, tickets
 from ticketing.door.repositories.doors import Rules
 from ticketing.door.repositories.tickets import LOCK, Ticket
@@ -41,6 +42,7 @@ _COLUMNS: Final = """
     passed, conflict, first_at, first_gate, scanned_at, received_at, happened_at, actor, undone_at,
     undone_reason
 """
+_FIELDS: Final = (*(name.strip() for name in _COLUMNS.split(",")), "is_known")
 KNOWN: Final = Statement(
     f"""
     SELECT {_COLUMNS} FROM unnest(CAST(:scans AS uuid[])) AS asked(id)
@@ -61,21 +63,23 @@ USES: Final = Statement(
     ORDER BY used.seq
     """
 )
-# Both at once, because each round trip makes others wait for the event's row.
-FOUND: Final = Statement(
-    f"""
-    SELECT {_COLUMNS}, true AS is_known FROM unnest(CAST(:scans AS uuid[])) AS asked(id)
-    CROSS JOIN LATERAL (
-        SELECT * FROM check_ins WHERE check_ins.scan_id = asked.id OFFSET 0
-    ) AS known
-    WHERE event_id = :event
+_FOUND: Final = f"""
+    SELECT {_COLUMNS}, true AS is_known FROM ({KNOWN.text}) AS known
     UNION ALL
-    SELECT {_COLUMNS}, false AS is_known FROM unnest(CAST(:tickets AS uuid[])) AS asked(id)
+    SELECT {_COLUMNS}, false FROM unnest(CAST(:ids AS uuid[])) AS asked(id)
     CROSS JOIN LATERAL (
         SELECT * FROM check_ins
         WHERE check_ins.ticket_id = asked.id AND passed AND undone_at IS NULL OFFSET 0
     ) AS used
     ORDER BY seq
+"""  # noqa: S608 - our own text
+# All at once, because each round trip makes others wait for the event's row.
+STATE: Final = Statement(
+    f"""
+    SELECT rules.*,
+        (SELECT array_agg(known) FROM ({tickets.KNOWN.text}) AS known) AS known_tickets,
+        (SELECT array_agg(found) FROM ({_FOUND}) AS found) AS found
+    FROM ({doors.RULES.text}) AS rules
     """  # noqa: S608 - our own text
 )
 _GIVEN: Final = {
@@ -321,22 +325,23 @@ async def _record(
 ) -> Sequence[CheckIn | TicketingError]:
     async with connection.transaction():
         await LOCK.fetch(connection, event=event_id)
-        try:
-            # After the lock, so that its time is later than that of the scans before.
-            rules = await doors.read(connection, event_id)
-        except EventNotFound as error:
-            return [error] * len(scans)
-        ids = {each.ticket_id for each in scans if each.ticket_id is not None}
-        rows = await FOUND.fetch(
+        # After the lock, so that its time is later than that of the scans before.
+        state = await STATE.fetch(
             connection,
             event=event_id,
             scans=list({each.scan_id for each in scans}),
-            tickets=list(ids),
+            ids=list({each.ticket_id for each in scans if each.ticket_id is not None}),
         )
-        known_tickets = {each.id: each for each in await tickets.read(connection, list(ids))}
-        uses = _by_list([row for row in rows if not row["is_known"]])
-        batch = _Batch(rules, known_tickets, uses)
-        known = {row["scan_id"]: _check_in(row) for row in rows if row["is_known"]}
+        if not state:
+            return [EventNotFound()] * len(scans)
+        (row,) = state
+        found = [dict(zip(_FIELDS, each, strict=True)) for each in row["found"] or ()]
+        known = {each["scan_id"]: _check_in(each) for each in found if each["is_known"]}
+        batch = _Batch(
+            doors.rules(row),
+            {each.id: each for each in starmap(Ticket, row["known_tickets"] or ())},
+            _by_list([each for each in found if not each["is_known"]]),
+        )
         outcomes: list[CheckIn | TicketingError | UUID] = []
         for scan in scans:
             try:
@@ -500,7 +505,7 @@ async def _uses(connection: Driver, ids: Sequence[UUID]) -> dict[UUID, dict[str,
     return _by_list(await USES.fetch(connection, tickets=list(ids)))
 
 
-def _by_list(rows: Sequence[asyncpg.Record]) -> dict[UUID, dict[str, list[Use]]]:
+def _by_list(rows: Sequence[Row]) -> dict[UUID, dict[str, list[Use]]]:
     found: dict[UUID, dict[str, list[Use]]] = {}
     for row in rows:
         use = Use(row["direction"], row["happened_at"].timestamp(), row["gate"], row["scan_id"])
@@ -532,15 +537,13 @@ async def _mark(connection: Driver, rules: Rules, ids: Sequence[UUID]) -> dict[U
         for name, those in by_list.items():
             conflicting |= standing(those, reentry=reentry.get(name, False))[1]
     found = {row["scan_id"]: row["scan_id"] in conflicting or _refused(row) for row in rows}
-    changed = {
-        row["seq"]: now for row in rows if row["conflict"] != (now := found[row["scan_id"]])
-    }
+    changed = {row["seq"]: now for row in rows if row["conflict"] != (now := found[row["scan_id"]])}
     if changed:
         await MARK.fetch(connection, scans=list(changed), conflicts=list(changed.values()))
     return found
 
 
-def _refused(row: asyncpg.Record) -> bool:
+def _refused(row: Row) -> bool:
     """Whether the service would have refused for another reason than an earlier passage."""
     judged = row["judged"] and Verdict(row["judged"])
     of_order = {Verdict.ALREADY_USED, Verdict.NOT_INSIDE}
@@ -557,7 +560,7 @@ def _tell(made: Any) -> None:  # noqa: ANN401 - any iterable
         )
 
 
-def _check_in(row: asyncpg.Record) -> CheckIn:
+def _check_in(row: Row) -> CheckIn:
     given = {name: row[name] for name in CheckIn.__slots__ if name not in {"name", "window"}}
     judged = given["judged"]
     return CheckIn(

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import asyncpg
 import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.facts import Origin, recorded
-from ticketing.db.statements import Driver, Statement, driver
+from ticketing.db.statements import Driver, Row, Statement, driver
 from ticketing.door.repositories.tickets import LOCK
 from ticketing.door.rules import OPENS_BEFORE, seconds
 from ticketing.errors import DoorListNotFound, EventNotFound, TicketTypeNotFound
@@ -92,7 +91,7 @@ async def read(connection: Driver, event_id: int) -> Rules:
     rows = await RULES.fetch(connection, event=event_id)
     if not rows:
         raise EventNotFound
-    return _rules(rows[0])
+    return rules(rows[0])
 
 
 class DoorRepository:
@@ -132,7 +131,8 @@ class DoorRepository:
             return await read(connection, event_id)
 
 
-def _rules(row: asyncpg.Record) -> Rules:
+def rules(row: Row) -> Rules:
+    """Return the rules in a row of RULES."""
     event = {
         "id": row["id"],
         "status": row["status"],
