@@ -1,5 +1,7 @@
 """Compose the part."""
 
+from typing import Final
+
 from ticketing.door.part import Door
 from ticketing.door.repositories.check_ins import CheckInRepository
 from ticketing.door.repositories.doors import DoorRepository
@@ -7,7 +9,10 @@ from ticketing.door.repositories.keys import KeyRepository
 from ticketing.door.repositories.manifest import ManifestRepository
 from ticketing.door.repositories.tickets import TicketRepository
 from ticketing.door.routers import check_ins, doors, keys, pages, tickets
+from ticketing.ops.loops import Loop
 from ticketing.web.part import Part, Shared
+
+CLEAN_EVERY: Final = 3600.0
 
 
 def compose(shared: Shared) -> Part:
@@ -31,6 +36,7 @@ def compose(shared: Shared) -> Part:
             check_ins.routes,
             pages.routes,
         ],
+        loops=[Loop("cleaning of names", have.tickets.forget_departed, CLEAN_EVERY)],
         samples=have.check_ins.samples,
         departed=[have.tickets.forget],
         close=[have.check_ins.close],

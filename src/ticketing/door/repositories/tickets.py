@@ -150,6 +150,17 @@ FORGET_BOUGHT: Final = Statement(
     ))
     """
 )
+# Those whose account was deleted while this part was unavailable.
+FORGET_DEPARTED: Final = Statement(
+    """
+    UPDATE ticket_details SET name = NULL, email = NULL FROM bookings, users
+    WHERE (ticket_details.name IS NOT NULL OR ticket_details.email IS NOT NULL)
+        AND bookings.id = ticket_details.booking_id
+        AND users.id = coalesce(ticket_details.holder_id, bookings.user_id)
+        AND users.username LIKE '~%'
+    """,
+    reads_tables="it runs once an hour, and only tickets that were changed have a row",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +312,11 @@ class TicketRepository:
         async with driver(self._engine) as connection:
             await FORGET_HELD.fetch(connection, person=person_id)
             await FORGET_BOUGHT.fetch(connection, person=person_id)
+
+    async def forget_departed(self) -> None:
+        """Do so for all people who are gone."""
+        async with driver(self._engine) as connection:
+            await FORGET_DEPARTED.fetch(connection)
 
     async def _current(self, connection: Driver, before: Ticket) -> tuple[Ticket, Detail]:
         """Lock the event, and return the ticket as it is then. Raises TicketCancelled."""
