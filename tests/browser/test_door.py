@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import segno
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.browser.chromium import FLAGS
+from tests.browser.looks import ALL_RULES, PHONE, violations, width
 from tests.browser.traffic import PATIENCE
 from tests.door.scenes import Gala
 from tests.people import Visitor
@@ -43,7 +45,9 @@ async def phone(chromium: str, shows: Path) -> AsyncIterator[Page]:
         await playwright.chromium.launch(
             executable_path=chromium, args=(*FLAGS, *camera)
         ) as browser,
-        await browser.new_context(viewport={"width": 390, "height": 844}) as context,
+        await browser.new_context(
+            viewport={"width": PHONE, "height": 844}, reduced_motion="reduce"
+        ) as context,
     ):
         context.set_default_timeout(PATIENCE)
         yield await context.new_page()
@@ -53,6 +57,12 @@ async def counts(gala: Gala) -> dict[str, Any]:
     listed = await gala.owner.get(f"/api/events/{gala.event}/check-ins")
     found: dict[str, Any] = listed.json()["counts"]["all"]
     return found
+
+
+async def readable(page: Page) -> None:
+    """Everybody can read the page, on a phone."""
+    assert await width(page) <= PHONE
+    assert await violations(page, ALL_RULES) == {}
 
 
 async def test_a_phone_lets_people_in_with_network_and_without(
@@ -79,6 +89,7 @@ async def test_a_phone_lets_people_in_with_network_and_without(
             assert "#" not in page.url
             await expect(page.locator("#counts")).to_have_text("1 of 2 came in.")
             assert (await counts(gala))["entries"] == 1
+            await readable(page)
 
             # Without network, after the page was closed, the device decides.
             await page.evaluate("navigator.serviceWorker.ready")
@@ -91,6 +102,8 @@ async def test_a_phone_lets_people_in_with_network_and_without(
             await page.click("#found button")
             await expect(result).to_have_attribute("data-verdict", "admitted")
             await expect(page.locator("#who")).to_have_text("Ada Lovelace")
+            await page.emulate_media(color_scheme="dark")
+            await readable(page)
             await page.click("#found button")
             await expect(result).to_have_attribute("data-verdict", "already_used")
             await expect(page.locator("#counts")).to_have_text("2 of 2 came in.")
@@ -104,3 +117,46 @@ async def test_a_phone_lets_people_in_with_network_and_without(
             assert (found["entries"], found["conflicts"]) == (2, 0)
             assert found["refused"] >= 2
             assert faults == []
+
+
+async def test_two_phones_without_network_let_one_ticket_in_twice_and_the_later_one_is_marked(
+    browser: Browser, service: Service
+) -> None:
+    """The clock of the phone that comes first is two hours ahead."""
+    async with (
+        visiting(service) as visitor,
+        await browser.new_context() as early,
+        await browser.new_context() as late,
+    ):
+        gala = await Gala.open(Visitor(visitor.client))
+        (ticket,) = await gala.sell()
+        await gala.owner.patch(f"/api/tickets/{ticket}", {"name": "Ada Lovelace"})
+        await early.clock.install(time=datetime.now(UTC) + timedelta(hours=2))
+        pages = []
+        for context, gate in ((early, "North"), (late, "South")):
+            context.set_default_timeout(PATIENCE)
+            page = await context.new_page()
+            key = (await gala.owner.make_key("door")).token
+            await page.goto(f"{service.url}/door/{gala.event}#key={key}&gate={gate}")
+            await expect(page.locator("#network")).to_have_text("Online.")
+            await context.set_offline(True)
+            await page.fill("#name", "lovelace")
+            pages.append(page)
+        for page in pages:
+            await page.click("#found button")
+            await expect(page.locator("#result")).to_have_attribute("data-verdict", "admitted")
+        # A minute, so that it does not matter how long the uploads take.
+        await early.clock.fast_forward("01:00")
+        # The later one uploads first.
+        for context, page in ((late, pages[1]), (early, pages[0])):
+            await context.set_offline(False)
+            await expect(page.locator("#network")).to_have_text("Online.")
+            await expect(page.locator("#waiting")).to_have_text("")
+        listed = await gala.owner.get(f"/api/events/{gala.event}/check-ins")
+        told = {each["gate"]: each for each in listed.json()["items"]}
+        assert {gate: each["conflict"] for gate, each in told.items()} == {
+            "North": False,
+            "South": True,
+        }
+        assert told["North"]["scannedAt"] > told["South"]["scannedAt"]
+        assert told["North"]["happenedAt"] < told["South"]["happenedAt"]
