@@ -47,6 +47,8 @@ class Operation:
     answer: dict[str, Any] | None = None
     lines: Asked = ONE_PLACE
     """The places to book."""
+    has_code: bool = False
+    """Whether a code came with them."""
     booking: str = ""
     """The id of the booking or hold; to cancel, empty for the person's only one."""
     until: float | None = None

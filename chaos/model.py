@@ -260,7 +260,8 @@ class Sale:
         reasons = []
         if len(held) >= self.most and not by_team:
             reasons += self._has_enough(held, state)
-        joined, refused = self._unless_room(lines, state, never_waits=by_team)
+        never_waits = by_team or each.has_code
+        joined, refused = self._unless_room(lines, state, never_waits=never_waits)
         reasons += refused
         if reasons:
             # If several are true, the response may have any of them.

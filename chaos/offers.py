@@ -11,6 +11,7 @@ from chaos.rig import Person, Rig
 NAME: Final = "An event"
 OFFERS: Final = {"mode": "offer", "offerMinutes": 1}
 """An offer ends only after the round, unless the team gives it an earlier end."""
+CODE: Final = "balcony"
 WITHOUT_LIMIT: Final = {"maxTicketsPerPerson": 100}
 
 
@@ -23,6 +24,8 @@ class Offer:
     most: int = 1
     """How many active bookings a person may have."""
 
+    opened: int | None = None
+    """The id of a hidden ticket type, which is booked with CODE."""
     has_holds: bool = True
     """Whether people hold places. Earlier versions do not know holds."""
 
@@ -65,14 +68,19 @@ async def for_groups(rig: Rig, organiser: Person, chance: random.Random) -> Offe
 
 
 async def with_types(rig: Rig, organiser: Person, chance: random.Random) -> Offer:
-    """Make an event with two ticket types that share a quota. One also has its own."""
+    """Make an event with two ticket types that share a quota. One also has its own.
+
+    That one may be hidden, with a code that opens it.
+    """
     hall, most = chance.randint(3, 6), chance.choice((1, 1, 2))
+    is_hidden = chance.random() < 0.5  # noqa: PLR2004 - even odds
+    balcony = {"name": "B", "capacity": chance.randint(1, 3), "hidden": is_hidden}
     made = await rig.make(
         organiser,
         {
             "name": NAME,
             "capacity": hall + chance.randint(0, 1),
-            "ticketTypes": [{"name": "A"}, {"name": "B", "capacity": chance.randint(1, 3)}],
+            "ticketTypes": [{"name": "A"}, balcony],
             "quotas": [{"name": "Hall", "capacity": hall, "ticketTypes": ["A", "B"]}],
             "maxBookingsPerPerson": most,
             **WITHOUT_LIMIT,
@@ -81,8 +89,14 @@ async def with_types(rig: Rig, organiser: Person, chance: random.Random) -> Offe
     )
     ids = {each["name"]: each["id"] for each in made["ticketTypes"]}
     first, second = ids["A"], ids["B"]
+    if is_hidden:
+        code = {"kind": "access", "codes": [CODE], "ticketTypes": [second], "maxUses": 1_000_000}
+        answer = await rig.ask("POST", f"/api/events/{made['id']}/codes", code, organiser.token)
+        if answer.status != 201:  # noqa: PLR2004 - HTTP
+            raise RuntimeError(f"no code was made: {answer.status} {answer.body}")
     alone: list[Asked] = [((kind, n),) for kind in (first, second) for n in (1, 1, 2, 3)]
-    return Offer(made["id"], [*alone, ((first, 1), (second, 1)), ((second, 1), (first, 2))], most)
+    asked = [*alone, ((first, 1), (second, 1)), ((second, 1), (first, 2))]
+    return Offer(made["id"], asked, most, opened=second if is_hidden else None)
 
 
 PLAIN: Final = (plain,) * 6
@@ -100,4 +114,7 @@ def body(offer: Offer, lines: Asked) -> dict[str, Any]:
         return {}
     if lines[0][0] is None:
         return {"quantity": lines[0][1]}
-    return {"lines": [{"ticketTypeId": kind, "quantity": n} for kind, n in lines]}
+    sent: dict[str, Any] = {"lines": [{"ticketTypeId": kind, "quantity": n} for kind, n in lines]}
+    if offer.opened is not None and offer.opened in dict(lines):
+        sent["code"] = CODE
+    return sent

@@ -97,10 +97,8 @@ class Wishes:
             wants_to_cancel = chance.random() < 0.5  # noqa: PLR2004 - even odds
         if wants_to_cancel != (chance.random() < ODD):
             return self._cancel(offer, held)
-        lines = chance.choice(offer.asked)
         operation = self._operation("book", event)
-        operation.lines = lines
-        sent = {"eventId": event, "userId": self._user, **offers.body(offer, lines)}
+        sent = self._places(operation, offer)
         return Wish(operation, "/api/events/book", sent)
 
     def _cancel(self, offer: Offer, held: Sequence[str]) -> Wish:
@@ -115,10 +113,8 @@ class Wishes:
         """Make a hold, or confirm, extend or release one, which may be another person's."""
         known, chance = self._holds.of(offer.event), self._chance
         if not known or chance.random() < 0.4:  # noqa: PLR2004 - most are about earlier ones
-            lines = chance.choice(offer.asked)
             operation = self._operation("hold", offer.event)
-            operation.lines = lines
-            sent = {"eventId": offer.event, "userId": self._user, **offers.body(offer, lines)}
+            sent = self._places(operation, offer)
             return self._with_end(operation, "/api/holds", sent)
         own = [each for each in known if each[1] == self._user]
         is_for_own = chance.random() < 0.5  # noqa: PLR2004 - even odds
@@ -133,6 +129,13 @@ class Wishes:
         if verb == "release":
             return Wish(operation, path, {}, is_sure=False, method="DELETE", by_team=by_team)
         return Wish(operation, f"{path}/confirm", {}, is_sure=False, by_team=by_team)
+
+    def _places(self, operation: Operation, offer: Offer) -> dict[str, Any]:
+        """Choose places to book or hold, and return what is sent."""
+        operation.lines = self._chance.choice(offer.asked)
+        sent = offers.body(offer, operation.lines)
+        operation.has_code = "code" in sent
+        return {"eventId": offer.event, "userId": self._user, **sent}
 
     def _with_end(
         self, operation: Operation, path: str, body: dict[str, Any], *, by_team: bool = False
