@@ -104,6 +104,7 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         {"password": PASSWORD},
     ),
     Action.LIST_MY_BOOKINGS: lambda _: ("GET", "/api/users/me/bookings", None),
+    Action.GET_MY_CALENDAR: lambda _: ("GET", "/api/users/me/calendar.ics", None),
     Action.MAKE_KEY: lambda _: (
         "POST",
         "/api/users/me/keys",
@@ -117,6 +118,7 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         {"name": "Another concert", "totalTickets": 1},
     ),
     Action.GET_EVENT: lambda scene: ("GET", f"/api/events/{scene.event}", None),
+    Action.GET_EVENT_CALENDAR: lambda scene: ("GET", f"/api/events/{scene.event}.ics", None),
     Action.FOLLOW_EVENT: lambda scene: ("GET", f"/api/events/{scene.event}/live", None),
     Action.GET_STATS: lambda scene: ("GET", f"/api/events/{scene.event}/stats", None),
     Action.LIST_EVENTS: lambda _: ("GET", "/api/events", None),
@@ -129,7 +131,7 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
     Action.UPDATE_EVENT: lambda scene: (
         "PATCH",
         f"/api/events/{scene.event}",
-        {"name": "Renamed"},
+        {"name": "Renamed", "startsAt": "2037-11-02T19:30:00Z"},
     ),
     Action.PUBLISH_EVENT: lambda scene: ("POST", f"/api/events/{scene.event}/publish", None),
     Action.PAUSE_SALE: lambda scene: ("POST", f"/api/events/{scene.event}/pause", None),
@@ -373,6 +375,7 @@ OF_TICKETS = (
 )
 PREPARED = {
     Action.CANCEL_TICKET: Action.BOOK_TICKET,
+    Action.GET_EVENT_CALENDAR: Action.UPDATE_EVENT,
     Action.UNDO_CHECK_IN: Action.CHECK_IN,
     **dict.fromkeys(OF_TICKETS, Action.BOOK_TICKET),
     **dict.fromkeys(

@@ -35,9 +35,9 @@ ABOUT_TYPES = {
     *(f"{verb}Quota" for verb in ("create", "get", "update", "delete")),
     *("listTicketTypes", "listQuotas"),
     *(f"{verb}Code" for verb in ("check", "get", "update", "delete")),
-    *("createCodes", "listCodes", "exportCodes"),
+    *("createCodes", "listCodes", "exportCodes", "getEventCalendar"),
 }
-"""Operations that need an event and its own ticket type or quota."""
+"""Operations that need an event with a start, and its own ticket type or quota."""
 AT_THE_DOOR = {
     *("getDoor", "updateDoor", "checkIn", "uploadCheckIns", "undoCheckIn", "listCheckIns"),
     "getDoorManifest",
@@ -83,6 +83,7 @@ class Shop:
         body = {
             "name": "A fair",
             "capacity": 10,
+            "startsAt": "2037-11-02T19:30:00Z",
             "ticketTypes": [{"name": f"Type {number}"} for number in many],
             "quotas": [{"name": f"Quota {number}", "capacity": 10} for number in many],
         }

@@ -26,7 +26,7 @@
     │   ├── CurrencyFixed, AlreadyHeld, NotHeld, HoldLimitReached
     │   ├── ReferenceReused, RefundExceedsPaid, BookingFree
     │   ├── CodeUsedUp, CodeTaken, CodeRedeemed, TooManyCodes, TooManyWebhooks
-    │   ├── TicketCancelled, TicketUsed, HolderFixed, ScanReused
+    │   ├── TicketCancelled, TicketUsed, HolderFixed, ScanReused, EventUndated
     ├── HoldExpired
     ├── Later              the request is valid, but can't be served now
     │   ├── RequestInProgress, TooManyRequests
@@ -987,6 +987,13 @@ class TicketUsed(Conflict):
 
     status, code = 409, "ticket_used"
     detail = "Somebody came in with this ticket. It can't be passed on any more."
+
+
+class EventUndated(Conflict):
+    """The event has no start, so a calendar can't show it."""
+
+    status, code = 409, "event_undated"
+    detail = "This event has no start yet, so it is in no calendar. Its team sets `startsAt`."
 
 
 class HolderFixed(Conflict):

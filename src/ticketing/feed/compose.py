@@ -14,7 +14,7 @@ from ticketing.feed.repositories.facts import FactRepository
 from ticketing.feed.repositories.live import FollowedRepository
 from ticketing.feed.repositories.trail import TrailRepository
 from ticketing.feed.repositories.webhooks import WebhookRepository
-from ticketing.feed.routers import board, feed, fields, live, stats, trail, webhooks
+from ticketing.feed.routers import board, calendars, feed, fields, live, stats, trail, webhooks
 from ticketing.feed.routers.live_fields import Availability, Following
 from ticketing.ops.loops import Loop, repeating
 from ticketing.sale.repositories.events import EventRepository
@@ -82,6 +82,7 @@ def compose(shared: Shared) -> Part:
     routes = [
         *(trail.routes, feed.routes, webhooks.routes),
         *(live.events, live.bookings, stats.routes, board.routes),
+        *(calendars.events, calendars.mine),
     ]
     return Part(
         have,

@@ -52,6 +52,7 @@ class Action(StrEnum):
     LIST_SESSIONS = "listSessions"
     END_SESSION = "endSession"
     LIST_MY_BOOKINGS = "listMyBookings"
+    GET_MY_CALENDAR = "getMyCalendar"
     MAKE_KEY = "makeKey"
     LIST_KEYS = "listKeys"
     REVOKE_KEY = "revokeKey"
@@ -59,6 +60,7 @@ class Action(StrEnum):
     CREATE_EVENT = "createEvent"
     LIST_MY_EVENTS = "listMyEvents"
     GET_EVENT = "getEvent"
+    GET_EVENT_CALENDAR = "getEventCalendar"
     FOLLOW_EVENT = "followEvent"
     GET_STATS = "getStats"
     LIST_EVENTS = "listEvents"
@@ -193,6 +195,7 @@ RULES: Final[dict[Action, Rule]] = {
     Action.LIST_SESSIONS: Rule(_LOGGED_IN),
     Action.END_SESSION: Rule(_LOGGED_IN),
     Action.LIST_MY_BOOKINGS: Rule(_LOGGED_IN, _LISTS),
+    Action.GET_MY_CALENDAR: Rule(_LOGGED_IN, _LISTS),
     Action.MAKE_KEY: Rule(_LOGGED_IN),
     Action.LIST_KEYS: Rule(_LOGGED_IN),
     Action.REVOKE_KEY: Rule(_LOGGED_IN),
@@ -202,6 +205,7 @@ RULES: Final[dict[Action, Rule]] = {
     Action.LIST_MY_EVENTS: Rule(_LOGGED_IN, _EVENTS | _LISTS),
     # A draft is shown to its team alone: see the route.
     Action.GET_EVENT: Rule(_PUBLIC),
+    Action.GET_EVENT_CALENDAR: Rule(_PUBLIC),
     Action.FOLLOW_EVENT: Rule(_PUBLIC),
     # Revenue is shown to managers alone: see the route.
     Action.GET_STATS: Rule(_STAFF, _LISTS),

@@ -80,7 +80,12 @@ def reread(stored: When, zone: str, now: datetime) -> When:
 
 def reading(at: datetime, zone: str) -> datetime:
     """Return the local time in the zone at this instant."""
-    return at.astimezone(_rules(zone)).replace(tzinfo=None)
+    return in_zone(at, zone).replace(tzinfo=None)
+
+
+def in_zone(at: datetime, zone: str) -> datetime:
+    """Return the instant with the offset that the zone has then."""
+    return at.astimezone(_rules(zone))
 
 
 def _instant(local: datetime, zone: str, *, fold: int) -> datetime:

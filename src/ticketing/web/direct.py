@@ -6,7 +6,7 @@ its path, and takes only arguments that need no solving.
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any, get_args
 
@@ -22,7 +22,7 @@ from starlette.responses import Response
 
 from ticketing.errors import InternalError, MethodNotAllowed, UnsupportedMediaType
 from ticketing.web.asgi import ASGIApp, ASGIScope, Receive, Send
-from ticketing.web.bodies import JSON, JsonRequest, has_body, is_plain, read, require_json
+from ticketing.web.bodies import JsonRequest, has_body, is_plain, read, require_json
 from ticketing.web.etags import NOT_MODIFIED, is_known
 from ticketing.web.fields import In
 from ticketing.web.policy import Policy
@@ -70,8 +70,8 @@ class Directly:
         raise NotImplementedError
 
 
-_Segment = tuple[int, str, TypeAdapter[Any]]
-"""A parameter's place in the path, its name and its type."""
+_Segment = tuple[int, str, str, TypeAdapter[Any]]
+"""A parameter's place in the path, what follows it there, its name and its type."""
 
 
 class DirectRoute(PolicyRoute):
@@ -100,8 +100,8 @@ class DirectRoute(PolicyRoute):
                 self._request_name = name
             elif wanted == IdempotencyKey:
                 self._key_name = name
-            elif f"{{{name}}}" in segments:
-                self._segments.append((segments.index(f"{{{name}}}"), name, TypeAdapter(wanted)))
+            elif (found := _place(segments, name)) is not None:
+                self._segments.append((*found, name, TypeAdapter(wanted)))
             elif (dependency := _directly(wanted)) is not None:
                 self._found.append((name, dependency))
             else:
@@ -121,8 +121,9 @@ class DirectRoute(PolicyRoute):
             given[self._key_name] = key.decode("latin-1")
         if self._segments:
             segments = scope["path"].split("/")
-            for place, name, adapter in self._segments:
-                validate = partial(adapter.validate_python, segments[place])
+            for place, ending, name, adapter in self._segments:
+                text = segments[place].removesuffix(ending)
+                validate = partial(adapter.validate_python, text)
                 given[name] = _valid(validate, "path", name)
         if self._body is not None:
             name, model, is_needed = self._body
@@ -136,6 +137,14 @@ class DirectRoute(PolicyRoute):
         if response.etag is not None and is_known(headers, scope["method"], response.etag):
             return Rendered(NOT_MODIFIED, b"", etag=response.etag)
         return response
+
+
+def _place(segments: Sequence[str], name: str) -> tuple[int, str] | None:
+    """Return the place of a parameter in the path, and what follows it in its segment."""
+    for place, segment in enumerate(segments):
+        if segment.startswith(f"{{{name}}}"):
+            return place, segment.partition("}")[2]
+    return None
 
 
 def _directly(wanted: object) -> Directly | None:
@@ -194,7 +203,7 @@ class DirectRoutes:
             headers.append((b"etag", answer.etag.encode()))
         if answer.body:
             length = str(len(answer.body)).encode()
-            headers += [(b"content-type", JSON), (b"content-length", length)]
+            headers += [(b"content-type", answer.media), (b"content-length", length)]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 

@@ -61,8 +61,8 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
         "example": "identity",
     },
     "ETag": {
-        "description": "What the event is like. If-Match takes it; bookings don't make it stale"
-        " for that.",
+        "description": "The version of what is returned. If-Match takes that of an event; bookings"
+        " don't make it stale for that.",
         "schema": {"type": "string"},
         "example": '"1-1-open"',
     },

@@ -20,6 +20,7 @@ from ticketing.errors import (
     RequestInProgress,
     TicketingError,
 )
+from ticketing.web.bodies import JSON
 from ticketing.web.fields import Out
 from ticketing.web.seals import Seals
 
@@ -41,7 +42,7 @@ IdempotencyKey = Annotated[
 
 
 class Rendered(NamedTuple):
-    """A response whose JSON is already serialised."""
+    """A response whose body is already serialised."""
 
     status: int
     body: bytes
@@ -49,6 +50,8 @@ class Rendered(NamedTuple):
     """Path of the new resource."""
     etag: str | None = None
     """The entity tag of the representation (RFC 9110, section 8.8.3)."""
+    media: bytes = JSON
+    """The media type of the body. Only JSON can be stored."""
 
 
 def rendered(status: int, body: Out, location: str | None = None) -> Rendered:

@@ -33,12 +33,17 @@ class _Node:
 
     following: dict[str, "_Node"] = field(default_factory=dict)
     parameter: "_Node | None" = None
+    endings: dict[str, "_Node"] = field(default_factory=dict)
+    """Parameters with an ending, such as `.ics`."""
     routes: dict[str, Route] = field(default_factory=dict)
     other: NoSuchMethod | None = None
 
 
 class RouteTable:
-    """Finds routes by path, segment by segment. A literal segment wins over a parameter."""
+    """Finds routes by path, segment by segment.
+
+    A literal segment wins over a parameter, and a parameter with an ending over one without.
+    """
 
     def __init__(self, routes: Iterable[Route]) -> None:
         """Add every route."""
@@ -52,7 +57,9 @@ class RouteTable:
     def _add(self, route: Route) -> None:
         node = self._root
         for segment in route.path.split("/"):
-            if segment.startswith("{"):
+            if segment.startswith("{") and not segment.endswith("}"):
+                node = node.endings.setdefault(segment.partition("}")[2], _Node())
+            elif segment.startswith("{"):
                 node.parameter = node.parameter or _Node()
                 node = node.parameter
             else:
@@ -84,6 +91,11 @@ def _walk(node: _Node, segments: Sequence[str], place: int) -> _Node | None:
     following = node.following.get(segment)
     if following is not None and (found := _walk(following, segments, place + 1)) is not None:
         return found
+    if node.endings and "." in segment:
+        name, dot, ending = segment.rpartition(".")
+        following = node.endings.get(dot + ending)
+        if name and following is not None:
+            return _walk(following, segments, place + 1)
     if segment and node.parameter is not None:
         return _walk(node.parameter, segments, place + 1)
     return None

@@ -403,6 +403,8 @@ async def test_every_documented_error_of_the_caller_can_be_provoked(
         await eve.get("/api/events/999/live"),
         await eve.get("/api/events/none/live"),
         *[await eve.get(f"/api/events/{number}/stats") for number in (event, 999, "none")],
+        *[await eve.get(f"/api/events/{number}.ics") for number in (event, 999, "none")],
+        await eve.get("/api/users/me/calendar.ics", unknown=1),
         await eve.get("/api/events/none/bookings"),
         await client.post("/api/users/register", json={"username": "fay", "password": "Password1"}),
         await client.post("/api/users/refresh", json={"refreshToken": "none"}),
@@ -633,7 +635,7 @@ async def until_locked_out(connection: AsyncConnection, count: int) -> None:
 
 
 APART = {
-    *("bookTicket", "cancelTicket", "createHold", "getEvent", "followEvent"),
+    *("bookTicket", "cancelTicket", "createHold", "getEvent", "followEvent", "getEventCalendar"),
     *("listTicketTypes", "getTicketType", "listQuotas", "getQuota", "checkCode"),
 }
 """They have separate connections."""

@@ -180,8 +180,22 @@ OF_PERSON: Final = Statement(
     ORDER BY mine DESC LIMIT :limit
     """,  # noqa: S608 - our own text
 )
-
-
+# The bookings of a cancelled event are cancelled with it.
+BOOKED_BY: Final = Statement(
+    f"""
+    SELECT {COLUMNS}
+    FROM (
+        SELECT event_id AS mine, bool_or(status = 'booked') AS is_booked
+        FROM (SELECT * FROM bookings WHERE user_id = CAST(:user AS uuid) OFFSET 0) AS bookings
+        WHERE status = 'booked' OR (status = 'cancelled' AND expires_at IS NULL)
+        GROUP BY event_id
+    ) AS mine
+    CROSS JOIN LATERAL (SELECT * FROM events WHERE events.id = mine.mine LIMIT 1) AS events
+    {WITH_DETAILS}
+    WHERE starts_at IS NOT NULL AND (is_booked OR status = 'cancelled')
+    ORDER BY starts_at DESC, mine LIMIT :limit
+    """,  # noqa: S608 - our own text
+)
 NOT_FOLDED: Final = Statement(
     """
     SELECT id, name FROM events WHERE name_folded IS NULL AND id > :after ORDER BY id LIMIT 1000
@@ -309,6 +323,13 @@ class EventRepository:
     async def of_person(self, user_id: UUID, *, before: int | None, limit: int) -> Page[Event]:
         """Return the events that the person owns or has a role at, in any state, newest first."""
         return await self._page(OF_PERSON, limit, user=user_id, before=before, limit=limit + 1)
+
+    async def booked_by(self, user_id: UUID, *, limit: int) -> Sequence[Event]:
+        """Return the events with a start that the person has places at, latest start first.
+
+        Also returns those where the person had a booking, if the event was cancelled.
+        """
+        return (await self._page(BOOKED_BY, limit, user=user_id, limit=limit)).items
 
     async def _page(self, statement: Statement, size: int, /, **parameters: object) -> Page[Event]:
         async with driver(self._engine) as connection:
