@@ -216,6 +216,16 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         None,
     ),
     Action.EXPORT_CODES: lambda scene: ("GET", f"/api/events/{scene.event}/codes.csv", None),
+    Action.EXPORT_ATTENDEES: lambda scene: (
+        "GET",
+        f"/api/events/{scene.event}/attendees.csv",
+        None,
+    ),
+    Action.LIST_ATTENDEES: lambda scene: (
+        "GET",
+        f"/api/events/{scene.event}/attendees.json",
+        None,
+    ),
     Action.CHANGE_OWNER: lambda scene: (
         "PUT",
         f"/api/events/{scene.event}/owner",

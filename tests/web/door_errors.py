@@ -82,5 +82,7 @@ async def about_the_door(ada: Person, eve: Person) -> list[httpx.Response]:
             await person.post(f"{path}/check-ins/{NOBODY}/undo", {"reason": "x"}),
             await person.get(f"{path}/check-ins"),
             await person.get(f"{path}/door-manifest"),
+            await person.get(f"{path}/attendees.csv"),
+            await person.get(f"{path}/attendees.json"),
         ]
     return answers

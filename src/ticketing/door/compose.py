@@ -3,12 +3,13 @@
 from typing import Final
 
 from ticketing.door.part import Door
+from ticketing.door.repositories.attendees import AttendeeRepository
 from ticketing.door.repositories.check_ins import CheckInRepository
 from ticketing.door.repositories.doors import DoorRepository
 from ticketing.door.repositories.keys import KeyRepository
 from ticketing.door.repositories.manifest import ManifestRepository
 from ticketing.door.repositories.tickets import TicketRepository
-from ticketing.door.routers import check_ins, doors, keys, pages, tickets
+from ticketing.door.routers import attendees, check_ins, doors, keys, pages, tickets
 from ticketing.ops.loops import Loop
 from ticketing.web.part import Part, Shared
 
@@ -24,6 +25,7 @@ def compose(shared: Shared) -> Part:
         doors=DoorRepository(pool),
         check_ins=CheckInRepository(pool),
         manifest=ManifestRepository(pool),
+        attendees=AttendeeRepository(pool),
         seals=shared.seals,
     )
     return Part(
@@ -34,6 +36,7 @@ def compose(shared: Shared) -> Part:
             keys.routes,
             doors.routes,
             check_ins.routes,
+            attendees.routes,
             pages.routes,
         ],
         loops=[Loop("cleaning of names", have.tickets.forget_departed, CLEAN_EVERY)],

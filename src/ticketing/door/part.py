@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ticketing.door.repositories.attendees import AttendeeRepository
 from ticketing.door.repositories.check_ins import CheckInRepository
 from ticketing.door.repositories.doors import DoorRepository
 from ticketing.door.repositories.keys import KeyRepository
@@ -19,4 +20,5 @@ class Door:
     doors: DoorRepository
     check_ins: CheckInRepository
     manifest: ManifestRepository
+    attendees: AttendeeRepository
     seals: Seals

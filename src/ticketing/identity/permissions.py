@@ -121,6 +121,8 @@ class Action(StrEnum):
     UNDO_CHECK_IN = "undoCheckIn"
     LIST_CHECK_INS = "listCheckIns"
     GET_DOOR_MANIFEST = "getDoorManifest"
+    EXPORT_ATTENDEES = "exportAttendees"
+    LIST_ATTENDEES = "listAttendees"
     LIST_TEAM = "listTeam"
     GRANT_ROLE = "grantRole"
     REVOKE_ROLE = "revokeRole"
@@ -275,6 +277,9 @@ RULES: Final[dict[Action, Rule]] = {
     Action.UNDO_CHECK_IN: Rule(_STAFF, _DOOR),
     Action.LIST_CHECK_INS: Rule(_STAFF, _LISTS | _DOOR),
     Action.GET_DOOR_MANIFEST: Rule(_STAFF, _DOOR),
+    # About everybody who has a ticket, with names and addresses.
+    Action.EXPORT_ATTENDEES: Rule(_MANAGERS, _LISTS),
+    Action.LIST_ATTENDEES: Rule(_MANAGERS, _LISTS),
     # About the team of an event. API keys grant no roles.
     Action.LIST_TEAM: Rule(_STAFF),
     Action.GRANT_ROLE: Rule(_OWNERS),

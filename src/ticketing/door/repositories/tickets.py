@@ -30,7 +30,7 @@ OFFERED_FOR: Final = timedelta(days=7)
 
 # A booking of one place without a type has no tickets of its own. One that waited, or whose hold
 # ended, never had one.
-_HAS_ONE: Final = """
+HAS_ONE: Final = """
     bookings.ticket_type_id IS NULL AND bookings.quantity = 1
         AND (bookings.status = 'booked'
             OR (bookings.status = 'cancelled' AND bookings.expires_at IS NULL))
@@ -61,7 +61,7 @@ TICKETS: Final = Statement(
     CROSS JOIN LATERAL (
         SELECT * FROM bookings
         WHERE bookings.id = coalesce(own.booking_id, asked.id)
-            AND (own.id IS NOT NULL OR ({_HAS_ONE}))
+            AND (own.id IS NOT NULL OR ({HAS_ONE}))
         LIMIT 1
     ) AS booked
     LEFT JOIN LATERAL (
@@ -87,7 +87,7 @@ OF_BOOKINGS: Final = Statement(
     SELECT coalesce(own.id, booked.id) AS id
     FROM unnest(CAST(:bookings AS uuid[])) AS asked(id)
     CROSS JOIN LATERAL (
-        SELECT id, {_HAS_ONE} AS has_one FROM bookings WHERE bookings.id = asked.id LIMIT 1
+        SELECT id, {HAS_ONE} AS has_one FROM bookings WHERE bookings.id = asked.id LIMIT 1
     ) AS booked
     LEFT JOIN LATERAL (
         SELECT id FROM tickets WHERE tickets.booking_id = booked.id OFFSET 0

@@ -1,9 +1,6 @@
 """Codes of an event: they open hidden ticket types, or reduce prices."""
 
-import csv
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
-from io import StringIO
 from typing import Annotated, Any, Final, Self
 
 from fastapi import Query, Request
@@ -54,6 +51,8 @@ from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
 from ticketing.web.part import of
 from ticketing.web.replay import IdempotencyKey, Rendered, keyed_request
 from ticketing.web.routes import Routes
+from ticketing.web.sheets import CSV
+from ticketing.web.sheets import written as as_csv
 
 routes = Routes("/api/events/{eventId}/codes", "codes")
 exports = Routes("/api/events/{eventId}", "codes")
@@ -61,9 +60,6 @@ exports = Routes("/api/events/{eventId}", "codes")
 MAX_GIVEN: Final = 1_000
 """Codes in one body, which may have 64 KiB."""
 MAX_DRAWN: Final = 10_000
-CSV: Final = "text/csv; charset=utf-8"
-FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""A cell that begins with one of these is a formula for spreadsheet programs."""
 
 CodeId = Annotated[
     int, Field(ge=1, le=MAX_SAFE_INTEGER, examples=[1], json_schema_extra=INT64), Whole
@@ -448,29 +444,10 @@ async def _lines(
     first: Sequence[EventCode], pages: AsyncIterator[Sequence[EventCode]]
 ) -> AsyncIterator[str]:
     names = [each.alias or name for name, each in CodeOut.model_fields.items()]
-    yield _written([names, *map(_cells, first)])
+    yield as_csv([names, *map(_cells, first)])
     async for page in pages:
-        yield _written([*map(_cells, page)])
+        yield as_csv(map(_cells, page))
 
 
-def _cells(each: EventCode) -> list[str]:
-    return [_cell(value) for value in _document(each).values()]
-
-
-def _written(rows: Sequence[Sequence[str]]) -> str:
-    into = StringIO()
-    csv.writer(into).writerows(rows)
-    return into.getvalue()
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, list):
-        return " ".join(map(str, value))
-    text = str(value)
-    return f"'{text}" if text.startswith(FORMULA) else text
+def _cells(each: EventCode) -> list[object]:
+    return list(_document(each).values())
