@@ -11,6 +11,7 @@ from ticketing.cli.audit import audit
 from ticketing.cli.backup import back_up, restore
 from ticketing.cli.deliver import deliver
 from ticketing.cli.help import CONTEXT, Command, Group, Serve
+from ticketing.cli.imports import imports
 from ticketing.cli.migrate import migrate
 from ticketing.cli.serve import serve
 from ticketing.cli.ticket_key import ticket_key
@@ -37,9 +38,14 @@ cli.command(cls=Command, rich_help_panel=DATABASE)(migrate)
 cli.command(cls=Command, rich_help_panel=DATABASE)(audit)
 cli.command("backup", cls=Command, rich_help_panel=DATABASE)(back_up)
 cli.command(cls=Command, rich_help_panel=DATABASE)(restore)
+cli.add_typer(imports, name="import", cls=Group, rich_help_panel=DATABASE)
 cli.add_typer(user, name="user", cls=Group, rich_help_panel=ACCOUNTS)
 cli.add_typer(ticket_key, name="ticket-key", cls=Group, rich_help_panel=TICKETS)
-for each in (*user.registered_commands, *ticket_key.registered_commands):
+for each in (
+    *user.registered_commands,
+    *ticket_key.registered_commands,
+    *imports.registered_commands,
+):
     each.cls = Command
 
 

@@ -90,6 +90,23 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[Driver]:
             raise
 
 
+@asynccontextmanager
+async def whole(connection: Driver, *, keep: bool) -> AsyncIterator[None]:
+    """Run a transaction, and undo all of it at the end unless `keep`."""
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException:
+        if not connection.is_closed():
+            await transaction.rollback()
+        raise
+    if keep:
+        await transaction.commit()
+    else:
+        await transaction.rollback()
+
+
 class Held:
     """A connection that is kept between uses. Only one use at a time is allowed.
 

@@ -12,15 +12,17 @@ from ticketing.db.combiner import RETRY, Combiner, Retry
 from ticketing.db.facts import BY_COLUMNS, Origin, recorded
 from ticketing.db.ids import uuid7
 from ticketing.db.pages import Page, page
-from ticketing.db.statements import Driver, Statement, driver
+from ticketing.db.statements import Driver, Statement, driver, whole
 from ticketing.errors import CustomerNotFound, LoginExists, TicketingError
 from ticketing.identity.credentials import digest, new_token
 from ticketing.identity.repositories.password_tokens import PUT_TOKEN, PasswordToken
 from ticketing.ops import logs
+from ticketing.ops.progress import Tell
 from ticketing.web.replay import KeyedRequest, Replayed
 from ticketing.web.repositories import stored_responses
 from ticketing.web.repositories.stored_responses import once
 
+IMPORTED_AT_ONCE: Final = 500
 COLUMNS: Final = """
     seq, user_id, organiser_id, external_id, name, email, created_at,
     EXISTS (
@@ -179,6 +181,14 @@ class Asked(NamedTuple):
 Key: TypeAlias = tuple[UUID, str]
 
 
+class Imported(NamedTuple):
+    """How many were new, changed, and as they were."""
+
+    new: int
+    changed: int
+    unchanged: int
+
+
 class CustomerRepository:
     """Reads and writes `customers`, and the people behind them in `users`."""
 
@@ -201,6 +211,27 @@ class CustomerRepository:
         stored response: a late resend must not make a customer again who was erased since.
         """
         return await self._asked.submit(asked)
+
+    async def import_all(self, asked: Sequence[Asked], tell: Tell, *, keep: bool) -> Imported:
+        """Find or make these customers, all of them or none. Their keys must differ.
+
+        Without `keep` nothing stays. It is one transaction: bookings for a customer that it has
+        made or changed wait for its end, and may get Busy.
+        """
+        made: dict[UUID, Asked] = {}
+        changed: dict[UUID, Asked] = {}
+        async with driver(self._engine) as connection, whole(connection, keep=keep):
+            for start in range(0, len(asked), IMPORTED_AT_ONCE):
+                tell(f"{start:,} of {len(asked):,}")
+                some = {each.key: each for each in asked[start : start + IMPORTED_AT_ONCE]}
+                known = await _known(connection, some)
+                made |= await _make(connection, [some[key] for key in some.keys() - known.keys()])
+                changes = [(row, some[key]) for key, row in known.items()]
+                changed |= await _change(connection, changes)
+        if keep:
+            _tell("customer.made", made)
+            _tell("customer.changed", changed)
+        return Imported(len(made), len(changed), len(asked) - len(made) - len(changed))
 
     async def find(self, organiser_id: UUID, external_id: str) -> Customer | None:
         """Return the organiser's customer with this external id."""
@@ -299,8 +330,11 @@ class CustomerRepository:
             )
             new = [each for key, each in wanted.items() if key not in known]
             found = {key: row["user_id"] for key, row in known.items()}
-            found |= await _make(connection, new)
-            await _change(connection, [(known[k], wanted[k]) for k in wanted if k in known])
+            made = await _make(connection, new)
+            _tell("customer.made", made)
+            found |= {each.key: customer_id for customer_id, each in made.items()}
+            changes = [(known[k], wanted[k]) for k in wanted if k in known]
+            _tell("customer.changed", await _change(connection, changes))
         # Another worker has made those that are still missing.
         return [
             found.get(each.key)
@@ -334,27 +368,28 @@ async def _replays(
     return await stored_responses.find(connection, keyed) if keyed else {}
 
 
-async def _make(connection: Driver, new: Sequence[Asked]) -> dict[Key, UUID]:
-    """Make these customers, and return those who were not made by another worker."""
+async def _make(connection: Driver, new: Sequence[Asked]) -> dict[UUID, Asked]:
+    """Make these customers, and return those who were not made by another worker, by id."""
     if not new:
         return {}
     ids = {uuid7(): each for each in new}
     rows = await MAKE.fetch(connection, **_columns(ids))
-    made = {row["user_id"]: ids[row["user_id"]] for row in rows}
-    _tell("customer.made", made)
-    return {each.key: customer_id for customer_id, each in made.items()}
+    return {row["user_id"]: ids[row["user_id"]] for row in rows}
 
 
-async def _change(connection: Driver, asked: Iterable[tuple[asyncpg.Record, Asked]]) -> None:
-    """Write the names and the e-mail addresses that differ."""
+async def _change(
+    connection: Driver, asked: Iterable[tuple[asyncpg.Record, Asked]]
+) -> dict[UUID, Asked]:
+    """Write the names and the e-mail addresses that differ, and return those changes by id."""
     changed = {
         row["user_id"]: each
         for row, each in asked
         if each.name not in {None, row["name"]} or each.email not in {None, row["email"]}
     }
-    if changed:
-        rows = await CHANGE.fetch(connection, **_columns(changed))
-        _tell("customer.changed", {row["id"]: changed[row["id"]] for row in rows})
+    if not changed:
+        return {}
+    rows = await CHANGE.fetch(connection, **_columns(changed))
+    return {row["id"]: changed[row["id"]] for row in rows}
 
 
 def _columns(by_id: Mapping[UUID, Asked]) -> dict[str, object]:

@@ -1,0 +1,83 @@
+"""`ticketing import`, as an operator runs it beside a service."""
+
+import asyncio
+import os
+import subprocess
+from pathlib import Path
+
+from tests.people import Visitor
+from tests.serving import TICKETING, UNMEASURED
+from tests.signing import SECRET
+
+EVENTS = """name;capacity;timezone;startsAt;venue.name;price;currency
+Jazz;20;Europe/Berlin;2037-11-02T19:30;Town hall;4,20;EUR
+Blues;30;Europe/Berlin;2037-11-03T19:30;;;
+"""
+CUSTOMERS = "externalId,name,email\r\n" + "".join(
+    f"'+49 {number},Müller {number},family@example.org\r\n" for number in range(999)
+)
+
+
+async def test_an_operator_imports_all_of_a_file_or_nothing(
+    visitor: Visitor, database_url: str, tmp_path: Path
+) -> None:
+    ada = await visitor.register()
+
+    async def run(*arguments: str, status: int = 0, data: str = "") -> str:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [*TICKETING, "import", *arguments, "--organiser", ada.username.upper()],
+            cwd=tmp_path,
+            env={
+                **os.environ,
+                **UNMEASURED,
+                "TICKETING_DATABASE_URL": database_url,
+                "TICKETING_JWT_SECRET": SECRET,
+            },
+            input=data.encode(),
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+        return (done.stderr if status else done.stdout).decode()
+
+    async def customers() -> list[dict[str, str]]:
+        found = await ada.get("/api/customers", limit=100)
+        items: list[dict[str, str]] = found.json()["items"]
+        return items
+
+    file = tmp_path / "customers.csv"
+    file.write_text(f"{CUSTOMERS}last,Eve,nobody\r\n", encoding="utf-8-sig", newline="")
+    refused = await run("customers", str(file), status=1)
+    assert refused.splitlines()[0].startswith("line 1001, column email: ")
+    assert refused.splitlines()[-1].endswith("has 1 fault: nothing was imported")
+    told = await run("customers", "-", "--dry-run", data=CUSTOMERS)
+    assert told == "Would import 999 customers: 999 new, 0 changed, 0 as before.\n"
+    assert await customers() == []
+    told = await run("customers", "-", data=CUSTOMERS)
+    assert told == "Imported 999 customers: 999 new, 0 changed, 0 as before.\n"
+    assert "+49 998" in {each["externalId"] for each in await customers()}
+    # Those of an export are the same.
+    event = await ada.organise(total=100)
+    for number in range(3):
+        customer = {"externalId": f"+49 {number}", "name": "=1" if number else None}
+        made = await ada.post("/api/events/book", {"eventId": event, "customer": customer})
+        assert made.is_success
+    exported = await ada.get(f"/api/events/{event}/attendees.csv", bom=1)
+    told = await run("customers", "-", "--ignore-columns", data=exported.content.decode())
+    assert told == "Imported 3 customers: 0 new, 0 changed, 3 as before.\n"
+
+    assert "line 2, column price: write an amount as 1234.50" in await run(
+        "events", "-", status=1, data=EVENTS
+    )
+    for new in (2, 0):
+        told = await run("events", "-", "--decimal", "comma", data=EVENTS)
+        assert told == f"Imported 2 events: {new} new, {2 - new} as before.\n"
+    listed = (await ada.get("/api/users/me/events")).json()["items"]
+    blues, jazz, _ = listed
+    assert (blues["name"], jazz["name"], jazz["venue"]["name"]) == ("Blues", "Jazz", "Town hall")
+    assert jazz["ticketTypes"][0]["price"]["amount"] == 420
+    trail = (await ada.get(f"/api/events/{jazz['id']}/trail")).json()["items"]
+    assert [(each["action"], each["actorId"]) for each in trail] == [("event.created", None)]
+    gone = await run("events", str(tmp_path / "none.csv"), status=1)
+    assert gone.endswith("none.csv can't be read: No such file or directory\n")
