@@ -29,7 +29,7 @@ from ticketing.web.compose import compose as compose_web
 from ticketing.web.compose import share
 from ticketing.web.cors import cors
 from ticketing.web.direct import DirectRoutes
-from ticketing.web.part import Departures, Part, Shared
+from ticketing.web.part import Departures, Entries, Part, Shared
 from ticketing.web.problems import handle
 from ticketing.web.proxies import TrustedProxies
 from ticketing.web.replay import Replayed
@@ -85,6 +85,7 @@ def create_app(
     app.state.provided = {type(part.provides): part.provides for part in parts}
     departures = Departures([each for part in parts for each in part.departed])
     app.state.provided[Departures] = departures
+    app.state.provided[Entries] = Entries([each for part in parts for each in part.entered])
     service: Service = app.state.provided[Service]
     routes = [route for part in parts for each in part.routes for route in each.declared]
     # The routes themselves, because an included router is matched again, route by route, at every

@@ -42,5 +42,6 @@ def compose(shared: Shared) -> Part:
         loops=[Loop("cleaning of names", have.tickets.forget_departed, CLEAN_EVERY)],
         samples=have.check_ins.samples,
         departed=[have.tickets.forget],
+        entered=[have.check_ins.entered],
         close=[have.check_ins.close],
     )

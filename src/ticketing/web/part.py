@@ -1,5 +1,6 @@
 """A part of the product, and what all parts share."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ class Shared:
     streams: Streams
 
 
+Entered: TypeAlias = Callable[[int], Awaitable[Mapping[int, int]]]
+"""Returns with how many tickets somebody came in to the event, by the id of the ticket type."""
 Departed: TypeAlias = Callable[[UUID], Awaitable[None]]
 """Cleans up after the account with this id was deleted. It may be called again without harm."""
 
@@ -58,9 +61,26 @@ class Part:
     """The gauges that are set every second."""
     departed: Sequence[Departed] = ()
     """Called when an account is deleted."""
+    entered: Sequence[Entered] = ()
+    """Counts who came in, for the statistics."""
     counted_apart: Sequence[CountedApart] = ()
     close: Sequence[Callable[[], Awaitable[None]]] = ()
     """Called in this order at the end: each finishes work under way and refuses new work."""
+
+
+class Entries:
+    """Counts who came in to events, by the parts that let people in."""
+
+    def __init__(self, entered: Sequence[Entered]) -> None:
+        """Ask `entered`."""
+        self._entered = entered
+
+    async def of_event(self, event_id: int) -> Mapping[int, int]:
+        """Return with how many tickets somebody came in, by the id of the ticket type."""
+        counted: Counter[int] = Counter()
+        for entered in self._entered:
+            counted.update(await entered(event_id))
+        return counted
 
 
 class Departures:

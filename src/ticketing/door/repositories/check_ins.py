@@ -179,6 +179,15 @@ COUNTS: Final = Statement(
     """
 )
 
+ENTERED: Final = Statement(
+    """
+    SELECT ticket_type_id, count(DISTINCT ticket_id) AS tickets
+    FROM (SELECT * FROM check_ins WHERE event_id = :event OFFSET 0) AS scans
+    WHERE passed AND direction = 'in' AND undone_at IS NULL AND ticket_type_id IS NOT NULL
+    GROUP BY ticket_type_id
+    """
+)
+
 
 class Scan(NamedTuple):
     """A scan to record. `verdict` is what a device without network decided."""
@@ -305,6 +314,12 @@ class CheckInRepository:
             )
             counts = _counts(await COUNTS.fetch(connection, event=event_id))
         return page(rows, limit, _check_in), counts
+
+    async def entered(self, event_id: int) -> Mapping[int, int]:
+        """Return with how many tickets somebody came in, by the id of the ticket type."""
+        async with driver(self._engine) as connection:
+            rows = await ENTERED.fetch(connection, event=event_id)
+        return {row["ticket_type_id"]: row["tickets"] for row in rows}
 
     async def _commit(self, scans: Sequence[Scan]) -> Sequence[CheckIn | Exception | Retry]:
         """Record the scans, each event's in a transaction of its own, so that none waits twice."""

@@ -15,6 +15,8 @@ AT_ONCE: Final = 50_000
 """Numbers of the trail that one transaction counts."""
 SOLD: Final = "('booking.booked', 'booking.promoted', 'booking.confirmed')"
 """What a booking does when it gets its places."""
+CANCELLED: Final = "action = 'booking.cancelled' AND details ->> 'was' IS NULL"
+"""A booking that had its places is cancelled. Others say what they were."""
 
 TAKE: Final = Statement(
     "SELECT seq, drawn, next_xact FROM activity_cursor WHERE id FOR UPDATE SKIP LOCKED"
@@ -41,7 +43,7 @@ COUNT: Final = Statement(
         count(*) FILTER (WHERE action = 'booking.waiting')
     FROM audit_records CROSS JOIN (VALUES (1), (15)) AS widths(minutes)
     WHERE {_NEW} AND event_id IS NOT NULL AND (
-        action IN {SOLD} OR action IN ('booking.cancelled', 'booking.waiting')
+        action IN {SOLD} OR action = 'booking.waiting' OR ({CANCELLED})
     )
     GROUP BY 1, 2, 3
     ON CONFLICT (event_id, minutes, at) DO UPDATE SET

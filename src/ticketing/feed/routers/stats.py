@@ -30,7 +30,7 @@ from ticketing.sale.part import Sale
 from ticketing.sale.routers.times import SentInstant
 from ticketing.sale.rows import Event
 from ticketing.web.fields import EventId, Long, Out, Short, Time
-from ticketing.web.part import of
+from ticketing.web.part import Entries, of
 from ticketing.web.routes import Routes
 
 routes = Routes("/api/events/{eventId}", "events")
@@ -60,6 +60,9 @@ class TypeStats(Out):
     offered: Long = Field(description="Places that are offered to people who waited.", examples=[0])
     waiting: Long = Field(description="Waiting bookings.", examples=[0])
     available: Short = Field(examples=[77])
+    checked_in: Long = Field(
+        description="Tickets with which somebody came in, however often.", examples=[41]
+    )
     revenue: Long | None = Field(
         description="The sum of the prices of its valid tickets, in the minor unit of `currency`."
         " Null for staff.",
@@ -82,9 +85,7 @@ class StepOut(Out):
     bookings: Long = Field(description="Bookings that got their places.", examples=[12])
     places: Long = Field(description="The places of these.", examples=[15])
     cancels: Long = Field(
-        description="Bookings that were cancelled, holds that were released, and people who left"
-        " the waiting list.",
-        examples=[1],
+        description="Bookings that had their places and were cancelled.", examples=[1]
     )
     waiting: Long = Field(description="Bookings that joined the waiting list.", examples=[0])
 
@@ -145,6 +146,7 @@ async def stats(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     kept = await activity.kept(eventId)
     sees_money = await _sees_money(request, caller, eventId)
     revenues = await activity.revenues(eventId) if sees_money else None
+    entered = await of(request, Entries).of_event(eventId)
     offers = [each for each in kept if each.status == BookingStatus.OFFERED]
     return StatsOut(
         event_id=event.id,
@@ -153,7 +155,7 @@ async def stats(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
         currency=event.definitions.currency,
         total_tickets=event.total_tickets,
         available_tickets=event.available_tickets,
-        ticket_types=_of_types(event, kept, revenues),
+        ticket_types=_of_types(event, kept, entered, revenues),
         offers=OffersStats(
             open=sum(each.bookings for each in offers),
             ending=sum(each.ending for each in offers),
@@ -187,20 +189,24 @@ async def _sees_money(request: Request, caller: Caller, event_id: int) -> bool:
 
 
 def _of_types(
-    event: Event, kept: Sequence[Keeping], revenues: Mapping[int, int] | None
+    event: Event,
+    kept: Sequence[Keeping],
+    entered: Mapping[int, int],
+    revenues: Mapping[int, int] | None,
 ) -> list[TypeStats]:
     types = event.definitions.in_order
     first = min(each.id for each in types)
     keeping: Counter[tuple[str, int]] = Counter()
     for each in kept:
         keeping[each.status, each.type_id or first] += each.places
-    return [_of_type(event, kind, keeping, revenues) for kind in types]
+    return [_of_type(event, kind, keeping, entered, revenues) for kind in types]
 
 
 def _of_type(
     event: Event,
     kind: DefinedType,
     keeping: Mapping[tuple[str, int], int],
+    entered: Mapping[int, int],
     revenues: Mapping[int, int] | None,
 ) -> TypeStats:
     held = keeping.get((BookingStatus.HELD, kind.id), 0)
@@ -214,5 +220,6 @@ def _of_type(
         offered=offered,
         waiting=event.waiting[kind.slot],
         available=left(kind.draws, event.available),
+        checked_in=entered.get(kind.id, 0),
         revenue=None if revenues is None else revenues.get(kind.id, 0),
     )

@@ -1,6 +1,6 @@
 """A commit: decisions, the facts about bookings, and the responses to store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -51,6 +51,24 @@ class Commit:
         """The id of the commit. Ids sort by the database's time."""
         return uuid7(self.at)
 
+    @cached_property
+    def left(self) -> Mapping[UUID, BookingStatus]:
+        """What the bookings were that are cancelled without ever having had their places.
+
+        Released holds, offers that are given back, and bookings that leave the waiting list.
+        """
+        if not any(fact.name == BookingStatus.CANCELLED for fact in self.facts):
+            return {}
+        status = {of: change.was for each in self.decisions for of, change in each.changes.items()}
+        left = {}
+        for fact in self.facts:
+            booking_id = fact.booking.id
+            if fact.name != BookingStatus.CANCELLED:
+                status[booking_id] = fact.booking.status
+            elif (was := status[booking_id]) is not BookingStatus.BOOKED:
+                left[booking_id] = was
+        return left
+
     @property
     def shape(self) -> Shape:
         """Which parts the statement needs."""
@@ -64,7 +82,11 @@ class Commit:
             stores=bool(self.stored),
             # A second response may be that of a request which changed nothing.
             lone=len(self.facts) == 1 and len(self.stored) <= 1 and not changes,
-            full=counted or holds or codes or any(_is_full(fact.booking) for fact in self.facts),
+            full=counted
+            or holds
+            or codes
+            or bool(self.left)
+            or any(_is_full(fact.booking) for fact in self.facts),
             counted=counted,
             holds=holds,
             codes=codes,

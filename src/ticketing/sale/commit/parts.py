@@ -7,6 +7,7 @@ was won. All other parts depend on it, so that they write for these events only.
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Final
+from uuid import UUID
 
 import orjson
 
@@ -16,6 +17,7 @@ from ticketing.sale.commit.parameters import Row, Rows
 from ticketing.sale.commit.shape import Shape
 from ticketing.sale.inventory.decision import Change as Changed
 from ticketing.sale.inventory.decision import Decision
+from ticketing.sale.inventory.model import BookingStatus
 from ticketing.sale.rows import stored_places, stored_policy, stored_status
 
 
@@ -367,6 +369,7 @@ class Facts(Part):
         "currency": "text",
         "refund_policy": "jsonb",
         "tickets": "text",
+        "was": "text",
     }
     HOLDS: Final = {"expires_at": "timestamptz", "places": "text"}
     CODES: Final = {"code_id": "bigint", "code_tickets": "integer"}
@@ -397,7 +400,10 @@ class Facts(Part):
             for name, booking, origin, inserted_as, _ in commit.facts
         ]
         if shape.full:
-            rows = [(*row, *_full(fact)) for row, fact in zip(rows, commit.facts, strict=True)]
+            rows = [
+                (*row, *_full(fact, commit.left))
+                for row, fact in zip(rows, commit.facts, strict=True)
+            ]
         if shape.holds:
             rows = [
                 (*row, fact.booking.expires_at, stored_places(fact.booking.places))
@@ -415,8 +421,8 @@ class Facts(Part):
         return self.rows(shape).parameters(rows, lone=shape.lone)
 
 
-def _full(fact: AttributedFact) -> Row:
-    _, booking, _, _, tickets = fact
+def _full(fact: AttributedFact, left: Mapping[UUID, BookingStatus]) -> Row:
+    name, booking, _, _, tickets = fact
     gone = orjson.dumps(tickets, default=str).decode() if tickets else None
     return (
         booking.slot,
@@ -426,6 +432,7 @@ def _full(fact: AttributedFact) -> Row:
         booking.currency,
         stored_policy(booking.refunds),
         gone,
+        left.get(booking.id) if name == BookingStatus.CANCELLED else None,
     )
 
 
@@ -579,8 +586,8 @@ class Trail(Part):
 
     _FULL: Final = """jsonb_strip_nulls(jsonb_build_object(
         'bookingId', booking_id, 'quantity', quantity, 'ticketTypeId', ticket_type_id,
-        'amount', nullif(amount, 0), 'currency', currency, 'ticketIds', CAST(tickets AS jsonb)
-        {holds} {codes}
+        'amount', nullif(amount, 0), 'currency', currency, 'ticketIds', CAST(tickets AS jsonb),
+        'was', was {holds} {codes}
     ))"""
 
     def sql(self, shape: Shape) -> str:

@@ -17,7 +17,7 @@ ACTIVITY: Final = Statement(
             AND seq <= (SELECT seq FROM activity_cursor) AND action IN (
                 'booking.booked', 'booking.promoted', 'booking.confirmed', 'booking.cancelled',
                 'booking.waiting'
-            )
+            ) AND details ->> 'was' IS NULL
         GROUP BY event_id
     ), recorded AS (
         SELECT event_id, minutes, sum(bookings + cancels + waiting) AS recorded

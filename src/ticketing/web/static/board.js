@@ -149,7 +149,10 @@ function show() {
   if (earns) put("revenue", money(sum("revenue"), stats.currency));
   part("types").replaceChildren(
     ...all.map((type) =>
-      row(type.name, ["sold", "held", "offered", "waiting", "available"].map((name) => type[name])),
+      row(
+        type.name,
+        ["sold", "held", "offered", "waiting", "available", "checkedIn"].map((name) => type[name]),
+      ),
     ),
   );
   const at = new Date(live?.at ?? stats.at);
