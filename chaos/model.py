@@ -434,7 +434,7 @@ class Sale:
             return []
         if number not in state.over:
             return ["released"]
-        reasons = ["line"] if state.line else []
+        reasons = ["waiting_list"] if state.line else []
         free = self._moved(state.free, self.lines[number], 1)
         if min(free) < 0:
             reasons.append("sold_out")

@@ -270,8 +270,8 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
         {"name": "Ada King"},
     ),
     Action.REISSUE_TICKET: lambda scene: ("POST", f"/api/tickets/{scene.ticket}/reissue", None),
-    Action.OFFER_TICKET: lambda scene: ("POST", f"/api/tickets/{scene.ticket}/transfers", None),
-    Action.ACCEPT_TICKET: lambda scene: (
+    Action.CREATE_TRANSFER: lambda scene: ("POST", f"/api/tickets/{scene.ticket}/transfers", None),
+    Action.ACCEPT_TRANSFER: lambda scene: (
         "POST",
         "/api/tickets/accept",
         {"token": scene.transfer_token}
@@ -329,7 +329,7 @@ CALLS: dict[Action, Callable[[Scene], Request]] = {
     Action.CREATE_WEBHOOK: lambda _: ("POST", "/api/webhooks", {"url": NOT_PUBLIC}),
     Action.LIST_WEBHOOKS: lambda _: ("GET", "/api/webhooks", None),
     Action.GET_WEBHOOK: lambda scene: ("GET", f"/api/webhooks/{scene.webhook}", None),
-    Action.CHANGE_WEBHOOK: lambda scene: (
+    Action.UPDATE_WEBHOOK: lambda scene: (
         "PATCH",
         f"/api/webhooks/{scene.webhook}",
         {"types": ["booking.booked"]},
@@ -380,8 +380,8 @@ OF_MONEY = (
     *(Action.RECORD_PAYMENT, Action.LIST_PAYMENTS, Action.RECORD_REFUND, Action.LIST_REFUNDS),
 )
 OF_TICKETS = (
-    *(Action.GET_TICKET, Action.UPDATE_TICKET, Action.REISSUE_TICKET, Action.OFFER_TICKET),
-    *(Action.ACCEPT_TICKET, Action.GET_TICKET_SVG, Action.GET_TICKET_PNG, Action.GET_TICKETS_PDF),
+    *(Action.GET_TICKET, Action.UPDATE_TICKET, Action.REISSUE_TICKET, Action.CREATE_TRANSFER),
+    *(Action.ACCEPT_TRANSFER, Action.GET_TICKET_SVG, Action.GET_TICKET_PNG, Action.GET_TICKETS_PDF),
 )
 PREPARED = {
     Action.CANCEL_TICKET: Action.BOOK_TICKET,

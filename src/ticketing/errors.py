@@ -619,10 +619,9 @@ class HoldExpired(TicketingError):
     status, code = 410, "hold_expired"
     detail = (
         "This hold or offer is over. `reason` says why its places can't be had again: `released`"
-        " (it was given back), `sold_out`, `line` (others wait for them), `sale` (the sale is not"
-        " open), `limit` (the person has other bookings now), or `code` (its code is used up or"
-        " gone). `over` means that it can't be"
-        " extended, but perhaps still be confirmed."
+        " (it was given back), `sold_out`, `waiting_list` (others wait for them), `sale` (the sale"
+        " is not open), `limit` (the person has other bookings now), or `code` (its code is used up"
+        " or gone). `over` means that it can't be extended, but perhaps still be confirmed."
     )
     example: ClassVar[dict[str, object]] = {"reason": "sold_out"}
 

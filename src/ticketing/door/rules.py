@@ -11,15 +11,22 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 
-class TicketStatus(StrEnum):
-    """Whether a ticket still admits somebody."""
+class Direction(StrEnum):
+    """Whether a person comes in or goes out."""
 
-    VALID = "valid"
-    CANCELLED = "cancelled"
+    IN = "in"
+    OUT = "out"
+
+
+class WindowSource(StrEnum):
+    """Says whether the event or the ticket has the times in which it admits."""
+
+    EVENT = "event"
+    TICKET = "ticket"
 
 
 class Verdict(StrEnum):
-    """What the person at the gate is told."""
+    """The decision about a scan. Only `admitted` and `left` let the person pass."""
 
     ADMITTED = "admitted"
     LEFT = "left"

@@ -16,7 +16,7 @@ VERSION: Final = 1
 """Of the fields of an event of the feed. New fields may come without another version."""
 
 
-class FactType(StrEnum):
+class FeedEventType(StrEnum):
     """The types of events of the feed. They are the actions of trail records."""
 
     BOOKED = "booking.booked"
@@ -62,21 +62,21 @@ class FactType(StrEnum):
 TEST: Final = "webhook.test"
 """The type of a delivery that only shows that a webhook works."""
 
-FIRST: Final = (FactType.BOOKED, FactType.WAITING, FactType.HELD)
+FIRST: Final = (FeedEventType.BOOKED, FeedEventType.WAITING, FeedEventType.HELD)
 """What the first record of a booking says. Later ones say something else."""
 
 STATUS: Final[Mapping[str, str]] = {
-    FactType.BOOKED: "booked",
-    FactType.WAITING: "waiting",
-    FactType.HELD: "held",
-    FactType.OFFERED: "offered",
-    FactType.PROMOTED: "booked",
-    FactType.CONFIRMED: "booked",
-    FactType.EXTENDED: "held",
-    FactType.PASSED: "waiting",
-    FactType.REDUCED: "booked",
-    FactType.CANCELLED: "cancelled",
-    FactType.EXPIRED: "expired",
+    FeedEventType.BOOKED: "booked",
+    FeedEventType.WAITING: "waiting",
+    FeedEventType.HELD: "held",
+    FeedEventType.OFFERED: "offered",
+    FeedEventType.PROMOTED: "booked",
+    FeedEventType.CONFIRMED: "booked",
+    FeedEventType.EXTENDED: "held",
+    FeedEventType.PASSED: "waiting",
+    FeedEventType.REDUCED: "booked",
+    FeedEventType.CANCELLED: "cancelled",
+    FeedEventType.EXPIRED: "expired",
 }
 """The status of a booking after each of its changes."""
 

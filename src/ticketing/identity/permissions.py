@@ -108,8 +108,8 @@ class Action(StrEnum):
     GET_TICKET = "getTicket"
     UPDATE_TICKET = "updateTicket"
     REISSUE_TICKET = "reissueTicket"
-    OFFER_TICKET = "offerTicket"
-    ACCEPT_TICKET = "acceptTicket"
+    CREATE_TRANSFER = "createTransfer"
+    ACCEPT_TRANSFER = "acceptTransfer"
     GET_TICKET_SVG = "getTicketSvg"
     GET_TICKET_PNG = "getTicketPng"
     GET_TICKETS_PDF = "getTicketsPdf"
@@ -132,7 +132,7 @@ class Action(StrEnum):
     CREATE_WEBHOOK = "createWebhook"
     LIST_WEBHOOKS = "listWebhooks"
     GET_WEBHOOK = "getWebhook"
-    CHANGE_WEBHOOK = "changeWebhook"
+    UPDATE_WEBHOOK = "updateWebhook"
     ROTATE_SECRET = "rotateSecret"  # a name  # noqa: S105  # nosec B105
     REPLAY_WEBHOOK = "replayWebhook"
     TEST_WEBHOOK = "testWebhook"
@@ -263,8 +263,8 @@ RULES: Final[dict[Action, Rule]] = {
     Action.GET_TICKET: Rule(_STAFF | {Role.SELF}, _LISTS | _DOOR),
     Action.UPDATE_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     Action.REISSUE_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
-    Action.OFFER_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
-    Action.ACCEPT_TICKET: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    Action.CREATE_TRANSFER: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
+    Action.ACCEPT_TRANSFER: Rule(_MANAGERS | {Role.SELF}, _BOX_OFFICE),
     Action.GET_TICKET_SVG: Rule(_STAFF | {Role.SELF}, _LISTS | _DOOR),
     Action.GET_TICKET_PNG: Rule(_STAFF | {Role.SELF}, _LISTS | _DOOR),
     Action.GET_TICKETS_PDF: Rule(_STAFF | {Role.SELF}, _LISTS | _DOOR),
@@ -292,7 +292,7 @@ RULES: Final[dict[Action, Rule]] = {
     Action.CREATE_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),
     Action.LIST_WEBHOOKS: Rule(_LOGGED_IN, _WEBHOOKS),
     Action.GET_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),
-    Action.CHANGE_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),
+    Action.UPDATE_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),
     Action.ROTATE_SECRET: Rule(_LOGGED_IN, _WEBHOOKS),
     Action.REPLAY_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),
     Action.TEST_WEBHOOK: Rule(_LOGGED_IN, _WEBHOOKS),

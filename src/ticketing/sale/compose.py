@@ -71,6 +71,7 @@ def compose(shared: Shared) -> Part:
             codes.exports,
             bookings.mine,
             bookings.single,
+            bookings.of_booking,
             payments.single,
             payments.routes,
             events.mine,

@@ -10,7 +10,7 @@ import orjson
 
 from ticketing.sale.definitions import DefinedQuota, DefinedType, Definitions
 from ticketing.sale.details import Details
-from ticketing.sale.inventory.codes import Code, CodeKind, Per
+from ticketing.sale.inventory.codes import Code, CodeKind, DiscountPer
 from ticketing.sale.inventory.model import Booking, BookingStatus, Counters, Place, Snapshot, Ticket
 from ticketing.sale.inventory.offer import Offer
 from ticketing.sale.inventory.terms import EventStatus, SaleState, Terms, WaitingMode
@@ -238,7 +238,7 @@ def code(row: asyncpg.Record) -> Code:
         CodeKind(row["kind"]),
         row["percent"],
         row["amount"],
-        Per(row["per"]),
+        DiscountPer(row["per"]),
         row["ticket_type_ids"],
         row["starts_at"],
         row["ends_at"],

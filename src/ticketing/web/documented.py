@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from enum import StrEnum
+from typing import Any, Final
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -61,8 +62,8 @@ HEADERS: Final[dict[str, dict[str, Any]]] = {
         "example": "identity",
     },
     "ETag": {
-        "description": "The version of what is returned. If-Match takes that of an event; bookings"
-        " don't make it stale for that.",
+        "description": "The version of what is returned. `If-Match` takes that of an event, and"
+        " bookings don't make it stale for that.",
         "schema": {"type": "string"},
         "example": '"1-1-open"',
     },
@@ -112,10 +113,18 @@ OF_LIMITS: Final = ("RateLimit", "RateLimit-Policy")
 """Headers of responses to requests that a limit counts."""
 
 
+class RequestPart(StrEnum):
+    """A part of a request."""
+
+    BODY = "body"
+    PATH = "path"
+    QUERY = "query"
+
+
 class WrongField(BaseModel):
     """A field that is wrong, and its place."""
 
-    in_: Literal["body", "path", "query"] = Field(alias="in")
+    in_: RequestPart = Field(alias="in")
     pointer: str
     type: str
     detail: str

@@ -2,12 +2,20 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    JsonValue,
+    StringConstraints,
+)
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticKnownError
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 """The largest number that every JSON client reads exactly (RFC 8259, section 6)."""
@@ -45,6 +53,24 @@ TicketTypeId = Annotated[
     int, Field(ge=1, le=MAX_SAFE_INTEGER, examples=[1], json_schema_extra=INT64), Whole
 ]
 Time = Annotated[datetime, Field(examples=["2026-11-02T19:30:00.123456Z"])]
+
+
+class DocumentedAs:
+    """Documents a field of a strict body as a model that the route itself checks."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        """Document as `model`."""
+        self._model = model
+
+    def __get_pydantic_core_schema__(
+        self,
+        source: Any,  # noqa: ANN401 - any type
+        handler: GetCoreSchemaHandler,
+    ) -> CoreSchema:
+        """Return a schema that is documented as the model, and validated as the annotated type."""
+        return core_schema.lax_or_strict_schema(
+            lax_schema=handler.generate_schema(self._model), strict_schema=handler(source)
+        )
 
 
 class In(BaseModel):

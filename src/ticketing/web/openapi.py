@@ -31,6 +31,10 @@ place goes to the first person on the waiting list. A place is never sold twice.
 3. `POST /api/events/book` books a place. It returns 201 with a place, or 202 on the waiting list.
    Your `userId` is the `id` in the response of `GET /api/users/me`.
 
+A shop holds places while its customer pays (`POST /api/holds`, then `confirm`) and shows the
+tickets with their codes (`GET /api/tickets/{ticketId}`). It follows what happens by
+`GET /api/feed` or by webhooks. At the door, `POST /api/events/{eventId}/check-ins` lets people in.
+
 Errors are problem documents (RFC 9457) with a stable `code` for programs. If a list has
 another page, `nextCursor` leads to it. Times are UTC (RFC 3339).
 """
@@ -52,18 +56,22 @@ TAGS: Final = [
     {"name": "events", "description": "Events that can be booked."},
     {"name": "bookings", "description": "Places, and positions on the waiting list."},
     {"name": "codes", "description": "Codes that open ticket types or reduce prices."},
-    {"name": "payments", "description": "What was paid for bookings, and what is owed."},
+    {
+        "name": "payments",
+        "description": "Payments and refunds of bookings, and amounts that are owed.",
+    },
     {"name": "tickets", "description": "The right of one person to enter, and its code."},
-    {"name": "door", "description": "Who comes in: scans, with and without network."},
+    {"name": "door", "description": "Scans of tickets at the door, with and without network."},
     {"name": "holds", "description": "Places that are kept for a while, and offers of places."},
     {
         "name": "ticket types",
-        "description": "What is on sale at an event, and its quotas.",
+        "description": "Ticket types of an event, and the quotas that they share.",
     },
     {"name": "customers", "description": "People whom an organiser's own system knows."},
     {"name": "team", "description": "People who work on an event, and its audit trail."},
-    {"name": "feed", "description": "What happened, in order, for other programs."},
+    {"name": "feed", "description": "All that happened at events, in order, for other programs."},
     {"name": "webhooks", "description": "Calls of your program when something happens."},
+    {"name": "deliveries", "description": "The requests of webhooks, which your program serves."},
     {"name": "service", "description": "Health."},
 ]
 
@@ -107,8 +115,10 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(operation: dict[str, Any], counted: Counted | None) -> None:
-    """Add what all operations have: security, and headers of responses."""
+    """Add what all operations have: security, plain bodies, and headers of responses."""
     operation.setdefault("security", [])  # Explicit: no credential is needed.
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        content["schema"].pop("default", None)  # It is that of Python.
     keyed = "Idempotency-Key" in {each["name"] for each in operation.get("parameters", ())}
     limits = OF_LIMITS if counted is not None else ()
     for status, answer in operation["responses"].items():

@@ -71,7 +71,7 @@ def _name_members(schemas: dict[str, dict[str, Any]]) -> None:
             schema.setdefault(
                 "x-enum-varnames",
                 [
-                    f"{to_snake(name)}_{to_snake(member)}".upper().replace(":", "_")
+                    re.sub(r"\W", "_", f"{to_snake(name)}_{to_snake(member)}".upper())
                     for member in schema["enum"]
                 ],
             )

@@ -13,7 +13,7 @@ from tests.calls import promote
 from tests.people import Person, Visitor
 from tests.plans import statements
 from ticketing.feed.part import Feed
-from ticketing.feed.told import STATUS, FactType
+from ticketing.feed.told import STATUS, FeedEventType
 from ticketing.sale.inventory import decision
 from ticketing.sale.inventory.model import BookingStatus
 from ticketing.web.service import Service
@@ -196,8 +196,8 @@ async def test_a_drain_ends_waiting_requests(visitor: Visitor, app: FastAPI) -> 
 
 async def test_the_document_has_a_webhook_for_each_type(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
-    types = set(document["components"]["schemas"]["FactType"]["enum"])
-    assert types == set(FactType) == document["webhooks"].keys()
+    types = set(document["components"]["schemas"]["FeedEventType"]["enum"])
+    assert types == set(FeedEventType) == document["webhooks"].keys()
 
 
 def test_every_action_at_an_event_is_a_type_of_the_feed_but_its_deletion() -> None:
@@ -209,6 +209,6 @@ def test_every_action_at_an_event_is_a_type_of_the_feed_but_its_deletion() -> No
     }
     assert actions > {"role.granted", "event.created"}
     # What happened at a deleted event is shown to nobody.
-    assert actions - set(FactType) == {"event.deleted"}
+    assert actions - set(FeedEventType) == {"event.deleted"}
     names = {each.value for each in BookingStatus if each.is_active} | set(NAMED) | {"cancelled"}
     assert {f"booking.{name}" for name in names} == set(STATUS)

@@ -14,7 +14,7 @@ from tests.people import Visitor
 from tests.sales import EUR, assert_recounted, book, sale, tickets
 from ticketing.db.engine import connect
 from ticketing.feed.repositories import activity
-from ticketing.feed.repositories.activity import ActivityRepository, Interval
+from ticketing.feed.repositories.activity import ActivityRepository, StatsInterval
 from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.recount import RecountRepository
 
@@ -30,7 +30,7 @@ def counting(engine: AsyncEngine) -> ActivityRepository:
 async def sums(counting: ActivityRepository, event: int) -> tuple[int, int, int, int]:
     """Return the bookings, places, cancels and those who joined the line, by each interval."""
     found = set()
-    for interval in Interval:
+    for interval in StatsInterval:
         steps = await counting.series(
             event, interval, "UTC", LONG_AGO, datetime.now(UTC) + timedelta(days=1)
         )
@@ -147,17 +147,17 @@ async def test_days_and_hours_begin_in_the_time_zone_of_the_event(
     await connection.close()
     await count_all(engine, counting)
 
-    async def steps(interval: Interval, zone: str) -> list[tuple[timedelta, int]]:
+    async def steps(interval: StatsInterval, zone: str) -> list[tuple[timedelta, int]]:
         found = await counting.series(show, interval, zone, midnight, midnight + timedelta(hours=1))
         assert all(step.places == 2 * step.bookings for step in found)
         return [(step.at - midnight, step.bookings) for step in found]
 
     none, hour, minute = timedelta(0), timedelta(hours=1), timedelta(minutes=1)
-    assert await steps(Interval.MINUTE, "UTC") == [(none, 1), (minute, 1)]
-    assert await steps(Interval.HOUR, "Asia/Kathmandu") == [(none, 2)]
-    assert await steps(Interval.DAY, "Asia/Kathmandu") == [(none, 2)]
+    assert await steps(StatsInterval.MINUTE, "UTC") == [(none, 1), (minute, 1)]
+    assert await steps(StatsInterval.HOUR, "Asia/Kathmandu") == [(none, 2)]
+    assert await steps(StatsInterval.DAY, "Asia/Kathmandu") == [(none, 2)]
     quarter = -timedelta(minutes=15)
-    assert await steps(Interval.HOUR, "UTC") == [(quarter, 3)]
+    assert await steps(StatsInterval.HOUR, "UTC") == [(quarter, 3)]
     del hour
 
 

@@ -287,7 +287,7 @@ async def test_a_late_confirmation_does_not_pass_those_who_wait(
     for service in (elsewhere, bookings, elsewhere):
         with pytest.raises(HoldExpired) as refused:
             await service.confirm(kept.booking)
-        assert refused.value.members == {"reason": "line"}
+        assert refused.value.members == {"reason": "waiting_list"}
     assert (await counters(engine, event))[:2] == (0, 1)
     await assert_recounted(engine)
 

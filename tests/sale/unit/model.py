@@ -392,7 +392,7 @@ class Model:
         if not ALLOWED[self.terms.state(self.at)].book:
             raise HoldExpired("sale")
         if self.waiting():
-            raise HoldExpired("line")
+            raise HoldExpired("waiting_list")
         counted: dict[int, int] = {}
         for kind, _ in self._kept_places(expired):
             counted[kind] = counted.get(kind, 0) + 1

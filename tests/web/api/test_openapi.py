@@ -90,6 +90,9 @@ async def test_every_route_has_a_description(app: FastAPI) -> None:
         assert operation.document["description"].strip(), operation.path
         assert set(operation.document["tags"]) <= tags, operation.path
         assert len(operation.document["tags"]) == 1, operation.path
+    calls = [item["post"] for item in app.openapi()["webhooks"].values()]
+    assert {tag for call in calls for tag in call["tags"]} <= tags
+    assert all(call["tags"] and call["summary"] for call in calls)
     identifiers = [operation.id for operation in documented]
     assert len(identifiers) == len(set(identifiers)) == len(RULES)
 
@@ -139,6 +142,18 @@ async def test_every_error_has_a_valid_example(app: FastAPI) -> None:
                 assert example["value"]["detail"] == error.detail
                 assert example["value"].keys() <= members.keys()
                 assert error.headers.keys() <= answer["headers"].keys()
+
+
+async def test_sentences_of_the_document_name_who_does_something(app: FastAPI) -> None:
+    # Schemas named after code, such as "What the code does.", are hard to read.
+    begin = re.compile(r"(?:^|[.:] |\n\n)(?:What|Who|Whom|Whose|Whoever|Of|That of|Those)\b")
+    found = {
+        text
+        for node in nodes(app.openapi())
+        for text in (node.get("summary"), node.get("description"))
+        if isinstance(text, str) and begin.search(text)
+    }
+    assert found == set()
 
 
 def nodes(document: object) -> Iterator[dict[str, Any]]:

@@ -4,8 +4,10 @@
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -16,6 +18,25 @@ from tests.contract import PROBLEM_JSON, Operation, operations
 from ticketing.identity.permissions import RULES, Role
 from ticketing.web import schemas
 
+KEYWORDS: Final = {
+    *("$ref", "type", "format", "enum", "const", "default", "examples", "description"),
+    *("properties", "required", "additionalProperties", "items", "anyOf"),
+    *(
+        "contentMediaType",
+        "pattern",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "minimum",
+        "maximum",
+    ),
+    "x-enum-varnames",
+}
+"""All that a schema of the document is made of."""
+NOT_FILES: Final = {"application/json", PROBLEM_JSON, "text/html", "text/event-stream"}
+"""Media types of responses that are no files."""
+OVERRIDES: Final = Path(__file__).parents[3] / "clients/openapi-python-client.yaml"
 BOOKING: Final = {"$ref": "#/components/schemas/Booking"}
 SCHEMAS: Final = "#/components/schemas/"
 INT32: Final = 2**31 - 1
@@ -63,6 +84,95 @@ async def test_no_route_has_two_schemas_of_success(app: FastAPI) -> None:
     # Generators use the first.
     for operation in operations(app):
         assert len({json.dumps(each) for each in bodies(operation).values()}) <= 1, operation.id
+
+
+def all_schemas(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield every schema of a document, with those inside of others."""
+    for node in nodes(document):
+        yield from _below(node.get("schema"))
+    for schema in document["components"]["schemas"].values():
+        yield from _below(schema)
+
+
+def _below(schema: object) -> Iterator[dict[str, Any]]:
+    if not isinstance(schema, dict):
+        return
+    yield schema
+    inner = [*schema.get("properties", {}).values(), *schema.get("anyOf", ())]
+    for each in (*inner, schema.get("items"), schema.get("additionalProperties")):
+        yield from _below(each)
+
+
+async def test_schemas_have_no_keywords_but_those_of_json_schema(app: FastAPI) -> None:
+    # Pydantic documents a bound that it can't place as `le`, which linters and generators refuse.
+    assert {name for each in all_schemas(app.openapi()) for name in each} <= KEYWORDS
+
+
+async def test_every_schema_says_its_type(app: FastAPI) -> None:
+    typed = {"$ref", "type", "anyOf", "const", "enum"}
+    assert [each for each in all_schemas(app.openapi()) if not typed & each.keys()] == []
+
+
+async def test_every_object_and_every_enumeration_of_a_schema_has_a_name(app: FastAPI) -> None:
+    # openapi-python-client calls the members of Ticket.status TicketStatus. It drops both if there
+    # is another schema of this name.
+    found = [
+        f"{name}.{member}"
+        for name, schema in app.openapi()["components"]["schemas"].items()
+        for member, inner in schema.get("properties", {}).items()
+        for each in _below(inner)
+        if {"enum", "properties"} & each.keys()
+    ]
+    assert found == []
+
+
+async def test_no_enumeration_of_a_parameter_has_the_name_of_a_schema(app: FastAPI) -> None:
+    names = {
+        f"{operation.id}{parameter['name']}".lower()
+        for operation in operations(app)
+        for parameter in operation.document.get("parameters", ())
+        if "enum" in parameter.get("schema", ())
+    }
+    assert not names & {name.lower() for name in app.openapi()["components"]["schemas"]}
+
+
+async def test_the_members_of_every_body_are_known(app: FastAPI) -> None:
+    # A client has no type for an object with any members.
+    document = app.openapi()
+    seen = [each["requestBody"] for each in nodes(document["paths"]) if "requestBody" in each]
+    named = document["components"]["schemas"]
+    asked: set[str] = set()
+    for node in (each for body in seen for each in nodes(body)):
+        name = str(node.get("$ref", "")).removeprefix(SCHEMAS)
+        if name in named and name not in asked:
+            asked.add(name)
+            seen.append(named[name])
+    assert "OfflineScan" in asked
+    assert [name for name in asked if named[name].get("additionalProperties")] == []
+    free = [each for name in asked for each in _below(named[name])]
+    assert [each for each in free if each.get("additionalProperties") not in {None, False}] == []
+
+
+async def test_every_body_is_a_schema_with_a_name_and_no_more(app: FastAPI) -> None:
+    # openapi-python-client can't leave out a body that is one of several schemas, such as null.
+    for operation in operations(app):
+        for content in operation.document.get("requestBody", {}).get("content", {}).values():
+            assert content["schema"].keys() == {"$ref"}, operation.id
+
+
+async def test_clients_read_every_file_as_bytes(app: FastAPI) -> None:
+    # Some generators read a string as JSON, whatever its media type.
+    files = [
+        (media, content["schema"])
+        for operation in operations(app)
+        for answer in operation.responses.values()
+        for media, content in answer.get("content", {}).items()
+        if media not in NOT_FILES
+    ]
+    for media, schema in files:
+        assert (schema["type"], schema.get("format")) == ("string", "binary"), media
+    told = re.findall("^  (.+): application/octet-stream$", OVERRIDES.read_text(), re.MULTILINE)
+    assert {media for media, _ in files} == set(told)
 
 
 async def test_every_whole_number_has_its_bounds(app: FastAPI) -> None:
@@ -220,11 +330,12 @@ async def test_no_two_generated_things_have_one_name(app: FastAPI) -> None:
         for name in schema.get("x-enum-varnames", schema.get("enum", ()))
     ]
     assert [name for name, times in Counter(members).items() if times > 1] == []
+    assert [name for name in members if not re.fullmatch("[A-Z][A-Z0-9_]*", name)] == []
     # A member has the same name whatever other enumerations there are.
     for name, schema in found.items():
         if "enum" in schema and not name.endswith("Code"):
             assert schema["x-enum-varnames"] == [
-                f"{to_snake(name)}_{to_snake(each).replace(':', '_')}".upper()
+                re.sub("[:.]", "_", f"{to_snake(name)}_{to_snake(each)}".upper())
                 for each in schema["enum"]
             ]
 

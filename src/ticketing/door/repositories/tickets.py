@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.facts import Origin, recorded
 from ticketing.db.statements import Driver, Statement, driver
-from ticketing.door.rules import TicketStatus
 from ticketing.errors import (
     HolderFixed,
     TicketCancelled,
@@ -22,6 +21,7 @@ from ticketing.errors import (
 )
 from ticketing.identity.credentials import digest, new_token
 from ticketing.ops import logs
+from ticketing.sale.inventory.model import TicketStatus
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 

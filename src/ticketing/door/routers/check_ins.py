@@ -1,11 +1,11 @@
 """Scans at the door: record them, with and without network, take them back, and list them."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import Query, Request
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from ticketing.db.facts import Origin
@@ -14,7 +14,7 @@ from ticketing.door.part import Door
 from ticketing.door.repositories.check_ins import CheckIn, Count, Scan
 from ticketing.door.repositories.keys import Keys
 from ticketing.door.routers.doors import ON_DOOR, ListName
-from ticketing.door.rules import SAY, Verdict
+from ticketing.door.rules import SAY, Direction, Verdict, WindowSource
 from ticketing.errors import (
     DoorListNotFound,
     ScanNotFound,
@@ -26,7 +26,7 @@ from ticketing.identity.permissions import Action
 from ticketing.identity.routers.authentication import Authenticated, origin, require
 from ticketing.sale.routers.booking_fields import wrong
 from ticketing.sale.routers.times import SentInstant
-from ticketing.web.fields import EventId, In, Long, Out, Text, TicketId, Time, UserId
+from ticketing.web.fields import DocumentedAs, EventId, In, Long, Out, Text, TicketId, Time, UserId
 from ticketing.web.labels import Label
 from ticketing.web.lists import Cursor, PageOut, PageSize, decode_cursor
 from ticketing.web.part import of
@@ -46,11 +46,16 @@ class RecordScan(In):
     """A scan: a `code`, or a `ticketId` of somebody who was found by name."""
 
     scan_id: ScanId = Field(
-        description="Made by the device for each scan. The same again returns the first answer."
+        description="Made by the device for each scan. The same id again returns the first"
+        " response."
     )
-    code: Code | None = None
-    ticket_id: Annotated[TicketId, Field(strict=False)] | None = None
-    direction: Literal["in", "out"] = "in"
+    code: Code | None = Field(default=None, description="The text of the QR code.")
+    ticket_id: Annotated[TicketId, Field(strict=False)] | None = Field(
+        default=None, description="Instead of `code`: the ticket of a person found by name."
+    )
+    direction: Direction = Field(
+        default=Direction.IN, strict=False, description="`out`: they go out, and may return."
+    )
     list: ListName | None = Field(default=None, description="By default the event's first list.")
     gate: Gate | None = Field(default=None, description="Where it was scanned.")
     scanned_at: SentInstant | None = Field(default=None, description="By the device's clock.")
@@ -71,12 +76,11 @@ class UploadCheckIns(In):
         " the difference to its own clock."
     )
     items: Annotated[
-        list[dict[str, JsonValue]],
+        # One that is wrong fails alone.
+        list[Annotated[dict[str, Any], DocumentedAs(OfflineScan)]],
         Field(
             min_length=1,
             max_length=AT_ONCE,
-            description="Each as in `POST /api/events/{eventId}/check-ins`, with `scannedAt` and"
-            " the `verdict` that the device showed.",
             examples=[
                 [
                     {
@@ -104,12 +108,12 @@ class FirstUseOut(Out):
     gate: str | None = Field(examples=["North"])
 
 
-class WindowOut(Out):
-    """When the ticket admits, in seconds since 1970, and whose times these are."""
+class AdmissionWindowOut(Out):
+    """The time in which the ticket admits, in seconds since 1970."""
 
-    since: float | None = Field(examples=[None])
-    until: float | None = Field(examples=[None])
-    source: Literal["event", "ticket"] = Field(examples=["event"])
+    since: float | None = Field(description="Null: always.", examples=[None])
+    until: float | None = Field(description="Null: without an end.", examples=[None])
+    source: WindowSource = Field(examples=["event"])
 
 
 class CheckInOut(Out):
@@ -117,60 +121,71 @@ class CheckInOut(Out):
 
     scan_id: ScanId
     verdict: Verdict = Field(
-        description="What the person at the gate was told.", examples=["admitted"]
+        description="The decision that the person at the gate saw.", examples=["admitted"]
     )
     say: str = Field(examples=["Welcome. Let them in."])
     judged: Verdict | None = Field(
-        description="Without network: what the service says instead.", examples=[None]
+        description="The decision of the service about a scan without network.", examples=[None]
     )
     conflict: bool = Field(
         description="Somebody passed who should not have, as far as is known now.",
         examples=[False],
     )
-    ticket_id: TicketId | None
-    ticket_type_id: Long | None = Field(examples=[1])
-    name: str | None = Field(
-        description="The holder's, in the response to a scan.", examples=["Ada Lovelace"]
+    ticket_id: TicketId | None = Field(description="Null if the code names no ticket.")
+    ticket_type_id: Long | None = Field(
+        description="Null if the event has no such ticket.", examples=[1]
     )
-    direction: Literal["in", "out"] = Field(examples=["in"])
+    name: str | None = Field(
+        description="The holder's name, in the response to a scan.", examples=["Ada Lovelace"]
+    )
+    direction: Direction = Field(examples=["in"])
     list: str = Field(examples=["main"])
     gate: str | None = Field(examples=["North"])
     first: FirstUseOut | None = Field(
         description="When and where the ticket was used before.", examples=[None]
     )
-    window: WindowOut | None = Field(
+    window: AdmissionWindowOut | None = Field(
         description="When the ticket admits, in the response to a scan.", examples=[None]
     )
     scanned_at: Time | None = Field(description="By the device's clock.")
     received_at: Time
     happened_at: Time = Field(description="`scannedAt`, corrected by the difference of the clocks.")
     actor_id: UserId | None
-    undone_at: Time | None = Field(examples=[None])
+    undone_at: Time | None = Field(
+        description="When the scan was taken back. Null if it was not.", examples=[None]
+    )
     undone_reason: str | None = Field(examples=[None])
 
 
-class FailedOut(Out):
+class ScanErrorOut(Out):
     """Why a scan was not recorded."""
 
     code: str = Field(examples=["validation_failed"])
     detail: str = Field(examples=["`scanId` is missing."])
 
 
-class UploadedOut(Out):
-    """What became of a scan: it is recorded, or it failed alone."""
+class UploadedScanOut(Out):
+    """The outcome of a scan: it is recorded (`checkIn`), or it failed alone (`error`)."""
 
-    scan_id: str | None = Field(examples=["019938a5-c5d1-7a40-9a1b-2c3d4e5f6071"])
-    check_in: CheckInOut | None = Field(default=None, examples=[None])
-    error: FailedOut | None = Field(default=None, examples=[None])
+    scan_id: str | None = Field(
+        description="As it was sent. Null if it is missing or no text.",
+        examples=["019938a5-c5d1-7a40-9a1b-2c3d4e5f6071"],
+    )
+    check_in: CheckInOut | None = Field(
+        default=None, description="The recorded scan. Null if it failed.", examples=[None]
+    )
+    error: ScanErrorOut | None = Field(
+        default=None, description="Null if the scan is recorded.", examples=[None]
+    )
 
 
-class UploadOut(Out):
-    """What became of each scan, in order."""
+class UploadedScansOut(Out):
+    """The outcome of each scan, in order."""
 
-    items: list[UploadedOut]
+    items: list[UploadedScanOut]
 
 
-class CountOut(Out):
+class ScanCountOut(Out):
     """The scans of one kind that were not undone."""
 
     entries: Long = Field(examples=[120])
@@ -180,38 +195,38 @@ class CountOut(Out):
     tickets: Long = Field(description="Different tickets that passed.", examples=[120])
 
 
-class TypeCountOut(CountOut):
+class TypeScanCountOut(ScanCountOut):
     """The scans of a ticket type; null: of no ticket of the event."""
 
     ticket_type_id: Long | None = Field(examples=[1])
 
 
-class GateCountOut(CountOut):
+class GateScanCountOut(ScanCountOut):
     """The scans at a gate of a list."""
 
     list: str = Field(examples=["main"])
     gate: str | None = Field(examples=["North"])
 
 
-class MinuteCountOut(CountOut):
+class MinuteScanCountOut(ScanCountOut):
     """The scans that happened in a minute."""
 
     minute: Time
 
 
-class CountsOut(Out):
+class ScanCountsOut(Out):
     """The scans of the event."""
 
-    all: CountOut
-    by_type: list[TypeCountOut]
-    by_gate: list[GateCountOut]
-    by_minute: list[MinuteCountOut]
+    all: ScanCountOut
+    by_type: list[TypeScanCountOut]
+    by_gate: list[GateScanCountOut]
+    by_minute: list[MinuteScanCountOut]
 
 
 class CheckInsOut(PageOut[CheckInOut]):
     """The scans of an event, newest first, and the counts of all of them."""
 
-    counts: CountsOut
+    counts: ScanCountsOut
 
 
 @routes.post(
@@ -231,7 +246,7 @@ async def check_in(
 
     A refusal is 200 too: only `admitted` and `left` let them pass. The same `scanId` again returns
     the first decision, so resend a request without a response. Another scan of a used ticket is
-    `already_used`, with `first`. Of two gates at the same moment, one admits.
+    `already_used`, with `first`. If two gates scan it at the same moment, one admits.
 
     Verdicts in the order in which they are tried: `invalid_code`, `wrong_event`, `unknown_ticket`,
     `cancelled`, `revoked`, `wrong_type_for_gate`, `unpaid`, for `out` then `not_inside` or `left`,
@@ -248,7 +263,7 @@ async def check_in(
     "/check-ins/bulk",
     Action.UPLOAD_CHECK_INS,
     "Upload scans that were decided without network",
-    model=UploadOut,
+    model=UploadedScansOut,
     errors=ON_DOOR,
 )
 async def upload(
@@ -268,7 +283,7 @@ async def upload(
     door, by = of(request, Door), origin(request, caller)
     keys, rules = await door.keys.current(), await door.doors.get(eventId)
     ahead = body.sent_at - rules.now
-    found: list[Scan | FailedOut] = []
+    found: list[Scan | ScanErrorOut] = []
     for item in body.items:
         try:
             offline = OfflineScan.model_validate(item)
@@ -279,7 +294,7 @@ async def upload(
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(each) for each in first["loc"])
             detail = f"`{where}`: {first['msg']}"[:300]
-            found.append(FailedOut(code=ValidationFailed.code, detail=detail))
+            found.append(ScanErrorOut(code=ValidationFailed.code, detail=detail))
         except ValidationFailed as error:
             found.append(_failed(error))
     scans = [each for each in found if isinstance(each, Scan)]
@@ -290,11 +305,11 @@ async def upload(
         named = item.get("scanId")
         scan_id = named[:100] if isinstance(named, str) else None
         if isinstance(outcome, CheckIn):
-            items.append(UploadedOut(scan_id=scan_id, check_in=_out(outcome)))
+            items.append(UploadedScanOut(scan_id=scan_id, check_in=_out(outcome)))
         else:
             why = _failed(outcome) if isinstance(outcome, TicketingError) else outcome
-            items.append(UploadedOut(scan_id=scan_id, error=why))
-    return rendered(200, UploadOut(items=items))
+            items.append(UploadedScanOut(scan_id=scan_id, error=why))
+    return rendered(200, UploadedScansOut(items=items))
 
 
 @routes.post(
@@ -344,13 +359,14 @@ async def check_ins(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     return CheckInsOut(
         items=[_out(each) for each in page.items],
         next_cursor=cursor_of,
-        counts=CountsOut(
-            all=CountOut(**_count(counts.all)),
-            by_type=[TypeCountOut(ticket_type_id=of, **_count(n)) for of, n in counts.by_type],
+        counts=ScanCountsOut(
+            all=ScanCountOut(**_count(counts.all)),
+            by_type=[TypeScanCountOut(ticket_type_id=of, **_count(n)) for of, n in counts.by_type],
             by_gate=[
-                GateCountOut(list=name, gate=gate, **_count(n)) for name, gate, n in counts.by_gate
+                GateScanCountOut(list=name, gate=gate, **_count(n))
+                for name, gate, n in counts.by_gate
             ],
-            by_minute=[MinuteCountOut(minute=at, **_count(n)) for at, n in counts.by_minute],
+            by_minute=[MinuteScanCountOut(minute=at, **_count(n)) for at, n in counts.by_minute],
         ),
     )
 
@@ -382,8 +398,8 @@ def _scan(event_id: int, body: RecordScan, keys: Keys, by: Origin) -> Scan:
     )
 
 
-def _failed(error: TicketingError) -> FailedOut:
-    return FailedOut(code=error.code, detail=error.detail)
+def _failed(error: TicketingError) -> ScanErrorOut:
+    return ScanErrorOut(code=error.code, detail=error.detail)
 
 
 def _count(count: Count) -> dict[str, int]:
@@ -404,11 +420,11 @@ def _out(found: CheckIn) -> CheckInOut:
         ticket_id=found.ticket_id,
         ticket_type_id=found.ticket_type_id,
         name=found.name,
-        direction="in" if found.direction == "in" else "out",
+        direction=Direction(found.direction),
         list=found.list,
         gate=found.gate,
         first=first,
-        window=None if window is None else WindowOut.model_validate(window._asdict()),
+        window=None if window is None else AdmissionWindowOut.model_validate(window._asdict()),
         scanned_at=found.scanned_at,
         received_at=found.received_at,
         happened_at=found.happened_at,

@@ -9,7 +9,7 @@ from pydantic.json_schema import SkipJsonSchema
 from ticketing.door.part import Door
 from ticketing.door.repositories.doors import Rules
 from ticketing.door.routers.keys import TicketKeyOut, key_set
-from ticketing.door.rules import NOT_JUDGED_OFFLINE, OPENS_BEFORE, SAY, TicketStatus
+from ticketing.door.rules import NOT_JUDGED_OFFLINE, OPENS_BEFORE, SAY
 from ticketing.errors import (
     EventNotFound,
     Forbidden,
@@ -21,6 +21,7 @@ from ticketing.errors import (
 )
 from ticketing.identity.permissions import Action
 from ticketing.identity.routers.authentication import Authenticated, origin, require
+from ticketing.sale.inventory.model import TicketStatus
 from ticketing.sale.routers.booking_fields import wrong
 from ticketing.sale.routers.times import SentInstant
 from ticketing.web.fields import (
@@ -35,6 +36,7 @@ from ticketing.web.fields import (
     TicketId,
     TicketTypeId,
     Time,
+    Whole,
 )
 from ticketing.web.labels import Label
 from ticketing.web.lists import SORTED_CURSOR, decode_pair
@@ -45,6 +47,8 @@ routes = Routes("/api/events/{eventId}", "door")
 
 ON_DOOR: Final = (NotAuthenticated, InsufficientScope, Forbidden, EventNotFound)
 """Errors of requests about the door of an event."""
+# Its bounds are here, because those of a `Query` that may be left out are documented as `ge`, `le`.
+Version = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER, json_schema_extra=INT64), Whole]
 ListName = Annotated[str, Label(1, 60, "main", exact=True)]
 OpensBefore = Annotated[
     int | None,
@@ -58,8 +62,8 @@ OpensBefore = Annotated[
 ]
 
 
-class DoorList(In):
-    """Whom a list admits. Without `ticketTypeIds` it is for all ticket types."""
+class SetCheckInList(In):
+    """A check-in list: the tickets that it admits, and when. Without `ticketTypeIds`: all types."""
 
     name: ListName
     ticket_type_ids: Annotated[list[TicketTypeId], Field(min_length=1, max_length=100)] | None = (
@@ -85,19 +89,22 @@ class DoorList(In):
 class UpdateDoor(In):
     """All lists, and the end of changes by holders. A scan without a list uses the first one."""
 
-    lists: Annotated[list[DoorList], Field(min_length=1, max_length=50)]
+    lists: Annotated[list[SetCheckInList], Field(min_length=1, max_length=50)]
     names_until: SentInstant | None = Field(
         default=None, description="Null: until the event starts."
     )
 
 
 class CheckInListOut(Out):
-    """Whom a list admits."""
+    """A check-in list: the tickets that it admits, and when."""
 
     name: str = Field(examples=["main"])
-    ticket_type_ids: list[Long] | None = Field(examples=[None])
+    ticket_type_ids: list[Long] | None = Field(description="Null: all types.", examples=[None])
     reentry: bool = Field(examples=[False])
-    opens_before: Short | None = Field(examples=[OPENS_BEFORE])
+    opens_before: Short | None = Field(
+        description="Minutes before the event's start from which the list admits. Null: always.",
+        examples=[OPENS_BEFORE],
+    )
     needs_payment: bool = Field(examples=[False])
 
 
@@ -123,12 +130,15 @@ class ManifestEventOut(Out):
 
 
 class ManifestListOut(Out):
-    """The rules of a list, as the rules of the page have them."""
+    """A check-in list, by which a device decides."""
 
     name: str = Field(examples=["main"])
-    ticket_types: list[Long] | None = Field(examples=[None])
+    ticket_types: list[Long] | None = Field(description="Null: all types.", examples=[None])
     reentry: bool = Field(examples=[False])
-    opens_before: Short | None = Field(examples=[OPENS_BEFORE])
+    opens_before: Short | None = Field(
+        description="Minutes before the event's start from which the list admits. Null: always.",
+        examples=[OPENS_BEFORE],
+    )
     needs_payment: bool = Field(examples=[False])
 
 
@@ -139,7 +149,7 @@ class ManifestTypeOut(Out):
     name: str = Field(examples=["General admission"])
 
 
-class UseOut(Out):
+class ManifestUseOut(Out):
     """Where a ticket stands on a list: whether it is inside, and its first entry."""
 
     inside: bool = Field(examples=[True])
@@ -154,24 +164,28 @@ class ManifestTicketOut(Out):
     type: Long = Field(examples=[1])
     generation: Long = Field(examples=[1])
     status: TicketStatus = Field(examples=["valid"])
-    owes: bool = Field(examples=[False])
-    from_: float | None = Field(alias="from", examples=[None])
+    owes: bool = Field(description="Whether the booking is not paid.", examples=[False])
+    from_: float | None = Field(
+        alias="from",
+        description="The ticket's own times. Both null: those of the event.",
+        examples=[None],
+    )
     until: float | None = Field(examples=[None])
     name: str | None = Field(
         description="The holder's, as it was when the ticket was sent.", examples=["Ada Lovelace"]
     )
-    uses: dict[str, UseOut] = Field(description="By list.", examples=[{}])
+    uses: dict[str, ManifestUseOut] = Field(description="By list.", examples=[{}])
 
 
 class ManifestOut(Out):
-    """What a device may judge by."""
+    """All that a device needs to decide without network."""
 
     event: ManifestEventOut
     lists: list[ManifestListOut]
     ticket_types: list[ManifestTypeOut]
     keys: list[TicketKeyOut]
     say: dict[str, str] = Field(
-        description="What the person at the gate should do, by verdict.",
+        description="Instructions for the person at the gate, by verdict.",
         examples=[{"admitted": "Welcome. Let them in."}],
     )
     not_judged_offline: list[str] = Field(examples=[["payments after `version`"]])
@@ -183,7 +197,8 @@ class ManifestOut(Out):
     )
     items: list[ManifestTicketOut]
     next_page: str | None = Field(
-        description="Of a full load: send it as `page` to get the next page.", examples=[None]
+        description="Send it as `page` to get the next page of a full load. Null on the last page.",
+        examples=[None],
     )
     is_complete: bool = Field(
         description="False: more follows. Ask again, with `page` or with the new `version`.",
@@ -239,16 +254,13 @@ async def manifest(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     caller: Authenticated,
     request: Request,
     since: Annotated[
-        int | SkipJsonSchema[None],
-        Query(
-            ge=0,
-            le=MAX_SAFE_INTEGER,
-            description="`version` of the last answer: only what changed after it.",
-            json_schema_extra=INT64,
-        ),
+        Version | SkipJsonSchema[None],
+        Query(description="`version` of the last response: only what changed after it."),
     ] = None,
     limit: Annotated[
-        int, Query(ge=1, le=5_000, description="Bookings per page.", json_schema_extra=INT32)
+        int,
+        Query(ge=1, le=5_000, description="Bookings per page.", json_schema_extra=INT32),
+        Whole,
     ] = 1_000,
     page: Annotated[
         str | SkipJsonSchema[None],
@@ -261,7 +273,7 @@ async def manifest(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
 ) -> ManifestOut:
     """Return the rules, the keys and the tickets: all in pages, or with `since` the changes.
 
-    First load all pages. Then ask for changes, with the `version` of the last answer, while
+    First load all pages. Then ask for changes, with the `version` of the last response, while
     `isComplete` is false and from then on every few seconds. A ticket replaces what the device has
     of it; everything else replaces all of it. `lists` and `event` decide as at the service, see
     `POST /api/events/{eventId}/check-ins`. A name that changes in the data of a

@@ -13,7 +13,6 @@ from ticketing.db.facts import Origin
 from ticketing.door import codes, printing
 from ticketing.door.part import Door
 from ticketing.door.repositories.tickets import Offered, Ticket
-from ticketing.door.rules import TicketStatus
 from ticketing.errors import (
     AnswerLost,
     Forbidden,
@@ -38,6 +37,7 @@ from ticketing.identity.routers.authentication import (
     require,
     require_customer,
 )
+from ticketing.sale.inventory.model import TicketStatus
 from ticketing.sale.part import Sale
 from ticketing.sale.routers.booking_fields import ON_BOOKING, HeldId
 from ticketing.sale.routers.times import SentInstant
@@ -88,7 +88,7 @@ class HolderOut(Out):
     email: str | None = Field(examples=["ada@example.org"])
 
 
-class SingleTicketOut(Out):
+class TicketDetailsOut(Out):
     """A ticket with its holder and its code."""
 
     id: TicketId
@@ -106,8 +106,8 @@ class SingleTicketOut(Out):
     )
     valid_until: Time | None = Field(examples=[None])
     code: str | None = Field(
-        description="For a QR code. Null if the ticket is cancelled, or was passed on by the"
-        " caller.",
+        description="The text of the QR code. Null if the ticket is cancelled, or was passed on by"
+        " the caller.",
         examples=["TKT1:250020T00000000000000000"],
     )
 
@@ -117,11 +117,13 @@ class UpdateTicket(In):
 
     name: CustomerName | None = None
     email: Email | None = None
-    valid_from: SentInstant | None = None
+    valid_from: SentInstant | None = Field(
+        default=None, description="Its own times at the door. Both null: those of the event."
+    )
     valid_until: SentInstant | None = None
 
 
-class OfferOut(Out):
+class TransferOut(Out):
     """A token that passes a ticket on once."""
 
     token: str = Field(
@@ -132,7 +134,7 @@ class OfferOut(Out):
     expires_at: Time
 
 
-class AcceptTicket(In):
+class AcceptTransfer(In):
     """The token, and the customer who takes the ticket: without one, the caller does."""
 
     token: Annotated[
@@ -153,7 +155,7 @@ async def get(
     ticketId: PathTicketId,  # noqa: N803 - the API's name
     caller: Authenticated,
     request: Request,
-) -> SingleTicketOut:
+) -> TicketDetailsOut:
     """Return a ticket to its holder, to its buyer, and to the event's team.
 
     The code changes with each transfer and re-issue: fetch it again before you show it.
@@ -173,7 +175,7 @@ async def update(
     body: UpdateTicket,
     caller: Authenticated,
     request: Request,
-) -> SingleTicketOut:
+) -> TicketDetailsOut:
     """Change the name and the e-mail address on a ticket. Fields that are not sent stay.
 
     The holder may do this until `namesUntil` of the event's door, which is its start by default.
@@ -194,7 +196,7 @@ async def update(
     "/{ticketId}/reissue",
     Action.REISSUE_TICKET,
     "Replace the code of a ticket",
-    model=SingleTicketOut,
+    model=TicketDetailsOut,
     errors=(*ON_TICKET, TicketCancelled, AnswerLost),
 )
 async def reissue(
@@ -218,10 +220,10 @@ async def reissue(
 
 @routes.post(
     "/{ticketId}/transfers",
-    Action.OFFER_TICKET,
+    Action.CREATE_TRANSFER,
     "Make a link that passes a ticket on",
     status=201,
-    model=OfferOut,
+    model=TransferOut,
     errors=(*ON_TICKET, TicketCancelled, TicketUsed, AnswerLost),
 )
 async def offer(
@@ -243,14 +245,14 @@ async def offer(
 
 
 def _offered(made: Offered) -> Rendered:
-    return rendered(201, OfferOut(token=made.token, expires_at=made.expires_at))
+    return rendered(201, TransferOut(token=made.token, expires_at=made.expires_at))
 
 
 @routes.post(
     "/accept",
-    Action.ACCEPT_TICKET,
+    Action.ACCEPT_TRANSFER,
     "Take a ticket that somebody passes on",
-    model=SingleTicketOut,
+    model=TicketDetailsOut,
     errors=(
         NotAuthenticated,
         InsufficientScope,
@@ -263,7 +265,7 @@ def _offered(made: Offered) -> Rendered:
     ),
 )
 async def accept(
-    body: AcceptTicket,
+    body: AcceptTransfer,
     caller: Authenticated,
     request: Request,
     idempotency_key: IdempotencyKey = None,
@@ -430,7 +432,7 @@ async def _is_team(request: Request, caller: Caller, event_id: int) -> bool:
     return await may(request, caller, event_id)
 
 
-async def _shown(request: Request, caller: Caller, ticket: Ticket) -> SingleTicketOut:
+async def _shown(request: Request, caller: Caller, ticket: Ticket) -> TicketDetailsOut:
     if not await _sees_code(request, caller, ticket):
         # The address of a new holder is no business of the former one.
         return _out(replace(ticket, email=None), None)
@@ -449,8 +451,8 @@ def _code(ticket: Ticket, key_id: int, key: Any) -> str | None:  # noqa: ANN401 
     return codes.write(said, key)
 
 
-def _out(ticket: Ticket, code: str | None) -> SingleTicketOut:
-    return SingleTicketOut(
+def _out(ticket: Ticket, code: str | None) -> TicketDetailsOut:
+    return TicketDetailsOut(
         id=ticket.id,
         booking_id=ticket.booking_id,
         event_id=ticket.event_id,

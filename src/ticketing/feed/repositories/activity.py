@@ -119,7 +119,7 @@ KEPT: Final = Statement(
 )
 
 
-class Interval(StrEnum):
+class StatsInterval(StrEnum):
     """The length of a step of a series."""
 
     MINUTE = "minute"
@@ -225,7 +225,7 @@ class ActivityRepository:
         return [Keeping(*row.values()) for row in rows]
 
     async def series(
-        self, event_id: int, interval: Interval, zone: str, since: datetime, until: datetime
+        self, event_id: int, interval: StatsInterval, zone: str, since: datetime, until: datetime
     ) -> Sequence[Step]:
         """Return the steps in which something happened, from that with `since` up to `until`."""
         async with driver(self._engine) as connection:
@@ -235,7 +235,7 @@ class ActivityRepository:
                 interval=interval,
                 zone=zone,
                 # All offsets of zones are multiples of a quarter of an hour.
-                minutes=1 if interval is Interval.MINUTE else 15,
+                minutes=1 if interval is StatsInterval.MINUTE else 15,
                 since=since,
                 until=until,
             )

@@ -10,7 +10,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.statements import Driver, Statement, driver
-from ticketing.feed.told import FIRST, Fact, FactType
+from ticketing.feed.told import FIRST, Fact, FeedEventType
 
 PENDING: Final = 100
 """Numbers whose transactions may be awaited. More would be known no sooner."""
@@ -18,9 +18,9 @@ LOOKS: Final = 25
 LOOK_AGAIN: Final = 0.02
 """Seconds. A process that has just started looks again so often."""
 
-ALL_TYPES: Final = list(FactType)
+ALL_TYPES: Final = list(FeedEventType)
 _FIRST: Final = "ARRAY[" + ", ".join(f"'{each}'" for each in FIRST) + "]"
-_TYPES: Final = "ARRAY[" + ", ".join(f"'{each}'" for each in FactType) + "]"
+_TYPES: Final = "ARRAY[" + ", ".join(f"'{each}'" for each in FeedEventType) + "]"
 
 # The first record of a booking is number 1. All others are in an index.
 COLUMNS: Final = f"""

@@ -17,7 +17,7 @@ from ticketing.errors import TooManyWebhooks, UserNotFound, WebhookNotFound
 from ticketing.feed.repositories.deliveries import SHOWN, Tried, log, opened
 from ticketing.feed.repositories.facts import FactRepository
 from ticketing.feed.signing import new_secret
-from ticketing.feed.told import FactType
+from ticketing.feed.told import FeedEventType
 from ticketing.ops import logs
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
@@ -133,7 +133,7 @@ class Asked(NamedTuple):
     """What a person wants to be called for. None: all types; all events of theirs."""
 
     url: str
-    types: Sequence[FactType] | None
+    types: Sequence[FeedEventType] | None
     event_id: int | None
 
 
@@ -141,7 +141,7 @@ class Changes(NamedTuple):
     """What to change. None: it stays as it is."""
 
     url: str | None
-    types: Sequence[FactType] | None
+    types: Sequence[FeedEventType] | None
     all_types: bool
     state: str | None
 
@@ -152,7 +152,7 @@ class Webhook:
 
     id: UUID
     url: str
-    types: Sequence[FactType]
+    types: Sequence[FeedEventType]
     event_id: int | None
     state: str
     since: datetime
@@ -351,7 +351,7 @@ def _webhook(row: asyncpg.Record) -> Webhook:
     return Webhook(
         row["id"],
         row["url"],
-        list(FactType) if row["types"] is None else [FactType(each) for each in row["types"]],
+        [FeedEventType(each) for each in row["types"] or FeedEventType],
         row["event_id"],
         row["state"],
         row["since"],

@@ -10,7 +10,7 @@ from pydantic import Field
 from ticketing.errors import EventNotFound, Forbidden, InsufficientScope, NotAuthenticated
 from ticketing.feed.following import Listener
 from ticketing.feed.part import Feed
-from ticketing.feed.routers.fields import FactOut
+from ticketing.feed.routers.fields import FeedEventOut
 from ticketing.feed.told import Fact, document, encoded
 from ticketing.identity.part import Identity
 from ticketing.identity.permissions import Action
@@ -38,9 +38,9 @@ Read: TypeAlias = Callable[[int], Awaitable[tuple[Sequence[Fact], int]]]
 
 
 class FeedOut(Out):
-    """What happened after the cursor."""
+    """The events after the cursor, in order."""
 
-    items: list[FactOut]
+    items: list[FeedEventOut]
     next_cursor: str | None = Field(
         description="Send it as `cursor` to go on, also if `items` is empty. Null if nothing has"
         " happened yet: then go on without a cursor.",

@@ -7,12 +7,12 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_pascal
 from pydantic.json_schema import SkipJsonSchema
 
-from ticketing.feed.told import VERSION, FactType
+from ticketing.feed.told import VERSION, FeedEventType
 from ticketing.sale.inventory.model import BookingStatus
 from ticketing.web.fields import BookingId, EventId, Long, Out, Short, TicketId, Time, UserId
 
 
-class BookingThen(Out):
+class FeedBookingOut(Out):
     """A booking as it was after the change."""
 
     id: BookingId
@@ -43,14 +43,14 @@ def _absent(schema: dict[str, Any]) -> None:
         member.pop("default", None)
 
 
-class FactData(Out):
-    """What happened. The first part of `type` says which members there are."""
+class FeedEventData(Out):
+    """The details of an event of the feed. The first part of `type` says which members it has."""
 
     model_config = ConfigDict(
         json_schema_serialization_defaults_required=False, json_schema_extra=_absent
     )
 
-    booking: BookingThen | SkipJsonSchema[None] = Field(
+    booking: FeedBookingOut | SkipJsonSchema[None] = Field(
         default=None, description="`booking.*`: as it was then."
     )
     cancelled_ticket_ids: list[TicketId] | SkipJsonSchema[None] = Field(
@@ -109,26 +109,26 @@ class FactData(Out):
     )
 
 
-class FactOut(Out):
+class FeedEventOut(Out):
     """Something that happened at an event, and the object as it was then."""
 
     id: Long = Field(
         description="The same number as in the audit trail. Handle each number once.",
         examples=[1042],
     )
-    type: FactType = Field(examples=[FactType.BOOKED])
+    type: FeedEventType = Field(examples=[FeedEventType.BOOKED])
     version: Short = Field(
-        description="Of these fields. New fields may come without another version.",
+        description="The version of these fields. New fields may come without another version.",
         examples=[VERSION],
     )
     at: Time
     event_id: EventId
-    booking_id: BookingId | None
+    booking_id: BookingId | None = Field(description="Null if it is not about a booking.")
     booking_sequence: Long | None = Field(
         description="Numbers what happened to the booking: 1, 2, 3. Null if it is not about one.",
         examples=[1],
     )
-    data: FactData
+    data: FeedEventData
 
 
 _HEADERS: Final = {
@@ -139,58 +139,62 @@ _HEADERS: Final = {
     "webhook-attempt": "The number of the try, from 1.",
 }
 _SUMMARIES: Final[Mapping[str, str]] = {
-    FactType.BOOKED: "Somebody has booked",
-    FactType.WAITING: "Somebody has joined the waiting list",
-    FactType.HELD: "Places are held",
-    FactType.OFFERED: "Places are offered to somebody who waited",
-    FactType.PROMOTED: "Somebody who waited has got places",
-    FactType.CONFIRMED: "A hold or an offer was confirmed",
-    FactType.EXTENDED: "A hold lasts longer",
-    FactType.PASSED: "A waiting group was passed by a booking behind it",
-    FactType.REDUCED: "Some tickets of a booking were cancelled",
-    FactType.CANCELLED: "A booking was cancelled",
-    FactType.EXPIRED: "A hold or an offer has ended",
-    FactType.PAID: "A payment was recorded",
-    FactType.REFUNDED: "A refund was recorded",
-    FactType.EVENT_CREATED: "An event was created",
-    FactType.EVENT_REVISED: "An event was changed",
-    FactType.EVENT_PUBLISHED: "An event was published",
-    FactType.EVENT_PAUSED: "A sale was paused",
-    FactType.EVENT_RESUMED: "A sale goes on",
-    FactType.EVENT_CANCELLED: "An event was cancelled",
-    FactType.OWNER_CHANGED: "An event belongs to another person",
-    FactType.TYPE_CREATED: "A ticket type was created",
-    FactType.TYPE_REVISED: "A ticket type was changed",
-    FactType.TYPE_DELETED: "A ticket type was deleted",
-    FactType.QUOTA_CREATED: "A quota was created",
-    FactType.QUOTA_REVISED: "A quota was changed",
-    FactType.QUOTA_DELETED: "A quota was deleted",
-    FactType.CODES_CREATED: "Codes were created",
-    FactType.CODE_CHANGED: "A code was changed",
-    FactType.CODE_DELETED: "A code was deleted",
-    FactType.TICKET_CHANGED: "What is on a ticket was changed",
-    FactType.TICKET_REISSUED: "A ticket has a new code",
-    FactType.TRANSFER_OFFERED: "A ticket can be passed on",
-    FactType.TICKET_TRANSFERRED: "A ticket was passed on",
-    FactType.CHECKED_IN: "A ticket was scanned at the door",
-    FactType.CHECK_IN_UNDONE: "A scan was taken back",
-    FactType.DOOR_CHANGED: "The check-in lists of an event were changed",
-    FactType.ROLE_GRANTED: "Somebody works on an event",
-    FactType.ROLE_REVOKED: "Somebody works on an event no more",
+    FeedEventType.BOOKED: "Somebody has booked",
+    FeedEventType.WAITING: "Somebody has joined the waiting list",
+    FeedEventType.HELD: "Places are held",
+    FeedEventType.OFFERED: "Places are offered to somebody who waited",
+    FeedEventType.PROMOTED: "Somebody who waited has got places",
+    FeedEventType.CONFIRMED: "A hold or an offer was confirmed",
+    FeedEventType.EXTENDED: "A hold lasts longer",
+    FeedEventType.PASSED: "A waiting group was passed by a booking behind it",
+    FeedEventType.REDUCED: "Some tickets of a booking were cancelled",
+    FeedEventType.CANCELLED: "A booking was cancelled",
+    FeedEventType.EXPIRED: "A hold or an offer has ended",
+    FeedEventType.PAID: "A payment was recorded",
+    FeedEventType.REFUNDED: "A refund was recorded",
+    FeedEventType.EVENT_CREATED: "An event was created",
+    FeedEventType.EVENT_REVISED: "An event was changed",
+    FeedEventType.EVENT_PUBLISHED: "An event was published",
+    FeedEventType.EVENT_PAUSED: "A sale was paused",
+    FeedEventType.EVENT_RESUMED: "A sale goes on",
+    FeedEventType.EVENT_CANCELLED: "An event was cancelled",
+    FeedEventType.OWNER_CHANGED: "An event belongs to another person",
+    FeedEventType.TYPE_CREATED: "A ticket type was created",
+    FeedEventType.TYPE_REVISED: "A ticket type was changed",
+    FeedEventType.TYPE_DELETED: "A ticket type was deleted",
+    FeedEventType.QUOTA_CREATED: "A quota was created",
+    FeedEventType.QUOTA_REVISED: "A quota was changed",
+    FeedEventType.QUOTA_DELETED: "A quota was deleted",
+    FeedEventType.CODES_CREATED: "Codes were created",
+    FeedEventType.CODE_CHANGED: "A code was changed",
+    FeedEventType.CODE_DELETED: "A code was deleted",
+    FeedEventType.TICKET_CHANGED: "The name, the address or the times of a ticket were changed",
+    FeedEventType.TICKET_REISSUED: "A ticket has a new code",
+    FeedEventType.TRANSFER_OFFERED: "A ticket can be passed on",
+    FeedEventType.TICKET_TRANSFERRED: "A ticket was passed on",
+    FeedEventType.CHECKED_IN: "A ticket was scanned at the door",
+    FeedEventType.CHECK_IN_UNDONE: "A scan was taken back",
+    FeedEventType.DOOR_CHANGED: "The check-in lists of an event were changed",
+    FeedEventType.ROLE_GRANTED: "Somebody works on an event",
+    FeedEventType.ROLE_REVOKED: "Somebody no longer works on an event",
 }
 
 
 def described() -> dict[str, Any]:
     """Return the calls of webhooks for the OpenAPI document, by type."""
-    return {str(each): {"post": _call(each)} for each in FactType}
+    return {str(each): {"post": _call(each)} for each in FeedEventType}
 
 
-def _call(of: FactType) -> dict[str, Any]:
+_BODY: Final = "#/components/schemas/FeedEventOut"
+
+
+def _call(of: FeedEventType) -> dict[str, Any]:
     return {
         "operationId": f"on{to_pascal(of.replace('.', '_'))}",
         "summary": _SUMMARIES[of],
         "description": "Sent to webhooks at least once.",
         "security": [],
+        "tags": ["deliveries"],
         "parameters": [
             {
                 "name": name,
@@ -203,7 +207,7 @@ def _call(of: FactType) -> dict[str, Any]:
         ],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/FactOut"}}},
+            "content": {"application/json": {"schema": {"$ref": _BODY}}},
         },
         "responses": {
             "2XX": {"description": "Accepted."},

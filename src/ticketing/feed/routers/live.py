@@ -57,7 +57,7 @@ def _stream(example: Mapping[str, str], *names: str) -> dict[int | str, dict[str
     schema = {"type": "object", "properties": fields, "required": ["event", "id", "data"]}
     return {
         200: {
-            "description": "Server-sent events, until the client leaves.",
+            "description": "Server-sent events of this schema, until the client leaves.",
             "content": {MEDIA: {"schema": schema}},
         }
     }

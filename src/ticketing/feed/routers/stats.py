@@ -17,7 +17,7 @@ from ticketing.errors import (
     ValidationFailed,
 )
 from ticketing.feed.part import Feed
-from ticketing.feed.repositories.activity import Interval, Keeping
+from ticketing.feed.repositories.activity import Keeping, StatsInterval
 from ticketing.identity.callers import Caller
 from ticketing.identity.part import Identity
 from ticketing.identity.permissions import Action, Role
@@ -35,17 +35,17 @@ from ticketing.web.routes import Routes
 
 routes = Routes("/api/events/{eventId}", "events")
 
-STEPS: Final = {Interval.MINUTE: 60, Interval.HOUR: 48, Interval.DAY: 30}
+STEPS: Final = {StatsInterval.MINUTE: 60, StatsInterval.HOUR: 48, StatsInterval.DAY: 30}
 """How many steps a series has, unless the request says more."""
 LENGTHS: Final = {
-    Interval.MINUTE: timedelta(minutes=1),
-    Interval.HOUR: timedelta(hours=1),
-    Interval.DAY: timedelta(days=1),
+    StatsInterval.MINUTE: timedelta(minutes=1),
+    StatsInterval.HOUR: timedelta(hours=1),
+    StatsInterval.DAY: timedelta(days=1),
 }
 LONGEST: Final = {
-    Interval.MINUTE: timedelta(days=1),
-    Interval.HOUR: timedelta(days=31),
-    Interval.DAY: timedelta(days=366),
+    StatsInterval.MINUTE: timedelta(days=1),
+    StatsInterval.HOUR: timedelta(days=31),
+    StatsInterval.DAY: timedelta(days=366),
 }
 """The longest series."""
 
@@ -74,12 +74,14 @@ class OffersStats(Out):
     """Offers that nobody has accepted yet."""
 
     open: Long = Field(examples=[0])
-    ending: Long = Field(description="Those that end within ten minutes.", examples=[0])
-    next_ends_at: Time | None = Field(examples=[None])
+    ending: Long = Field(description="Offers that end within ten minutes.", examples=[0])
+    next_ends_at: Time | None = Field(
+        description="The end of the first one to end. Null if there is none.", examples=[None]
+    )
 
 
-class StepOut(Out):
-    """What happened in one step of the series. A step without anything is left out."""
+class StatsStepOut(Out):
+    """The numbers of one step of the series. A step without anything is left out."""
 
     at: Time
     bookings: Long = Field(description="Bookings that got their places.", examples=[12])
@@ -91,23 +93,24 @@ class StepOut(Out):
 
 
 class StatsOut(Out):
-    """What an event has sold, and when."""
+    """The places of an event, and a series of what happened."""
 
     event_id: Long = Field(examples=[1])
     at: Time
     state: SaleState = Field(examples=["open"])
     currency: str | None = Field(
-        description="That of its prices. Null if all are free.", examples=["EUR"]
+        description="The currency of its prices. Null if all are free.", examples=["EUR"]
     )
     total_tickets: Short = Field(examples=[200])
     available_tickets: Short = Field(examples=[77])
     ticket_types: list[TypeStats]
     offers: OffersStats
-    interval: Interval = Field(examples=["minute"])
+    interval: StatsInterval = Field(examples=["minute"])
     timezone: str = Field(
-        description="That of the event, in which its days begin.", examples=["Europe/Berlin"]
+        description="The time zone of the event, in which its days begin.",
+        examples=["Europe/Berlin"],
     )
-    series: list[StepOut]
+    series: list[StatsStepOut]
 
 
 @routes.get(
@@ -120,7 +123,9 @@ async def stats(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     eventId: EventId,  # noqa: N803 - the API's name
     caller: Authenticated,
     request: Request,
-    interval: Annotated[Interval, Query(description="The length of a step.")] = Interval.MINUTE,
+    interval: Annotated[
+        StatsInterval, Query(description="The length of a step.")
+    ] = StatsInterval.MINUTE,
     since: Annotated[
         SentInstant | SkipJsonSchema[None],
         Query(alias="from", description="The first step contains this time."),
@@ -164,13 +169,13 @@ async def stats(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
         interval=interval,
         timezone=zone,
         series=[
-            StepOut.model_validate(step)
+            StatsStepOut.model_validate(step)
             for step in await activity.series(eventId, interval, zone, begins, ends)
         ],
     )
 
 
-def _check(begins: datetime, ends: datetime, interval: Interval) -> None:
+def _check(begins: datetime, ends: datetime, interval: StatsInterval) -> None:
     """Raise ValidationFailed unless the series is of a time that is not too long."""
     if begins >= ends:
         kind, detail = "time_order", "`from` must be before `to`"

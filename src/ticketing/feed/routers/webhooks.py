@@ -21,7 +21,7 @@ from ticketing.errors import (
 )
 from ticketing.feed.part import Feed
 from ticketing.feed.repositories.webhooks import Asked, Changes, Webhook
-from ticketing.feed.told import FactType
+from ticketing.feed.told import FeedEventType
 from ticketing.identity.part import Identity
 from ticketing.identity.permissions import Action
 from ticketing.identity.routers.authentication import Authenticated, origin, require
@@ -61,7 +61,7 @@ Url = Annotated[
     AfterValidator(_callable),
 ]
 Types = Annotated[
-    list[Annotated[FactType, Field(strict=False)]],
+    list[Annotated[FeedEventType, Field(strict=False)]],
     Field(min_length=1, max_length=100, examples=[["booking.booked", "booking.cancelled"]]),
 ]
 
@@ -73,7 +73,7 @@ class WebhookState(StrEnum):
     DISABLED = "disabled"
 
 
-class MakeWebhook(In):
+class CreateWebhook(In):
     """The address to call, the types of events of the feed, and the event that they are about.
 
     Without `types` it is all types, later ones too. Without `eventId` it is every event whose owner
@@ -81,16 +81,20 @@ class MakeWebhook(In):
     """
 
     url: Url
-    types: Types | None = None
-    event_id: EventId | None = Field(default=None, examples=[None])
+    types: Types | None = Field(default=None, description="Null: all types, later ones too.")
+    event_id: EventId | None = Field(
+        default=None,
+        description="Null: every event whose owner or manager you are.",
+        examples=[None],
+    )
 
 
-class ChangeWebhook(In):
-    """What to change. `types: null` stands for all types. `active` ends a pause."""
+class UpdateWebhook(In):
+    """The fields to change. A `types` of null stands for all types. `active` ends a pause."""
 
     # These can be left out, but not be null.
     url: Url = Field(default_factory=str)
-    types: Types | None = Field(default=None)
+    types: Types | None = Field(default=None, description="Null: all types, later ones too.")
     state: WebhookState = Field(
         default_factory=lambda: WebhookState.ACTIVE, strict=False, examples=["active"]
     )
@@ -100,7 +104,7 @@ class RotateSecret(In):
     """Nothing: the new secret is made here."""
 
 
-class Replay(In):
+class ReplayWebhook(In):
     """The place in the feed after which everything is delivered again."""
 
     cursor: Annotated[str, StringConstraints(pattern=CURSOR), Field(examples=["4f2"])]
@@ -111,7 +115,7 @@ class WebhookOut(Out):
 
     id: WebhookId
     url: str = Field(examples=["https://shop.example/ticketing"])
-    types: list[FactType] = Field(examples=[["booking.booked", "booking.cancelled"]])
+    types: list[FeedEventType] = Field(examples=[["booking.booked", "booking.cancelled"]])
     event_id: Long | None = Field(description="Null: all your events.", examples=[None])
     state: WebhookState = Field(
         description="`disabled`: by you, by a response 410, or after three days of failures.",
@@ -131,7 +135,7 @@ class WebhookOut(Out):
     created_at: Time
 
 
-class OneWebhookOut(WebhookOut):
+class WebhookDetailsOut(WebhookOut):
     """A webhook, and how much it has not got."""
 
     undelivered: Long = Field(
@@ -181,7 +185,7 @@ class DeliveriesOut(Out):
     ),
 )
 async def create(
-    body: MakeWebhook,
+    body: CreateWebhook,
     caller: Authenticated,
     request: Request,
     idempotency_key: IdempotencyKey = None,
@@ -237,23 +241,23 @@ async def get(
     webhookId: WebhookId,  # noqa: N803 - the API's name
     caller: Authenticated,
     request: Request,
-) -> OneWebhookOut:
+) -> WebhookDetailsOut:
     """Return a webhook: whether it works, and how many events it has not accepted."""
     found, undelivered = await of(request, Feed).webhooks.undelivered(caller.id, webhookId)
     shown = WebhookOut.model_validate(found).model_dump()
-    return OneWebhookOut(**shown, undelivered=undelivered)
+    return WebhookDetailsOut(**shown, undelivered=undelivered)
 
 
-@routes.patch("/{webhookId}", Action.CHANGE_WEBHOOK, "Change a webhook", errors=ON_ONE)
+@routes.patch("/{webhookId}", Action.UPDATE_WEBHOOK, "Change a webhook", errors=ON_ONE)
 async def change(
     webhookId: WebhookId,  # noqa: N803 - the API's name
-    body: ChangeWebhook,
+    body: UpdateWebhook,
     caller: Authenticated,
     request: Request,
 ) -> WebhookOut:
-    """Change the address, the types or the state. What has failed is tried again at once.
+    """Change the address, the types or the state. A failed delivery is tried again at once.
 
-    A webhook that becomes `active` gets what it missed, in order.
+    A webhook that becomes `active` gets the events that it missed, in order.
     """
     given = body.model_fields_set
     changes = Changes(
@@ -291,7 +295,7 @@ async def rotate(
     request: Request,
     idempotency_key: IdempotencyKey = None,
 ) -> Rendered:
-    """Give the webhook another secret. For 24 hours, deliveries are signed with both."""
+    """Give the webhook another secret. Deliveries are signed with both for 24 hours."""
     asked = _Rotated(webhook_id=webhookId)
     keyed = keyed_request(caller.id, idempotency_key, asked, _rotated, of(request, Identity).seals)
     made = await of(request, Feed).webhooks.rotate(
@@ -303,7 +307,7 @@ async def rotate(
 @routes.post("/{webhookId}/replay", Action.REPLAY_WEBHOOK, "Deliver again", errors=ON_ONE)
 async def replay(
     webhookId: WebhookId,  # noqa: N803 - the API's name
-    body: Replay,
+    body: ReplayWebhook,
     caller: Authenticated,
     request: Request,
 ) -> WebhookOut:

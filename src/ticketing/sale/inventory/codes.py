@@ -18,7 +18,7 @@ from ticketing.sale.pricing import allotted, reduced
 
 
 class CodeKind(StrEnum):
-    """What a code does."""
+    """The effect of a code."""
 
     ACCESS = "access"
     """It opens its ticket types, which are hidden otherwise."""
@@ -26,8 +26,8 @@ class CodeKind(StrEnum):
     """It reduces prices."""
 
 
-class Per(StrEnum):
-    """What a discount is taken from."""
+class DiscountPer(StrEnum):
+    """Says whether a discount is taken from each ticket, or once from the booking."""
 
     TICKET = "ticket"
     BOOKING = "booking"
@@ -43,7 +43,7 @@ class Code(NamedTuple):
     percent: int | None = None
     """The discount in percent, or in the minor unit of the currency as `amount`."""
     amount: int | None = None
-    per: Per = Per.TICKET
+    per: DiscountPer = DiscountPer.TICKET
     type_ids: Collection[int] | None = None
     """Its ticket types; None for all."""
     starts_at: datetime | None = None
@@ -73,7 +73,7 @@ class Code(NamedTuple):
         """
         if self.kind is CodeKind.ACCESS:
             return amounts
-        if self.per is Per.BOOKING:
+        if self.per is DiscountPer.BOOKING:
             return allotted(self._reduced(sum(amounts)), amounts)
         return [self._reduced(amount) for amount in amounts]
 

@@ -85,7 +85,7 @@ def _slot_again(state: State, expired: Booking) -> int:
     if not state.allows.book:
         raise HoldExpired("sale")
     if state.has_line:
-        raise HoldExpired("line")
+        raise HoldExpired("waiting_list")
     kinds = Counter(place.type_id for place in expired.kept_places)
     lines = [Line(state.type(kind), quantity) for kind, quantity in kinds.items()]
     if any(line.type.closed for line in lines):

@@ -37,6 +37,13 @@ class BookingStatus(StrEnum):
         return self is BookingStatus.HELD or self is BookingStatus.OFFERED
 
 
+class TicketStatus(StrEnum):
+    """Whether a ticket still admits somebody."""
+
+    VALID = "valid"
+    CANCELLED = "cancelled"
+
+
 class StaleSnapshot(Exception):
     """The bookings do not fit the snapshot, because another process wrote since.
 

@@ -10,7 +10,7 @@ from ticketing.sale.pricing import Policy
 
 
 class WaitingMode(StrEnum):
-    """What a waiting list does with places that become free."""
+    """The way in which a waiting list gives out places that become free."""
 
     AUTO = "auto"
     """It books them."""

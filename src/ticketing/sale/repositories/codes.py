@@ -29,7 +29,7 @@ from ticketing.errors import (
 from ticketing.ops import logs
 from ticketing.sale.details import failure
 from ticketing.sale.folding import folded_code
-from ticketing.sale.inventory.codes import Code, CodeKind, Per, usable
+from ticketing.sale.inventory.codes import Code, CodeKind, DiscountPer, usable
 from ticketing.sale.rows import code
 from ticketing.web.replay import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
@@ -162,7 +162,7 @@ class NewCodes:
     length: int = 10
     percent: int | None = None
     amount: int | None = None
-    per: Per = Per.TICKET
+    per: DiscountPer = DiscountPer.TICKET
     ticket_type_ids: Sequence[int] | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None

@@ -1,6 +1,7 @@
 """The fields of bookings in requests and responses, and the errors that their routes share."""
 
-from typing import Annotated, Any, Final, Literal
+from enum import StrEnum
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import orjson
@@ -34,7 +35,14 @@ from ticketing.errors import (
 )
 from ticketing.identity.fields import CustomerIn, CustomerRef
 from ticketing.sale.folding import folded_code
-from ticketing.sale.inventory.model import Booked, Booking, BookingStatus, Cancelled, Waiting
+from ticketing.sale.inventory.model import (
+    Booked,
+    Booking,
+    BookingStatus,
+    Cancelled,
+    TicketStatus,
+    Waiting,
+)
 from ticketing.sale.repositories.bookings import ONE_PLACE, Lines
 from ticketing.web.fields import (
     INT32,
@@ -171,7 +179,7 @@ class BookingOut(Out):
     )
     refund: Long | None = Field(
         default=None,
-        description="What the refund policy gives back because of this cancellation.",
+        description="The amount that the refund policy gives back because of this cancellation.",
         examples=[None],
     )
 
@@ -183,18 +191,29 @@ class LineOut(Out):
     quantity: Short = Field(examples=[1])
 
 
+class WaitingReason(StrEnum):
+    """Why a booking has no places yet."""
+
+    CAPACITY = "capacity"
+    QUOTA = "quota"
+    TICKET_TYPE = "ticketType"
+    WAITING_LIST = "waitingList"
+    CLOSED = "closed"
+
+
 class WaitingForOut(Out):
     """Why a booking that waits has no places yet."""
 
-    reason: Literal["capacity", "quota", "ticketType", "line", "closed"] = Field(
+    reason: WaitingReason = Field(
         description="The event, a quota or the ticket type lacks places (`capacity`, `quota`,"
-        " `ticketType`), others come first (`line`), or the ticket type or the sale is closed.",
+        " `ticketType`), others come first (`waitingList`), or the ticket type or the sale is"
+        " closed (`closed`).",
         examples=["capacity"],
     )
     quota_id: Long | None = Field(description="The shared quota, if it is one.", examples=[None])
 
 
-class DetailedOut(BookingOut):
+class BookingDetailsOut(BookingOut):
     """A booking with its places by ticket type, and what was paid for it."""
 
     lines: list[LineOut]
@@ -206,13 +225,13 @@ class DetailedOut(BookingOut):
         description="If it waits: why it has no places yet.", examples=[None]
     )
     kept: Long = Field(
-        description="What the organiser keeps of its cancelled tickets.", examples=[0]
+        description="The amount that the organiser keeps of its cancelled tickets.", examples=[0]
     )
     paid: Long = Field(description="The sum of its payments.", examples=[0])
     refunded: Long = Field(description="The sum of its refunds, under way and done.", examples=[0])
     owed: Long = Field(
-        description="What the payer gets back: `paid` - `refunded` - `kept`, and also - `amount`"
-        " while it has places. Negative: what is still to be paid.",
+        description="The amount that the payer gets back: `paid` - `refunded` - `kept`, and also -"
+        " `amount` while it has places. If it is negative, so much is still to be paid.",
         examples=[0],
     )
 
@@ -230,7 +249,7 @@ class TicketOut(Out):
     tax: Long = Field(
         description="The part of `amount` that is tax. The rest is the net price.", examples=[0]
     )
-    status: Literal["valid", "cancelled"] = Field(examples=["valid"])
+    status: TicketStatus = Field(examples=["valid"])
 
 
 class TicketsOut(Out):
@@ -258,9 +277,9 @@ class AttendanceOut(BookingOut):
     customer: BookedCustomer | None = Field(examples=[None])
 
 
-def example(**these: object) -> dict[str, Any]:
+def example(of: type[BookingOut] = BookingOut, **these: object) -> dict[str, Any]:
     """Document an example of a booking with `these` fields."""
-    fields = BookingOut.model_json_schema()["properties"]
+    fields = of.model_json_schema()["properties"]
     usual = {name: field["examples"][0] for name, field in fields.items() if "examples" in field}
     return {"content": {"application/json": {"example": usual | these}}}
 

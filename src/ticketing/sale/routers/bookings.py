@@ -38,7 +38,7 @@ from ticketing.identity.routers.authentication import (
     require_customer,
 )
 from ticketing.limits.limits import Counted
-from ticketing.sale.inventory.model import BookingStatus
+from ticketing.sale.inventory.model import BookingStatus, TicketStatus
 from ticketing.sale.inventory.terms import SaleState
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.listings import Detailed
@@ -47,16 +47,17 @@ from ticketing.sale.routers.booking_fields import (
     ON_BOOKING,
     ON_PLACES,
     AttendanceOut,
+    BookingDetailsOut,
     BookingOut,
     BookTicket,
     CancelBooking,
     CancelTicket,
-    DetailedOut,
     HeldId,
     LineOut,
     TicketOut,
     TicketsOut,
     WaitingForOut,
+    WaitingReason,
     example,
     rendered,
     wrong,
@@ -73,6 +74,7 @@ from ticketing.web.routes import Routes
 routes = Routes("/api/events", "bookings")
 mine = Routes("/api/users/me", "bookings")
 single = Routes("/api/bookings/{bookingId}", "bookings")
+of_booking = Routes("/api/bookings/{bookingId}", "tickets")
 
 NOBODY: Final = UUID(int=1)
 """Stands for a customer who does not exist."""
@@ -286,11 +288,11 @@ async def get(
     bookingId: HeldId,  # noqa: N803 - the API's name
     caller: Authenticated,
     request: Request,
-) -> DetailedOut:
+) -> BookingDetailsOut:
     """Return a booking: the caller's own, or one at an event that the caller works on."""
     found = await _readable(request, caller, bookingId)
     booking = found.booking
-    return DetailedOut(
+    return BookingDetailsOut(
         id=booking.id,
         event_id=booking.event_id,
         user_id=booking.user_id,
@@ -322,18 +324,18 @@ async def _waiting_for(request: Request, found: Detailed) -> WaitingForOut | Non
     index, defined = event.lacking(kind, quantity), event.definitions
     is_closed = any(each.id == kind and each.closed for each in defined.types.values())
     if is_closed or event.state in {SaleState.CLOSED, SaleState.ENDED, SaleState.CANCELLED}:
-        return WaitingForOut(reason="closed", quota_id=None)
+        return WaitingForOut(reason=WaitingReason.CLOSED, quota_id=None)
     if index is None:
-        return WaitingForOut(reason="line", quota_id=None)
+        return WaitingForOut(reason=WaitingReason.WAITING_LIST, quota_id=None)
     if index == 0:
-        return WaitingForOut(reason="capacity", quota_id=None)
+        return WaitingForOut(reason=WaitingReason.CAPACITY, quota_id=None)
     quota = defined.quotas[index - 1]
     if quota.name is None:
-        return WaitingForOut(reason="ticketType", quota_id=None)
-    return WaitingForOut(reason="quota", quota_id=quota.id)
+        return WaitingForOut(reason=WaitingReason.TICKET_TYPE, quota_id=None)
+    return WaitingForOut(reason=WaitingReason.QUOTA, quota_id=quota.id)
 
 
-@single.get(
+@of_booking.get(
     "/tickets",
     Action.LIST_TICKETS,
     "List the tickets of a booking",
@@ -354,7 +356,7 @@ async def tickets(
             amount=ticket.amount,
             currency=found.booking.currency if ticket.amount else None,
             tax=ticket.tax,
-            status="valid" if ticket.is_valid else "cancelled",
+            status=TicketStatus.VALID if ticket.is_valid else TicketStatus.CANCELLED,
         )
         for ticket in found.tickets
     ]

@@ -25,7 +25,7 @@ from ticketing.errors import (
 from ticketing.identity.permissions import Action
 from ticketing.identity.routers.authentication import Authenticated, origin, require
 from ticketing.sale.folding import folded_code
-from ticketing.sale.inventory.codes import CodeKind, Per
+from ticketing.sale.inventory.codes import CodeKind, DiscountPer
 from ticketing.sale.part import Sale
 from ticketing.sale.repositories.codes import EventCode, NewCodes
 from ticketing.sale.routers.booking_fields import ON_CODE, CodeText
@@ -76,7 +76,7 @@ class DrawCodes(In):
 
     count: Annotated[int, Field(ge=1, le=MAX_DRAWN, examples=[100], json_schema_extra=INT32), Whole]
     prefix: Annotated[str, Label(1, 30, "VIP-")] = Field(
-        default_factory=str, description="What each code begins with."
+        default_factory=str, description="The beginning of each code."
     )
     length: Annotated[int, Field(ge=8, le=32, examples=[10], json_schema_extra=INT32), Whole] = (
         Field(default=10, description="How many characters are drawn.")
@@ -93,7 +93,11 @@ class CreateCodes(In, json_schema_extra={"examples": [_TO_CREATE]}):
     codes: Annotated[list[CodeText], Field(min_length=1, max_length=MAX_GIVEN)] = Field(
         default_factory=list, description="Case and spaces do not matter."
     )
-    draw: DrawCodes | None = Field(default=None, examples=[None])
+    draw: DrawCodes | None = Field(
+        default=None,
+        description="Instead of `codes`: codes that are drawn at random.",
+        examples=[None],
+    )
     percent: Percent | None = Field(
         default=None, description="The discount in percent.", examples=[20]
     )
@@ -102,19 +106,24 @@ class CreateCodes(In, json_schema_extra={"examples": [_TO_CREATE]}):
         description="The discount in the minor unit of the event's currency.",
         examples=[None],
     )
-    per: Per = Field(
-        default=Per.TICKET,
+    per: DiscountPer = Field(
+        default=DiscountPer.TICKET,
         strict=False,
         description="Whether the discount is taken from each ticket, or once from the booking.",
         examples=["ticket"],
     )
     ticket_types: Annotated[list[TicketTypeId], Field(min_length=1, max_length=100)] | None = Field(
         default=None,
-        description="Those that the code opens, or whose prices it reduces. Null: all prices.",
+        description="The ticket types that the code opens, or whose prices it reduces. Null: all"
+        " prices.",
         examples=[None],
     )
-    starts_at: Instant | None = Field(default=None, examples=[None])
-    ends_at: Instant | None = Field(default=None, examples=[None])
+    starts_at: Instant | None = Field(
+        default=None, description="It can be used from then on. Null: at once.", examples=[None]
+    )
+    ends_at: Instant | None = Field(
+        default=None, description="It can be used before then. Null: no end.", examples=[None]
+    )
     max_uses: Limit | None = Field(default=None, description=MAX_USES, examples=[100])
     max_tickets: Limit | None = Field(default=None, description=MAX_TICKETS, examples=[None])
 
@@ -169,8 +178,12 @@ class UpdateCode(In, json_schema_extra={"examples": [{"active": False}]}):
         description="False: nobody can use it any more. Holds and bookings made with it stay.",
         examples=[False],
     )
-    starts_at: Instant | None = Field(default=None, examples=[None])
-    ends_at: Instant | None = Field(default=None, examples=[None])
+    starts_at: Instant | None = Field(
+        default=None, description="It can be used from then on. Null: at once.", examples=[None]
+    )
+    ends_at: Instant | None = Field(
+        default=None, description="It can be used before then. Null: no end.", examples=[None]
+    )
     max_uses: Limit | None = Field(default=None, description=MAX_USES, examples=[100])
     max_tickets: Limit | None = Field(default=None, description=MAX_TICKETS, examples=[None])
 
@@ -185,19 +198,26 @@ class CheckCode(In):
     code: CodeText
 
 
-class CheckedOut(Out):
-    """What a code does, and the ticket types that may be booked with it."""
+class CheckedCodeOut(Out):
+    """The effect of a code, and the ticket types that may be booked with it."""
 
     kind: CodeKind = Field(examples=["discount"])
-    percent: Short | None = Field(examples=[20])
-    amount: Long | None = Field(examples=[None])
-    per: Per = Field(examples=["ticket"])
+    percent: Short | None = Field(
+        description="The discount in percent. Null for an amount, and for an access code.",
+        examples=[20],
+    )
+    amount: Long | None = Field(
+        description="The discount in the minor unit of the event's currency. Null for a percentage,"
+        " and for an access code.",
+        examples=[None],
+    )
+    per: DiscountPer = Field(examples=["ticket"])
     discounted: list[Long] | None = Field(
         description="The ticket types whose prices a discount reduces. Null: all.", examples=[None]
     )
     ends_at: Time | None = Field(examples=[None])
     ticket_types: list[TicketTypeOut] = Field(
-        description="Those that everybody sees, and those that the code opens, with full prices."
+        description="The ticket types that everybody sees or that the code opens, with full prices."
     )
 
 
@@ -207,14 +227,21 @@ class CodeOut(Out):
     id: Long = Field(examples=[1])
     code: str = Field(examples=["SUMMER26"])
     kind: CodeKind = Field(examples=["discount"])
-    percent: Short | None = Field(examples=[20])
-    amount: Long | None = Field(examples=[None])
-    per: Per = Field(examples=["ticket"])
+    percent: Short | None = Field(
+        description="The discount in percent. Null for an amount, and for an access code.",
+        examples=[20],
+    )
+    amount: Long | None = Field(
+        description="The discount in the minor unit of the event's currency. Null for a percentage,"
+        " and for an access code.",
+        examples=[None],
+    )
+    per: DiscountPer = Field(examples=["ticket"])
     ticket_types: list[Long] | None = Field(description="Null: all.", examples=[None])
     starts_at: Time | None = Field(examples=[None])
     ends_at: Time | None = Field(examples=[None])
-    max_uses: Short | None = Field(examples=[100])
-    max_tickets: Short | None = Field(examples=[None])
+    max_uses: Short | None = Field(description=MAX_USES, examples=[100])
+    max_tickets: Short | None = Field(description=MAX_TICKETS, examples=[None])
     uses: Short = Field(description="Bookings and holds that use it now.", examples=[0])
     tickets: Short = Field(description="The tickets that these have of it.", examples=[0])
     active: bool = Field(examples=[True])
@@ -318,7 +345,7 @@ async def codes(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     "/check",
     Action.CHECK_CODE,
     "Check a code, and list the ticket types that it opens",
-    model=CheckedOut,
+    model=CheckedCodeOut,
     errors=(EventNotFound, *ON_CODE),
 )
 async def check(
@@ -381,7 +408,7 @@ async def update(
 ) -> CodeOut:
     """Change the limits and the times of a code, or deactivate it.
 
-    What is booked or held with it stays, also if more of it is used than the new limits allow.
+    Bookings and holds with it stay as they are, also if they exceed the new limits.
     """
     await require(request, caller, eventId)
     by = origin(request, caller)
@@ -409,8 +436,17 @@ async def delete(
 
 _EXPORTED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
-        "description": "All codes, with a line of names first.",
-        "content": {"text/csv": {"schema": {"type": "string", "examples": ["id,code\r\n1,A\r\n"]}}},
+        "description": "All codes. The first row has the names of the columns.",
+        "content": {
+            "text/csv": {
+                # A file, because the client of openapi-generator for Java reads strings as JSON.
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "examples": ["id,code\r\n1,A\r\n"],
+                }
+            }
+        },
     }
 }
 

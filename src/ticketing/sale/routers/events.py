@@ -1,5 +1,6 @@
 """Events: create, read, search and list them."""
 
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query, Request
@@ -78,16 +79,24 @@ _TO_CREATE: Final = {
 }
 
 
+class InitialEventStatus(StrEnum):
+    """The status that an event can have when it is created."""
+
+    DRAFT = "draft"
+    PUBLISHED = "published"
+
+
 class CreateEvent(EventIn, json_schema_extra={"examples": [_TO_CREATE]}):
     """A new event."""
 
     name: EventName
     capacity: Capacity
     visibility: Visibility = "public"
-    status: Annotated[
-        Literal["draft", "published"],
-        Field(description="Only its team sees a draft, and nobody can book it."),
-    ] = "published"
+    status: InitialEventStatus = Field(
+        default=InitialEventStatus.PUBLISHED,
+        strict=False,
+        description="Only its team sees a draft, and nobody can book it.",
+    )
     max_bookings_per_person: MaxBookings = 1
     max_tickets_per_person: MaxTickets = 10
     hold_minutes: HoldMinutes = 10

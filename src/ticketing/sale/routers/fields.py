@@ -92,7 +92,7 @@ HoldMinutes = Annotated[
 
 
 class SetWaitingList(In):
-    """What happens to places that become free while people wait."""
+    """The way in which places that become free are given out while people wait."""
 
     mode: Annotated[WaitingMode, Field(strict=False)] = Field(
         default=WaitingMode.AUTO,
@@ -127,7 +127,7 @@ class SetVenue(In):
 
 
 class SetRefundPolicy(In):
-    """What a cancelled ticket gives back of its price, for bookings from now on.
+    """The part of its price that a cancelled ticket gives back, for bookings from now on.
 
     `none`: nothing. `fullUntil`: everything, before `until`. `percentage`: `percent` of it, before
     `until`. `flatFee`: everything but `fee`, which is taken once for each booking.
@@ -249,7 +249,7 @@ class SaleOut(Out):
 
 
 class WaitingListOut(Out):
-    """What happens to places that become free while people wait."""
+    """The way in which places that become free are given out while people wait."""
 
     mode: WaitingMode = Field(examples=["auto"])
     offer_minutes: Short = Field(examples=[60])
@@ -257,7 +257,7 @@ class WaitingListOut(Out):
 
 
 class RefundPolicyOut(Out):
-    """What a cancelled ticket gives back of its price, for bookings from now on."""
+    """The part of its price that a cancelled ticket gives back, for bookings from now on."""
 
     kind: RefundKind = Field(examples=["none"])
     until: Time | None = Field(description="From then on nothing is given back.", examples=[None])

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import UUID
 
 import orjson
@@ -69,7 +69,9 @@ class CreateHold(BookTicket):
     `holdMinutes`.
     """
 
-    expires_at: HoldEnd | None = None
+    expires_at: HoldEnd | None = Field(
+        default=None, description="For the event's team alone. Null: after `holdMinutes`."
+    )
 
 
 class ConfirmHold(In):
@@ -86,7 +88,7 @@ class ConfirmHold(In):
 class ExtendHold(In):
     """The new end, which the event's team alone may choose."""
 
-    expires_at: HoldEnd | None = None
+    expires_at: HoldEnd | None = Field(default=None, description="Null: `holdMinutes` from now on.")
 
 
 class AboutHold(BaseModel):
@@ -104,6 +106,9 @@ class HoldOut(BookingOut):
     """
 
     server_time: Time
+
+
+_KEPT: Final = example(HoldOut, status="held", expiresAt="2026-11-02T19:40:00.123456Z")
 
 
 def _held(outcome: Kept | Waiting) -> Rendered:
@@ -138,10 +143,11 @@ def _confirmed(outcome: Booked) -> Rendered:
     status=201,
     model=HoldOut,
     responses={
-        201: {"description": "The places are kept until `expiresAt`."},
+        201: {"description": "The places are kept until `expiresAt`.", **_KEPT},
         202: {
             "model": HoldOut,
             "description": "Too few places are left. The booking is on the waiting list.",
+            **example(HoldOut, status="waiting", position=1),
         },
     },
     errors=ON_PLACES,
@@ -199,8 +205,8 @@ async def confirm(
 ) -> Rendered:
     """Make a hold or an offer a booking, with its tickets. Confirming again changes nothing.
 
-    What has a price is confirmed by the event's owner and managers alone, after the payment. A hold
-    that has expired is confirmed if its places are free and nobody waits for them. Otherwise the
+    Only the event's owner and managers confirm what has a price, after the payment. A hold that
+    has expired is confirmed if its places are free and nobody waits for them. Otherwise the
     response is an error. With `paymentReference` the payment is recorded in any case, and the
     response is 200: if `status` is not `booked`, `refund` is what the payer gets back.
     """
@@ -236,7 +242,7 @@ async def _pay(request: Request, caller: Caller, held: Booking, body: ConfirmHol
     Action.EXTEND_HOLD,
     "Extend a hold",
     model=HoldOut,
-    responses={200: {"description": "The places are kept until the new `expiresAt`."}},
+    responses={200: {"description": "The places are kept until the new `expiresAt`.", **_KEPT}},
     errors=(*ON_BOOKING, NotHeld, HoldLimitReached, SaleClosed, HoldExpired),
     counted=Counted.BOOKINGS_FOR,
 )
@@ -280,7 +286,7 @@ async def release(
 ) -> Rendered:
     """Give back the places of a hold or an offer. They go to the head of the waiting list.
 
-    Releasing again changes nothing. What is booked is not released but cancelled.
+    Releasing again changes nothing. A booking is not released but cancelled.
     """
     held = await _asked(request, caller, bookingId)
     keyed = keyed_request(caller.id, idempotency_key, _about("release", held), rendered)

@@ -104,14 +104,14 @@ class RefundOut(Out):
     recorded_at: Time
 
 
-class OwedOut(Out):
+class OwedBookingOut(Out):
     """A booking whose payer gets money back."""
 
     booking_id: BookingId
     user_id: UserId
     status: BookingStatus
     amount: Long = Field(description="The price of the booking, or what it cost.", examples=[5000])
-    kept: Long = Field(description="What you keep of cancelled tickets.", examples=[500])
+    kept: Long = Field(description="The amount that you keep of cancelled tickets.", examples=[500])
     paid: Long = Field(examples=[5000])
     refunded: Long = Field(examples=[0])
     owed: Long = Field(
@@ -120,7 +120,7 @@ class OwedOut(Out):
     )
 
 
-class TotalsOut(Out):
+class SettlementTotalsOut(Out):
     """The sums over all bookings of the event."""
 
     currency: str | None = Field(description="Null if nothing was paid yet.", examples=["EUR"])
@@ -129,10 +129,10 @@ class TotalsOut(Out):
     owed: Long = Field(description="The sum of what is owed to payers.", examples=[4500])
 
 
-class SettlementOut(PageOut[OwedOut]):
+class SettlementOut(PageOut[OwedBookingOut]):
     """The bookings of an event whose payers get money back, and the sums over all bookings."""
 
-    totals: TotalsOut
+    totals: SettlementTotalsOut
 
 
 class Recorded(BaseModel):
@@ -172,8 +172,8 @@ async def record_payment(
 ) -> Rendered:
     """Record money that you have received for a booking, also for one that is cancelled.
 
-    Each payment counts once by its `reference`: the same again returns the first record (200). What
-    is owed to the payer then is `owed` of `GET /api/bookings/{bookingId}`.
+    Each payment counts once by its `reference`: the same again returns the first record (200). Then
+    `owed` of `GET /api/bookings/{bookingId}` says what the payer gets back.
     """
     sale = of(request, Sale)
     held = await sale.bookings.get(bookingId)
@@ -289,9 +289,9 @@ async def settlement(
     page, totals = await of(request, Sale).payments.settlement(
         eventId, after=decode_cursor(cursor), limit=limit
     )
-    listed = PageOut[OwedOut].of(page)
+    listed = PageOut[OwedBookingOut].of(page)
     return SettlementOut(
         items=listed.items,
         next_cursor=listed.next_cursor,
-        totals=TotalsOut.model_validate(totals),
+        totals=SettlementTotalsOut.model_validate(totals),
     )

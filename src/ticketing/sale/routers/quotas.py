@@ -61,7 +61,7 @@ class Shared(BaseModel):
     errors=(EventNotFound,),
 )
 async def quotas(eventId: EventId, request: Request) -> Rendered:  # noqa: N803 - the API's name
-    """List the shared quotas. Those of hidden ticket types alone are shown to the team alone."""
+    """List the shared quotas. Quotas of hidden ticket types alone are shown to the team alone."""
     event, team = await seen(request, eventId)
     body = written({"items": quotas_document(event, team=team)})
     return Rendered(200, body, etag=etag_of(event, team=team))
