@@ -1,14 +1,20 @@
 """The kinds of clients: each is generated, compiled, and run against a service."""
 
+import json
 import os
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from clients.tools import Command, Tools, run
+from pydantic.alias_generators import to_snake
+
+from clients.tools import Command, FailedError, Tools, run
 
 PROGRAMS: Final = Path(__file__).parent / "programs"
+CONFIG: Final = PROGRAMS.parent / "openapi-python-client.yaml"
+"""Media types of files that the generator does not know."""
 ANNOTATIONS: Final = ("Generated", "Nonnull", "Nullable")
 """Stubs of `jakarta.annotation`, because the Java client only names them."""
 
@@ -20,9 +26,11 @@ def openapi_python_client(tools: Tools, document: Path, folder: Path, url: str) 
     """Python, with its own HTTP client."""
     made = folder / "made"
     generate: Command = [tools.py("openapi-python-client"), "generate", "--fail-on-warning"]
+    generate = [*generate, "--config", CONFIG]
     # The generator runs a formatter.
     path = {"PATH": f"{tools.python / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     run([*generate, "--path", document, "--output-path", made], env=_with(path))
+    _has_all(document, made.rglob("api/*/*.py"), to_snake)
     _run_python(tools, "client.py", made, folder, url)
 
 
@@ -55,12 +63,16 @@ def openapi_generator_typescript_fetch(
     """TypeScript, with `fetch`."""
     options = "--additional-properties=importFileExtension=.js"
     _openapi_generator(tools, "typescript-fetch", document, folder / "generated", options)
+    _has_all(document, folder.rglob("apis/*.ts"), "{}Raw".format)
     _run_typescript(tools, "fetch.ts", folder, url)
 
 
 def openapi_typescript(tools: Tools, document: Path, folder: Path, url: str) -> None:
     """TypeScript's types, with openapi-fetch."""
-    run([tools.js("openapi-typescript"), document, "--output", folder / "generated.d.ts"])
+    # Otherwise a request needs each member that has a default.
+    lenient = "--default-non-nullable=false"
+    run([tools.js("openapi-typescript"), document, "--output", folder / "generated.d.ts", lenient])
+    _has_all(document, folder.rglob("*.ts"), str)
     _run_typescript(tools, "typed.ts", folder, url)
 
 
@@ -82,6 +94,7 @@ def openapi_generator_go(tools: Tools, document: Path, folder: Path, url: str) -
         *(tools, "go", document, folder / "ticketing"),
         *("--additional-properties=packageName=ticketing", "--git-repo-id=ticketing"),
     )
+    _has_all(document, folder.rglob("api_*.go"), lambda each: f"{each[0].upper()}{each[1:]}Execute")
     module = folder / "ticketing/go.mod"
     _, _, rest = module.read_text().partition("\n")
     module.write_text("module ticketing\n" + rest)
@@ -101,6 +114,7 @@ def openapi_generator_java(tools: Tools, document: Path, folder: Path, url: str)
         "--additional-properties=containerDefaultToNull=true",
         "--additional-properties=openApiNullable=false,useJakartaEe=true",
     )
+    _has_all(document, folder.rglob("api/*.java"), "{}WithHttpInfo".format)
     for name in ANNOTATIONS:
         said = (
             'String[] value() default {}; String date() default ""; String comments() default "";'
@@ -121,6 +135,15 @@ def _openapi_generator(
 ) -> None:
     generate: Command = [tools.py("openapi-generator-cli"), "generate", "-g", kind]
     run([*generate, "-i", document, "-o", folder, *options])
+
+
+def _has_all(document: Path, made: Iterable[Path], named: Callable[[str], str]) -> None:
+    """Raise FailedError unless the files have each operation, `named` by its id."""
+    words = {word for file in made for word in re.findall(r"\w+", f"{file} {file.read_text()}")}
+    paths = json.loads(document.read_bytes())["paths"]
+    ids = [operation["operationId"] for item in paths.values() for operation in item.values()]
+    if lost := [each for each in ids if named(each) not in words]:
+        raise FailedError(f"the client has no {', '.join(lost)}")
 
 
 def _with(more: Mapping[str, str]) -> dict[str, str]:

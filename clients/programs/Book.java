@@ -1,5 +1,9 @@
+import java.io.File;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.UUID;
 import org.openapitools.client.ApiClient;
 import org.openapitools.client.ApiException;
 import org.openapitools.client.ApiResponse;
@@ -12,6 +16,11 @@ public class Book {
 
   static void must(boolean holds, String what, Object found) {
     if (!holds) throw new AssertionError("not so: " + what + ": " + found);
+  }
+
+  static void mustBegin(File file, String with) throws Exception {
+    must(new String(Files.readAllBytes(file.toPath()), StandardCharsets.ISO_8859_1).startsWith(with), with, file);
+    file.delete();
   }
 
   static ApiClient with(String credential) {
@@ -92,5 +101,46 @@ public class Book {
     Long seats = types.createTicketType(other, seat, null, null).getId();
     TicketType renamed = types.updateTicketType(other, seats, new UpdateTicketType().name("Chair"), "*");
     must(renamed.getQuotas().equals(List.of(hall.getId())), "what a change leaves out", renamed);
+
+    useDoor(ada);
+  }
+
+  /** Hold, confirm, follow the feed, and come in with the ticket. */
+  static void useDoor(ApiClient ada) throws Exception {
+    Long play = new EventsApi(ada).initializeEvent(new InitializeEvent().name("A dance").totalTickets(9), null).getId();
+    CreateWebhook call =
+        new CreateWebhook()
+            .url("https://shop.example/ticketing")
+            .eventId(play)
+            .addTypesItem(FeedEventType.FEED_EVENT_TYPE_REFUND_RECORDED);
+    IssuedWebhook webhook = new WebhooksApi(ada).createWebhook(call, null);
+    must(webhook.getSecret().startsWith("whsec_"), "a secret", webhook);
+
+    HoldsApi holds = new HoldsApi(ada);
+    Hold hold = holds.createHold(new CreateHold().eventId(play), null);
+    must(hold.getStatus() == BookingStatus.BOOKING_STATUS_HELD, "held", hold);
+    must(hold.getExpiresAt().isAfter(hold.getServerTime()), "the end of the hold", hold);
+    Booking confirmed = holds.confirmHold(hold.getId(), null, null);
+    must(confirmed.getStatus() == BookingStatus.BOOKING_STATUS_BOOKED, "confirmed", confirmed);
+
+    List<FeedEventType> happened = new ArrayList<>();
+    String cursor = null;
+    while (!happened.contains(FeedEventType.FEED_EVENT_TYPE_BOOKING_CONFIRMED)) {
+      Feed page = new FeedApi(ada).readEventFeed(play, 1, cursor, 5);
+      for (FeedEvent each : page.getItems()) happened.add(each.getType());
+      cursor = page.getNextCursor();
+    }
+
+    TicketsApi tickets = new TicketsApi(ada);
+    TicketDetails ticket = tickets.getTicket(tickets.listTickets(hold.getId()).getItems().get(0).getId());
+    mustBegin(tickets.getTicketSvg(ticket.getId()), "<");
+    mustBegin(tickets.getTicketPng(ticket.getId()), "\u0089PNG");
+    mustBegin(tickets.getTicketsPdf(hold.getId(), null), "%PDF");
+
+    for (Verdict verdict : List.of(Verdict.VERDICT_ADMITTED, Verdict.VERDICT_ALREADY_USED)) {
+      RecordScan scan = new RecordScan().scanId(UUID.randomUUID()).code(ticket.getCode());
+      CheckIn scanned = new DoorApi(ada).checkIn(play, scan);
+      must(scanned.getVerdict() == verdict, "a scan", scanned);
+    }
   }
 }

@@ -6,12 +6,19 @@ import {
   BookTicketProblemCode,
   BookTicketProblemFromJSON,
   Configuration,
+  DoorApi,
   EventsApi,
+  FeedApi,
+  FeedEventType,
+  HoldsApi,
   KeysApi,
   ResponseError,
   Scope,
   SessionsApi,
+  TicketsApi,
   UsersApi,
+  Verdict,
+  WebhooksApi,
 } from "./generated/index.js";
 
 const basePath = process.argv[2]!;
@@ -66,3 +73,38 @@ assert.equal(two.raw.headers.get("Idempotency-Replayed"), "true");
 const makeKey = { name: "A program", scopes: [Scope.SCOPE_BOOKINGS_READ] };
 const { key } = await new KeysApi(ada.of).makeKey({ makeKey });
 assert.equal((await new BookingsApi(as(key)).listMyBookings()).items.length, 2);
+
+const play = await new EventsApi(ada.of).initializeEvent({
+  initializeEvent: { name: "A play", totalTickets: 9 },
+});
+const url = "https://shop.example/ticketing";
+const types = [FeedEventType.FEED_EVENT_TYPE_REFUND_RECORDED];
+const webhook = await new WebhooksApi(ada.of).createWebhook({ createWebhook: { url, types, eventId: play.id } });
+assert(webhook.secret.startsWith("whsec_"));
+
+const hold = await new HoldsApi(ada.of).createHold({ createHold: { eventId: play.id } });
+assert.equal(hold.status, BookingStatus.BOOKING_STATUS_HELD);
+assert(hold.expiresAt! > hold.serverTime);
+const confirmed = await new HoldsApi(ada.of).confirmHold({ bookingId: hold.id });
+assert.deepEqual([confirmed.id, confirmed.status], [hold.id, BookingStatus.BOOKING_STATUS_BOOKED]);
+
+const happened: FeedEventType[] = [];
+let cursor: string | undefined;
+while (!happened.includes(FeedEventType.FEED_EVENT_TYPE_BOOKING_CONFIRMED)) {
+  const page = await new FeedApi(ada.of).readEventFeed({ eventId: play.id, limit: 1, wait: 5, cursor });
+  happened.push(...page.items.map((each) => each.type));
+  cursor = page.nextCursor!;
+}
+
+const tickets = new TicketsApi(ada.of);
+const ticketId = (await tickets.listTickets({ bookingId: hold.id })).items[0]!.id;
+const { code } = await tickets.getTicket({ ticketId });
+assert((await (await tickets.getTicketSvg({ ticketId })).text()).includes("<svg"));
+assert.equal(await (await tickets.getTicketPng({ ticketId })).slice(1, 4).text(), "PNG");
+assert.equal(await (await tickets.getTicketsPdf({ bookingId: hold.id })).slice(0, 4).text(), "%PDF");
+
+for (const verdict of [Verdict.VERDICT_ADMITTED, Verdict.VERDICT_ALREADY_USED]) {
+  const recordScan = { scanId: crypto.randomUUID(), code };
+  const scanned = await new DoorApi(ada.of).checkIn({ eventId: play.id, recordScan });
+  assert.equal(scanned.verdict, verdict);
+}

@@ -2,10 +2,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	ticketing "ticketing"
 )
@@ -23,6 +26,18 @@ func problemOf(err error) *ticketing.BookTicketProblem {
 	problem, is := failed.Model().(ticketing.BookTicketProblem)
 	must(is, "a problem of the route", failed.Model())
 	return &problem
+}
+
+func begins(file *os.File, with string) bool {
+	content, err := os.ReadFile(file.Name())
+	os.Remove(file.Name())
+	return err == nil && bytes.HasPrefix(content, []byte(with))
+}
+
+func uuid() string {
+	made := make([]byte, 16)
+	rand.Read(made)
+	return fmt.Sprintf("%x-%x-%x-%x-%x", made[:4], made[4:6], made[6:8], made[8:10], made[10:])
 }
 
 func main() {
@@ -85,4 +100,47 @@ func main() {
 	program := context.WithValue(nobody, ticketing.ContextAccessToken, key.Key)
 	listed, _, err := api.BookingsAPI.ListMyBookings(program).Execute()
 	must(err == nil && len(listed.Items) == 2, "what an API key reads", err)
+
+	play, _, err := api.EventsAPI.InitializeEvent(ada).InitializeEvent(*ticketing.NewInitializeEvent("A play", 9)).Execute()
+	must(err == nil, "initialize", err)
+	call := *ticketing.NewCreateWebhook("https://shop.example/ticketing")
+	call.SetEventId(play.Id)
+	call.SetTypes([]ticketing.FeedEventType{ticketing.FEED_EVENT_TYPE_REFUND_RECORDED})
+	webhook, _, err := api.WebhooksAPI.CreateWebhook(ada).CreateWebhook(call).Execute()
+	must(err == nil && len(webhook.Secret) > len("whsec_"), "a webhook", err)
+
+	hold, _, err := api.HoldsAPI.CreateHold(ada).CreateHold(*ticketing.NewCreateHold(play.Id)).Execute()
+	must(err == nil && hold.Status == ticketing.BOOKING_STATUS_HELD, "held", err)
+	must(hold.ExpiresAt.Get().After(hold.ServerTime), "the end of the hold", hold)
+	confirmed, _, err := api.HoldsAPI.ConfirmHold(ada, hold.Id).Execute()
+	must(err == nil && confirmed.Status == ticketing.BOOKING_STATUS_BOOKED, "confirmed", err)
+
+	happened := []ticketing.FeedEventType{}
+	feed, _, err := api.FeedAPI.ReadEventFeed(ada, play.Id).Limit(1).Execute()
+	must(err == nil, "the feed", err)
+	for !slices.Contains(happened, ticketing.FEED_EVENT_TYPE_BOOKING_CONFIRMED) {
+		for _, each := range feed.Items {
+			happened = append(happened, each.Type)
+		}
+		feed, _, err = api.FeedAPI.ReadEventFeed(ada, play.Id).Limit(1).Wait(5).Cursor(*feed.NextCursor.Get()).Execute()
+		must(err == nil, "the feed", err)
+	}
+
+	tickets, _, err := api.TicketsAPI.ListTickets(ada, hold.Id).Execute()
+	must(err == nil && len(tickets.Items) == 1, "tickets", err)
+	ticket, _, err := api.TicketsAPI.GetTicket(ada, tickets.Items[0].Id).Execute()
+	must(err == nil, "a ticket", err)
+	svg, _, err := api.TicketsAPI.GetTicketSvg(ada, ticket.Id).Execute()
+	must(err == nil && begins(svg, "<"), "SVG", err)
+	png, _, err := api.TicketsAPI.GetTicketPng(ada, ticket.Id).Execute()
+	must(err == nil && begins(png, "\x89PNG"), "PNG", err)
+	pdf, _, err := api.TicketsAPI.GetTicketsPdf(ada, hold.Id).Execute()
+	must(err == nil && begins(pdf, "%PDF"), "PDF", err)
+
+	for _, verdict := range []ticketing.Verdict{ticketing.VERDICT_ADMITTED, ticketing.VERDICT_ALREADY_USED} {
+		scan := *ticketing.NewRecordScan(uuid())
+		scan.SetCode(*ticket.Code.Get())
+		scanned, _, err := api.DoorAPI.CheckIn(ada, play.Id).RecordScan(scan).Execute()
+		must(err == nil && scanned.Verdict == verdict, "a scan", err, scanned)
+	}
 }

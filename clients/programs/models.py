@@ -1,6 +1,7 @@
 """Three people and an event with one place, with httpx and models of datamodel-code-generator."""
 
 import sys
+from uuid import uuid4
 
 import httpx
 from ticketing_models import (
@@ -10,14 +11,23 @@ from ticketing_models import (
     BookingStatus,
     BookTicketProblem,
     BookTicketProblemCode,
+    CheckIn,
     Event,
+    Feed,
+    FeedEventType,
+    Hold,
     InitializeEvent,
     IssuedApiKey,
+    IssuedWebhook,
     Login,
     MakeKey,
+    RecordScan,
     Register,
+    TicketDetails,
+    Tickets,
     Token,
     User,
+    Verdict,
 )
 
 client = httpx.Client(base_url=sys.argv[1])
@@ -84,3 +94,42 @@ issued = client.post("/api/users/me/keys", json=program.model_dump(mode="json"),
 key = IssuedApiKey.model_validate(issued.json())
 listed = client.get("/api/users/me/bookings", headers=bearer(key.key))
 assert len(BookingPage.model_validate(listed.json()).items) == 2
+
+wanted = InitializeEvent(name="A play", totalTickets=9).model_dump()
+made = client.post("/api/events/initialize", json=wanted, headers=ada)
+play = Event.model_validate(made.json())
+to_call = {
+    "url": "https://shop.example/ticketing",
+    "eventId": play.id,
+    "types": ["refund.recorded"],
+}
+webhook = IssuedWebhook.model_validate(
+    client.post("/api/webhooks", json=to_call, headers=ada).json()
+)
+assert webhook.secret.startswith("whsec_")
+
+kept = client.post("/api/holds", json={"eventId": play.id}, headers=ada)
+hold = Hold.model_validate(kept.json())
+assert hold.status is BookingStatus.BOOKING_STATUS_HELD
+assert hold.expiresAt is not None
+assert hold.expiresAt > hold.serverTime
+now = Booking.model_validate(client.post(f"/api/holds/{hold.id}/confirm", headers=ada).json())
+assert (now.id, now.status) == (hold.id, BookingStatus.BOOKING_STATUS_BOOKED)
+
+happened: list[FeedEventType] = []
+following: dict[str, str | int] = {"limit": 1, "wait": 5}
+while FeedEventType.FEED_EVENT_TYPE_BOOKING_CONFIRMED not in happened:
+    shown = client.get(f"/api/events/{play.id}/feed", params=following, headers=ada)
+    feed = Feed.model_validate(shown.json())
+    happened += [each.type for each in feed.items]
+    assert feed.nextCursor is not None
+    following["cursor"] = feed.nextCursor
+
+owned = client.get(f"/api/bookings/{hold.id}/tickets", headers=ada)
+ticket_id = Tickets.model_validate(owned.json()).items[0].id
+ticket = TicketDetails.model_validate(client.get(f"/api/tickets/{ticket_id}", headers=ada).json())
+for verdict in (Verdict.VERDICT_ADMITTED, Verdict.VERDICT_ALREADY_USED):
+    scan = RecordScan.model_validate({"scanId": uuid4(), "code": ticket.code})
+    sent = scan.model_dump(mode="json", exclude_unset=True)
+    passed = client.post(f"/api/events/{play.id}/check-ins", json=sent, headers=ada)
+    assert CheckIn.model_validate(passed.json()).verdict is verdict

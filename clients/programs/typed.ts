@@ -67,3 +67,48 @@ const key = await ada.api.POST("/api/users/me/keys", {
   body: { name: "A program", scopes: ["bookings:read"] },
 });
 assert.equal((await as(key.data!.key).GET("/api/users/me/bookings")).data!.items.length, 2);
+
+const play = await ada.api.POST("/api/events/initialize", { body: { name: "A play", totalTickets: 9 } });
+const playPath = { eventId: play.data!.id };
+const webhook = await ada.api.POST("/api/webhooks", {
+  body: { url: "https://shop.example/ticketing", types: ["refund.recorded"], ...playPath },
+});
+assert(webhook.data!.secret.startsWith("whsec_"));
+
+const { data: hold } = await ada.api.POST("/api/holds", { body: playPath });
+assert.equal(hold!.status, "held");
+assert(new Date(hold!.expiresAt!) > new Date(hold!.serverTime));
+const bookingPath = { bookingId: hold!.id };
+const confirmed = await ada.api.POST("/api/holds/{bookingId}/confirm", { params: { path: bookingPath } });
+assert.deepEqual([confirmed.data!.id, confirmed.data!.status], [hold!.id, "booked"]);
+
+const happened: components["schemas"]["FeedEventType"][] = [];
+let cursor: string | undefined;
+while (!happened.includes("booking.confirmed")) {
+  const query = { limit: 1, wait: 5, cursor };
+  const page = await ada.api.GET("/api/events/{eventId}/feed", { params: { path: playPath, query } });
+  happened.push(...page.data!.items.map((each) => each.type));
+  cursor = page.data!.nextCursor!;
+}
+
+const listed = await ada.api.GET("/api/bookings/{bookingId}/tickets", { params: { path: bookingPath } });
+const ticketPath = { ticketId: listed.data!.items[0]!.id };
+const ticket = await ada.api.GET("/api/tickets/{ticketId}", { params: { path: ticketPath } });
+const svg = await ada.api.GET("/api/tickets/{ticketId}/code.svg", {
+  params: { path: ticketPath },
+  parseAs: "text",
+});
+assert(svg.data!.includes("<svg"));
+const pdf = await ada.api.GET("/api/bookings/{bookingId}/tickets.pdf", {
+  params: { path: bookingPath },
+  parseAs: "blob",
+});
+assert.equal(await pdf.data!.slice(0, 4).text(), "%PDF");
+
+for (const verdict of ["admitted", "already_used"]) {
+  const scanned = await ada.api.POST("/api/events/{eventId}/check-ins", {
+    params: { path: playPath },
+    body: { scanId: crypto.randomUUID(), code: ticket.data!.code },
+  });
+  assert.equal(scanned.data!.verdict, verdict);
+}
