@@ -61,7 +61,6 @@ def _serve(settings: Settings, listener: socket.socket, memory: Memory, ready: C
 
     app = create_app(settings, memory)
     service: Service = app.state.provided[Service]
-    service.document()
     gc.enable()
     bound_unread(listener, settings.body_timeout)
     table = app.state.table

@@ -1,13 +1,18 @@
 """The state of the service, and the description of its API."""
 
+import asyncio
+import sys
 from collections.abc import Awaitable, Callable
-from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from ticketing.web.assets import Asset
 from ticketing.web.streams import Streams
+
+BRIEF: Final = 1e-4
+"""Seconds after which a thread that makes the document lets requests go on. The interpreter's own
+value, 5 ms, would delay each of their steps by that time."""
 
 
 class Service:
@@ -27,6 +32,8 @@ class Service:
         self._is_stopping = False
         self.describe: Callable[[], dict[str, Any]] = dict
         """Makes the OpenAPI document; the composition root sets it."""
+        self._document: Asset | None = None
+        self._making = asyncio.Lock()
 
     async def is_ready(self) -> bool:
         """Whether the service can serve. Raises Unavailable if the database does not respond."""
@@ -40,13 +47,20 @@ class Service:
         """End the streams, because the service stops or restarts this worker."""
         self.streams.end()
 
-    @cached_property
-    def _document(self) -> Asset:
-        return Asset(orjson.dumps(self.describe()), "application/json")
+    async def document(self) -> Asset:
+        """Return the OpenAPI document.
 
-    def document(self) -> Asset:
-        """Return the OpenAPI document, which is serialised once.
-
-        Serialising takes too long to do it in a request, and no rate limit counts these requests.
+        The first call makes it, in a thread, because that takes half a second.
         """
+        async with self._making:
+            if self._document is None:
+                self._document = await asyncio.to_thread(self._make)
         return self._document
+
+    def _make(self) -> Asset:
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(BRIEF)
+        try:
+            return Asset(orjson.dumps(self.describe()), "application/json")
+        finally:
+            sys.setswitchinterval(usual)

@@ -1,6 +1,9 @@
 """The OpenAPI document describes every route. All tests here check each response against it."""
 
+import asyncio
 import re
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,16 +57,26 @@ async def test_the_document_is_generated_once_for_all_clients(
 ) -> None:
     # Requests for it are not limited.
     written: list[dict[str, Any]] = []
+    begun, goes_on = threading.Event(), threading.Event()
 
     def describe() -> dict[str, Any]:
+        begun.set()
+        assert goes_on.wait(20)
         written.append(app.openapi())
         return written[-1]
 
     app.state.provided[Service].describe = describe
-    for _ in range(5):
-        served = await client.get("/openapi.json")
+    usual = sys.getswitchinterval()
+    asked = [asyncio.create_task(client.get("/openapi.json")) for _ in range(5)]
+    # Other requests are served while it is made.
+    assert await asyncio.to_thread(begun.wait, 20)
+    assert (await client.get("/livez")).status_code == 200
+    assert sys.getswitchinterval() < usual
+    goes_on.set()
+    for served in [*await asyncio.gather(*asked), await client.get("/openapi.json")]:
         assert served.json() == app.openapi()
     assert len(written) == 1
+    assert sys.getswitchinterval() == usual
 
 
 async def test_the_pages_are_served(client: httpx.AsyncClient) -> None:

@@ -137,7 +137,8 @@ async def readyz(request: Request) -> Health:
 @routes.get("/openapi.json", "document", counted=None)
 async def document(request: Request) -> Response:
     """Serve the OpenAPI document."""
-    return await of(request, Service).document().response(request.headers)
+    described = await of(request, Service).document()
+    return await described.response(request.headers)
 
 
 async def _page(name: str, request: Request, **texts: str) -> Response:
