@@ -50,6 +50,23 @@ async def test_nothing_is_read_beyond_a_transaction_that_still_writes(
     assert then == found[-1].seq
 
 
+async def test_the_last_number_waits_for_transactions_that_end_soon(
+    engine: AsyncEngine, connections: list[Driver]
+) -> None:
+    (owner,) = await make_people(engine, 1)
+    event = await make_event(engine, total=1, organiser=owner)
+    facts = FactRepository(engine)
+    before = await facts.last()
+    writing, other, *_ = connections
+    async with writing.transaction():
+        await writing.execute("SELECT pg_current_xact_id()")
+        await other.execute(RECORD, event)
+        last = asyncio.create_task(facts.last())
+        await asyncio.sleep(0.05)
+    (found,) = await facts.of_event(event, after=before, limit=100)
+    assert await last == found.seq
+
+
 async def test_no_fact_is_skipped_whatever_the_order_in_which_long_transactions_end(
     engine: AsyncEngine, connections: list[Driver]
 ) -> None:

@@ -220,15 +220,17 @@ class FactRepository:
     async def last(self) -> int:
         """Return a number after which everything is new.
 
-        It may be a little less than the last one, if transactions are under way.
+        It is less than the last one if a transaction goes on to write for half a second.
         """
         async with driver(self._engine) as connection:
-            for _ in range(LOOKS):
-                if found := await self._settle(connection):
-                    return found
-                await asyncio.sleep(LOOK_AGAIN)
             (drawn,) = await DRAWN.fetch(connection)
-        return int(drawn["seq"])
+            found = await self._settle(connection)
+            for _ in range(LOOKS):
+                if found >= drawn["seq"]:
+                    break
+                await asyncio.sleep(LOOK_AGAIN)
+                found = await self._settle(connection)
+        return found or int(drawn["seq"])
 
     async def news(self, after: int) -> News:
         """Return what became visible after this number. 0: there was no last look."""
