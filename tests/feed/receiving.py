@@ -18,6 +18,8 @@ from ticketing.feed.repositories.facts import FactRepository
 from ticketing.web.seals import Seals
 
 LOOPBACK = (IPv4Network("127.0.0.0/8"),)
+PATIENCE = 60.0
+"""Seconds. On a busy machine a process may take half of it to start."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Receiver:
 
     async def got(self, count: int) -> list[Received]:
         """Return what was received, once it is so much."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while len(self.received) < count:  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(0.005)
         return self.received
