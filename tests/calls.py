@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import httpx
@@ -417,7 +418,7 @@ async def scene(
 
     With an action, make only what its call names, because making everything takes 25 requests.
     """
-    named = set(Scene.__dataclass_fields__) if action is None else named_by(action)
+    named = frozenset(Scene.__dataclass_fields__) if action is None else named_by(action)
     owner = await visitor.register()
     event = await owner.organise()
     made = await _parts_of(owner, event, named)
@@ -436,7 +437,7 @@ async def scene(
     return Scene(caller=caller, about=about, event=event, organiser=owner.id, **made)
 
 
-async def _parts_of(owner: Person, event: int, named: set[str]) -> dict[str, Any]:
+async def _parts_of(owner: Person, event: int, named: frozenset[str]) -> dict[str, Any]:
     """Make what is named of an event and its owner."""
     path = f"/api/events/{event}"
     made: dict[str, Any] = {}
@@ -466,7 +467,7 @@ async def _parts_of(owner: Person, event: int, named: set[str]) -> dict[str, Any
     return made
 
 
-async def _credentials_of(caller: Person, named: set[str]) -> dict[str, str]:
+async def _credentials_of(caller: Person, named: frozenset[str]) -> dict[str, str]:
     """Make what is named of a key, a session and a webhook of the caller, and return their ids."""
     made = {}
     if "key" in named:
@@ -483,7 +484,8 @@ async def _credentials_of(caller: Person, named: set[str]) -> dict[str, str]:
     return made
 
 
-def named_by(action: Action) -> set[str]:
+@cache  # Each client that is made here reads all certificates of the machine.
+def named_by(action: Action) -> frozenset[str]:
     """Return the fields of a scene that the call of the action, and those before it, read."""
     read: set[str] = {"gallery"} if action in OF_MONEY else set()
 
@@ -496,7 +498,7 @@ def named_by(action: Action) -> set[str]:
     somebody = Person(httpx.AsyncClient(), "somebody", "", "")
     for each in {action, PREPARED.get(action, action)}:
         CALLS[each](Reading(caller=somebody, about=somebody, event=0, organiser=""))
-    return read
+    return frozenset(read)
 
 
 async def call(
@@ -507,14 +509,17 @@ async def call(
     return await visitor.client.request(method, path, headers=headers | condition, json=body)
 
 
-async def prepare(
-    action: Action, on: Scene, app: FastAPI, engine: AsyncEngine, visitor: Visitor
-) -> Scene:
+async def an_admin(app: FastAPI, engine: AsyncEngine, visitor: Visitor) -> Person:
+    """Make somebody an admin."""
+    admin = await visitor.register()
+    await promote(app, engine, admin)
+    return admin
+
+
+async def prepare(action: Action, on: Scene, admin: Person) -> Scene:
     """Let an admin make the calls that come before the action. Return the scene after them."""
     if action not in PREPARED:
         return on
-    admin = await visitor.register()
-    await promote(app, engine, admin)
     if action in OF_MONEY:
         lines = [{"ticketTypeId": on.gallery, "quantity": 1}]
         sold = await admin.post("/api/events/book", on.subject | {"lines": lines})
@@ -523,16 +528,14 @@ async def prepare(
         made = await admin.post(f"/api/bookings/{booking}/payments", paid)
         assert made.status_code == 201, made.text
         return replace(on, booking=booking)
-    made = await call(PREPARED[action], on, admin.headers, visitor)
+    made = await call(PREPARED[action], on, admin.headers, admin)
     if PREPARED[action] not in MAKES:
         assert made.is_success
         return on
     # An earlier call may have deleted the type, or booked.
     assert made.is_success or made.json()["code"] == "already_booked", made.text
     status = MAKES[PREPARED[action]]
-    listed = await visitor.client.get(
-        f"/api/events/{on.event}/bookings", headers=admin.headers, params={"status": status}
-    )
+    listed = await admin.get(f"/api/events/{on.event}/bookings", status=status)
     (booking,) = listed.json()["items"]
     on = replace(on, booking=booking["id"])
     if action not in OF_TICKETS:

@@ -81,10 +81,12 @@ def _addresses(path: str) -> re.Pattern[str]:
 
 def operation_of(app: FastAPI, request: httpx.Request) -> Operation | None:
     """Return the documented route of the request, or None."""
+    path = request.url.path  # Once, because it is decoded at each look.
+    depth = path.count("/")
     at_path = [
         operation
         for operation in operations(app)
-        if _addresses(operation.path).fullmatch(request.url.path)
+        if operation.path.count("/") == depth and _addresses(operation.path).fullmatch(path)
     ]
     # A literal segment does not match the parameter of another path.
     parameters = min((each.path.count("{") for each in at_path), default=0)

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.calls import call, prepare, scene
+from tests.calls import an_admin, call, prepare, scene
 from tests.databases import with_database
 from tests.people import Visitor
 from tests.serving import TICKETING
@@ -93,10 +93,11 @@ def migrate(url: str) -> None:
 async def test_the_services_role_serves_every_route(
     app: FastAPI, visitor: Visitor, engine: AsyncEngine
 ) -> None:
+    admin = await an_admin(app, engine, visitor)
     for action, rule in RULES.items():
         role = Role.OWNER if Role.OWNER in rule.roles else Role.ADMIN
         on = await scene(app, engine, visitor, role, action)
-        on = await prepare(action, on, app, engine, visitor)
+        on = await prepare(action, on, admin)
         answer = await call(action, on, on.caller.headers, visitor)
         assert answer.is_success, f"{action}: {answer.text}"
     known = AccessRepository(engine, AccessList())
