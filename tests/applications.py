@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 from fastapi import FastAPI
@@ -25,23 +24,19 @@ def settings_of(database_url: str, log_dir: Path) -> Settings:
         log_dir=log_dir,
         bcrypt_rounds=4,
         rate_limits="off",
+        # Each application would look for webhooks, on a connection of its own.
+        webhook_delivery="off",
     )
 
 
 @asynccontextmanager
-async def running(
-    settings: Settings, documents: dict[str, dict[str, Any]]
-) -> AsyncIterator[FastAPI]:
-    """Run an application. `documents` keeps the OpenAPI documents by their description."""
+async def running(settings: Settings) -> AsyncIterator[FastAPI]:
+    """Run an application."""
     app = create_app(settings)
     # A client of these tests has its response when it is complete.
     app.state.provided[Service].streams.longest = 0.0
-    # Making a document takes a second under coverage, and settings change only the description.
-    app.openapi_schema = documents.get(app.description)
     async with app.router.lifespan_context(app):
         yield app
-    if app.openapi_schema is not None:
-        documents[app.description] = app.openapi_schema
 
 
 @asynccontextmanager

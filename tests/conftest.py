@@ -4,7 +4,8 @@ import asyncio
 import gc
 import os
 import resource
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fastapi import FastAPI
 from hypothesis import Phase
 from hypothesis import settings as examples
 from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.routing import BaseRoute
 
 from tests.applications import calling, running, settings_of
 from tests.databases import TEMPLATE, Databases, execute
@@ -27,9 +29,33 @@ from ticketing.db.statements import Driver, Statement
 from ticketing.embedded.server import embedded
 from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.settings import Settings
+from ticketing.web import openapi
+from ticketing.web.direct import PolicyRoute
+
+# At each request httpx looks whether it runs under trio, in all folders from which one can import.
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
+
+
+def paused() -> list[Coverage]:
+    """Stop to measure, and return what measured."""
+    found = []
+    # A worker of pytest-xdist has two, because it is a started process too.
+    while (measuring := Coverage.current()) is not None:
+        measuring.stop()
+        found.append(measuring)
+    return found
+
+
+def resume(found: list[Coverage]) -> None:
+    for measuring in reversed(found):
+        measuring.start()
+
 
 # What collecting the tests makes stays. To look for garbage in it takes a quarter of the time.
 gc.disable()
+# Most of what is imported is not ours, and coverage triples its time. Processes that tests start
+# measure our imports.
+_collecting = paused()
 
 # For `make mutants`: the same few examples for each mutant, until one shows it.
 examples.register_profile(
@@ -44,6 +70,7 @@ examples.register_profile(
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+    resume(_collecting)
 
 
 @pytest.fixture(scope="session")
@@ -76,14 +103,9 @@ def _nothing_frozen() -> Iterator[None]:
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run without coverage, also in started processes. Other tests measure the same code."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    paused = []
-    # A worker of pytest-xdist has two, because it is a started process too.
-    while (measuring := Coverage.current()) is not None:
-        measuring.stop()
-        paused.append(measuring)
+    found = paused()
     yield
-    for measuring in reversed(paused):
-        measuring.start()
+    resume(found)
 
 
 @pytest.fixture
@@ -117,23 +139,27 @@ def server_url(kept_data: Path) -> Iterator[str]:
     """A PostgreSQL server with the migrated template in it."""
     with folder_open_to_all() as path:
         put(kept_data, path)
-        # Durability is tested with `ticketing serve`, which keeps the defaults.
-        with embedded(path / "data", max_connections="200", fsync="off") as running:
+        # Durability is tested with `ticketing serve`, which keeps the defaults. What vacuums by
+        # itself changes statistics, and is a transaction for which the feed waits.
+        options = {"max_connections": "200", "fsync": "off", "autovacuum": "off"}
+        with embedded(path / "data", **options) as running:
             asyncio.run(execute(running.url, f"CREATE DATABASE {TEMPLATE} TEMPLATE postgres"))
             yield running.url
 
 
 @pytest.fixture(scope="session")
-def _databases(server_url: str) -> Databases:
-    return Databases(server_url)
+def _databases(server_url: str) -> Iterator[Databases]:
+    databases = Databases(server_url)
+    yield databases
+    databases.close()
 
 
 @pytest.fixture
 def database_url(_databases: Databases) -> Iterator[str]:
     """The address of an empty migrated database for this test alone."""
-    url = asyncio.run(_databases.take())
+    url = _databases.take()
     yield url
-    asyncio.run(_databases.give_back(url))
+    _databases.give_back(url)
 
 
 @pytest.fixture
@@ -148,15 +174,30 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
     return settings_of(database_url, tmp_path / "logs")
 
 
-@pytest.fixture(scope="session")
-def _documents() -> dict[str, dict[str, Any]]:
-    """The OpenAPI documents that were made, by the description of the application."""
-    return {}
+@pytest.fixture(scope="session", autouse=True)
+def _documents() -> Iterator[None]:
+    """Make each OpenAPI document once, because that takes a second under coverage.
+
+    Settings change only the description.
+    """
+    made: dict[tuple[object, ...], tuple[dict[str, Any], Sequence[BaseRoute]]] = {}
+    document = openapi.document
+
+    def once(app: FastAPI) -> dict[str, Any]:
+        routes = [each for each in app.routes if isinstance(each, PolicyRoute)]
+        of = (app.description, *map(id, routes))
+        if of not in made:
+            made[of] = document(app), routes
+        return made[of][0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openapi, "document", once)
+        yield
 
 
 @pytest.fixture
-async def app(settings: Settings, _documents: dict[str, dict[str, Any]]) -> AsyncIterator[FastAPI]:
-    async with running(settings, _documents) as app:
+async def app(settings: Settings) -> AsyncIterator[FastAPI]:
+    async with running(settings) as app:
         yield app
 
 

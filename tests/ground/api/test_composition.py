@@ -31,6 +31,11 @@ def closable() -> Iterator[type]:
                     yield kind
 
 
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"webhook_delivery": "workers"})
+
+
 async def test_everything_that_a_part_opens_is_closed_and_every_loop_is_stopped(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

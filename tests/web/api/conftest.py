@@ -1,9 +1,8 @@
 """A person whose rows bad input must not change, and a limit of the response time."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
@@ -46,20 +45,19 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="module")
-async def _shared_url(_databases: Databases) -> AsyncIterator[str]:
-    url = await _databases.take()
+def _shared_url(_databases: Databases) -> Iterator[str]:
+    url = _databases.take()
     yield url
-    await _databases.give_back(url)
+    _databases.give_back(url)
 
 
 @pytest.fixture(scope="module")
 async def shared_app(
     _shared_url: str,
-    _documents: dict[str, dict[str, Any]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[FastAPI]:
     """One application for all tests of a module, because none changes it."""
-    async with running(settings_of(_shared_url, tmp_path_factory.mktemp("logs")), _documents) as it:
+    async with running(settings_of(_shared_url, tmp_path_factory.mktemp("logs"))) as it:
         yield it
 
 
