@@ -14,7 +14,7 @@ import pytest
 from asyncpg import Record
 from coverage import Coverage
 from fastapi import FastAPI
-from hypothesis import Phase
+from hypothesis import HealthCheck, Phase
 from hypothesis import settings as examples
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.routing import BaseRoute
@@ -56,6 +56,10 @@ gc.disable()
 # Most of what is imported is not ours, and coverage triples its time. Processes that tests start
 # measure our imports.
 _collecting = paused()
+
+# No example fails because the machine is busy.
+examples.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+examples.load_profile("untimed")
 
 # For `make mutants`: the same few examples for each mutant, until one shows it.
 examples.register_profile(

@@ -14,8 +14,6 @@ from ticketing.server.serving import Server, server_config
 from ticketing.settings import Settings
 from ticketing.web.service import Service
 
-DRAIN = 1.0
-
 
 @dataclass
 class Worker:
@@ -43,14 +41,15 @@ class Worker:
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, settings: Settings) -> AsyncIterator[Worker]:
+async def serving(app: FastAPI, settings: Settings, *, drain: float = 0.0) -> AsyncIterator[Worker]:
+    """Serve. It goes on to accept connections for `drain` seconds when it is told to stop."""
     service: Service = app.state.provided[Service]
     admission = Admission(streams=service.streams)
     _parent, ready = Pipe()
     with create_server(("127.0.0.1", 0)) as listener:
         server = Server(
             server_config(lambda: app, settings, admission),
-            drain=DRAIN,
+            drain=drain,
             ready=ready,
             service=service,
             admission=admission,

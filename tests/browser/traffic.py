@@ -2,7 +2,7 @@
 
 from playwright.async_api import Page
 
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds that one action on a page may take."""
 
 

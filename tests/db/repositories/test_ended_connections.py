@@ -43,7 +43,7 @@ async def never_closing(database_url: str) -> AsyncIterator[str]:
 async def end_all(database_url: str) -> None:
     connection = await asyncpg.connect(database_url)
     await connection.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE application_name = 'ticketing' AND datname = current_database()"
     )
     await connection.close()

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from tests.examples import FAREWELL, PREFIX, examples
-from tests.workers import DRAIN, Worker, serving
+from tests.workers import Worker, serving
 from ticketing.app import create_app
 from ticketing.server.admission import LEAST
 from ticketing.settings import Settings
@@ -17,6 +17,8 @@ from ticketing.web.streams import Streams
 
 STREAM = f"GET {PREFIX}/stream HTTP/1.1\r\nHost: a\r\n\r\n".encode()
 WELCOME = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+DRAIN = 4.0
+"""Seconds in which a busy machine ends twenty streams and serves two requests."""
 
 
 @pytest.fixture
@@ -64,7 +66,7 @@ async def test_a_listener_too_many_is_refused_and_one_that_leaves_makes_room(
 async def test_streams_end_when_a_drain_begins_and_none_begins_after(
     app: FastAPI, settings: Settings
 ) -> None:
-    async with serving(app, settings) as worker:
+    async with serving(app, settings, drain=DRAIN) as worker:
         readers = [(await worker.ask(STREAM))[0] for _ in range(20)]
         began = time.monotonic()
         worker.server.handle_exit(signal.SIGTERM, None)
@@ -98,12 +100,18 @@ async def test_a_failing_source_fails_its_stream_and_leaves_nothing_behind() -> 
 
 
 async def test_something_is_sent_while_the_source_is_silent() -> None:
-    async def late() -> AsyncIterator[int]:
-        await asyncio.sleep(0.1)
-        yield 1
-        await asyncio.sleep(0.1)
+    before, after = asyncio.Event(), asyncio.Event()
 
-    sent = [each async for each in Streams().until_drained(late(), -1, every=0.03)]
+    async def late() -> AsyncIterator[int]:
+        await before.wait()
+        yield 1
+        await after.wait()
+
+    sent = []
+    async for each in Streams().until_drained(late(), -1, every=0.03):
+        sent.append(each)
+        if each == -1:
+            (after if 1 in sent else before).set()
     assert sent[0] == sent[-1] == -1
     assert [each for each in sent if each != -1] == [1]
 
