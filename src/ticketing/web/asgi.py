@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
+JSON: Final = b"application/json"
 HEAD: Final = "ticketing.head"
 """Key of a scope: true if the client wants no body."""
 

@@ -9,11 +9,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from ticketing.errors import BodyTooLarge, UnsupportedMediaType
-from ticketing.web.asgi import ASGIApp, ASGIScope, Message, Receive, Send
+from ticketing.web.asgi import JSON, ASGIApp, ASGIScope, Message, Receive, Send
 
 MAX_BODY: Final = 64 * 1024
 """Bytes."""
-JSON: Final = b"application/json"
 IDENTITY: Final = b"identity"
 DECLARED_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 

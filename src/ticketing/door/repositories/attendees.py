@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.statements import Driver, Statement, driver
 from ticketing.door.repositories.tickets import HAS_ONE
-from ticketing.door.rules import TicketStatus
 from ticketing.errors import Busy, EventNotFound
+from ticketing.sale.inventory.model import TicketStatus
 
 AT_ONCE: Final = 200
 """Tickets that are read at a time, so that a worker needs little memory and never pauses long."""

@@ -22,7 +22,7 @@ from ticketing.errors import (
 from ticketing.identity.credentials import digest, new_token
 from ticketing.ops import logs
 from ticketing.sale.inventory.model import TicketStatus
-from ticketing.web.replay import KeyedRequest
+from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
 OFFERED_FOR: Final = timedelta(days=7)

@@ -12,11 +12,11 @@ from starlette.responses import Response, StreamingResponse
 
 from ticketing.door.part import Door
 from ticketing.door.repositories.attendees import Attendee, Snapshot
-from ticketing.door.rules import TicketStatus
 from ticketing.errors import EventNotFound, Forbidden, InsufficientScope, NotAuthenticated
 from ticketing.identity.permissions import Action
 from ticketing.identity.routers.authentication import Authenticated, require
 from ticketing.sale.folding import folded
+from ticketing.sale.inventory.model import TicketStatus
 from ticketing.web.fields import (
     BookingId,
     EventId,

@@ -19,7 +19,7 @@ from ticketing.feed.repositories.facts import FactRepository
 from ticketing.feed.signing import new_secret
 from ticketing.feed.told import FeedEventType
 from ticketing.ops import logs
-from ticketing.web.replay import KeyedRequest
+from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 from ticketing.web.seals import Seals
 

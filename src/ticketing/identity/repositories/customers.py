@@ -18,7 +18,7 @@ from ticketing.identity.credentials import digest, new_token
 from ticketing.identity.repositories.password_tokens import PUT_TOKEN, PasswordToken
 from ticketing.ops import logs
 from ticketing.ops.progress import Tell
-from ticketing.web.replay import KeyedRequest, Replayed
+from ticketing.web.keyed import KeyedRequest, Replayed
 from ticketing.web.repositories import stored_responses
 from ticketing.web.repositories.stored_responses import once
 

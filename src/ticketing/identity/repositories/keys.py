@@ -21,7 +21,7 @@ from ticketing.identity.credentials import KEY_REMEMBERED, digest, is_api_key, n
 from ticketing.identity.permissions import Scope
 from ticketing.identity.repositories.access import REVOKED
 from ticketing.ops import logs
-from ticketing.web.replay import KeyedRequest
+from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
 MAX_KEYS: Final = 50

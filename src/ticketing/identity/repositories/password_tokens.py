@@ -15,7 +15,7 @@ from ticketing.identity.credentials import digest, new_token
 from ticketing.identity.repositories import sessions
 from ticketing.identity.repositories.users import DISCARD_TOKEN, User, insert
 from ticketing.ops import logs
-from ticketing.web.replay import KeyedRequest
+from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
 LIFETIME: Final = 24 * 3600

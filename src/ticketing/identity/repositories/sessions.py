@@ -16,7 +16,7 @@ from ticketing.identity.callers import AccessList, Caller
 from ticketing.identity.credentials import digest, new_token
 from ticketing.identity.repositories.access import REVOKED
 from ticketing.ops import logs
-from ticketing.web.replay import KeyedRequest
+from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
 # The lock makes this and a change of the password, which ends all sessions, wait for each other. So

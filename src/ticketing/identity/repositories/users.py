@@ -15,7 +15,7 @@ from ticketing.identity.callers import AccessList, Caller
 from ticketing.identity.repositories import keys, organisers, sessions, team
 from ticketing.identity.repositories.access import DEMOTE
 from ticketing.ops import logs
-from ticketing.web.replay import KeyedRequest, Replayed, owner_of
+from ticketing.web.keyed import KeyedRequest, Replayed, owner_of
 from ticketing.web.repositories import stored_responses
 from ticketing.web.repositories.stored_responses import once
 

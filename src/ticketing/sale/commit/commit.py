@@ -12,7 +12,7 @@ from ticketing.db.ids import uuid7
 from ticketing.sale.commit.shape import Shape
 from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.model import Booking, BookingStatus
-from ticketing.web.replay import KeyedRequest, Rendered
+from ticketing.web.keyed import KeyedRequest, Rendered
 
 
 class AttributedFact(NamedTuple):

@@ -47,7 +47,7 @@ from ticketing.sale.repositories.held import (
     read_named,
 )
 from ticketing.sale.rows import snapshot
-from ticketing.web.replay import KeyedRequest, UnderWay
+from ticketing.web.keyed import KeyedRequest, UnderWay
 from ticketing.web.repositories import stored_responses
 
 MAX_SNAPSHOTS: Final = 10_000

@@ -42,7 +42,7 @@ from ticketing.sale.repositories.held import (
     read,
     read_several,
 )
-from ticketing.web.replay import KeyedRequest
+from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories import stored_responses
 
 WITHDRAWN_AT_ONCE: Final = 100

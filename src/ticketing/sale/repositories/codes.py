@@ -31,7 +31,7 @@ from ticketing.sale.details import failure
 from ticketing.sale.folding import folded_code
 from ticketing.sale.inventory.codes import Code, CodeKind, DiscountPer, usable
 from ticketing.sale.rows import code
-from ticketing.web.replay import KeyedRequest
+from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
 MAX_CODES: Final = 100_000

@@ -23,7 +23,7 @@ from ticketing.sale.repositories.definitions import Known, count, define, give_c
 from ticketing.sale.rows import Event, event, recounted, stored_policy
 from ticketing.sale.said import as_json, fields
 from ticketing.sale.times import RULES
-from ticketing.web.replay import KeyedRequest
+from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
 COLUMNS: Final = """

@@ -23,7 +23,7 @@ from ticketing.ops import logs
 from ticketing.sale.details import failure
 from ticketing.sale.inventory.model import Booking, BookingStatus
 from ticketing.sale.rows import BOOKING, booking
-from ticketing.web.replay import KeyedRequest
+from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
 

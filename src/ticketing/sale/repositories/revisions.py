@@ -35,7 +35,7 @@ from ticketing.sale.repositories.held import LINES, heads, read_type_lines
 from ticketing.sale.rows import Event, booking
 from ticketing.sale.said import as_json, said, whole
 from ticketing.sale.times import RULES
-from ticketing.web.replay import KeyedRequest
+from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
 PROMOTED_AT_ONCE: Final = 5_000

@@ -21,7 +21,7 @@ from ticketing.sale.repositories.events import lock, locked, read
 from ticketing.sale.repositories.revisions import promote, require
 from ticketing.sale.rows import Event
 from ticketing.sale.said import as_json
-from ticketing.web.replay import KeyedRequest
+from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
 REVISE: Final = Statement(

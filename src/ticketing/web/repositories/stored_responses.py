@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import RequestInProgress, TicketingError
-from ticketing.web.replay import KeyedRequest, Rendered, Replayed
+from ticketing.web.keyed import KeyedRequest, Rendered, Replayed
 
 CONSTRAINT: Final = "pk_idempotency_keys"
 """The constraint that refuses a second response to one keyed request."""
