@@ -18,6 +18,8 @@ SIGNATURE: Final = 64
 SIZE: Final = _FIELDS.size + SIGNATURE
 LENGTH: Final = len(PREFIX) + SIZE // 2 * 3 + SIZE % 2 * 2
 """Characters of every code."""
+LAST: Final = 2**32 - 1
+"""The last time that a code can say, in 2106."""
 CONTEXT: Final = b"ticketing: ticket code\n"
 """Comes before what is signed, so that no signature made for another purpose fits."""
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.contract import assert_problem
-from tests.door.scenes import Gala, pass_on
+from tests.door.scenes import Gala, pass_on, scan
 from tests.people import Visitor
 from ticketing.door import codes
 from ticketing.door.part import Door
@@ -73,6 +73,28 @@ async def test_a_name_on_a_ticket_is_changed_until_the_start_and_then_by_the_tea
     assert changed["generation"] == 1
     # The window is part of what is signed.
     assert changed["code"] != code
+
+
+async def test_a_ticket_that_is_valid_beyond_what_a_code_can_say_has_a_code(
+    visitor: Visitor, app: FastAPI
+) -> None:
+    gala = await Gala.open(visitor)
+    bob = await visitor.register()
+    (ticket, _) = await gala.sell(bob, 2)
+    path = f"/api/tickets/{ticket}"
+    times = {"validFrom": "2000-01-01T00:00:00Z", "validUntil": "2199-12-31T23:59:59Z"}
+    changed = await gala.owner.patch(path, times)
+    assert changed.status_code == 200
+    keys = await app.state.provided[Door].keys.current()
+    read = codes.read(changed.json()["code"], keys.public)
+    assert read is not None
+    assert (read.valid_from, read.valid_until) == (946_684_800, 2**32 - 1)
+    assert (await scan(gala, code=changed.json()["code"]))["verdict"] == "admitted"
+    for document in (
+        f"{path}/code.svg",
+        f"/api/bookings/{changed.json()['bookingId']}/tickets.pdf",
+    ):
+        assert (await bob.get(document)).status_code == 200
 
 
 async def test_a_ticket_that_is_passed_on_has_a_new_code_that_only_the_new_holder_sees(

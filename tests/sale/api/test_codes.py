@@ -329,3 +329,27 @@ async def test_the_trail_names_codes_by_id(visitor: Visitor) -> None:
     booked, made, *_ = trail.json()["items"]
     assert booked["details"]["codeId"] == free["id"]
     assert made["details"] == {"codes": 1, "firstId": free["id"], "lastId": free["id"]}
+
+
+async def test_times_at_the_ends_of_the_calendar_are_refused(visitor: Visitor) -> None:
+    shop = await Shop.open(visitor)
+    (made,) = await shop.make("EARLY")
+    path = f"/api/events/{shop.event}/codes"
+    for time in (
+        *("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "1999-12-31T23:59:59Z"),
+        *("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-14:00", "2200-01-01T00:00:00Z"),
+    ):
+        for name in ("startsAt", "endsAt"):
+            body = {"kind": "discount", "codes": ["LATE"], "percent": 50, name: time}
+            for refused in (
+                await shop.owner.post(path, body),
+                await shop.owner.patch(f"{path}/{made['id']}", {name: time}),
+            ):
+                problem = assert_problem(refused, 422, "validation_failed")
+                assert problem["errors"][0]["type"] == "time_out_of_range"
+        listed = await shop.owner.get("/api/events", **{"from": time})
+        problem = assert_problem(listed, 422, "validation_failed")
+        assert problem["errors"][0]["type"] == "time_out_of_range"
+    exported = await shop.owner.get(f"{path}.csv")
+    assert exported.text.count("\r\n") == 2
+    assert (await shop.book(shop.owner, "early", P=1)).is_success

@@ -444,7 +444,7 @@ def _code(ticket: Ticket, key_id: int, key: Any) -> str | None:  # noqa: ANN401 
     if not ticket.is_valid:
         return None
     since, until = (
-        0 if each is None else int(each.timestamp())
+        0 if each is None else min(int(each.timestamp()), codes.LAST)
         for each in (ticket.valid_from, ticket.valid_until)
     )
     said = codes.Claims(key_id, ticket.event_id, ticket.id, ticket.generation, since, until)

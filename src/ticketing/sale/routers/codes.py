@@ -32,7 +32,7 @@ from ticketing.sale.routers.booking_fields import ON_CODE, CodeText
 from ticketing.sale.routers.events import seen
 from ticketing.sale.routers.fields import written
 from ticketing.sale.routers.ticket_type_fields import MAX_AMOUNT, TicketTypeOut, type_document
-from ticketing.sale.routers.times import Instant
+from ticketing.sale.routers.times import SentInstant
 from ticketing.web.fields import (
     INT32,
     INT64,
@@ -118,10 +118,10 @@ class CreateCodes(In, json_schema_extra={"examples": [_TO_CREATE]}):
         " prices.",
         examples=[None],
     )
-    starts_at: Instant | None = Field(
+    starts_at: SentInstant | None = Field(
         default=None, description="It can be used from then on. Null: at once.", examples=[None]
     )
-    ends_at: Instant | None = Field(
+    ends_at: SentInstant | None = Field(
         default=None, description="It can be used before then. Null: no end.", examples=[None]
     )
     max_uses: Limit | None = Field(default=None, description=MAX_USES, examples=[100])
@@ -178,10 +178,10 @@ class UpdateCode(In, json_schema_extra={"examples": [{"active": False}]}):
         description="False: nobody can use it any more. Holds and bookings made with it stay.",
         examples=[False],
     )
-    starts_at: Instant | None = Field(
+    starts_at: SentInstant | None = Field(
         default=None, description="It can be used from then on. Null: at once.", examples=[None]
     )
-    ends_at: Instant | None = Field(
+    ends_at: SentInstant | None = Field(
         default=None, description="It can be used before then. Null: no end.", examples=[None]
     )
     max_uses: Limit | None = Field(default=None, description=MAX_USES, examples=[100])

@@ -45,7 +45,7 @@ from ticketing.sale.routers.fields import (
     rendered,
 )
 from ticketing.sale.routers.ticket_type_fields import Capacity, InitialQuota, InitialTicketType
-from ticketing.sale.routers.times import Instant
+from ticketing.sale.routers.times import SentInstant
 from ticketing.sale.rows import Event
 from ticketing.web.documented import headers
 from ticketing.web.fields import EventId, In, Text, UserId
@@ -255,11 +255,11 @@ async def search(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
         Query(description="True: only events with places on sale now. False: only the others."),
     ] = None,
     since: Annotated[
-        Instant | SkipJsonSchema[None],
+        SentInstant | SkipJsonSchema[None],
         Query(alias="from", description="Only events that start at this time or later."),
     ] = None,
     until: Annotated[
-        Instant | SkipJsonSchema[None],
+        SentInstant | SkipJsonSchema[None],
         Query(alias="to", description="Only events that start before this time."),
     ] = None,
     sort: Annotated[

@@ -37,8 +37,6 @@ Moment = Annotated[
         }
     ),
 ]
-Instant = Annotated[AwareDatetime, BeforeValidator(_written), Field(strict=False)]
-"""A time with an offset, in a query."""
 
 
 def _in_utc(value: datetime) -> datetime:
@@ -53,4 +51,5 @@ SentInstant = Annotated[
     AfterValidator(_in_utc),
     Field(strict=False, examples=["2026-11-02T19:30:00Z"]),
 ]
-"""A time with an offset, in a body."""
+"""A time with an offset, in UTC. Its year is in a range, because the first and the last instants
+that `datetime` has are infinite for the driver, and have no other offset."""
