@@ -196,6 +196,22 @@ async def test_a_waiting_request_gets_what_happens_and_rests_otherwise(
         await bob.cancel(event)
 
 
+async def test_an_event_that_is_made_while_a_request_waits_is_not_skipped(
+    visitor: Visitor,
+) -> None:
+    ada, bob = await visitor.register(), await visitor.register()
+    event = await ada.organise()
+    cursor = (await read(ada, "/api/feed"))["nextCursor"]
+    waiting = asyncio.create_task(read(ada, "/api/feed", cursor=cursor, wait=30))
+    await asyncio.sleep(0.1)
+    other = await ada.organise()
+    await bob.book(event)
+    found = await waiting
+    rest = await read(ada, "/api/feed", cursor=found["nextCursor"])
+    seen = [(each["type"], each["eventId"]) for each in [*found["items"], *rest["items"]]]
+    assert seen == [("event.created", other), ("booking.booked", event)]
+
+
 async def test_a_drain_ends_waiting_requests(visitor: Visitor, app: FastAPI) -> None:
     ada = await visitor.register()
     path = f"/api/events/{await ada.organise()}/feed"

@@ -324,8 +324,9 @@ class DeliveryRepository:
             due = _probe(rows)
         if len(rows) >= SET_ASIDE:
             return Batch(due, (), hook.position)
-        new, position = await self._facts.of_events(
-            await self._facts.visible(hook.user_id, hook.event_id),
+        new, position = await self._facts.of_person(
+            hook.user_id,
+            hook.event_id,
             after=hook.position,
             limit=1 if hook.is_paused else AT_ONCE,
             types=hook.types,

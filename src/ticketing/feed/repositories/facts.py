@@ -168,6 +168,31 @@ class FactRepository:
         Only those of these `types`; None: of all types. Also return the number after which to read
         on.
         """
+        until = await self._until()
+        return await self._between(events, after, until, limit, types)
+
+    async def of_person(
+        self,
+        user_id: UUID,
+        event_id: int | None = None,
+        *,
+        after: int,
+        limit: int,
+        types: Sequence[str] | None = None,
+    ) -> tuple[Sequence[Fact], int]:
+        """Return those facts of `visible` events that `of_events` would.
+
+        Nothing of an event is left out that the person makes or gets meanwhile.
+        """
+        until = await self._until()
+        if until <= after:
+            return [], after
+        # After the number is known: an event that is not among these yet has only later records.
+        events = await self.visible(user_id, event_id)
+        return await self._between(events, after, until, limit, types)
+
+    async def _until(self) -> int:
+        """Return the number up to which everything is visible."""
         async with driver(self._engine) as connection:
             until = await self._settle(connection)
             for _ in range(LOOKS):
@@ -176,10 +201,21 @@ class FactRepository:
                     break
                 await asyncio.sleep(LOOK_AGAIN)
                 until = await self._settle(connection)
-            if until <= after:
-                return [], after
-            bounds: dict[str, object] = {"after": after, "until": until, "limit": limit}
-            bounds["types"] = ALL_TYPES if types is None else list(types)
+        return until
+
+    async def _between(
+        self,
+        events: Collection[int] | None,
+        after: int,
+        until: int,
+        limit: int,
+        types: Sequence[str] | None,
+    ) -> tuple[Sequence[Fact], int]:
+        if until <= after:
+            return [], after
+        bounds: dict[str, object] = {"after": after, "until": until, "limit": limit}
+        bounds["types"] = ALL_TYPES if types is None else list(types)
+        async with driver(self._engine) as connection:
             if events is None:
                 rows = await OF_ALL.fetch(connection, **bounds)
             else:

@@ -103,7 +103,9 @@ async def follow_events(
     events = None if is_admin else await facts.visible_to(caller.id)
 
     async def read(after: int) -> tuple[Sequence[Fact], int]:
-        return await facts.of_events(events, after=after, limit=limit)
+        if is_admin:
+            return await facts.of_events(None, after=after, limit=limit)
+        return await facts.of_person(caller.id, after=after, limit=limit)
 
     return await _followed(request, read, events, cursor, wait)
 
