@@ -145,6 +145,8 @@ async def test_two_phones_without_network_let_one_ticket_in_twice_and_the_later_
         for page in pages:
             await page.click("#found button")
             await expect(page.locator("#result")).to_have_attribute("data-verdict", "admitted")
+            await expect(page.locator("#waiting")).to_have_text("1 scan waits for network.")
+            await expect(page.locator("#limits")).to_contain_text("scans of other devices,")
         # A minute, so that it does not matter how long the uploads take.
         await early.clock.fast_forward("01:00")
         # The later one uploads first.
@@ -160,3 +162,21 @@ async def test_two_phones_without_network_let_one_ticket_in_twice_and_the_later_
         }
         assert told["North"]["scannedAt"] > told["South"]["scannedAt"]
         assert told["North"]["happenedAt"] < told["South"]["happenedAt"]
+
+
+async def test_a_key_that_is_refused_is_explained_to_the_person_at_the_gate(
+    browser: Browser, service: Service
+) -> None:
+    async with visiting(service) as visitor, await browser.new_context() as context:
+        context.set_default_timeout(PATIENCE)
+        gala = await Gala.open(Visitor(visitor.client))
+        shop = (await gala.owner.make_key("bookings:read")).token
+        page = await context.new_page()
+        await page.goto(f"{service.url}/door/{gala.event}")
+        for key, words in (
+            (f"{shop}0", "is unknown, expired or revoked"),
+            (shop, "the scope door"),
+        ):
+            await page.fill("#key", key)
+            await page.click("#setup button")
+            await expect(page.locator("#failure")).to_contain_text(words)

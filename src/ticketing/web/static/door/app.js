@@ -10,6 +10,11 @@ const AGAIN = 3000; // milliseconds for which the same code in front of the came
 const AT_ONCE = 150; // scans of an upload
 const SHOWN = 20; // people who are shown by name
 const WORDS = { admitted: "Welcome", left: "Goodbye", already_used: "Used", not_inside: "Not inside" };
+// The person at the gate has only the key, and asks the organiser.
+const KEY_REFUSED = {
+  401: "This API key is unknown, expired or revoked. Ask the event's organiser for another key.",
+  403: "This API key is not for the door of this event. Ask its organiser for a key with the scope door.",
+};
 const TONES = { admitted: [880, 0.12], used: [440, 0.35], refused: [180, 0.6] };
 
 const on = (id) => document.getElementById(id);
@@ -29,7 +34,8 @@ async function call(path, body) {
   });
   const document = await response.json();
   if (response.ok) return document;
-  throw Object.assign(new Error(document.detail), { status: response.status });
+  const { status } = response;
+  throw Object.assign(new Error(KEY_REFUSED[status] ?? document.detail), { status });
 }
 
 /** Whether the service refused. Otherwise it can't be reached, or has too much to do. */
@@ -178,7 +184,8 @@ function count() {
   const used = tickets.filter((each) => each.uses[list]).length;
   on("counts").textContent = `${used} of ${tickets.length} came in.`;
   const waiting = state.journal.size;
-  on("waiting").textContent = waiting ? `${waiting} scans wait for network.` : "";
+  const scans = waiting === 1 ? "1 scan waits" : `${waiting} scans wait`;
+  on("waiting").textContent = waiting ? `${scans} for network.` : "";
 }
 
 function find() {
@@ -209,8 +216,8 @@ function present() {
   if (String(names) !== String(known)) {
     on("list").replaceChildren(...names.map((name) => new Option(name, name)));
   }
-  on("limits").textContent =
-    `Without network this device does not know: ${about.notJudgedOffline.join(", ")}.`;
+  const unknown = about.notJudgedOffline.map((each) => each.replace(" after `version`", ""));
+  on("limits").textContent = `Without network this device does not learn of: ${unknown.join(", ")}.`;
   count();
 }
 
