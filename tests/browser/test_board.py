@@ -92,6 +92,19 @@ async def test_the_board_follows_a_sale_and_its_pause(
     assert traffic.complaints == []
 
 
+async def test_the_board_without_an_event_leads_to_the_events_of_the_person(
+    page: Page, service: Service, sold: Sold
+) -> None:
+    await page.goto(f"{service.url}/board")
+    await page.get_by_label("Username").fill(sold.owner.username)
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("listitem")).to_have_text(["Chamber music On sale"])
+    assert await violations(page, ALL_RULES) == {}
+    await page.get_by_role("link", name="Chamber music").click()
+    await expect(page.locator("#sold")).to_have_text("2")
+
+
 async def test_offers_that_end_soon_are_shown(
     page: Page, service: Service, sold: Sold, visitor: Visitor
 ) -> None:

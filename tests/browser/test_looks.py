@@ -84,7 +84,7 @@ async def test_the_start_page_leads_everywhere_and_needs_no_script(
         assert await page.locator("h1").inner_text() == f"ticketing {__version__}"
         links = await page.get_by_role("link").all()
         targets = [await link.get_attribute("href") for link in links]
-        assert targets == ["docs", "redoc", "openapi.json", "readyz"]
+        assert targets == ["docs", "redoc", "openapi.json", "board/", "readyz"]
         async with httpx.AsyncClient(base_url=service.url) as client:
             for target in targets:
                 assert (await client.get(f"/{target}")).status_code == 200

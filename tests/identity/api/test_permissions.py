@@ -20,6 +20,8 @@ UNDOCUMENTED = {
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
     ("GET", "/redoc"),
+    ("GET", "/board"),
+    ("GET", "/board/"),
     ("GET", "/board/{eventId}"),
     ("GET", "/door/{eventId}"),
     ("GET", "/door/worker.js"),

@@ -16,6 +16,18 @@ POLICY: Final = (
 )
 
 
+@routes.get("", "boardHome", counted=None)
+async def home() -> Response:
+    """Lead to the page with a slash, below which its files are found behind every prefix."""
+    return Response(status_code=307, headers={"Location": "board/"})
+
+
+@routes.get("/", "boards", counted=None)
+async def boards(request: Request) -> Response:
+    """Serve the page. Without an event it shows those of the person who logs in."""
+    return await file("board.html", POLICY).response(request.headers)
+
+
 @routes.get("/{eventId}", "board", counted=None)
 async def board(eventId: EventId, request: Request) -> Response:  # noqa: N803 - the API's name
     """Serve the page. It asks who looks, and reads the event itself."""

@@ -1,6 +1,9 @@
 "use strict";
 
-/** The board of an event: what it has sold, and how fast. Numbers arrive by a live stream. */
+/**
+ * The board of an event: what it has sold, and how fast. Numbers arrive by a live stream. Without an
+ * event in its address, the page shows the events of the person.
+ */
 
 const event = location.pathname.match(/\/board\/(\d+)$/)?.[1];
 const api = (path) => new URL(`../api/${path}`, location.href);
@@ -267,11 +270,31 @@ async function repeat(work, signal) {
   }
 }
 
+/** Lets the person choose one of the events that they own or work on. */
+async function choose() {
+  const { items } = await (await ask("users/me/events?limit=100")).json();
+  part("mine").replaceChildren(
+    ...items.map(({ id, name, startsAt, sale }) => {
+      const item = document.createElement("li");
+      const link = document.createElement("a");
+      link.href = id;
+      link.textContent = name;
+      const day = startsAt && new Date(startsAt).toLocaleDateString(undefined, { dateStyle: "medium" });
+      item.append(link, ` ${[day, STATES[sale.state] ?? sale.state].filter(Boolean).join(", ")}`);
+      return item;
+    }),
+  );
+  part("none").hidden = items.length > 0;
+  put("trouble", "");
+  part("events").hidden = part("controls").hidden = false;
+}
+
 let running;
 
 async function open() {
   const now = (running = new AbortController());
   part("login").hidden = true;
+  if (!event) return choose().catch((error) => leave(error.message));
   try {
     const found = await (await ask(`events/${event}`)).json();
     await readStats();
@@ -296,6 +319,7 @@ function leave(reason) {
   session.tokens = null;
   shown.live = shown.stats = undefined;
   part("board").hidden = part("controls").hidden = part("state").hidden = true;
+  part("events").hidden = true;
   part("login").hidden = false;
   put("name", "Board");
   put("trouble", reason ?? "");
