@@ -188,7 +188,7 @@ class ValidationFailed(Invalid):
                 "in": "body",
                 "pointer": "#/name",
                 "type": "missing",
-                "detail": "Field required",
+                "detail": "This field is required",
             }
         ]
     }
@@ -265,7 +265,7 @@ class CodeUnknown(Invalid):
     """The event has no such code, or the code was deactivated."""
 
     status, code = 422, "code_unknown"
-    detail = "The event has no such `code`, or it was deactivated. Check how it is written."
+    detail = "The event does not have this code, or it was deactivated. Check how it is written."
 
 
 class CodeNotStarted(Invalid):
@@ -380,7 +380,8 @@ class InsufficientScope(TicketingError):
 
     status, code = 403, "insufficient_scope"
     detail = (
-        "This API key has none of the `scopes` that this route needs. If the list is empty, log in."
+        "This API key has none of the `scopes` that this route needs. Make a key with one of them."
+        " If the list is empty, no API key may do this: log in."
     )
     headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer error="insufficient_scope"'}
     example: ClassVar[dict[str, object]] = {"scopes": ["bookings:write"]}
@@ -642,8 +643,8 @@ class SoldOut(Conflict):
 
     status, code = 409, "sold_out"
     detail = (
-        "Too few places of this type are `available`, and this booking can't wait. Book fewer, or"
-        " another type. `quotaId` is the shared quota that lacks places, if it is one."
+        "Too few places of the type `ticketTypeId` are `available`, and this booking can't wait."
+        " Book fewer, or another type. If a shared quota lacks places, `quotaId` names it."
     )
     example: ClassVar[dict[str, object]] = {
         "requested": 2,
@@ -907,7 +908,10 @@ class RefundExceedsPaid(Conflict):
     """All refunds would be more than what was paid."""
 
     status, code = 409, "refund_exceeds_paid"
-    detail = "With this refund of `amount`, more would be `refunded` than was `paid`."
+    detail = (
+        "With this refund of `amount`, more would be `refunded` than was `paid`. Refund at most"
+        " `paid` - `refunded`. If a payment is not recorded yet, record it first."
+    )
     example: ClassVar[dict[str, object]] = {"amount": 2500, "paid": 2500, "refunded": 1000}
 
     def __init__(self, amount: int, paid: int, refunded: int) -> None:

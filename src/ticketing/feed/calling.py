@@ -98,7 +98,7 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectError("the name of the host can't be resolved") from error
         addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
         if not all(is_allowed(each, self._networks) for each in addresses):
-            raise AddressRefused("the address is not public")
+            raise AddressRefused
         failure: Exception = httpcore.ConnectError("the name of the host has no address")
         for address in addresses:
             try:
@@ -156,7 +156,9 @@ class Caller:
         except TimeoutError:
             error = f"no response within {PATIENCE:.0f} seconds"
         except AddressRefused:
-            error = "the address is not public"
+            error = (
+                "the address is not public: the operator allows it by TICKETING_WEBHOOK_NETWORKS"
+            )
         except httpcore.ConnectTimeout:
             error = "no connection in time"
         except httpcore.ConnectError as failure:

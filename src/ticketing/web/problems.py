@@ -30,6 +30,11 @@ PATH_CHARACTERS: Final = "/:@!$&'()*+,;="
 """Characters that a path may have besides letters, digits and -._~ (RFC 3986, section 3.3)."""
 MAX_FAILURES: Final = 20
 """Wrong fields that one response lists at most."""
+WORDS: Final = {
+    "Extra inputs are not permitted": "There is no such field. Check how it is written",
+    "Field required": "This field is required",
+}
+"""Words for those of Pydantic that do not say what to do."""
 SHED: Final = Counter(
     "ticketing_shed_total",
     "Requests that got 503: `overload` before they were parsed, `connections` if too many were"
@@ -107,5 +112,5 @@ def _failure(failure: dict[str, Any]) -> dict[str, str]:
         "in": str(where),
         "pointer": "#" + "".join("/" + step for step in steps),
         "type": str(failure["type"]),
-        "detail": str(failure["msg"]),
+        "detail": WORDS.get(failure["msg"], str(failure["msg"])),
     }

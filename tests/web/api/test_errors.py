@@ -490,6 +490,7 @@ async def test_a_refused_field_is_named_by_its_json_pointer(visitor: Visitor) ->
     for error in refused["errors"]:
         assert error.keys() == {"in", "pointer", "type", "detail"}
         assert error["in"] == "body"
+    assert "no such field" in refused["errors"][-1]["detail"]
 
 
 async def test_no_more_than_20_failing_fields_are_named(visitor: Visitor) -> None:
