@@ -211,6 +211,11 @@ async def test_every_route_is_in_the_reference(app: FastAPI) -> None:
     assert missing == []
 
 
+async def test_every_type_of_the_feed_is_in_the_reference(app: FastAPI) -> None:
+    missing = [each for each in app.openapi()["webhooks"] if f"`{each}`" not in API]
+    assert missing == []
+
+
 # A new error. (The rest has tests of its own: see the page.)
 
 
