@@ -78,7 +78,8 @@ def write() -> None:
 async def main() -> None:
     """Connect and migrate."""
     url = context.config.attributes.get("url") or os.environ["TICKETING_DATABASE_URL"]
-    pool = engine.connect(url, pool_size=1, command_timeout=None)
+    pooler = context.config.attributes.get("pooler", "none")
+    pool = engine.connect(url, pool_size=1, pooler=pooler, command_timeout=None)
     try:
         async with pool.connect() as connection:
             with leaving.cancellable():

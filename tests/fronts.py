@@ -51,7 +51,7 @@ def needed(name: str) -> str:
     found = shutil.which(name, path=PATH)
     if found:
         return found
-    message = f"the tests of proxies need {name}: apt-get install {name}"
+    message = f"the tests need {name}: apt-get install {name}"
     if os.environ.get("CI"):
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
@@ -106,13 +106,14 @@ def proxied(
         subprocess.Popen([program, *rest, config], stdout=console, stderr=console) as process,
     ):
         try:
-            _wait(process, port, said)
+            wait_until_accepting(process, port, said)
             yield Proxy(name, "127.0.0.1", port, ssl.create_default_context(cafile=certificate))
         finally:
             process.terminate()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, said: Path) -> None:
+def wait_until_accepting(process: subprocess.Popen[bytes], port: int, said: Path) -> None:
+    """Wait until the program accepts connections. Fails with what it said if it ends."""
     deadline = time.monotonic() + PATIENCE
     while True:
         with socket.socket() as probe:

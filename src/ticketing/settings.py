@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from dotenv.parser import parse_stream
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -84,6 +84,8 @@ def _limit(given: object) -> object:
     return RateLimit.parse(given) if isinstance(given, str) else given
 
 
+Pooler: TypeAlias = Literal["none", "session", "transaction"]
+"""How long a pooler in front of the database lends a connection."""
 Rate = Annotated[RateLimit, NoDecode, BeforeValidator(_limit)]
 
 
@@ -131,6 +133,9 @@ class Settings(BaseSettings):
     """`postgresql://user:password@host/database`. If absent: an embedded PostgreSQL."""
     migration_database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = None
     """The same database, with the role that owns it, for `migrate`. If absent: `database_url`."""
+    pooler: Pooler = "none"
+    """What is between the service and PostgreSQL: none, or a pooler such as PgBouncer that lends a
+    connection for a session or for a transaction."""
     data_dir: Path = Path("data")
     """Folder of the embedded PostgreSQL and its secret."""
     host: str = "127.0.0.1"

@@ -18,6 +18,7 @@ REFERENCE = ROOT / "docs" / "reference" / "settings.md"
 # The image and the compose file set these, or they make no sense in a container.
 FIXED = {
     "TICKETING_DATABASE_URL",
+    "TICKETING_POOLER",
     "TICKETING_MIGRATION_DATABASE_URL",
     "TICKETING_DATA_DIR",  # it has no database of its own
     "TICKETING_HOST",

@@ -36,8 +36,9 @@ def audit(
         schema.naming_the_database(url),
         progress("Recounting") as tell,
     ):
-        found = engine.run(url, lambda pool: RecountRepository(pool).recount(tell))
-        at_the_door = engine.run(url, recount)
+        pooler = settings.pooler
+        found = engine.run(url, lambda pool: RecountRepository(pool).recount(tell), pooler=pooler)
+        at_the_door = engine.run(url, recount, pooler=pooler)
     documents = [each.document() for each in (*found.differences, *at_the_door)]
     if as_json:
         for document in documents:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
-from ticketing.db import revision
+from ticketing.db import revision, sessions
 from ticketing.embedded import data, server
 from ticketing.errors import StartupError
 from ticketing.ops.leaving import held
 from ticketing.ops.progress import Tell, progress
-from ticketing.settings import Settings
+from ticketing.settings import Pooler, Settings
 
 if TYPE_CHECKING:
     from ticketing.db.migrations import Migrated
@@ -32,7 +32,10 @@ def database(
     if settings.database_url is not None:
         if settings.jwt_secret is None:
             raise StartupError("TICKETING_JWT_SECRET: is required with TICKETING_DATABASE_URL")
-        _require_migrated(settings.database_url.get_secret_value())
+        url = settings.database_url.get_secret_value()
+        _require_migrated(url, settings.pooler)
+        if settings.pooler == "transaction":
+            sessions.require(url)
         yield settings, lambda: None
         return
     # One worker more, because a rolling restart starts the new one before it stops the old one.
@@ -42,7 +45,7 @@ def database(
         if migrates:
             migrate(running.url)
         else:
-            _require_migrated(running.url)
+            _require_migrated(running.url, "none")
         secret = settings.jwt_secret
         if secret is None:
             secret = SecretStr(data.secret(running.data_dir))
@@ -72,12 +75,12 @@ def reachable(settings: Settings) -> Iterator[str]:
         yield complete.database_url.get_secret_value()
 
 
-def _require_migrated(url: str) -> None:
+def _require_migrated(url: str, pooler: Pooler) -> None:
     if not revision.is_newest(url):
         with held():
             from ticketing.db import schema  # noqa: PLC0415 - SQLAlchemy takes long to load
 
-            schema.check(url)
+            schema.check(url, pooler)
 
 
 def data_dir(settings: Settings) -> Path:
@@ -87,7 +90,7 @@ def data_dir(settings: Settings) -> Path:
     return data.default_data_dir(settings.data_dir)
 
 
-def migrate(url: str, tell: Tell | None = None) -> "Migrated | None":
+def migrate(url: str, tell: Tell | None = None, *, pooler: Pooler = "none") -> "Migrated | None":
     """Migrate the database to the newest revision. Progress goes to `tell`, or to the terminal.
 
     Returns None if there was nothing to do.
@@ -97,7 +100,7 @@ def migrate(url: str, tell: Tell | None = None) -> "Migrated | None":
     with nullcontext(tell) if tell else progress(MIGRATING) as told, held():
         from ticketing.db import migrations  # noqa: PLC0415 - Alembic takes long to load
 
-        return migrations.upgrade(url, tell=told)
+        return migrations.upgrade(url, tell=told, pooler=pooler)
 
 
 def signing_secret(settings: Settings) -> str:

@@ -13,7 +13,7 @@ from ticketing.embedded import data, server
 from ticketing.errors import StartupError
 from ticketing.ops.leaving import held
 from ticketing.ops.progress import progress
-from ticketing.settings import Settings
+from ticketing.settings import Pooler, Settings
 
 if TYPE_CHECKING:
     from ticketing.db.migrations import Migrated
@@ -56,20 +56,22 @@ def migrate(
         typer.echo(migrations.service_role(), nl=False)
         return
     settings = load(data_dir)
+    # What a session sets works without a pooler too.
+    pooler: Pooler = "none" if settings.pooler == "none" else "session"
     with _address(settings, only_reads=as_sql) as url:
         if as_sql:
             with held():
                 from ticketing.db import migrations  # noqa: PLC0415
 
-                printed = migrations.sql(url, to or revision.known()[-1])
+                printed = migrations.sql(url, to or revision.known()[-1], pooler)
             typer.echo(printed, nl=False)
         elif to is None:
-            _tell(database.migrate(url), "The database is up to date.")
+            _tell(database.migrate(url, pooler=pooler), "The database is up to date.")
         else:
             with progress(database.MIGRATING) as tell, held():
                 from ticketing.db import migrations  # noqa: PLC0415
 
-                done = migrations.move(url, to, may_lose=accept_data_loss, tell=tell)
+                done = migrations.move(url, to, may_lose=accept_data_loss, tell=tell, pooler=pooler)
             _tell(done, f"The database is at revision {to} already.")
 
 
@@ -88,6 +90,11 @@ def _address(settings: Settings, *, only_reads: bool) -> Iterator[str]:
 
     With `only_reads`, an embedded database may be in use by a service.
     """
+    if settings.pooler == "transaction" and settings.migration_database_url is None:
+        raise StartupError(
+            "TICKETING_POOLER=transaction: a migration needs a session of its own: set"
+            " TICKETING_MIGRATION_DATABASE_URL to an address without that pooler"
+        )
     if address := settings.migration_database_url or settings.database_url:
         yield address.get_secret_value()
         return

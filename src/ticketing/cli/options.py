@@ -23,4 +23,6 @@ def load(data_dir: Path | None, **overrides: object) -> Settings:
     settings = Settings.load(data_dir=data_dir, **overrides)
     if data_dir is not None and settings.database_url is not None:
         raise StartupError("--data-dir: can't be used, because TICKETING_DATABASE_URL is set")
+    if settings.pooler != "none" and settings.database_url is None:
+        raise StartupError("TICKETING_POOLER: needs TICKETING_DATABASE_URL")
     return settings

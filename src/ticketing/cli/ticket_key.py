@@ -78,4 +78,6 @@ def _run(data_dir: Path | None, work: "Callable[[KeyRepository], Awaitable[T]]")
     logs.configure(settings)
     seals = Seals(signing_secret(settings))
     with reachable(settings) as url, schema.naming_the_database(url):
-        return engine.run(url, lambda pool: work(KeyRepository(pool, seals)))
+        return engine.run(
+            url, lambda pool: work(KeyRepository(pool, seals)), pooler=settings.pooler
+        )

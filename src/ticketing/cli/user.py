@@ -125,7 +125,11 @@ def _run(name: str, data_dir: Path | None, work: "Callable[[Operator], Awaitable
     with reachable(settings) as url, schema.naming_the_database(url):
         try:
             _require_ascii(name)
-            return engine.run(url, lambda pool: work(Operator(pool, settings.bcrypt_rounds)))
+            return engine.run(
+                url,
+                lambda pool: work(Operator(pool, settings.bcrypt_rounds)),
+                pooler=settings.pooler,
+            )
         except UserNotFound as error:
             raise StartupError(f"there is no user {name!r}") from error
         except UsernameTaken as error:

@@ -11,30 +11,38 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from ticketing.database_address import Address
 from ticketing.db.hosts import Link, Server
+from ticketing.db.sessions import NAMED, promised
 from ticketing.ops import leaving
+from ticketing.settings import Pooler
 
 COMMAND_TIMEOUT: Final = 10.0
-STATEMENT_TIMEOUT: Final = "15s"
-"""Longer than COMMAND_TIMEOUT. It ends statements on the server that nobody waits for any more."""
-IDLE_TIMEOUT: Final = "10s"
-"""For an idle transaction, because it may hold locks that others wait for."""
 POOL_TIMEOUT: Final = 2.0
-LOCK_TIMEOUT: Final = "250ms"
-"""Far longer than a commit of the service holds a row. Another program that holds one longer must
-not stop a sale."""
 
 T = TypeVar("T")
 
 
 def connect(
-    to: str | Server, *, pool_size: int, command_timeout: float | None = COMMAND_TIMEOUT
+    to: str | Server,
+    *,
+    pool_size: int,
+    pooler: Pooler = "none",
+    command_timeout: float | None = COMMAND_TIMEOUT,
 ) -> AsyncEngine:
     """Make an engine, without connecting yet.
 
-    `to` is an address in any spelling, or a server that several engines share. Timeouts are in
-    seconds. Without `command_timeout`, which migrations need, the server has no timeout either.
+    `to` is an address in any spelling, with what is in between, or a server that several engines
+    share. Timeouts are in seconds. Without `command_timeout`, which migrations need, the server has
+    no timeout either.
     """
-    server = to if isinstance(to, Server) else Server(Address.parse(to))
+    server = to if isinstance(to, Server) else Server(Address.parse(to), pooler)
+    named = {} if server.names_statements else {"prepared_statement_cache_size": 0}
+
+    # As SQLAlchemy's `async_creator` does, which can't pass more arguments.
+    def creator() -> object:
+        return engine.dialect.dbapi.connect(  # type: ignore[union-attr]
+            async_creator_fn=partial(_connected, server, command_timeout), **named
+        )
+
     engine = create_async_engine(
         "postgresql+asyncpg://",
         pool_size=pool_size,
@@ -42,25 +50,26 @@ def connect(
         # Otherwise the error of a failed statement, and so the log, would show its parameters.
         hide_parameters=True,
         pool_timeout=POOL_TIMEOUT,
-        async_creator=partial(
-            server.connect,
-            command_timeout=command_timeout,
-            server_settings={
-                "application_name": "ticketing",
-                "timezone": "UTC",
-                # Compiling a query of a few milliseconds costs more than it saves.
-                "jit": "off",
-                # Every query has an index. A statement that was planned while a table was empty
-                # must not keep reading all of it when it is large.
-                "enable_seqscan": "off",
-                "lock_timeout": LOCK_TIMEOUT,
-                "statement_timeout": STATEMENT_TIMEOUT if command_timeout else "0",
-                "idle_in_transaction_session_timeout": IDLE_TIMEOUT if command_timeout else "0",
-            },
-        ),
+        creator=creator,
     )
     event.listen(engine.sync_engine, "checkout", _refuse_suspects)
     return engine
+
+
+async def _connected(server: Server, command_timeout: float | None) -> Link:
+    """Connect, and set what the session must have."""
+    wanted = promised()
+    if command_timeout is None:
+        wanted |= {"statement_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+    at_start = NAMED | (wanted if server.pooler == "none" else {})
+    link = await server.connect(command_timeout=command_timeout, server_settings=at_start)
+    if server.pooler == "session":
+        try:
+            await link.execute("; ".join(f"SET {name} = '{to}'" for name, to in wanted.items()))
+        except BaseException:
+            link.terminate()
+            raise
+    return link
 
 
 def _refuse_suspects(connection: AdaptedConnection, record: ConnectionPoolEntry, _: object) -> None:
@@ -74,11 +83,11 @@ def _refuse_suspects(connection: AdaptedConnection, record: ConnectionPoolEntry,
     record.info["was used"] = True
 
 
-def run(url: str, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+def run(url: str, work: Callable[[AsyncEngine], Awaitable[T]], *, pooler: Pooler = "none") -> T:
     """Run `work` with one connection, outside the service, and return its result."""
 
     async def on_engine() -> T:
-        engine = connect(url, pool_size=1)
+        engine = connect(url, pool_size=1, pooler=pooler)
         try:
             with leaving.cancellable():
                 return await work(engine)

@@ -9,6 +9,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from ticketing.database_address import Address, Host
+from ticketing.settings import Pooler
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -19,6 +20,8 @@ CONNECT_TIMEOUT: Final = 5.0
 """Seconds for all hosts together. If the address has `connect_timeout`, that is for each host."""
 HOST_TIMEOUT: Final = 1.5
 """Seconds for each of several hosts."""
+STATEMENTS: Final = 100
+"""Prepared statements that a connection keeps, unless it may keep none."""
 
 NEXT: Final = (
     OSError,  # TimeoutError is one.
@@ -65,6 +68,11 @@ class Link(Connection):
         _watch(self.socket, server.address.numbers)
 
     @property
+    def pooler(self) -> Pooler:
+        """What is between the service and PostgreSQL."""
+        return "none" if self._server is None else self._server.pooler
+
+    @property
     def is_suspect(self) -> bool:
         """Whether the connection is closed, or probably lost."""
         return self.is_closed() or (self._server is not None and self.epoch < self._server.epoch)
@@ -82,13 +90,19 @@ class Link(Connection):
 class Server:
     """The server behind an address: one of its hosts at a time."""
 
-    def __init__(self, address: Address) -> None:
-        """Connect to nothing yet."""
+    def __init__(self, address: Address, pooler: Pooler = "none") -> None:
+        """Connect to nothing yet. `pooler` is what is in between."""
         self.address = address
+        self.pooler = pooler
         self.epoch = 0
         """A number that grows when a connection is lost."""
         self._hosts = list(address.hosts)
         """Those that failed last are at the end, so the one that worked last is the first."""
+
+    @property
+    def names_statements(self) -> bool:
+        """Whether a statement that was prepared in a session is still there at its next use."""
+        return self.pooler != "transaction"
 
     async def connect(
         self,
@@ -122,6 +136,7 @@ class Server:
                             command_timeout=command_timeout,
                             target_session_attrs=role,
                             server_settings=server_settings,
+                            statement_cache_size=STATEMENTS if self.names_statements else 0,
                             connection_class=Link,
                         )
                     except BaseException as error:

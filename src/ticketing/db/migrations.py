@@ -17,6 +17,7 @@ from ticketing.db.schema import START_TIMEOUT, naming_the_database, require_utf8
 from ticketing.db.statements import driver
 from ticketing.errors import StartupError
 from ticketing.ops.progress import Tell, silent
+from ticketing.settings import Pooler
 
 
 class Migrated(NamedTuple):
@@ -26,47 +27,58 @@ class Migrated(NamedTuple):
     after: str | None
 
 
-def upgrade(url: str, to: str = "head", *, tell: Tell = silent) -> Migrated | None:
+def upgrade(
+    url: str, to: str = "head", *, tell: Tell = silent, pooler: Pooler = "none"
+) -> Migrated | None:
     """Migrate to a newer revision, one process at a time.
 
     Returns None if there was nothing to do, also if another process has just done it. Raises
     StartupError, which names the database.
     """
-    require_utf8(url)
-    config = _config(url, tell)
+    require_utf8(url, pooler)
+    config = _config(url, tell, pooler)
     with naming_the_database(url, CommandError):
         alembic.command.upgrade(config, to)
     return _migrated(config)
 
 
-def downgrade(url: str, to: str, *, tell: Tell = silent) -> Migrated | None:
+def downgrade(
+    url: str, to: str, *, tell: Tell = silent, pooler: Pooler = "none"
+) -> Migrated | None:
     """Migrate back to an older revision. Raises StartupError, which names the database."""
-    config = _config(url, tell)
+    config = _config(url, tell, pooler)
     with naming_the_database(url, CommandError):
         alembic.command.downgrade(config, to)
     return _migrated(config)
 
 
-def move(url: str, to: str, *, may_lose: bool = False, tell: Tell = silent) -> Migrated | None:
+def move(
+    url: str,
+    to: str,
+    *,
+    may_lose: bool = False,
+    tell: Tell = silent,
+    pooler: Pooler = "none",
+) -> Migrated | None:
     """Migrate to a newer or older revision.
 
     Raises StartupError, also if data would be lost and `may_lose` is false.
     """
-    current = _current(url, to)
+    current = _current(url, to, pooler)
     if not _is_older(to, current):
-        return upgrade(url, to, tell=tell)
+        return upgrade(url, to, tell=tell, pooler=pooler)
     lost = losses(current, to)
     if lost and not may_lose:
         raise StartupError(
             f"going back from {current} to {to} loses data: {'; '.join(lost)}."
             " Make a backup, then repeat with --accept-data-loss"
         )
-    return downgrade(url, to, tell=tell)
+    return downgrade(url, to, tell=tell, pooler=pooler)
 
 
-def sql(url: str, to: str) -> str:
+def sql(url: str, to: str, pooler: Pooler = "none") -> str:
     """Return the SQL that `move` would run, without running it. Raises StartupError."""
-    current = _current(url, to)
+    current = _current(url, to, pooler)
     config = _config(url)
     config.output_buffer = printed = io.StringIO()
     if current == to:
@@ -96,7 +108,7 @@ def service_role() -> str:
     return (Path(__file__).parent / "service_role.sql").read_text(encoding="utf-8")
 
 
-def _current(url: str, to: str) -> str | None:
+def _current(url: str, to: str, pooler: Pooler) -> str | None:
     """Return the revision of the database. Raises StartupError if there is no way to `to`."""
     known = revision.known()
     if to not in known:
@@ -107,7 +119,7 @@ def _current(url: str, to: str) -> str | None:
             return await revision.current(connection)
 
     with naming_the_database(url):
-        current = run(url, ask)
+        current = run(url, ask, pooler=pooler)
     if current is not None and current not in known:
         raise StartupError(
             f"the database is at revision {current}, which this version does not know:"
@@ -120,11 +132,12 @@ def _is_older(to: str, current: str | None) -> bool:
     return current is not None and revision.known().index(to) < revision.known().index(current)
 
 
-def _config(url: str, tell: Tell = silent) -> Config:
+def _config(url: str, tell: Tell = silent, pooler: Pooler = "none") -> Config:
     config = Config()
     # ConfigParser would read a single % in a path as a reference.
     config.set_main_option("script_location", str(revision.migrations()).replace("%", "%%"))
     config.attributes["url"] = url
+    config.attributes["pooler"] = pooler
     config.attributes["tell"] = tell
     config.attributes["steps"] = []
     return config

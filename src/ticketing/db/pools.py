@@ -10,6 +10,7 @@ from ticketing.database_address import Address
 from ticketing.db.engine import connect, pool_use
 from ticketing.db.hosts import Server
 from ticketing.ops.metrics import LIVE, Sample
+from ticketing.settings import Pooler
 
 USED: Final = Gauge(
     "ticketing_pool_connections_used",
@@ -28,9 +29,9 @@ LIMIT: Final = Gauge(
 class Pools:
     """Opens the pools of a worker, and closes them together."""
 
-    def __init__(self, url: str, size: int) -> None:
+    def __init__(self, url: str, size: int, pooler: Pooler) -> None:
         """Make the pool that requests share, without connecting yet."""
-        self._server = Server(Address.parse(url))
+        self._server = Server(Address.parse(url), pooler)
         self._pools: list[AsyncEngine] = []
         self.samples: list[Sample] = []
         """The metrics of the pools to sample."""
@@ -43,9 +44,9 @@ class Pools:
         self._show(name, pool, 1)
         return pool
 
-    def of_one_worker(self) -> AsyncEngine:
-        """Return a pool of one connection without metrics, because only one worker uses it."""
-        return self._open(1)
+    def of_one_worker(self, size: int) -> AsyncEngine:
+        """Return a pool without metrics, because only one worker uses it."""
+        return self._open(size)
 
     def _open(self, size: int) -> AsyncEngine:
         pool = connect(self._server, pool_size=size)

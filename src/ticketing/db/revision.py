@@ -64,7 +64,8 @@ def is_newest(url: str) -> bool:
     """
 
     async def ask() -> str | None:
-        server = Server(Address.parse(url))
+        # It asks each question once, so it needs no names, which a pooler may not allow.
+        server = Server(Address.parse(url), "transaction")
         with leaving.cancellable():
             connection = await server.connect(patience=PATIENCE, command_timeout=PATIENCE)
             try:

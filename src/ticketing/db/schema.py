@@ -16,6 +16,7 @@ from ticketing.db.engine import run
 from ticketing.db.refusals import domain_errors
 from ticketing.db.statements import driver
 from ticketing.errors import StartupError, TicketingError
+from ticketing.settings import Pooler
 
 FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile")
 """Parameters of an address that name a file."""
@@ -44,16 +45,16 @@ async def is_usable(engine: AsyncEngine, patience: float = READY_TIMEOUT) -> boo
     return current is not None and current not in revision.known()[:-1]
 
 
-def check(url: str) -> None:
+def check(url: str, pooler: Pooler = "none") -> None:
     """Raise StartupError unless the database can be reached, is in UTF8 and is migrated."""
-    require_utf8(url)
+    require_utf8(url, pooler)
     with naming_the_database(url):
-        is_current = run(url, lambda engine: is_usable(engine, START_TIMEOUT))
+        is_current = run(url, lambda engine: is_usable(engine, START_TIMEOUT), pooler=pooler)
     if not is_current:
         raise StartupError("the database is not migrated: run `ticketing migrate` first")
 
 
-def require_utf8(url: str) -> None:
+def require_utf8(url: str, pooler: Pooler = "none") -> None:
     """Raise StartupError unless the database can be reached and is in UTF8."""
     _require_files(url)
 
@@ -62,7 +63,7 @@ def require_utf8(url: str) -> None:
             return await revision.encoding(connection)
 
     with naming_the_database(url, EncodingRefused):
-        found = run(url, ask)
+        found = run(url, ask, pooler=pooler)
         if found != revision.UTF8:
             raise EncodingRefused(f"its encoding is {found}: create it WITH ENCODING 'UTF8'")
 

@@ -49,7 +49,7 @@ def compose(shared: Shared) -> Part:
         codes=CodeRepository(pools.requests),
     )
     local_times = LocalTimeRepository(pools.requests, have.revisions)
-    recount = RecountRepository(pools.of_one_worker())
+    recount = RecountRepository(pools.of_one_worker(2))
     loops = [Loop("cleaning of commits", partial(settle.clean, pools.requests), CLEAN_EVERY)]
     loops.append(Loop("folding of names", have.events.fold_names, FOLD_EVERY))
     loops.append(Loop("local times", local_times.read_anew, LOCAL_TIMES_EVERY))
@@ -79,5 +79,5 @@ def compose(shared: Shared) -> Part:
         loops=loops,
         departed=[have.bookings.leave],
         samples=[*have.bookings.samples, have.events.sample],
-        close=[have.bookings.close, have.events.close],
+        close=[have.bookings.close, have.events.close, recount.close],
     )

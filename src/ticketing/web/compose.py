@@ -31,7 +31,8 @@ def share(settings: Settings, memory: Memory | None) -> Shared:
         raise ValueError("database_url and jwt_secret must be set")
     secret = settings.jwt_secret.get_secret_value()
     previous = [each.get_secret_value() for each in settings.jwt_previous_secrets]
-    pools = Pools(settings.database_url.get_secret_value(), settings.pool_size)
+    url = settings.database_url.get_secret_value()
+    pools = Pools(url, settings.pool_size, settings.pooler)
     return Shared(
         settings=settings,
         secret=secret,

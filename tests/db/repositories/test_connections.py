@@ -15,7 +15,8 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.databases import execute
-from ticketing.db.engine import IDLE_TIMEOUT, STATEMENT_TIMEOUT, connect
+from ticketing.db.engine import connect
+from ticketing.db.sessions import IDLE_TIMEOUT, STATEMENT_TIMEOUT
 from ticketing.db.statements import Statement, driver
 from ticketing.errors import Busy, DatabaseUnavailable
 

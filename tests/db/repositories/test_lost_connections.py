@@ -86,7 +86,7 @@ async def test_a_unix_socket_has_no_such_options(database_url: str) -> None:
 @pytest.fixture
 async def pools(way: Way) -> AsyncIterator[Pools]:
     """The pools of a worker."""
-    pools = Pools(way.url, 22)
+    pools = Pools(way.url, 22, "none")
     yield pools
     way.close()  # Nothing waits for the dropped packets.
     await pools.close()

@@ -30,6 +30,7 @@ from tests.web.ticket_type_errors import about_ticket_types
 from tests.web.webhook_errors import about_webhooks
 from ticketing.app import create_app
 from ticketing.db import engine as pools
+from ticketing.db import sessions
 from ticketing.db.tables import Base
 from ticketing.identity.credentials import digest
 from ticketing.identity.operator import Operator
@@ -653,7 +654,7 @@ async def test_too_much_at_once_is_a_503_that_says_when_to_try_again(
     event = await ada.organise()
     await promote(app, engine, ada)
     monkeypatch.setattr(pools, "POOL_TIMEOUT", 0.05)
-    monkeypatch.setattr(pools, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(sessions, "LOCK_TIMEOUT", "30s")
     small = create_app(settings.model_copy(update={"pool_size": 2}))
     async with serving(small) as client, engine.connect() as connection:
         await connection.execute(text("LOCK TABLE events"))
@@ -676,7 +677,7 @@ async def test_an_event_can_be_looked_at_while_every_pooled_connection_is_in_use
 ) -> None:
     ada = await visitor.register()
     event = await ada.organise()
-    monkeypatch.setattr(pools, "LOCK_TIMEOUT", "30s")
+    monkeypatch.setattr(sessions, "LOCK_TIMEOUT", "30s")
     small = create_app(settings.model_copy(update={"pool_size": 2}))
     async with serving(small) as client, engine.connect() as connection:
         await connection.execute(text("LOCK TABLE users"))

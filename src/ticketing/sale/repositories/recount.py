@@ -10,6 +10,7 @@ import asyncpg
 from prometheus_client import Gauge
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ticketing.db.alone import Alone
 from ticketing.db.statements import Driver, Statement, driver
 from ticketing.ops import logs
 from ticketing.ops.metrics import LATEST
@@ -50,8 +51,6 @@ WHOLE: Final = "it counts all rows"
 # Elsewhere the service prevents scans of whole tables, and plans statements once. The recount needs
 # such scans, and new plans as tables grow.
 PLANS: Final = "SET LOCAL enable_seqscan = on; SET LOCAL plan_cache_mode = force_custom_plan"
-
-TRY_LOCK: Final = Statement("SELECT pg_try_advisory_lock(:lock) AS is_ours")
 
 NEXT: Final = Statement(
     """
@@ -354,21 +353,23 @@ class RecountRepository:
     """Recounts every event's bookings, while the sale goes on."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        """Work on one connection of `engine`. Nothing else may use it: see `take_turn`."""
+        """Work on a connection of `engine`. Nothing else may use it: see `take_turn`."""
         self._engine = engine
+        self._alone = Alone(engine, LOCK)
 
     async def take_turn(self) -> bool:
         """Recount, unless another process does it. Return whether this process did.
 
-        The process whose connection holds the advisory lock recounts, until it ends.
+        The process that holds the advisory lock recounts, until it ends.
         """
-        async with driver(self._engine) as connection:
-            (row,) = await TRY_LOCK.fetch(connection, lock=LOCK)
-        if row["is_ours"]:
-            await self.recount()
-        else:
-            await self._engine.dispose()
-        return bool(row["is_ours"])
+        if not await self._alone.is_ours():
+            return False
+        await self.recount()
+        return True
+
+    async def close(self) -> None:
+        """Let another process recount."""
+        await self._alone.close()
 
     async def recount(self, tell: Tell = silent) -> Recount:
         """Return every difference, and log the first of them.
