@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -45,6 +45,14 @@ OPTIONS: Final = {
 """Socket options, None if the platform lacks them, and their largest values."""
 
 
+class NotReplicatedError(ConnectionError):
+    """A commit is durable on the primary alone, because its wait for a standby was cancelled."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the wait for a synchronous standby was cancelled")
+
+
 class NoHostError(OSError):
     """None of several hosts can be used. The text has a reason for each."""
 
@@ -52,13 +60,14 @@ class NoHostError(OSError):
 class Link(Connection):
     """A connection. It knows whether one that was made at the same time or later was lost."""
 
-    __slots__ = ("_server", "epoch", "socket")
+    __slots__ = ("_is_unconfirmed", "_server", "epoch", "socket")
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *rest: Any) -> None:  # noqa: ANN401 - the driver's own
         """Only the driver calls this."""
         super().__init__(protocol, transport, *rest)
         self.socket: socket.socket = transport.get_extra_info("socket")
         self._server: Server | None = None
+        self._is_unconfirmed = False
         self.epoch = 0
         """The server's epoch when the connection was made."""
 
@@ -66,6 +75,20 @@ class Link(Connection):
         """Join the connections of `server`."""
         self._server, self.epoch = server, epoch
         _watch(self.socket, server.address.numbers)
+        self.add_log_listener(_hear)
+
+    def confirm(self) -> None:
+        """Raise NotReplicatedError if a commit since the last call did not wait for its standby.
+
+        PostgreSQL reports such a commit as a success, with a warning.
+        """
+        if self._is_unconfirmed:
+            self._is_unconfirmed = False
+            raise NotReplicatedError
+
+    def doubt(self) -> None:
+        """Note that the last commit may be durable on the primary alone."""
+        self._is_unconfirmed = True
 
     @property
     def pooler(self) -> Pooler:
@@ -170,6 +193,12 @@ class Server:
             return f"is not {self.address.role}"
         lines = str(error).splitlines() or [type(error).__name__]
         return f"can't be used ({lines[0]})"
+
+
+def _hear(link: object, message: asyncpg.PostgresLogMessage) -> None:
+    # Its text is in the language of the server, and its SQLSTATE that of any warning.
+    if getattr(message, "server_source_function", None) == "SyncRepWaitForLSN":
+        cast("Link", link).doubt()
 
 
 def _watch(connected: socket.socket, numbers: Mapping[str, int]) -> None:

@@ -59,13 +59,26 @@ class Statement:
         self.sql = NAME.sub(lambda match: f"${self.names.index(match[1]) + 1}", sql)
 
     async def fetch(self, connection: Driver, **parameters: object) -> list[asyncpg.Record]:
-        """Run the statement and return the rows. Raises KeyError if a parameter is missing."""
+        """Run the statement and return the rows. Raises KeyError if a parameter is missing.
+
+        Raises NotReplicatedError if the statement was committed on the primary alone.
+        """
         given = [parameters[name] for name in self.names]
         if self.plans_anew:
             prepared = await connection.prepare(self.sql, timeout=self._timeout)
             rows: list[asyncpg.Record] = await prepared.fetch(*given, timeout=self._timeout)
-            return rows
-        return await connection.fetch(self.sql, *given, timeout=self._timeout)
+        else:
+            rows = await connection.fetch(self.sql, *given, timeout=self._timeout)
+        connection.confirm()
+        return rows
+
+
+# A commit that changes nothing. It waits for a standby as any other does, and so for all commits
+# before it.
+CONFIRM: Final = Statement("SELECT pg_logical_emit_message(true, 'ticketing', '')")
+"""What was read before it is durable when it returns, also if another commit's wait was cancelled.
+
+Nothing that was read may be acknowledged as done without this, or without a commit that follows."""
 
 
 @asynccontextmanager
@@ -78,6 +91,7 @@ async def driver(engine: AsyncEngine) -> AsyncIterator[Driver]:
         link = cast("Link", (await connection.get_raw_connection()).driver_connection)
         try:
             yield link
+            link.confirm()
         except BaseException as error:
             # Never reuse a connection in an unknown state: its next user would wait for the
             # statement that timed out.

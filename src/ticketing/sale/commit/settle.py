@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing.db.statements import Statement, driver
+from ticketing.db.statements import CONFIRM, Statement, driver
 from ticketing.errors import OutcomeUnknown, Unavailable
 
 PATIENCE: Final = 10.0
@@ -43,6 +43,8 @@ async def settle(engine: AsyncEngine, commit: object) -> set[int]:
                         if await GIVE_UP.fetch(connection, commit=commit):
                             return set()
                         (row,) = await WON.fetch(connection, commit=commit)
+                        # The commit may have lost its connection while it waited for a standby.
+                        await CONFIRM.fetch(connection)
                         return set(row["events"])
                 except Unavailable:
                     await asyncio.sleep(PAUSE)

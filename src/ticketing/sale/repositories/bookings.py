@@ -13,7 +13,7 @@ from ticketing.db.clock import DatabaseClock
 from ticketing.db.combiner import Combiner
 from ticketing.db.facts import COMMAND_LINE, Origin
 from ticketing.db.ids import uuid7
-from ticketing.db.statements import Statement, driver
+from ticketing.db.statements import CONFIRM, Statement, driver
 from ticketing.errors import (
     BookingNotFound,
     NotHeld,
@@ -254,6 +254,7 @@ class BookingRepository:
             # Stored too, because a late resend must not cancel a booking that was made since.
             async with stored_responses.once(self._engine, keyed) as (connection, keep):
                 cancelled = Cancelled(await last_cancelled(connection, event_id, user_id))
+                await CONFIRM.fetch(connection)
                 await keep(cancelled)
             return cancelled
         return cast("Cancelled", outcome)
@@ -295,6 +296,7 @@ class BookingRepository:
                 if request.only_kept and found.status.is_active:
                     raise NotHeld(found.status) from None
                 cancelled = Cancelled(found)
+                await CONFIRM.fetch(connection)
                 await keep(cancelled)
             return cancelled
 

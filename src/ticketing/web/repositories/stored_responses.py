@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ticketing.db.statements import Driver, Statement, driver
+from ticketing.db.statements import CONFIRM, Driver, Statement, driver
 from ticketing.errors import RequestInProgress, TicketingError
 from ticketing.web.keyed import KeyedRequest, Rendered, Replayed
 
@@ -46,11 +46,16 @@ Keep: TypeAlias = Callable[[object], Awaitable[None]]
 async def find(
     connection: Driver, requests: Iterable[KeyedRequest]
 ) -> dict[tuple[UUID, str], Replayed | TicketingError]:
-    """Return the stored responses of those requests that have one, by owner and key."""
+    """Return the stored responses of those requests that have one, by owner and key.
+
+    They are as durable as any other, unless a transaction is under way that is rolled back.
+    """
     asked = {(each.owner, each.key): each for each in requests}
     rows = await FIND.fetch(
         connection, owners=[owner for owner, _ in asked], keys=[key for _, key in asked]
     )
+    if rows:
+        await CONFIRM.fetch(connection)
     return {
         (row["owner"], row["key"]): asked[row["owner"], row["key"]].replayed(
             row["digest"], Rendered(row["status"], row["body"], row["location"])
@@ -89,6 +94,9 @@ async def once(
                 if (found := await _found(connection, request)) is not None:
                     raise found
                 yield connection, partial(_keep, connection, request)
+        except Replayed:
+            await CONFIRM.fetch(connection)
+            raise
         except asyncpg.UniqueViolationError as error:
             # A booking with the same key, which takes no lock.
             if error.constraint_name != CONSTRAINT:
