@@ -1128,10 +1128,19 @@ class OutcomeUnknown(Unavailable):
 
 
 class NotReady(Unavailable):
-    """The service is stopping, or its database is not migrated or accepts no writes."""
+    """The service can't serve now, for this `reason`."""
 
     status, code = 503, "not_ready"
-    detail = "The service is stopping, or its database is not migrated or accepts no writes."
+    detail = (
+        "`reason` is `stopping`; or `database`, if that is not migrated or accepts no writes; or"
+        " `connections`, if the database had no room for one in the last seconds."
+    )
+    example: ClassVar[dict[str, object]] = {**Later.example, "reason": "database"}
+
+    def __init__(self, reason: str) -> None:
+        """Name the reason."""
+        super().__init__()
+        self.members["reason"] = reason
 
 
 class StartupError(Exception):

@@ -234,6 +234,15 @@ class Settings(BaseSettings):
     ] = "INFO"
     """Lowest level that is logged."""
 
+    @property
+    def connections(self) -> int:
+        """How many database connections the service may need.
+
+        One worker more, because a rolling restart starts the new one before it stops the old one.
+        Each has four besides its pool, and one of them audits.
+        """
+        return (self.workers + 1) * (self.pool_size + 4) + 1
+
     @classmethod
     def load(cls, **overrides: object) -> Self:
         """Read the settings. `overrides` (options of the command line) win if they are not None.

@@ -38,9 +38,8 @@ def database(
             sessions.require(url)
         yield settings, lambda: None
         return
-    # One worker more, because a rolling restart starts the new one before it stops the old one.
-    # Each has four connections besides its pool. The rest is for commands and for people.
-    connections = str((settings.workers + 1) * (settings.pool_size + 4) + 20)
+    # The rest is for commands and for people.
+    connections = str(settings.connections + 19)
     with server.embedded(data_dir(settings), max_connections=connections) as running:
         if migrates:
             migrate(running.url)

@@ -9,6 +9,7 @@ import typer
 from ticketing import __version__
 from ticketing.cli.audit import audit
 from ticketing.cli.backup import back_up, restore
+from ticketing.cli.check import check
 from ticketing.cli.deliver import deliver
 from ticketing.cli.help import CONTEXT, Command, Group, Serve
 from ticketing.cli.imports import imports
@@ -35,6 +36,7 @@ cli = typer.Typer(
 cli.command(cls=Serve, rich_help_panel=SERVING)(serve)
 cli.command(cls=Command, rich_help_panel=SERVING)(deliver)
 cli.command(cls=Command, rich_help_panel=DATABASE)(migrate)
+cli.command(cls=Command, rich_help_panel=DATABASE)(check)
 cli.command(cls=Command, rich_help_panel=DATABASE)(audit)
 cli.command("backup", cls=Command, rich_help_panel=DATABASE)(back_up)
 cli.command(cls=Command, rich_help_panel=DATABASE)(restore)

@@ -17,6 +17,7 @@ import typer
 from ticketing import __version__
 from ticketing.cli.database import database
 from ticketing.cli.options import DataDir, load, option
+from ticketing.db import state
 from ticketing.errors import StartupError
 from ticketing.limits.cells import Memory
 from ticketing.ops import logs
@@ -52,6 +53,8 @@ def serve(
             " `.venv/bin/pip install -e '.[otel]'`"
         )
     logs.configure(settings)
+    if settings.database_url is not None and settings.pooler == "none":
+        state.require_room(settings.database_url.get_secret_value(), settings)
     with (
         _listening(settings.host, settings.port) as listener,
         _metrics(settings) as (metrics_dir, metrics_port, forget),

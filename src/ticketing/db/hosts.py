@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -20,6 +21,8 @@ CONNECT_TIMEOUT: Final = 5.0
 """Seconds for all hosts together. If the address has `connect_timeout`, that is for each host."""
 HOST_TIMEOUT: Final = 1.5
 """Seconds for each of several hosts."""
+SHORT_FOR: Final = 5.0
+"""Seconds for which a worker that got no connection counts as short of them."""
 STATEMENTS: Final = 100
 """Prepared statements that a connection keeps, unless it may keep none."""
 
@@ -60,13 +63,14 @@ class NoHostError(OSError):
 class Link(Connection):
     """A connection. It knows whether one that was made at the same time or later was lost."""
 
-    __slots__ = ("_is_unconfirmed", "_server", "epoch", "socket")
+    __slots__ = ("_is_lost", "_is_unconfirmed", "_server", "epoch", "socket")
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *rest: Any) -> None:  # noqa: ANN401 - the driver's own
         """Only the driver calls this."""
         super().__init__(protocol, transport, *rest)
         self.socket: socket.socket = transport.get_extra_info("socket")
         self._server: Server | None = None
+        self._is_lost = False
         self._is_unconfirmed = False
         self.epoch = 0
         """The server's epoch when the connection was made."""
@@ -107,7 +111,9 @@ class Link(Connection):
         """
         self.terminate()
         if self._server is not None:
+            self._server.lost += not self._is_lost
             self._server.epoch = max(self._server.epoch, self.epoch + 1)
+        self._is_lost = True
 
 
 class Server:
@@ -119,8 +125,22 @@ class Server:
         self.pooler = pooler
         self.epoch = 0
         """A number that grows when a connection is lost."""
+        self.lost = 0
+        """How many connections were discarded because they were lost, or probably lost."""
+        self.refused = 0
+        """How many connections the server had no room for."""
+        self._refused_at = -SHORT_FOR
         self._hosts = list(address.hosts)
         """Those that failed last are at the end, so the one that worked last is the first."""
+
+    def suspect_all(self) -> None:
+        """Mark every connection as probably lost."""
+        self.epoch += 1
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the server had no room for a connection a short while ago."""
+        return time.monotonic() - self._refused_at < SHORT_FOR
 
     @property
     def names_statements(self) -> bool:
@@ -164,6 +184,7 @@ class Server:
                         )
                     except BaseException as error:
                         failed[host] = error
+                        self._note(error)
                         # Also if this call was cancelled: the next call tries another host first.
                         self._hosts.remove(host)
                         self._hosts.append(host)
@@ -178,6 +199,11 @@ class Server:
         if len(self._hosts) == 1:
             raise failed.popitem()[1]
         raise NoHostError("; ".join(f"{host} {self._why(failed[host])}" for host in failed))
+
+    def _note(self, error: BaseException) -> None:
+        if isinstance(error, asyncpg.TooManyConnectionsError):
+            self.refused += 1
+            self._refused_at = time.monotonic()
 
     def _candidates(self) -> Iterator[tuple[Host, SessionAttribute]]:
         """Yield each host, with the role that it must have."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from prometheus_client import CollectorRegistry, Gauge, start_http_server, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from ticketing import __version__
@@ -32,8 +32,23 @@ LATEST: Final = "mostrecent"
 is_shared = False
 """Whether the metrics of this process are shown."""
 
-Sample: TypeAlias = tuple[Gauge, Callable[[], float]]
-"""A gauge that is set every second, and the function that returns its value."""
+
+class Rising:
+    """A counter of what an object of this process has counted itself."""
+
+    def __init__(self, counter: Counter) -> None:
+        """Add to `counter`."""
+        self._counter = counter
+        self._counted = 0.0
+
+    def set(self, total: float) -> None:
+        """Add what was counted since the last call."""
+        self._counter.inc(total - self._counted)
+        self._counted = total
+
+
+Sample: TypeAlias = tuple[Gauge | Rising, Callable[[], float]]
+"""A metric that is set every second, and the function that returns its value."""
 
 ROOM: Final = {
     "histogram": 4 << 20,

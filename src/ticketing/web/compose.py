@@ -5,6 +5,7 @@ from typing import Final
 
 from ticketing.db.clock import DatabaseClock
 from ticketing.db.pools import Pools
+from ticketing.db.primary import LOOK_EVERY
 from ticketing.db.schema import is_usable
 from ticketing.limits import limits
 from ticketing.limits.cells import Memory
@@ -52,11 +53,13 @@ def compose(shared: Shared) -> Part:
     return Part(
         Service(
             partial(is_usable, engine),
+            lambda: shared.pools.is_short,
             shared.streams,
             registration_is_open=shared.settings.registration == "open",
         ),
         routes=[pages.routes],
         loops=[
+            Loop("primary", partial(shared.pools.primary.look, engine), LOOK_EVERY),
             Loop("clock", partial(shared.clock.refresh, engine), CLOCK_EVERY),
             Loop("cleaning of keys", clean, CLEAN_EVERY),
             *(shared.limits.loops if shared.limits is not None else ()),

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from ticketing.errors import NotReady
 from ticketing.web.assets import Asset
 from ticketing.web.streams import Streams
 
@@ -21,13 +22,15 @@ class Service:
     def __init__(
         self,
         is_usable: Callable[[], Awaitable[bool]],
+        is_short: Callable[[], bool],
         streams: Streams,
         *,
         registration_is_open: bool,
     ) -> None:
-        """Call `is_usable` to check the database."""
+        """Call `is_usable` to check the database, and `is_short` whether it lacks connections."""
         self.registration_is_open = registration_is_open
-        self._is_migrated = is_usable
+        self._is_usable = is_usable
+        self._is_short = is_short
         self.streams = streams
         self._is_stopping = False
         self.describe: Callable[[], dict[str, Any]] = dict
@@ -35,9 +38,14 @@ class Service:
         self._document: Asset | None = None
         self._making = asyncio.Lock()
 
-    async def is_ready(self) -> bool:
-        """Whether the service can serve. Raises Unavailable if the database does not respond."""
-        return not self._is_stopping and await self._is_migrated()
+    async def require_ready(self) -> None:
+        """Raise NotReady unless the service can serve, or Unavailable if the database is silent."""
+        if self._is_stopping:
+            raise NotReady("stopping")
+        if not await self._is_usable():
+            raise NotReady("database")
+        if self._is_short():
+            raise NotReady("connections")
 
     def stop(self) -> None:
         """Report "not ready" from now on, because the service stops."""

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from tests.databases import execute
 from tests.factories import make_event, make_people
 from tests.folders import folder_open_to_all, put
 from tests.standby import NAME, Standby, following
+from ticketing.database_address import Address
 from ticketing.db.engine import connect
+from ticketing.db.hosts import Server
+from ticketing.db.primary import Primary
 from ticketing.db.statements import CONFIRM, driver
 from ticketing.embedded.server import Embedded, embedded
 from ticketing.errors import DatabaseUnavailable, OutcomeUnknown
@@ -137,4 +140,29 @@ async def test_the_role_of_the_service_may_wait_for_a_standby(database_url: str)
         await connection.execute("CREATE ROLE nobody_special; SET LOCAL ROLE nobody_special")
         await CONFIRM.fetch(connection)
         await connection.execute("RESET ROLE; DROP ROLE nobody_special")
+    await engine.dispose()
+
+
+async def test_a_failover_is_counted_and_replaces_every_connection(
+    primary: Embedded, standby: Standby
+) -> None:
+    folders = f"{make_url(primary.url).query['host']},{make_url(standby.url).query['host']}"
+    server = Server(Address.parse(f"postgresql://postgres@/postgres?host={folders}"))
+    engine = connect(server, pool_size=2)
+    watch = Primary(server)
+    for _ in range(2):
+        await watch.look(engine)
+    async with driver(engine) as before:
+        assert not before.is_suspect
+    primary.stop()
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            await watch.look(engine)
+    away = watch.away
+    assert (watch.failovers, away > 0) == (0, True)
+    standby.promote()
+    for _ in range(2):
+        await watch.look(engine)
+    assert (watch.failovers, before.is_suspect, server.lost > 0) == (1, True, True)
+    assert watch.away > away
     await engine.dispose()

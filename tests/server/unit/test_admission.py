@@ -141,7 +141,7 @@ def service() -> Service:
     async def is_usable() -> bool:
         return True
 
-    return Service(is_usable, Streams(), registration_is_open=True)
+    return Service(is_usable, lambda: False, Streams(), registration_is_open=True)
 
 
 def parsed(protocol: BoundedProtocol) -> int:

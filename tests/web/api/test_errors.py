@@ -710,7 +710,7 @@ async def test_a_database_that_is_not_migrated_is_not_ready(
     async with engine.begin() as connection:
         await connection.execute(text("DELETE FROM alembic_version"))
     refused = await client.get("/readyz")
-    assert assert_problem(refused, 503, "not_ready") == {"retryAfter": 1}
+    assert assert_problem(refused, 503, "not_ready") == {"reason": "database", "retryAfter": 1}
     assert refused.headers["retry-after"] == "1"
     assert (await client.get("/livez")).status_code == 200
 

@@ -127,10 +127,9 @@ async def livez() -> Health:
 async def readyz(request: Request) -> Health:
     """Return 200 if the database can be reached and is migrated, else 503.
 
-    A service that is stopping returns 503.
+    A service that is stopping returns 503, and so does one that gets no connections.
     """
-    if not await of(request, Service).is_ready():
-        raise NotReady
+    await of(request, Service).require_ready()
     return Health(status="ready")
 
 
