@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 import segno
 
@@ -35,6 +35,16 @@ class Sheet:
     lines: Sequence[str]
 
 
+class Line(NamedTuple):
+    """A line to print."""
+
+    text: str
+    """In the order from left to right."""
+    size: float
+    is_leftward: bool
+    """Whether it begins at the right."""
+
+
 def svg(code: str) -> bytes:
     """Return the QR code as an SVG image."""
     out = BytesIO()
@@ -52,24 +62,23 @@ def png(code: str) -> bytes:
 def pdf(title: str, sheets: Sequence[Sheet], paper: Paper) -> bytes:
     """Return a PDF with a page for each ticket.
 
-    The font has Latin, Greek, Cyrillic, Arabic, Hebrew, Armenian and Georgian letters. Others are
-    printed as boxes, and the code is always readable.
+    The font has Latin, Greek, Cyrillic, Arabic, Hebrew, Armenian and Georgian letters, each in the
+    direction in which it is read. Others are printed as boxes, and the code is always readable.
     """
     # Imported here, so that a worker that prints nothing starts sooner and uses less memory.
     from reportlab.lib.pagesizes import A4  # noqa: PLC0415
     from reportlab.pdfgen.canvas import Canvas  # noqa: PLC0415
 
-    _register()
     width, height = A4 if paper == "a4" else (PHONE, 0.0)
     margin = 56.0 if paper == "a4" else 16.0
     out = BytesIO()
     canvas = Canvas(out, pageCompression=1)
     canvas.setTitle(title)
     for sheet in sheets:
-        lines = _laid_out(sheet, width - 2 * margin)
-        needed = sum(size * LINE for _, size in lines) + 2 * margin + LINE + SIDE
+        lines = laid_out(sheet, width - 2 * margin)
+        needed = sum(line.size * LINE for line in lines) + 2 * margin + LINE + SIDE
         canvas.setPageSize((width, max(height, needed)))
-        _draw(canvas, sheet.code, lines, margin, max(height, needed) - margin)
+        _draw(canvas, sheet.code, lines, (margin, width - margin), max(height, needed) - margin)
         canvas.showPage()
     canvas.save()
     return out.getvalue()
@@ -87,19 +96,33 @@ def _register() -> None:
     pdfmetrics.registerFont(TTFont(FONT, str(FONT_FILE)))
 
 
-def _laid_out(sheet: Sheet, room: float) -> list[tuple[str, float]]:
-    """Return the lines of the sheet that fit into `room`, each with its size."""
+def laid_out(sheet: Sheet, room: float) -> list[Line]:
+    """Return the lines of the sheet that fit into `room`."""
+    from arabic_reshaper import reshape  # noqa: PLC0415
+    from bidi.algorithm import get_base_level, get_display  # noqa: PLC0415
+
+    _register()
     texts = [(sheet.heading, 18.0), *((line, 11.0) for line in sheet.lines)]
-    return [(line, size) for text, size in texts for line in _wrapped(text, size, room)]
+    return [
+        Line(get_display(line, base_dir="R" if leftward else "L"), size, leftward)
+        for text, size in texts
+        for leftward in [get_base_level(text) == 1]
+        # Letters are joined before lines are broken, because that changes their width.
+        for line in _wrapped(reshape(text), size, room)
+    ]
 
 
 def _draw(
-    canvas: "Canvas", code: str, lines: Sequence[tuple[str, float]], left: float, top: float
+    canvas: "Canvas", code: str, lines: Sequence[Line], sides: tuple[float, float], top: float
 ) -> None:
-    for line, size in lines:
-        top -= size * LINE
-        canvas.setFont(FONT, size)
-        canvas.drawString(left, top, line)
+    left, right = sides
+    for line in lines:
+        top -= line.size * LINE
+        canvas.setFont(FONT, line.size)
+        if line.is_leftward:
+            canvas.drawRightString(right, top, line.text)
+        else:
+            canvas.drawString(left, top, line.text)
     _draw_code(canvas, code, left, top - LINE - SIDE, SIDE)
 
 
