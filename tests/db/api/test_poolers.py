@@ -57,7 +57,7 @@ async def test_a_crowd_books_through_a_pooler_and_every_session_has_its_settings
         await execute(database_url, await asyncio.to_thread(lacking, database_url))
         await asyncio.to_thread(sessions.require, database_url)
     settings = settings_of(url, tmp_path / "logs").model_copy(update={"pooler": bouncer.mode})
-    async with running(settings, {}) as app, calling(app) as client:
+    async with running(settings) as app, calling(app) as client:
         visitor = Visitor(client)
         owner = await visitor.register()
         event = await owner.organise(total=PLACES)

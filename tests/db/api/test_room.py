@@ -90,7 +90,7 @@ async def test_a_worker_that_gets_no_connection_is_not_ready_until_it_does(
     few_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hosts, "SHORT_FOR", 0.3)
-    async with running(settings_of(few_url, tmp_path), {}) as app, calling(app) as client:
+    async with running(settings_of(few_url, tmp_path)) as app, calling(app) as client:
         assert (await client.get("/readyz")).status_code == 200
         taken = await all_that_are_left(few_url)
         visitor = Visitor(client)

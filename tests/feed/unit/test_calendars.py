@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from dateutil.tz import tzical  # type: ignore[import-untyped]
@@ -66,6 +67,7 @@ def test_an_entry_is_read_again_as_it_was_written() -> None:
     unfolded = text.replace(b"\r\n ", b"")
     assert b"DTSTART;TZID=Europe/Berlin:20261025T023000" in unfolded
     assert b"DTEND:20261025T013000Z" in unfolded
+    read: Any  # Each property has many types.
     (read,) = Calendar.from_ical(text).events
     assert str(read["summary"]) == name
     assert read.start.astimezone(UTC) == entry.starts
