@@ -79,6 +79,10 @@ def _addresses(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{\w+\}", "[^/]+", path))
 
 
+def _literals(path: str) -> int:
+    return len(re.sub(r"\{\w+\}", "", path))
+
+
 def operation_of(app: FastAPI, request: httpx.Request) -> Operation | None:
     """Return the documented route of the request, or None."""
     path = request.url.path  # Once, because it is decoded at each look.
@@ -88,13 +92,13 @@ def operation_of(app: FastAPI, request: httpx.Request) -> Operation | None:
         for operation in operations(app)
         if operation.path.count("/") == depth and _addresses(operation.path).fullmatch(path)
     ]
-    # A literal segment does not match the parameter of another path.
-    parameters = min((each.path.count("{") for each in at_path), default=0)
+    # What is literal in one path does not match the parameter of another.
+    literal = max((_literals(each.path) for each in at_path), default=0)
     return next(
         (
             each
             for each in at_path
-            if each.method == request.method and each.path.count("{") == parameters
+            if each.method == request.method and _literals(each.path) == literal
         ),
         None,
     )

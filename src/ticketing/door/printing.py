@@ -1,5 +1,6 @@
 """Tickets as images and as a PDF. It takes processor time, so the routes call it in a thread."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,8 @@ SIDE: Final = 248.0
 """Points of the code, with the white around it."""
 LINE: Final = 1.4
 """Height of a line, in heights of its letters."""
+ISOLATES: Final = {"LRI", "RLI", "FSI", "PDI"}
+"""Invisible characters around text of another direction (UAX 9)."""
 QUIET: Final = 4
 """Modules of white around the code (ISO/IEC 18004)."""
 
@@ -105,11 +108,20 @@ def laid_out(sheet: Sheet, room: float) -> list[Line]:
     texts = [(sheet.heading, 18.0), *((line, 11.0) for line in sheet.lines)]
     return [
         Line(get_display(line, base_dir="R" if leftward else "L"), size, leftward)
-        for text, size in texts
+        for text, size in ((_ordered(text), size) for text, size in texts)
         for leftward in [get_base_level(text) == 1]
         # Letters are joined before lines are broken, because that changes their width.
         for line in _wrapped(reshape(text), size, room)
     ]
+
+
+def _ordered(text: str) -> str:
+    """Return the text without what the order of letters has no rule for: isolates, and new letters.
+
+    The font has none of them.
+    """
+    kinds = ((each, unicodedata.bidirectional(each)) for each in text)
+    return "".join(each if kind else "\ufffd" for each, kind in kinds if kind not in ISOLATES)
 
 
 def _draw(

@@ -2,6 +2,9 @@
 
 import unicodedata
 
+import hypothesis.strategies as st
+from hypothesis import example, given
+
 from ticketing.door.printing import Line, Sheet, laid_out
 
 
@@ -33,3 +36,10 @@ def test_a_long_line_from_the_right_goes_on_below_what_is_read_first() -> None:
 def test_other_scripts_stay_as_they_are() -> None:
     text = "Ada Łódź, Ελλάδα, Москва (12:30)"
     assert lines(text) == [(text, 11.0, False)]
+
+
+@given(st.text(max_size=40))
+@example("\U00018d09")
+@example("\u2067\u202e\u2066")
+def test_every_text_can_be_printed(text: str) -> None:
+    assert all(line.size > 0 for line in lines(text))

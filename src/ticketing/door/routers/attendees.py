@@ -52,7 +52,7 @@ class AttendeeOut(Out):
     name: str | None = Field(examples=["Ada Lovelace"])
     email: str | None = Field(examples=["ada@example.org"])
     external_id: str | None = Field(
-        description="That of the customer. Null for a person with an account.",
+        description="The customer's. Null for a person with an account.",
         examples=["customer-4711"],
     )
     username: str | None = Field(description="Null without an account.", examples=[None])
@@ -93,7 +93,11 @@ TextFilter = Annotated[
 _EXPORTED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "All tickets, with a line of names first.",
-        "content": {"text/csv": {"schema": {"type": "string", "examples": [",".join(NAMES)]}}},
+        "content": {
+            "text/csv": {
+                "schema": {"type": "string", "format": "binary", "examples": [",".join(NAMES)]}
+            }
+        },
     }
 }
 

@@ -31,7 +31,13 @@ _DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
         "description": "The calendar (RFC 5545).",
         "headers": headers("ETag"),
         "content": {
-            MEDIA: {"schema": {"type": "string", "examples": ["BEGIN:VCALENDAR\r\n"]}},
+            MEDIA: {
+                "schema": {
+                    "type": "string",
+                    "format": "binary",
+                    "examples": ["BEGIN:VCALENDAR\r\n"],
+                }
+            },
         },
     },
     304: {"description": "The calendar still has the ETag that is in If-None-Match."},
