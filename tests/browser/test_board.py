@@ -69,7 +69,7 @@ async def test_the_board_follows_a_sale_and_its_pause(
     await enter(page, service, sold)
     await expect(page.locator("h1")).to_have_text("Chamber music")
     cells = row(page, "Box").get_by_role("cell")
-    await expect(cells).to_have_text(["1", "0", "0", "1", "0"])
+    await expect(cells).to_have_text(["1", "0", "0", "1", "0", "0"])
     await expect(page.locator("#sold")).to_have_text("2")
     await expect(page.locator("#revenue")).to_contain_text("50.00")
     await sold.sell(visitor, "Seat")
@@ -112,7 +112,7 @@ async def test_offers_that_end_soon_are_shown(
     await expect(page.locator("#offers")).to_have_text("0")
     bookings = (await sold.owner.get(f"/api/events/{sold.event}/bookings")).json()["items"]
     await sold.owner.post(f"/api/bookings/{bookings[1]['id']}/cancel", None)
-    await expect(row(page, "Box").get_by_role("cell")).to_have_text(["0", "0", "1", "0", "0"])
+    await expect(row(page, "Box").get_by_role("cell")).to_have_text(["0", "0", "1", "0", "0", "0"])
     await expect(page.locator("#ending")).to_have_text(
         "0 end within ten minutes, the next in 30 min"
     )
