@@ -5,8 +5,9 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final, NamedTuple, TypeAlias
 
@@ -21,6 +22,9 @@ CONNECTIONS: Final = 16
 READ: Final = 16_384
 """Bytes of a response that are read. Nothing is done with them."""
 GONE: Final = 410
+# Threads of their own. A name whose server does not respond takes a thread for half a minute, and
+# would otherwise keep those that connect to the database and print tickets.
+_NAMES: Final = ThreadPoolExecutor(32, thread_name_prefix="names")
 
 Network: TypeAlias = IPv4Network | IPv6Network
 NAT64: Final = IPv6Network("64:ff9b::/96")
@@ -78,6 +82,8 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         """Allow these networks besides public addresses."""
         self._networks = networks
         self._backend = httpcore.AnyIOBackend()
+        self._looking_up = asyncio.Lock()
+        """One look-up at a time, so that one receiver does not take all threads."""
 
     async def connect_tcp(
         self,
@@ -90,8 +96,9 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
         """Connect to the first address that accepts. Raises AddressRefused, or httpcore's."""
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(timeout):
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            async with asyncio.timeout(timeout), self._looking_up:
+                look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+                found = await loop.run_in_executor(_NAMES, look_up)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout from error
         except (OSError, UnicodeError) as error:

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 from ipaddress import IPv4Network, IPv6Network
+from threading import Event
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import pytest
@@ -59,10 +61,10 @@ def _resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
     """Let each look-up of a name return the next of these lists of addresses."""
     left = iter(answers)
 
-    async def getaddrinfo(*_: object, **__: object) -> list[tuple[object, ...]]:
+    def getaddrinfo(*_: object, **__: object) -> list[tuple[object, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 0)) for each in next(left)]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
 async def test_a_name_that_resolves_differently_a_second_time_leads_nowhere_else(
@@ -86,6 +88,29 @@ async def test_a_name_with_one_private_address_is_refused(monkeypatch: pytest.Mo
         assert found.error.startswith("the address is not public")
         assert "TICKETING_WEBHOOK_NETWORKS" in found.error
         assert receiver.received == []
+
+
+async def test_names_that_nobody_resolves_keep_no_thread_that_others_need(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    is_over = Event()
+
+    def getaddrinfo(*_: object, **__: object) -> list[tuple[object, ...]]:
+        is_over.wait()
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    calls = [asyncio.create_task(called(f"http://slow{n}.example")) for n in range(40)]
+    try:
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while len([each for each in enumerate_threads() if "names" in each.name]) < 32:
+                await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(str, 1) == "1"
+    finally:
+        is_over.set()
+        results = await asyncio.gather(*calls)
+    assert {each.status for each in results} == {None}
 
 
 async def test_what_a_receiver_does_wrong_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
