@@ -735,6 +735,7 @@ class TicketKey(Base):
 
     id: Mapped[int] = mapped_column(Integer(), primary_key=True, autoincrement=False)
     public_key: Mapped[bytes]
+    """Empty if the key was retired: its id is never used again."""
     sealed: Mapped[bytes]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     signs_from: Mapped[datetime]

@@ -53,6 +53,19 @@ async def test_a_new_key_verifies_before_it_signs_and_the_old_one_verifies_on(
     assert codes.read(signed(before), (await fourth.current()).public) is None
 
 
+async def test_no_key_gets_the_id_of_one_that_was_retired(engine: AsyncEngine) -> None:
+    (first,) = workers(engine, 1)
+    before = await first.current()
+    assert await first.retire(before.signing_id)
+    assert not await first.retire(before.signing_id)
+    (second,) = workers(engine, 1)
+    after = await second.current()
+    assert (after.signing_id, set(after.public)) == (2, {2})
+    assert [each.id for each in await second.every()] == [2]
+    # A verifier that has read the keys before does not take the new code for a forged one.
+    assert after.signing_id not in before.public
+
+
 async def test_the_database_alone_signs_nothing_and_a_new_secret_gets_a_new_key(
     engine: AsyncEngine,
 ) -> None:

@@ -21,7 +21,8 @@ LOCK: Final = Statement("SELECT pg_advisory_xact_lock(hashtext('ticketing: ticke
 # Not `now()`, which is the time before this waited for a worker that makes a key.
 ALL: Final = Statement(
     "SELECT id, public_key, sealed, created_at, signs_from,"
-    " signs_from <= clock_timestamp() AS may_sign FROM ticket_keys ORDER BY signs_from, id",
+    " signs_from <= clock_timestamp() AS may_sign FROM ticket_keys WHERE public_key <> ''"
+    " ORDER BY signs_from, id",
     reads_tables="it has a row for each key, and there are few",
 )
 MAKE: Final = Statement(
@@ -34,7 +35,11 @@ MAKE: Final = Statement(
     """,
     reads_tables="it has a row for each key, and there are few",
 )
-RETIRE: Final = Statement("DELETE FROM ticket_keys WHERE id = :id RETURNING id")
+# The row stays, so that no later key gets its id: verifiers keep the key that they know by an id.
+RETIRE: Final = Statement(
+    "UPDATE ticket_keys SET public_key = '', sealed = '' WHERE id = :id AND public_key <> ''"
+    " RETURNING id"
+)
 
 
 class TicketKey(NamedTuple):
