@@ -198,6 +198,41 @@ async def test_an_entry_that_is_uploaded_late_shows_the_conflict_at_the_service(
     assert {each["verdict"] for each in found["items"]} == {"admitted"}
 
 
+async def test_a_person_who_passed_without_a_ticket_of_the_event_is_a_conflict(
+    visitor: Visitor,
+) -> None:
+    gala, other = await Gala.open(visitor), await Gala.open(visitor)
+    (ticket,) = await gala.sell()
+    (elsewhere,) = await other.sell()
+    now = datetime.now(UTC)
+    code = (await other.ticket(elsewhere))["code"]
+    scans = [
+        offline(str(uuid4()), now),
+        offline("", now, code="TKT1:FORGED") | {"ticketId": None},
+        offline("", now, code=code) | {"ticketId": None},
+        offline(elsewhere, now),
+        offline(str(uuid4()), now, verdict="unknown_ticket"),
+        offline(ticket, now),
+    ]
+    found = [each["checkIn"] for each in await upload(gala, *scans, sent_at=now)]
+    assert [(each["judged"], each["conflict"]) for each in found] == [
+        ("unknown_ticket", True),
+        ("invalid_code", True),
+        ("wrong_event", True),
+        ("unknown_ticket", True),
+        ("unknown_ticket", False),
+        ("admitted", False),
+    ]
+    again = [each["checkIn"] for each in await upload(gala, *scans, sent_at=now)]
+    assert again == found
+    path = f"/api/events/{gala.event}/check-ins"
+    listed = (await gala.owner.get(path, conflict="true")).json()
+    assert [each["scanId"] for each in reversed(listed["items"])] == [
+        each["scanId"] for each in scans[:4]
+    ]
+    assert listed["counts"]["all"]["conflicts"] == 4
+
+
 async def test_one_broken_scan_of_an_upload_fails_alone(visitor: Visitor) -> None:
     gala = await Gala.open(visitor)
     (ticket,) = await gala.sell()

@@ -93,6 +93,7 @@ _GIVEN: Final = {
     "verdict": "text",
     "judged": "text",
     "passed": "boolean",
+    "conflict": "boolean",
     "first_at": "timestamptz",
     "first_gate": "text",
     "scanned_at": "timestamptz",
@@ -109,7 +110,7 @@ ADD: Final = Statement(
             verdict, judged, passed, conflict, first_at, first_gate, scanned_at, received_at,
             happened_at, actor)
         SELECT CAST(:event AS bigint), scan_id, ticket_id, ticket_type_id, list, gate, direction,
-            verdict, judged, passed, false, first_at, first_gate, scanned_at,
+            verdict, judged, passed, conflict, first_at, first_gate, scanned_at,
             CAST(:now AS timestamptz), happened_at, actor
         FROM given ORDER BY place
         RETURNING *
@@ -438,6 +439,8 @@ class _Batch:
                 "verdict": verdict,
                 "judged": None if scan.verdict is None else decided,
                 "passed": verdict.passes,
+                # Of one with a ticket, `_mark` says so.
+                "conflict": verdict.passes and ticket is None,
                 "first_at": None if first is None else datetime.fromtimestamp(first.at, UTC),
                 "first_gate": None if first is None else first.gate,
                 "scanned_at": scan.scanned_at,
@@ -497,7 +500,9 @@ class _Batch:
         # What a device decided without network may conflict with what others decided.
         conflicts = await _mark(connection, self._rules, list(late)) if late else {}
         return {
-            scan_id: replace(self._with_ticket(each), conflict=conflicts.get(scan_id, False))
+            scan_id: replace(
+                self._with_ticket(each), conflict=conflicts.get(scan_id, each.conflict)
+            )
             for scan_id, each in made.items()
         }
 
