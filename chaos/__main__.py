@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from chaos import faults, report
+from chaos import cluster, faults, report
 from chaos.client import Response
+from chaos.failovers import FAILOVERS
 from chaos.history import save
 from chaos.network import Network
+from chaos.replicas import replicated
 from chaos.rig import Kind, Rig, rig
 from chaos.rounds import DUE, REPLAYED, Round, play
 from chaos.versions import earlier
@@ -35,6 +37,16 @@ class Planned:
     faults: list[str]
     kind: Kind
     keyed: bool
+
+
+def plan_cluster(chance: random.Random, names: Sequence[str], rounds: int) -> list[Planned]:
+    """Choose one fault for each round of a cluster, in turn; every other turn behind a pooler."""
+    made = []
+    for number in range(rounds):
+        kind: Kind = "pooled" if number // len(names) % 2 else "cluster"
+        fault = names[number % len(names)]
+        made.append(Planned(number + 1, [fault], kind, keyed=chance.random() < KEYED))
+    return made
 
 
 def plan(chance: random.Random, names: Sequence[str], rounds: int) -> list[Planned]:
@@ -74,14 +86,19 @@ async def run(  # noqa: PLR0913 - by name
         report.say(f"skipped: {name}: {why}")
     if faults.NEED_EARLIER & set(names) and (version := earlier()) is not None:
         report.say(f"the previous version: {version.told()}")
-    planned = plan(chance, [name for name in names if name not in lacking], rounds)
+    make = plan_cluster if set(names) <= FAILOVERS.keys() else plan
+    planned = make(chance, [name for name in names if name not in lacking], rounds)
     if forgetful:  # Only the harness's own database allows this.
         planned = [replace(each, kind="proxied") for each in planned if each.kind != "earlier"]
     # One rig for all rounds that can share it.
     left = deque(sorted(planned, key=lambda each: each.kind))
     while left:
         kind = left[0].kind
-        async with rig(kind, forgetful=forgetful, chance=chance, network=network) as ready:
+        async with (
+            replicated(pooled=kind == "pooled")
+            if kind in {"cluster", "pooled"}
+            else rig(kind, forgetful=forgetful, chance=chance, network=network)
+        ) as ready:
             people = await ready.register([f"person-{n}" for n in range(PEOPLE)])
             knows_keys = await _knows_keys(ready, people[0].token)
             while left and left[0].kind == kind:
@@ -152,12 +169,15 @@ def _network() -> Network | None:
 def main() -> None:
     """Run the rounds that the command line asks for. The exit status is 1 if any failed."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    parser.add_argument(
+        "--cluster",
+        action="store_true",
+        help="two replicas on a cluster of three nodes, half of the time behind PgBouncer",
+    )
     parser.add_argument("--rounds", type=int, default=120)
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds before the last fault")
     parser.add_argument("--freeze", type=float, default=10.0, help="seconds of a freeze")
-    parser.add_argument(
-        "--faults", default=",".join(faults.FAULTS), help="only these, separated by commas"
-    )
+    parser.add_argument("--faults", default="", help="only these, separated by commas")
     parser.add_argument("--seed", default=str(random.SystemRandom().randrange(10**6)))
     parser.add_argument(
         "--forgetful",
@@ -166,9 +186,12 @@ def main() -> None:
     )
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
-    names = given.faults.split(",")
-    if unknown := [name for name in names if name not in faults.FAULTS]:
+    known = FAILOVERS if given.cluster else faults.FAULTS
+    names = given.faults.split(",") if given.faults else list(known)
+    if unknown := [name for name in names if name not in known]:
         parser.error(f"no such fault: {', '.join(unknown)}")
+    if given.cluster and (lacking := cluster.missing(pooled=True)):
+        parser.error(lacking)
     network = _network() if "network" in names else None
     played: list[Round] = []
 
@@ -196,7 +219,8 @@ def main() -> None:
     except asyncio.CancelledError:
         was_stopped = True
     finally:
-        report.write(given.results / "faults.md", played, seed=given.seed)
+        name = "cluster.md" if given.cluster else "faults.md"
+        report.write(given.results / name, played, seed=given.seed)
     sys.exit(was_stopped or any(each.wrong for each in played))
 
 

@@ -29,6 +29,8 @@ class Stage:
     """Probability that a client closes the connection before the response."""
     wrong: list[str] = field(default_factory=list)
     """Faults of the service, apart from those that clients see."""
+    recovered_at: float | None = None
+    """When a cluster committed again."""
 
 
 async def _until_served(stage: Stage) -> None:

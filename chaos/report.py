@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from chaos.failovers import FAILOVERS
 from chaos.faults import FAULTS
+from chaos.rig import Kind
 from chaos.rounds import Round
 
 
@@ -17,7 +19,10 @@ def say(line: str) -> None:
 
 
 def _seconds(rounds: Sequence[Round]) -> str:
-    times = [each.healthy_after for each in rounds]
+    return _spread([each.healthy_after for each in rounds])
+
+
+def _spread(times: Sequence[float]) -> str:
     return f"{median(times):.2f} / {max(times):.2f}" if times else "-"
 
 
@@ -47,15 +52,50 @@ def table(rounds: Sequence[Round]) -> list[str]:
     return lines
 
 
+def gaps(rounds: Sequence[Round]) -> list[str]:
+    """Return a table of failovers by fault."""
+    lines = [
+        (
+            "| fault | behind | rounds | operations | unknown | failed rounds"
+            " | gap (median / max s) | ours (median / max s) |"
+        ),
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, does in FAILOVERS.items():
+        for kind, behind in (("cluster", "HAProxy"), ("pooled", "PgBouncer")):
+            of_it = [each for each in rounds if name in each.faults and each.kind == kind]
+            if not of_it:
+                continue
+            what = (does.__doc__ or name).split(".")[0]
+            lines.append(
+                f"| `{name}`: {what[0].lower() + what[1:]} | {behind} | {len(of_it)}"
+                f" | {sum(len(each.operations) for each in of_it):,}"
+                f" | {sum(each.unknown for each in of_it):,}"
+                f" | {sum(bool(each.wrong) for each in of_it)}"
+                f" | {_spread([each.gap for each in of_it])}"
+                f" | {_spread([each.ours for each in of_it])} |"
+            )
+    return lines
+
+
+def _places(kinds: Counter[Kind]) -> str:
+    if kinds["cluster"] or kinds["pooled"]:
+        return f"{kinds['cluster']} behind HAProxy, {kinds['pooled']} behind PgBouncer too"
+    return (
+        f"{kinds['embedded']} on the embedded database,"
+        f" {kinds['proxied']} on one behind the harness's proxy, {kinds['earlier']} the same with"
+        " the previous version"
+    )
+
+
 def write(path: Path, rounds: Sequence[Round], *, seed: str) -> None:
     """Write the table and the totals to a file."""
     failed = [each for each in rounds if each.wrong]
     kinds = Counter(each.kind for each in rounds)
     loads = [each.load for each in rounds] or [0.0]
     summary = (
-        f"{len(rounds)} rounds (seed {seed}; {kinds['embedded']} on the embedded database,"
-        f" {kinds['proxied']} on one behind the harness's proxy, {kinds['earlier']} the same with"
-        f" the previous version), {sum(len(r.operations) for r in rounds):,} operations,"
+        f"{len(rounds)} rounds (seed {seed}; {_places(kinds)}),"
+        f" {sum(len(r.operations) for r in rounds):,} operations,"
         f" {sum(r.unknown for r in rounds):,} of them of unknown outcome,"
         f" {sum(r.sightings for r in rounds):,} reads of the rows under load,"
         f" {sum(r.keyed for r in rounds)} rounds with `Idempotency-Key`, in which"
@@ -63,12 +103,13 @@ def write(path: Path, rounds: Sequence[Round], *, seed: str) -> None:
         f" The machine's load was {median(loads):.1f} (median) to {max(loads):.1f}."
         f" Failed: {len(failed)}."
     )
+    is_of_cluster = any(each.is_of_cluster for each in rounds)
     lines = [
-        "# Faults under load",
+        "# Failovers of a cluster under load" if is_of_cluster else "# Faults under load",
         "",
         summary,
         "",
-        *table(rounds),
+        *(gaps(rounds) if is_of_cluster else table(rounds)),
         "",
         *(f"- round {each.number} (seed {each.seed}): {each.wrong[0]}" for each in failed),
     ]

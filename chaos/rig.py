@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import asyncpg
 from chaos import processes
 from chaos.client import Client, NotSent, Response, Unanswered
+from chaos.cluster import Cluster
 from chaos.network import Network
 from chaos.proxy import Proxy
 from chaos.versions import earlier
@@ -54,9 +55,10 @@ class Person:
     token: str = ""
 
 
-Kind = Literal["embedded", "proxied", "earlier"]
+Kind = Literal["embedded", "proxied", "earlier", "cluster", "pooled"]
 """With the service's embedded database; with the harness's database behind a proxy; the same, but
-first with the previous version of the service."""
+first with the previous version of the service; two replicas of the service with a cluster; the same
+by way of PgBouncer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class Rig:
     """Contains the error of the service's clock."""
     disk: Path | None
     """A separate file system for the database."""
+    nodes: Cluster | None = None
+    """The cluster, if that is the database."""
 
     @property
     def is_embedded(self) -> bool:
@@ -106,7 +110,7 @@ class Rig:
     @property
     def url(self) -> str:
         """The URL of the database, without the proxy."""
-        return url_of(self.sockets)
+        return url_of(self.sockets) if self.nodes is None else self.nodes.url()
 
     @property
     def workers(self) -> list[int]:
@@ -315,7 +319,7 @@ def can_mount() -> bool:
 
 
 @contextmanager
-def _folder(*, limited: bool) -> Iterator[Path]:
+def made_folder(*, limited: bool) -> Iterator[Path]:
     """Make a folder that the database's account can enter; if `limited`, on a small disk."""
     folder = Path(tempfile.mkdtemp(prefix="ticketing-chaos-"))
     try:
@@ -332,6 +336,16 @@ def _folder(*, limited: bool) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def settings() -> dict[str, str]:
+    """Return the environment of a service."""
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith(PREFIX)},
+        "TICKETING_BCRYPT_ROUNDS": "4",
+        "TICKETING_RATE_LIMITS": "off",
+        "TICKETING_JWT_SECRET": SECRET,
+    }
+
+
 @asynccontextmanager
 async def rig(
     kind: Kind, *, forgetful: bool, chance: random.Random, network: Network | None = None
@@ -341,18 +355,13 @@ async def rig(
     A `forgetful` database acknowledges before it writes, which the harness must detect.
     """
     with ExitStack() as stack:
-        folder = stack.enter_context(_folder(limited=False))
-        environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(PREFIX)},
-            "TICKETING_BCRYPT_ROUNDS": "4",
-            "TICKETING_RATE_LIMITS": "off",
-            "TICKETING_JWT_SECRET": SECRET,
-        }
+        folder = stack.enter_context(made_folder(limited=False))
+        environment = settings()
         own = proxy = clock = disk = code = None
         data = folder / "data"
         if kind != "embedded":
             limited = can_mount()
-            where = stack.enter_context(_folder(limited=limited))
+            where = stack.enter_context(made_folder(limited=limited))
             disk = where if limited else None
             own = stack.enter_context(
                 embedded(

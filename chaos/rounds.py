@@ -1,6 +1,7 @@
 """One round: clients hold, book and cancel, faults happen, and the history is checked."""
 
 import asyncio
+import itertools
 import os
 import random
 import time
@@ -15,6 +16,7 @@ from uuid import uuid4
 import asyncpg
 from chaos import checker, offers
 from chaos.client import Client, NotSent, Response, Unanswered
+from chaos.failovers import FAILOVERS
 from chaos.faults import FAULTS, ORDERLY, Stage
 from chaos.history import NUMBERS, Books, Operation, read_books
 from chaos.offers import Offer
@@ -33,6 +35,8 @@ AFTER: Final = 0.5
 STARTS: Final = 0.2
 DUE: Final = 5.0
 """Seconds after the last fault in which the service must become healthy."""
+OURS: Final = 1.0
+"""Seconds after which the service must book, once its cluster commits again."""
 AGAIN: Final = 0.15
 """Probability that a person with keys resends an old request that has a response."""
 REFUSED: Final = {
@@ -79,6 +83,10 @@ class Round:
     keyed: bool = False
     of_before: list[str] = field(default_factory=list)
     """Wrong responses of the previous version, which can't be fixed."""
+    gap: float = 0.0
+    """Seconds without a success, of a cluster."""
+    ours: float = 0.0
+    """Of these, seconds after the cluster committed again."""
     replays: int = 0
     """Requests that were resent and got the first response again."""
 
@@ -90,7 +98,13 @@ class Round:
     @property
     def lag(self) -> float:
         """Seconds after the end of a hold in which a worker may not have noticed it."""
-        return LAG if DELAYS.isdisjoint(self.faults) else LAG_OF_DELAYED
+        is_delayed = self.is_of_cluster or not DELAYS.isdisjoint(self.faults)
+        return LAG_OF_DELAYED if is_delayed else LAG
+
+    @property
+    def is_of_cluster(self) -> bool:
+        """Whether the database is a cluster."""
+        return self.kind in {"cluster", "pooled"}
 
     def line(self) -> str:
         """Return the result as one line."""
@@ -99,7 +113,8 @@ class Round:
             f"{self.number:4}  seed {self.seed}  {self.kind:8}  {'keys' if self.keyed else '    '}"
             f"  {'+'.join(self.faults):30}  {len(self.operations):5} operations"
             f"  {self.unknown:4} unknown  {self.replays:4} replays"
-            f"  healthy after {self.healthy_after:5.2f} s at load {self.load:4.1f}  {verdict}"
+            + (f"  gap {self.gap:5.2f} s, ours {self.ours:4.2f} s" if self.is_of_cluster else "")
+            + f"  healthy after {self.healthy_after:5.2f} s at load {self.load:4.1f}  {verdict}"
             + (f" (the previous version: {self.of_before[0]})" if self.of_before else "")
         )
 
@@ -326,6 +341,21 @@ def _failures(played: Round) -> list[str]:
     return [f"requests failed: {failed}"] if failed else []
 
 
+def _measure(played: Round, recovered_at: float) -> None:
+    """Note how long nothing succeeded around a failover, and how much of it was the service's."""
+    ends = sorted(
+        each.end
+        for each in played.operations
+        if each.verb != "read" and each.answer is not None and each.answer["status"] < 300  # noqa: PLR2004 - HTTP
+    )
+    before = max((end for end in ends if end <= recovered_at), default=recovered_at)
+    after = min((end for end in ends if end > recovered_at), default=inf)
+    played.ours = after - recovered_at
+    played.gap = max(after - before, *(b - a for a, b in itertools.pairwise([*ends, before])))
+    if played.ours > OURS:
+        played.wrong.append(f"it booked only {played.ours:.2f} s after the cluster did")
+
+
 async def play(  # noqa: PLR0913 - by name
     rig: Rig,
     people: Sequence[Person],
@@ -339,6 +369,8 @@ async def play(  # noqa: PLR0913 - by name
     chance = random.Random(played.seed)
     stage = Stage(rig, chance, freeze, wrong=played.wrong)
     organiser, prober, *crowd = people
+    if rig.nodes is not None:
+        await rig.nodes.whole()
     # A worker that has not seen a token refuses it if its clock was wrong when it was made.
     await asyncio.gather(*map(rig.log_in, people))
     probe = await rig.organise(organiser, 10)
@@ -355,7 +387,7 @@ async def play(  # noqa: PLR0913 - by name
 
     async def go_wrong(name: str, at: float) -> None:
         await asyncio.sleep(at)
-        await FAULTS[name](stage)
+        await {**FAULTS, **FAILOVERS}[name](stage)
 
     try:
         starts = [chance.uniform(STARTS, max(seconds - 1, STARTS)) for _ in played.faults]
@@ -371,6 +403,8 @@ async def play(  # noqa: PLR0913 - by name
         await asyncio.sleep(AFTER)
         people_of.enough.set()
         await asyncio.gather(*living)
+        if stage.recovered_at is not None:
+            _measure(played, stage.recovered_at)
         played.wrong += _failures(played)
     except TimeoutError as error:
         played.wrong.append(f"it does not become healthy: {error}")

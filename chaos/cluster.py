@@ -1,0 +1,376 @@
+"""A cluster of three PostgreSQL nodes with Patroni, etcd and HAProxy, and the files of `deploy/`.
+
+Needs Debian's etcd-server and haproxy, and pgbouncer for rounds with a pooler. Patroni is installed
+from PyPI into a folder of its own.
+"""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+from chaos.relay import Relay
+
+from ticketing.embedded.account import Account
+from ticketing.embedded.binaries import binaries_for
+
+DEPLOY: Final = Path(__file__).parents[1] / "deploy" / "cluster"
+FROM_PYPI: Final = ("patroni[etcd3]==4.1.5", "psycopg[binary]==3.3.4")
+NODES: Final = 3
+PATIENCE: Final = 180.0
+PASSWORD: Final = "change-superuser"  # noqa: S105 - as in the file
+DATABASE: Final = "ticketing"
+LOST: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+
+@dataclass
+class Node:
+    """A node: PostgreSQL and its Patroni, and the relays of its network."""
+
+    name: str
+    postgres: int
+    rest: int
+    data: Path
+    config: Path
+    relays: list[Relay]
+    patroni: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def processes(self) -> list[int]:
+        """The ids of all of its PostgreSQL's processes."""
+        found = []
+        for each in Path("/proc").iterdir():
+            if each.name.isdigit():
+                with suppress(OSError):
+                    if (each / "cwd").resolve(strict=True) == self.data:
+                        found.append(int(each.name))
+        return found
+
+    @property
+    def postmaster(self) -> list[int]:
+        """The id of its PostgreSQL's first process, if it runs."""
+        with suppress(OSError, ValueError, IndexError):
+            return [int((self.data / "postmaster.pid").read_text().split()[0])]
+        return []
+
+    def send(self, number: signal.Signals, *, postgres: bool = True, patroni: bool = True) -> None:
+        """Send a signal to its processes."""
+        if patroni and self.patroni is not None:
+            with suppress(ProcessLookupError):
+                self.patroni.send_signal(number)
+        for pid in self.processes if postgres else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def cut(self) -> None:
+        """Cut it off from everything else."""
+        for relay in self.relays:
+            relay.cut()
+
+    def heal(self) -> None:
+        """End that."""
+        for relay in self.relays:
+            relay.heal()
+
+
+@dataclass
+class Cluster:
+    """A running cluster."""
+
+    nodes: list[Node]
+    folder: Path
+    patroni: Path
+    account: Account
+    haproxy: int
+    pgbouncer: int | None
+
+    def url(self, port: int | None = None) -> str:
+        """The address of the primary, by way of HAProxy or of another port."""
+        return (
+            f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port or self.haproxy}/{DATABASE}"
+            "?sslmode=disable"
+        )
+
+    def start(self, node: Node) -> None:
+        """Start a node's Patroni, which starts its PostgreSQL."""
+        with (self.folder / f"{node.name}.log").open("ab") as log:
+            node.patroni = subprocess.Popen(
+                [self.patroni, node.config],
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                start_new_session=True,
+                **self.account.popen,
+            )
+
+    async def members(self) -> list[dict[str, Any]]:
+        """What a Patroni that responds says of all nodes; nothing if none does."""
+        for node in self.nodes:
+            with suppress(OSError, ValueError, TimeoutError):
+                async with asyncio.timeout(3):
+                    found = await asyncio.to_thread(_fetch, node.rest, "cluster")
+                    members: list[dict[str, Any]] = found["members"]
+                    return members
+        return []
+
+    async def leader(self) -> Node:
+        """The primary. Raises TimeoutError."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                for each in await self.members():
+                    if each["role"] == "leader":
+                        return next(node for node in self.nodes if node.name == each["name"])
+                await asyncio.sleep(0.1)
+
+    def standbys(self, leader: Node) -> list[Node]:
+        """All others."""
+        return [node for node in self.nodes if node is not leader]
+
+    async def accepts(self) -> None:
+        """Wait until HAProxy leads to a server that commits. Raises TimeoutError."""
+        async with asyncio.timeout(PATIENCE):
+            while not await self._commits():  # noqa: ASYNC110 - another process does
+                await asyncio.sleep(0.02)
+
+    async def _commits(self) -> bool:
+        try:
+            connection = await asyncpg.connect(self.url(), timeout=1, command_timeout=1)
+        except LOST:
+            return False
+        try:
+            await connection.execute("SELECT pg_logical_emit_message(true, 'probe', '')")
+        except LOST:
+            return False
+        finally:
+            connection.terminate()
+        return True
+
+    async def whole(self) -> None:
+        """Wait until there is a primary, which a standby follows synchronously, and all run."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                members = await self.members()
+                running = [each for each in members if each["state"] in {"running", "streaming"}]
+                roles = {each["role"] for each in running}
+                if len(running) == NODES and {"leader", "sync_standby"} <= roles:
+                    return
+                await asyncio.sleep(0.3)
+
+    async def switch_over(self) -> None:
+        """Have another node become the primary, as an operator does."""
+        leader = await self.leader()
+        body = json.dumps({"leader": leader.name}).encode()
+        with suppress(OSError):
+            await asyncio.to_thread(_fetch, leader.rest, "switchover", body)
+
+
+def _fetch(port: int, path: str, body: bytes | None = None) -> Any:  # noqa: ANN401 - JSON
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/{path}", data=body)
+    with urllib.request.urlopen(request, timeout=60 if body else 2) as response:  # noqa: S310 - our own
+        content = response.read()
+    return json.loads(content) if body is None else content
+
+
+def missing(*, pooled: bool) -> str:
+    """Return what this machine lacks; empty if it has everything."""
+    needed = {"etcd": "etcd-server", "haproxy": "haproxy"}
+    if pooled:
+        needed["pgbouncer"] = "pgbouncer"
+    lacking = [package for program, package in needed.items() if _program(program) is None]
+    return f"apt-get install {' '.join(lacking)}" if lacking else ""
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def _patroni(account: Account) -> Path:
+    """Install Patroni where the account can run it, and return its path. Raises RuntimeError."""
+    folder = Path(tempfile.gettempdir()) / f"ticketing-{re.sub(r'[^a-z0-9.]+', '-', FROM_PYPI[0])}"
+    if not (folder / "installed").exists():
+        found = (Path(sys.executable).resolve(), Path("/usr/bin/python3"))
+        python = next((each for each in found if each.exists() and account.can_reach(each)), None)
+        if python is None:
+            raise RuntimeError("as root, Patroni needs a Python that other accounts can run")
+        subprocess.run([python, "-m", "venv", "--clear", "--without-pip", folder], check=True)
+        pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", folder / "bin/python"]
+        subprocess.run([*pip, "install", "--quiet", *FROM_PYPI], check=True)
+        (folder / "installed").touch()
+    return folder / "bin" / "patroni"
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _filled(name: str, changes: Mapping[str, str]) -> str:
+    """Return the file of `deploy/cluster`, changed for this machine. Each change must apply."""
+    text = (DEPLOY / name).read_text()
+    for old, new in changes.items():
+        if old not in text:
+            raise RuntimeError(f"deploy/cluster/{name} has no {old!r}")
+        text = text.replace(old, new)
+    return text
+
+
+@asynccontextmanager
+async def running(folder: Path, *, pooled: bool) -> AsyncIterator[Cluster]:
+    """Run a cluster in `folder`, which all may enter, until the context ends."""
+    account = Account.choose()
+    binaries = binaries_for(account)
+    folder.chmod(0o777)
+    async with AsyncExitStack() as stack:
+        started = stack.enter_context(ExitStack())
+        etcd = _etcd(folder, started)
+        nodes = [await _node(n, folder, binaries, etcd, stack) for n in range(1, NODES + 1)]
+        cluster = Cluster(
+            nodes=[node for node, _ in nodes],
+            folder=folder,
+            patroni=await asyncio.to_thread(_patroni, account),
+            account=account,
+            haproxy=_free_port(),
+            pgbouncer=_free_port() if pooled else None,
+        )
+        stack.callback(_end, cluster)
+        for node in cluster.nodes:
+            cluster.start(node)
+        changes = {"10.0.0.10:5000": f"127.0.0.1:{cluster.haproxy}"}
+        for number, (_, (postgres, rest)) in enumerate(nodes, 1):
+            changes[f"10.0.0.{number}:5432 check port 8008"] = (
+                f"127.0.0.1:{postgres} check port {rest}"
+            )
+        config = folder / "haproxy.cfg"
+        config.write_text(_filled("haproxy.cfg", changes))
+        _start(started, folder / "haproxy.log", [_program("haproxy"), "-db", "-f", config])
+        await cluster.whole()
+        await _make_database(cluster)
+        if cluster.pgbouncer is not None:
+            _pool(cluster, started)
+        yield cluster
+
+
+def _start(started: ExitStack, log: Path, command: list[Any], **account: Any) -> None:  # noqa: ANN401
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, cwd="/", start_new_session=True, **account
+        )
+    started.callback(process.wait)
+    started.callback(process.kill)
+
+
+def _etcd(folder: Path, started: ExitStack) -> list[int]:
+    """Start the members, and return their ports."""
+    ports = [(_free_port(), _free_port()) for _ in range(NODES)]
+    names = [f"e{number}" for number in range(NODES)]
+    peers = ",".join(
+        f"{name}=http://127.0.0.1:{peer}" for name, (_, peer) in zip(names, ports, strict=True)
+    )
+    for name, (client, peer) in zip(names, ports, strict=True):
+        ours, theirs = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
+        command = [
+            *(_program("etcd"), "--name", name, "--data-dir", folder / name),
+            *("--listen-client-urls", ours, "--advertise-client-urls", ours),
+            *("--listen-peer-urls", theirs, "--initial-advertise-peer-urls", theirs),
+            *("--initial-cluster", peers, "--logger", "zap"),
+        ]
+        _start(started, folder / "etcd.log", command)
+    return [client for client, _ in ports]
+
+
+async def _node(
+    number: int, folder: Path, binaries: Path, etcd: list[int], stack: AsyncExitStack
+) -> tuple[Node, tuple[int, int]]:
+    """Return a node, and the ports of PostgreSQL and Patroni by way of its network."""
+    postgres, rest = _free_port(), _free_port()
+    relays = [Relay(postgres), Relay(rest), Relay(*etcd[number - 1 :], *etcd[: number - 1])]
+    for relay in relays:
+        stack.push_async_callback(relay.close)
+    outer_postgres, outer_rest, outer_etcd = [await relay.start() for relay in relays]
+    data = folder / f"data{number}"
+    changes = {
+        "name: n1": f"name: n{number}",
+        "listen: 10.0.0.1:8008": f"listen: 127.0.0.1:{rest}",
+        "connect_address: 10.0.0.1:8008": f"connect_address: 127.0.0.1:{outer_rest}",
+        # Without a look at the members, whose addresses would lead past the relay.
+        "hosts: 10.0.0.1:2379,10.0.0.2:2379,10.0.0.3:2379": (
+            f"hosts: 127.0.0.1:{outer_etcd}\n  use_proxies: true"
+        ),
+        "listen: 10.0.0.1:5432": f"listen: 127.0.0.1:{postgres}",
+        "connect_address: 10.0.0.1:5432": f"connect_address: 127.0.0.1:{outer_postgres}",
+        "/var/lib/postgresql/18/main": str(data),
+        "/usr/lib/postgresql/18/bin": str(binaries),
+        "  authentication:": (
+            f"  pgpass: {folder}/pgpass{number}\n  parameters:\n"
+            f"    unix_socket_directories: {folder}\n  authentication:"
+        ),
+        "local all all peer": "local all all trust",
+        "10.0.0.0/24": "127.0.0.1/32",
+    }
+    config = folder / f"patroni{number}.yml"
+    config.write_text(_filled("patroni.yml", changes))
+    node = Node(f"n{number}", postgres, rest, data.resolve(), config, relays)
+    return node, (outer_postgres, outer_rest)
+
+
+async def _make_database(cluster: Cluster) -> None:
+    url = cluster.url().replace(f"/{DATABASE}?", "/postgres?")
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                connection = await asyncpg.connect(url, timeout=2)
+                await connection.execute(f"CREATE DATABASE {DATABASE}")
+                await connection.close()
+            except asyncpg.DuplicateDatabaseError:
+                return
+            except LOST:
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+
+def _pool(cluster: Cluster, started: ExitStack) -> None:
+    folder = cluster.folder
+    users = folder / "userlist.txt"
+    users.write_text(f'"postgres" "{PASSWORD}"\n')
+    config = folder / "pgbouncer.ini"
+    config.write_text(
+        _filled(
+            "pgbouncer.ini",
+            {
+                "host=10.0.0.10 port=5000": f"host=127.0.0.1 port={cluster.haproxy}",
+                "listen_port = 6432": f"listen_port = {cluster.pgbouncer}",
+                "/etc/pgbouncer/userlist.txt": str(users),
+            },
+        )
+    )
+    command = [_program("pgbouncer"), config]
+    _start(started, folder / "pgbouncer.log", command, **cluster.account.popen)
+
+
+def _end(cluster: Cluster) -> None:
+    """Kill every node."""
+    for node in cluster.nodes:
+        node.send(signal.SIGKILL)
+        if node.patroni is not None:
+            node.patroni.wait()
+    deadline = time.monotonic() + 10
+    while any(node.processes for node in cluster.nodes) and time.monotonic() < deadline:
+        for node in cluster.nodes:
+            node.send(signal.SIGKILL, patroni=False)
+        time.sleep(0.1)
