@@ -141,8 +141,10 @@ class Held:
                 self._connection.lose()
             await self.close()
             self._connection = await self._borrowed.enter_async_context(driver(self._engine))
+        connection = self._connection
         try:
-            yield self._connection
+            yield connection
+            connection.confirm()
         except BaseException as error:
             # `driver` turns the error, and closes the connection if needed.
             self._connection = None

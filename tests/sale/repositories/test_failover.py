@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.databases import execute
 from tests.factories import make_event, make_people
@@ -90,6 +91,11 @@ async def test_a_booking_is_acknowledged_only_when_a_failover_keeps_it(
             await recall(before, keyed)
         with pytest.raises(DatabaseUnavailable):
             await bookings.book(show, people[1], keyed=keyed)
+        # As any other change.
+        changing = asyncio.create_task(rename_all(before))
+        await until(primary.url, CANCEL)
+        with pytest.raises(DatabaseUnavailable):
+            await changing
         await bookings.close()
         await before.dispose()
 
@@ -123,6 +129,11 @@ async def test_what_waited_in_vain_is_acknowledged_when_a_standby_has_it(
     assert people[1] in await holders(standby.url)
     await bookings.close()
     await engine.dispose()
+
+
+async def rename_all(engine: AsyncEngine) -> None:
+    async with driver(engine) as connection, connection.transaction():
+        await connection.execute("UPDATE events SET name = 'Another name'")
 
 
 async def holders(url: str) -> set[object]:
