@@ -7,6 +7,7 @@ from PyPI into a folder of its own.
 import asyncio
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -31,7 +32,7 @@ from ticketing.embedded.binaries import binaries_for
 DEPLOY: Final = Path(__file__).parents[1] / "deploy" / "cluster"
 FROM_PYPI: Final = ("patroni[etcd3]==4.1.5", "psycopg[binary]==3.3.4")
 NODES: Final = 3
-PATIENCE: Final = 180.0
+PATIENCE: Final = 120.0
 PASSWORD: Final = "change-superuser"  # noqa: S105 - as in the file
 DATABASE: Final = "ticketing"
 LOST: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -214,9 +215,11 @@ def _patroni(account: Account) -> Path:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody uses, below those that the system gives to connections."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _filled(name: str, changes: Mapping[str, str]) -> str:
@@ -258,7 +261,12 @@ async def running(folder: Path, *, pooled: bool) -> AsyncIterator[Cluster]:
         config = folder / "haproxy.cfg"
         config.write_text(_filled("haproxy.cfg", changes))
         _start(started, folder / "haproxy.log", [_program("haproxy"), "-db", "-f", config])
-        await cluster.whole()
+        try:
+            await cluster.whole()
+        except TimeoutError:
+            logs = sorted(folder.glob("*.log"))
+            said = "".join(f"{log}:\n{log.read_text()[-1500:]}\n" for log in logs)
+            raise RuntimeError(f"the cluster does not start:\n{said}") from None
         await _make_database(cluster)
         if cluster.pgbouncer is not None:
             _pool(cluster, started)
