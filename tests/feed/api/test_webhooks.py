@@ -20,6 +20,7 @@ WHY = """
     SELECT details ->> 'reason' FROM audit_records
     WHERE action = 'webhook.disabled' AND details ->> 'webhookId' = :id
 """
+BUSY = "SELECT EXISTS (SELECT FROM webhooks WHERE lease IS NOT NULL OR NOT rests)"
 A_DAY_LATER = "UPDATE webhooks SET previous_until = now() WHERE lease IS NULL"
 AGO = """
     UPDATE webhooks SET failing_since = now() - interval '3 days 1 minute', due_at = now()
@@ -60,6 +61,14 @@ async def change(engine: AsyncEngine, sql: str) -> None:
             async with engine.begin() as connection:
                 if (await connection.execute(text(sql))).rowcount:
                     return
+            await asyncio.sleep(0.01)
+
+
+async def until_at_rest(engine: AsyncEngine) -> None:
+    """Wait until nobody delivers. What is read for a delivery may be older than a change."""
+    async with asyncio.timeout(20), engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        while await connection.scalar(text(BUSY)):  # noqa: ASYNC110 - others
             await asyncio.sleep(0.01)
 
 
@@ -421,6 +430,7 @@ async def test_who_manages_an_event_no_more_is_told_nothing_more(
             await ada.book(event)
             for each in (theirs, all_theirs, mine):
                 await each.got(1)
+            await until_at_rest(engine)
             await ada.delete(f"/api/events/{event}/team/{bob.id}")
             await ada.cancel(event)
             await mine.got(3)
