@@ -48,8 +48,9 @@ LENIENT = {"uploadCheckIns", "cancelBooking", "confirmHold", "extendHold", "logo
 null for a body that may be left out."""
 ABOUT_HOLDS = ("confirmHold", "extendHold", "releaseHold")
 """Operations that need a hold. Each has its own, because they end it."""
-ENDING = ("cancelEvent", "deleteEvent", "pauseSale")
-"""Operations after which an event may not be bookable. Each has drafts of its own."""
+ENDING = ("cancelEvent", "deleteEvent", "pauseSale", "changeOwner")
+"""Operations after which an event may not be bookable, or another person's. Each has drafts of its
+own."""
 KEY = "#/components/parameters/Idempotency-Key"
 ACCEPTED = ["2xx", "401", "403", "404", "409", "410", "412", "422", "428"]
 REFUSED = [
@@ -226,7 +227,7 @@ class World:
             "any": ["*"],
             "bookings": self.bookings,
             **{of: self.holds[place::3] for place, of in enumerate(ABOUT_HOLDS)},
-            **{of: self.drafts[place::3] for place, of in enumerate(ENDING)},
+            **{of: self.drafts[place :: len(ENDING)] for place, of in enumerate(ENDING)},
             "people": self.people,
             "names": [self.account["username"]],
             "times to come": ["2032-01-01T00:00:00Z"],
