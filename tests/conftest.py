@@ -36,26 +36,8 @@ from ticketing.web.direct import PolicyRoute
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 
-def paused() -> list[Coverage]:
-    """Stop to measure, and return what measured."""
-    found = []
-    # A worker of pytest-xdist has two, because it is a started process too.
-    while (measuring := Coverage.current()) is not None:
-        measuring.stop()
-        found.append(measuring)
-    return found
-
-
-def resume(found: list[Coverage]) -> None:
-    for measuring in reversed(found):
-        measuring.start()
-
-
 # What collecting the tests makes stays. To look for garbage in it takes a quarter of the time.
 gc.disable()
-# Most of what is imported is not ours, and coverage triples its time. Processes that tests start
-# measure our imports.
-_collecting = paused()
 
 # No example fails because the machine is busy.
 examples.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -74,7 +56,6 @@ examples.register_profile(
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
-    resume(_collecting)
 
 
 @pytest.fixture(scope="session")
@@ -107,9 +88,14 @@ def _nothing_frozen() -> Iterator[None]:
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run without coverage, also in started processes. Other tests measure the same code."""
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-    found = paused()
+    paused = []
+    # A worker of pytest-xdist has two, because it is a started process too.
+    while (measuring := Coverage.current()) is not None:
+        measuring.stop()
+        paused.append(measuring)
     yield
-    resume(found)
+    for measuring in reversed(paused):
+        measuring.start()
 
 
 @pytest.fixture

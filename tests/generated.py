@@ -27,7 +27,7 @@ UNTOLD = {
     *("createCodes", "updateCode", "checkCode"),
     *("createWebhook", "updateWebhook"),
     *("updateTicket", "checkIn", "uploadCheckIns", "undoCheckIn", "updateDoor"),
-    "getDoorManifest",
+    *("getDoorManifest", "readFeed", "readEventFeed"),
     *("publishEvent", "pauseSale", "resumeSale", "cancelEvent", "deleteEvent"),
 }
 ABOUT_TYPES = {
@@ -40,7 +40,7 @@ ABOUT_TYPES = {
 """Operations that need an event with a start, and its own ticket type or quota."""
 AT_THE_DOOR = {
     *("getDoor", "updateDoor", "checkIn", "uploadCheckIns", "undoCheckIn", "listCheckIns"),
-    "getDoorManifest",
+    *("getDoorManifest", "readFeed", "readEventFeed"),
 }
 """Operations that need an event with scans."""
 LENIENT = {"uploadCheckIns", "cancelBooking", "confirmHold", "extendHold", "logout"}

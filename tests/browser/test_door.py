@@ -16,6 +16,14 @@ from tests.door.scenes import Gala
 from tests.people import Visitor
 from tests.serving import Service, visiting
 
+LATER = """async (event) => {
+    const { open } = await import("/static/door/store.js");
+    const store = await open(event);
+    await store.set("about", { ...(await store.get("about")), version: 1e9 });
+    await store.write("tickets", (tickets) => tickets.clear());
+    store.close();
+}"""
+"""Have the device know a later version than the service has, and no tickets."""
 WIDTH, HEIGHT = 640, 480
 
 
@@ -116,6 +124,12 @@ async def test_a_phone_lets_people_in_with_network_and_without(
             found = await counts(gala)
             assert (found["entries"], found["conflicts"]) == (2, 0)
             assert found["refused"] >= 2
+
+            # What the device knows of a database that was replaced by a backup, it loads anew.
+            await page.evaluate(LATER, gala.event)
+            await page.goto(f"{service.url}/door/{gala.event}")
+            await expect(page.locator("#network")).to_have_text("Online.")
+            await expect(page.locator("#counts")).to_have_text("2 of 2 came in.")
             assert faults == []
 
 

@@ -53,13 +53,13 @@ def serve(
             " `.venv/bin/pip install -e '.[otel]'`"
         )
     logs.configure(settings)
-    if settings.database_url is not None and settings.pooler == "none":
-        state.require_room(settings.database_url.get_secret_value(), settings)
     with (
         _listening(settings.host, settings.port) as listener,
         _metrics(settings) as (metrics_dir, metrics_port, forget),
         database(settings) as (complete, watch),
     ):
+        if settings.database_url is not None and settings.pooler == "none":
+            state.require_room(settings.database_url.get_secret_value(), settings)
         supervisor = Supervisor(
             partial(work, complete, listener, Memory.make(), metrics_dir),
             complete.workers,

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.contract import assert_problem
 from tests.door.scenes import Gala, pass_on, put_lists, scan
 from tests.people import Visitor
 from ticketing.door import codes
@@ -352,3 +353,19 @@ async def test_pages_that_are_read_while_tickets_change_are_brought_up_to_date(
     assert UUID(sold[0])
     assert device.tickets[sold[0]]["generation"] == 2
     assert device.tickets[sold[3]]["uses"]["main"]["inside"]
+
+
+async def test_a_device_that_knows_more_than_the_service_must_load_all_anew(
+    visitor: Visitor,
+) -> None:
+    """After a backup was restored, it would take new changes for old ones."""
+    gala = await Gala.open(visitor)
+    path = f"/api/events/{gala.event}/door-manifest"
+    known = (await gala.owner.get(path)).json()["version"]
+    same = await gala.owner.get(path, since=known)
+    assert (same.status_code, same.json()["version"], same.json()["isComplete"]) == (
+        200,
+        known,
+        True,
+    )
+    assert_problem(await gala.owner.get(path, since=known + 1), 422, "invalid_cursor")

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import httpx
 from fastapi import FastAPI
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.calls import promote
+from tests.contract import assert_problem
 from tests.people import Person, Visitor
 from tests.plans import statements
 from ticketing.feed.part import Feed
@@ -210,6 +212,24 @@ async def test_an_event_that_is_made_while_a_request_waits_is_not_skipped(
     rest = await read(ada, "/api/feed", cursor=found["nextCursor"])
     seen = [(each["type"], each["eventId"]) for each in [*found["items"], *rest["items"]]]
     assert seen == [("event.created", other), ("booking.booked", event)]
+
+
+async def test_a_cursor_from_beyond_the_end_is_refused(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    """After a backup was restored, a program would wait for events that it takes for old ones."""
+    ada = await visitor.register()
+    event = await ada.organise()
+    paths = ("/api/feed", f"/api/events/{event}/feed")
+    last = [(await ada.get(path)).json()["nextCursor"] for path in paths]
+    for path, cursor in zip(paths, last, strict=True):
+        assert (await ada.get(path, cursor=cursor)).json() == {"items": [], "nextCursor": cursor}
+    async with engine.begin() as connection:
+        await connection.execute(text("ALTER SEQUENCE audit_records_seq_seq RESTART"))
+    for path, cursor in zip(paths, last, strict=True):
+        for wait in (0, 1):
+            refused = await ada.get(path, cursor=cursor, wait=wait)
+            assert_problem(refused, 422, "invalid_cursor")
 
 
 async def test_a_drain_ends_waiting_requests(visitor: Visitor, app: FastAPI) -> None:

@@ -11,6 +11,7 @@ from ticketing.db.statements import Driver, Statement, driver
 from ticketing.door.repositories import doors, tickets
 from ticketing.door.repositories.check_ins import document, standings
 from ticketing.door.repositories.doors import Rules
+from ticketing.errors import InvalidCursor
 
 RECORDS: Final = 1_000
 """Trail records that one answer about changes covers."""
@@ -87,13 +88,19 @@ class ManifestRepository:
             )
 
     async def changes(self, event_id: int, since: int) -> Manifest:
-        """Return the tickets that changed after the version `since`. Raises EventNotFound."""
+        """Return the tickets that changed after the version `since`.
+
+        Raises EventNotFound, or InvalidCursor if the event never had this version.
+        """
         async with (
             driver(self._engine) as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             rules = await doors.read(connection, event_id)
             rows = await CHANGES.fetch(connection, event=event_id, since=since, limit=RECORDS + 1)
+            if not rows and since > await _version(connection, event_id):
+                # The database was restored from a backup, so the device knows what never happened.
+                raise InvalidCursor
             has_more = len(rows) > RECORDS
             rows = rows[:RECORDS]
             bookings = {UUID(row["booking"]) for row in rows if row["booking"]}

@@ -277,7 +277,8 @@ async def manifest(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     `isComplete` is false and from then on every few seconds. A ticket replaces what the device has
     of it; everything else replaces all of it. `lists` and `event` decide as at the service, see
     `POST /api/events/{eventId}/check-ins`. A name that changes in the data of a
-    person, and not on the ticket, comes with the next full load.
+    person, and not on the ticket, comes with the next full load. 422 `invalid_cursor` says that the
+    database was restored from a backup: then load all pages again.
     """
     await require(request, caller, eventId)
     door = of(request, Door)

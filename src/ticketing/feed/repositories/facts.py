@@ -10,6 +10,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.statements import Driver, Statement, driver
+from ticketing.errors import InvalidCursor
 from ticketing.feed.told import FIRST, Fact, FeedEventType
 
 PENDING: Final = 100
@@ -267,6 +268,17 @@ class FactRepository:
                 await asyncio.sleep(LOOK_AGAIN)
                 found = await self._settle(connection)
         return found or int(drawn["seq"])
+
+    async def require_drawn(self, after: int) -> None:
+        """Raise InvalidCursor if no record has had this number.
+
+        Then the cursor is of another database, or of one that lost its last records: it was
+        restored from a backup.
+        """
+        async with driver(self._engine) as connection:
+            (drawn,) = await DRAWN.fetch(connection)
+        if after > drawn["seq"]:
+            raise InvalidCursor
 
     async def news(self, after: int) -> News:
         """Return what became visible after this number. 0: there was no last look."""

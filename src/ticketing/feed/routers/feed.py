@@ -67,7 +67,8 @@ async def follow_event(  # noqa: PLR0913, PLR0917 - the parameters of the API
     """Return what happened at the event after the cursor, oldest first; from the start without one.
 
     The order never changes, and nothing is left out. If there is nothing yet, `wait` holds the
-    response until something happens. The response may come earlier, and then has no items.
+    response until something happens. The response may come earlier, and then has no items. A cursor
+    from beyond the end is refused: the database was restored from a backup that is older.
     """
     await require(request, caller, eventId)
     facts = of(request, Feed).facts
@@ -116,6 +117,8 @@ async def _followed(
     have = of(request, Feed)
     after = decode_cursor(cursor) or 0
     found, after = await read(after)
+    if not found:
+        await have.facts.require_drawn(after)
     if not found and wait:
         with have.follower.listening(events) as listener:
             found, after = await read(after)

@@ -54,7 +54,8 @@ async function take(given) {
 }
 
 async function load() {
-  if (!state.isLoaded) {
+  const isFirst = !state.isLoaded;
+  if (isFirst) {
     let given = await call("door-manifest");
     await take(given);
     while (!given.isComplete) {
@@ -63,9 +64,19 @@ async function load() {
     }
     state.isLoaded = true;
   }
-  do {
-    await take(await call(`door-manifest?since=${state.about.version}`));
-  } while (!state.about.isComplete);
+  try {
+    do {
+      await take(await call(`door-manifest?since=${state.about.version}`));
+    } while (!state.about.isComplete);
+  } catch (error) {
+    if (isFirst || error.status !== 422) throw error;
+    // The database was restored from a backup, so all that the device knows may be wrong.
+    await store.write("tickets", (tickets) => tickets.clear());
+    state.tickets.clear();
+    state.isLoaded = false;
+    await load();
+    return;
+  }
   await store.set("about", state.about);
 }
 
