@@ -430,6 +430,24 @@ async def test_a_place_is_free_that_was_held_longer_than_all_that_one_commit_end
     await assert_recounted(engine)
 
 
+async def test_nobody_waits_until_all_holds_are_ended_unless_they_need_them(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reads, "DUE_AT_ONCE", 3)
+    ada, *people, bea, eve = await make_people(engine, 13)
+    event, _ = await make(engine, ada, 10)
+    await together(*(bookings.hold(event, person) for person in people))
+    await end(engine, event)
+    assert isinstance(await bookings.book(event, bea), Booked)
+    assert (await counters(engine, event))[0] == 3 - 1
+    # Three more places are not enough for this group, six are.
+    assert isinstance(await bookings.book(event, eve, lines=[(None, 7)]), Booked)
+    assert (await counters(engine, event))[0] == 2 + 6 - 7
+    await assert_recounted(engine)
+
+
 async def test_no_offer_is_made_after_the_close_of_the_sale(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:

@@ -334,8 +334,8 @@ class Batches:
         """Decide for every event that exists. Return decisions, and events to decide again.
 
         An event is decided again if its snapshot is stale, or if the decision only ends holds and
-        offers, because more have ended than one commit writes. The active bookings of the requests
-        in `asking` are read first.
+        offers. It does so if more have ended than one commit writes, and the requests need those
+        too. The active bookings of the requests in `asking` are read first.
         """
         known = {e: self._snapshots[e] for e in by_event if e in self._snapshots}
         requests = {event: [each.request for each in by_event[event]] for event in known}
@@ -357,20 +357,28 @@ class Batches:
                 named=named,
                 codes=codes.get(event, ()),
             )
-            # What has ended is free for these requests only when all of it is.
             has_more = reading.next_due is not None and reading.next_due <= at
-            asks = () if has_more else requests[event]
+            deciding = partial(decide, before, reading=reading, at=at, new_id=new_id)
             try:
-                decisions[event] = decide(before, asks, reading, at=at, new_id=new_id)
+                decision = deciding(requests[event])
+                if has_more and not _are_granted(decision):
+                    decision = deciding(())
+                    decision.outcomes = [Busy()] * len(requests[event])
+                    unfinished.add(event)
             except StaleSnapshot:
                 stale.add(event)
             else:
-                if has_more:
-                    decisions[event].outcomes = [Busy()] * len(requests[event])
-                    unfinished.add(event)
+                decisions[event] = decision
         self._contended |= stale
         self._forget(stale)
         return decisions, stale | unfinished
+
+
+def _are_granted(decision: Decision) -> bool:
+    """Whether more free places would change no outcome."""
+    return not (decision.before.waiting or decision.after.waiting) and not any(
+        isinstance(outcome, Exception) for outcome in decision.outcomes
+    )
 
 
 def _is_doubtful(decision: Decision | None) -> bool:

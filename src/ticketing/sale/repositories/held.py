@@ -16,7 +16,7 @@ from ticketing.sale.inventory.model import Booking, BookingStatus, Snapshot, Tic
 from ticketing.sale.inventory.offer import left
 from ticketing.sale.rows import BOOKING, booking, code
 
-DUE_AT_ONCE: Final = 1_000
+DUE_AT_ONCE: Final = 300
 """How many holds and offers of an event one commit ends."""
 NOTHING_DUE: Final[tuple[Sequence[Booking], datetime | None]] = ((), None)
 
