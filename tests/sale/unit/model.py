@@ -15,6 +15,12 @@ from ticketing.errors import (
     BookingAmbiguous,
     BookingNotFound,
     Busy,
+    CodeExpired,
+    CodeNotApplicable,
+    CodeNotStarted,
+    CodeQuantityNotAllowed,
+    CodeUnknown,
+    CodeUsedUp,
     EventState,
     GroupTooLarge,
     HoldExpired,
@@ -34,6 +40,7 @@ from ticketing.errors import (
 )
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
+from ticketing.sale.inventory.codes import Code, CodeKind, DiscountPer
 from ticketing.sale.inventory.decision import Fact
 from ticketing.sale.inventory.hold import Confirm, Expire, Extend
 from ticketing.sale.inventory.kinds import InventoryRequest
@@ -73,6 +80,8 @@ class Model:
     at: datetime
     ticket_id: Callable[[int], UUID]
     """The id of the ticket of this number."""
+    codes: list[Code] = field(default_factory=list)
+    """Their counters are not looked at."""
     bookings: list[Booking] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     request: int | None = 0
@@ -281,13 +290,17 @@ class Model:
         user_id = request.user_id
         self._require_open()
         slot = self._free_slot(user_id)
-        wanted = [(self._find(kind, request), quantity) for kind, quantity in request.lines]
+        code = self._code(request)
+        wanted = [(self._find(kind, request, code), quantity) for kind, quantity in request.lines]
         for kind, quantity in wanted:
             self._require_on_sale(kind, quantity)
         asked = sum(quantity for _, quantity in wanted)
+        self._require_uses(code, self._tickets_under(code, wanted))
         self._require_few(user_id, asked)
-        amount, currency = self._price(wanted)
+        amount, currency = self._price(wanted, code)
         refusal = self._refusal(wanted)
+        if refusal is not None and code is not None:
+            raise refusal
         has_mode = self.terms.waiting
         must_pay = currency is not None and not request.by_team and not request.holds
         can_wait = len(wanted) == 1 and (not amount or has_mode is WaitingMode.OFFER)
@@ -296,10 +309,11 @@ class Model:
             raise PaymentRequired(amount, currency)
         if refusal is None and request.holds:
             end = self.at + timedelta(minutes=self.terms.hold_minutes)
-            return self._keep(request, slot, wanted, end)
+            return self._keep(request, slot, wanted, end, code)
         if refusal is None:
-            booking = self._made(request, slot, wanted, BookingStatus.BOOKED)
-            return Booked(self._insert(booking._replace(tickets=self._tickets_of(wanted))))
+            booking = self._made(request, slot, wanted, BookingStatus.BOOKED, code)
+            tickets = self._tickets_of(wanted, code)
+            return Booked(self._insert(booking._replace(tickets=tickets)))
         if not can_wait or has_mode is WaitingMode.CLOSED:
             raise refusal
         ((kind, quantity),) = wanted
@@ -323,25 +337,37 @@ class Model:
         self._require_cancel()
         self._require_future(request.until)
         used = {each.slot for each in self.held(request.user_id)}
-        wanted = [(self._find(kind, request), quantity) for kind, quantity in request.lines]
+        code = self._code(request)
+        wanted = [(self._find(kind, request, code), quantity) for kind, quantity in request.lines]
         for kind, _ in wanted:
             if kind.closed:
                 raise SaleClosed(SaleState.CLOSED, kind.id)
         refusal = self._refusal(wanted)
         if refusal is not None:
             raise refusal
+        self._require_uses(code, self._tickets_under(code, wanted))
         self.by_team.add(request.booking_id)
-        return self._keep(request, min({*range(len(used) + 1)} - used), wanted, request.until)
+        slot = min({*range(len(used) + 1)} - used)
+        return self._keep(request, slot, wanted, request.until, code)
 
-    def _keep(self, request: Book, slot: int, wanted: Wanted, until: datetime) -> Outcome:
-        held = self._made(request, slot, wanted, BookingStatus.HELD)
-        held = held._replace(expires_at=until, places=self._places(wanted))
+    def _keep(
+        self, request: Book, slot: int, wanted: Wanted, until: datetime, code: Code | None
+    ) -> Outcome:
+        held = self._made(request, slot, wanted, BookingStatus.HELD, code)
+        held = held._replace(expires_at=until, places=self._places(wanted, code))
         return Kept(self._insert(held), self.at)
 
-    def _made(self, request: Book, slot: int, wanted: Wanted, status: BookingStatus) -> Booking:
-        amount, currency = self._price(wanted)
+    def _made(
+        self,
+        request: Book,
+        slot: int,
+        wanted: Wanted,
+        status: BookingStatus,
+        code: Code | None = None,
+    ) -> Booking:
+        amount, currency = self._price(wanted, code)
         asked = sum(quantity for _, quantity in wanted)
-        is_named = len(wanted) == 1 and (asked > 1 or not self.is_plain)
+        is_named = len(wanted) == 1 and (asked > 1 or not self.is_plain or code is not None)
         return Booking(
             request.booking_id,
             self.event_id,
@@ -354,6 +380,8 @@ class Model:
             amount,
             currency,
             self.terms.refunds if amount else None,
+            code_id=code.id if code else None,
+            code_tickets=self._tickets_under(code, wanted),
         )
 
     def _insert(self, booking: Booking) -> Booking:
@@ -401,6 +429,12 @@ class Model:
             raise HoldExpired("sale")
         if self._refusal(wanted) is not None:
             raise HoldExpired("sold_out")
+        used = [code for code in self.codes if code.id == expired.code_id]
+        try:
+            for code in used:
+                self._require_uses(code, expired.code_tickets)
+        except TicketingError:
+            raise HoldExpired("code") from None
         if not self.held(expired.user_id):
             return 0
         try:
@@ -460,14 +494,69 @@ class Model:
         assert booking.expires_at is not None
         return booking.expires_at
 
+    def _code(self, request: Book) -> Code | None:
+        """Return the code that the request names, if it may be used now."""
+        if request.code is None:
+            return None
+        for code in self.codes:
+            if code.folded == request.code and code.active:
+                if code.starts_at and self.at < code.starts_at:
+                    raise CodeNotStarted(code.starts_at, self.at)
+                if code.ends_at and self.at >= code.ends_at:
+                    raise CodeExpired(code.ends_at)
+                return code
+        raise CodeUnknown
+
     @staticmethod
-    def _places(wanted: Wanted) -> tuple[Place, ...]:
-        """Return each place with its price, unless all are of one free type."""
-        if len(wanted) == 1 and not wanted[0][0].amount:
-            return ()
-        return tuple(
-            Place(kind.id, kind.amount) for kind, quantity in wanted for _ in range(quantity)
-        )
+    def _is_under(code: Code, kind: TicketType) -> bool:
+        is_named = code.type_ids is None or kind.id in code.type_ids
+        return is_named and (code.kind is CodeKind.ACCESS or kind.amount > 0)
+
+    def _tickets_under(self, code: Code | None, wanted: Wanted) -> int:
+        """Return for how many of the places the code counts."""
+        if code is None:
+            return 0
+        return sum(quantity for kind, quantity in wanted if self._is_under(code, kind))
+
+    def _require_uses(self, code: Code | None, tickets: int) -> None:
+        """Raise if the code can't be used for so many tickets more."""
+        if code is None:
+            return
+        if tickets == 0:
+            raise CodeNotApplicable
+        using = [each for each in self.bookings if each.code_id == code.id]
+        using = [each for each in using if each.status.is_active]
+        sold = sum(each.code_tickets for each in using)
+        if code.max_tickets is not None and tickets > code.max_tickets:
+            raise CodeQuantityNotAllowed(tickets, code.max_tickets)
+        if code.max_uses is not None and len(using) + 1 > code.max_uses:
+            raise CodeUsedUp("uses", code.max_uses, len(using), 1)
+        if code.max_tickets is not None and sold + tickets > code.max_tickets:
+            raise CodeUsedUp("tickets", code.max_tickets, sold, tickets)
+
+    def _prices(self, wanted: Wanted, code: Code | None = None) -> list[tuple[int, int]]:
+        """Return the type and the price of each place."""
+        return [
+            (kind.id, self._reduced(code, kind))
+            for kind, quantity in wanted
+            for _ in range(quantity)
+        ]
+
+    def _reduced(self, code: Code | None, kind: TicketType) -> int:
+        if code is None or code.kind is CodeKind.ACCESS or not self._is_under(code, kind):
+            return kind.amount
+        if code.percent is not None:
+            # The parts of a discount of the whole are even too, so nothing is rounded.
+            assert kind.amount * code.percent % 100 == 0
+            return kind.amount - kind.amount * code.percent // 100
+        assert code.per is DiscountPer.TICKET
+        assert code.amount is not None
+        return max(kind.amount - code.amount, 0)
+
+    def _places(self, wanted: Wanted, code: Code | None = None) -> tuple[Place, ...]:
+        """Return each place with its price, unless all are of one type and free."""
+        places = tuple(Place(*each) for each in self._prices(wanted, code))
+        return places if len(wanted) > 1 or any(each.amount for each in places) else ()
 
     def _kept_places(self, held: Booking) -> list[tuple[int, int]]:
         """Return the type and the price of each place that is kept."""
@@ -481,9 +570,10 @@ class Model:
     def _of(self, kind: int | None) -> int:
         return min(self.types) if kind is None else kind
 
-    def _tickets_of(self, wanted: Wanted) -> tuple[Ticket, ...]:
-        places = [(kind.id, kind.amount) for kind, quantity in wanted for _ in range(quantity)]
-        return self._issue(places) if len(places) > 1 or not self.is_plain else ()
+    def _tickets_of(self, wanted: Wanted, code: Code | None) -> tuple[Ticket, ...]:
+        places = self._prices(wanted, code)
+        has_tickets = len(places) > 1 or not self.is_plain or code is not None
+        return self._issue(places) if has_tickets else ()
 
     def _require_open(self) -> None:
         if not ALLOWED[self.terms.state(self.at)].book:
@@ -499,14 +589,17 @@ class Model:
             raise AlreadyBooked if held[0].status is BookingStatus.BOOKED else AlreadyWaiting
         return min(set(range(allowed)) - {each.slot for each in held})
 
-    def _find(self, type_id: int | None, request: Book) -> TicketType:
+    def _find(self, type_id: int | None, request: Book, code: Code | None) -> TicketType:
         if type_id is None and len(self.types) > 1:
             shown = [each for each in self.types.values() if not each.hidden and not each.closed]
             if len(shown) != 1:
                 raise TicketTypeRequired
             return shown[0]
         kind = self.types.get(min(self.types) if type_id is None else type_id)
-        if kind is None or (kind.hidden and not request.by_team):
+        if kind is None:
+            raise TicketTypeNotFound
+        opens = code and code.kind is CodeKind.ACCESS and self._is_under(code, kind)
+        if kind.hidden and not request.by_team and not opens:
             raise TicketTypeNotFound
         return kind
 
@@ -518,12 +611,11 @@ class Model:
         if not kind.min_per_booking <= quantity <= (kind.max_per_booking or quantity):
             raise QuantityNotAllowed(kind.id, kind.min_per_booking, kind.max_per_booking)
 
-    @staticmethod
-    def _price(wanted: Wanted) -> tuple[int, str | None]:
-        amount = sum(kind.amount * quantity for kind, quantity in wanted)
+    def _price(self, wanted: Wanted, code: Code | None = None) -> tuple[int, str | None]:
+        amount = sum(price for _, price in self._prices(wanted, code))
         currencies = {kind.currency for kind, _ in wanted if kind.amount > 0}
         assert len(currencies) <= 1
-        return amount, currencies.pop() if currencies else None
+        return amount, currencies.pop() if amount else None
 
     def _refusal(self, wanted: Wanted) -> SoldOut | None:
         """Return why the places can't be had now, or None."""

@@ -6,6 +6,8 @@ from datetime import datetime
 from itertools import count
 from uuid import UUID
 
+from ticketing.sale.inventory.book import Book
+from ticketing.sale.inventory.codes import Code
 from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.hold import Confirm, Extend
 from ticketing.sale.inventory.kinds import KINDS, InventoryRequest, decide
@@ -37,10 +39,18 @@ class Rows:
     """Without tickets."""
     tickets: dict[UUID, tuple[UUID, Ticket]] = field(default_factory=dict)
     """By id, with the id of the booking."""
+    codes: dict[int, Code] = field(default_factory=dict)
     due_at_once: int = DUE_AT_ONCE
 
     def copy(self) -> "Rows":
-        return Rows(self.snapshot, self.at, self.ticket_id, dict(self.bookings), dict(self.tickets))
+        return Rows(
+            self.snapshot,
+            self.at,
+            self.ticket_id,
+            dict(self.bookings),
+            dict(self.tickets),
+            dict(self.codes),
+        )
 
     def read(self, booking_id: UUID) -> Booking:
         """Return the booking with its tickets."""
@@ -134,6 +144,7 @@ class Rows:
                 due,
                 next_due,
                 {key: each for key, each in named.items() if not each.status.is_active},
+                codes=self._named_codes(requests),
             ),
             at=self.at,
             new_id=new_id or self.new_id(),
@@ -141,6 +152,13 @@ class Rows:
         for fact in decision.facts:
             assert not fact.is_new or (fact.by is not None and kinds[fact.by].inserts)
         return decision
+
+    def _named_codes(self, requests: Sequence[InventoryRequest]) -> list[Code]:
+        """Return what `read_codes` reads."""
+        named = {each.code for each in requests if isinstance(each, Book)}
+        confirmed = {each.booking_id for each in requests if isinstance(each, Confirm)}
+        theirs = {self.bookings[each].code_id for each in confirmed & self.bookings.keys()}
+        return [each for each in self.codes.values() if each.folded in named or each.id in theirs]
 
     def check(self) -> None:
         """Check that the counters equal the rows, and that no place is sold twice."""
@@ -159,6 +177,11 @@ class Rows:
         assert min(left) >= 0
         for booking in self.with_status(BookingStatus.CANCELLED):
             assert booking.expires_at is None  # It would be an expired one: see `stored_status`.
+        active = [each for each in self.bookings.values() if each.status.is_active]
+        for code in self.codes.values():
+            using = [each for each in active if each.code_id == code.id]
+            assert code.uses == len(using)
+            assert code.tickets == sum(each.code_tickets for each in using)
         waiting = self.with_status(BookingStatus.WAITING)
         assert now.waiting == len(waiting)
         if now.counters is None:
@@ -241,10 +264,16 @@ class Rows:
         )
         if decision.is_empty:
             assert after == before._replace(version=before.version + 1)
-            assert not [*decision.facts, *decision.issued, *decision.voided]
+            assert not [*decision.facts, *decision.issued, *decision.voided, *decision.redeemed]
             return
         assert not decision.inserts.keys() & self.bookings.keys()
         self.bookings = self._after(decision)
+        for code_id, redemption in decision.redeemed.items():
+            code = self.codes[code_id]
+            assert redemption.read in (None, code)
+            self.codes[code_id] = code._replace(
+                uses=code.uses + redemption.uses, tickets=code.tickets + redemption.tickets
+            )
         for booking_id, ticket in decision.issued.values():
             assert ticket.id not in self.tickets
             self.tickets[ticket.id] = booking_id, ticket

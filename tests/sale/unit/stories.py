@@ -17,6 +17,7 @@ from ticketing.errors import AlreadyBooked, AlreadyHeld, AlreadyWaiting, Capacit
 from ticketing.sale.inventory import resize
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
+from ticketing.sale.inventory.codes import Code, CodeKind, DiscountPer
 from ticketing.sale.inventory.decision import Decision
 from ticketing.sale.inventory.hold import Confirm, Expire, Extend
 from ticketing.sale.inventory.kinds import InventoryRequest
@@ -58,6 +59,7 @@ class Setup(NamedTuple):
     offer: Offer
     capacities: Sequence[int]
     terms: Terms
+    codes: Sequence[Code]
 
 
 class Ask(NamedTuple):
@@ -76,6 +78,8 @@ class Ask(NamedTuple):
     holds: bool = False
     until: int | None = None
     """The end of a hold that the team chose, in minutes from now."""
+    code: int | None = None
+    """The index of a code; 3 for an unknown one."""
 
 
 class What(Enum):
@@ -90,6 +94,8 @@ class What(Enum):
     MAX_TICKETS = auto()
     MODE = auto()
     PATIENCE = auto()
+    CODE_USES = auto()
+    CODE_ACTIVE = auto()
     TIME = auto()
     CANCELLED = auto()
 
@@ -174,6 +180,35 @@ patiences = st.sampled_from([None, 1, 1, 2])
 
 
 @st.composite
+def codes(draw: st.DrawFn, *, id: int) -> Code:  # noqa: A002 - of the code
+    """A code whose discount leaves no odd price: nothing is rounded."""
+    kind = draw(st.sampled_from(CodeKind))
+    percent, amount, per = draw(
+        st.sampled_from(
+            [
+                (20, None, DiscountPer.TICKET),
+                (100, None, DiscountPer.BOOKING),
+                (50, None, DiscountPer.BOOKING),
+                (None, 600, DiscountPer.TICKET),
+            ]
+        )
+    )
+    return Code(
+        id,
+        f"code{id}",
+        kind,
+        None if kind is CodeKind.ACCESS else percent,
+        None if kind is CodeKind.ACCESS else amount,
+        per,
+        draw(st.sampled_from([None, None, (5, 10), (11, 12)])),
+        draw(moments),
+        draw(moments.map(lambda at: at and at + timedelta(minutes=3))),
+        draw(st.sampled_from([None, 1, 2, 3])),
+        draw(st.sampled_from([None, None, 2, 4])),
+    )
+
+
+@st.composite
 def setups(draw: st.DrawFn, *, few: int = 0, most_bookings: int = 3) -> Setup:
     offer, quotas = draw(offers(few=few))
     most = draw(st.sampled_from([1, 1, *range(2, most_bookings + 1)]))
@@ -189,7 +224,8 @@ def setups(draw: st.DrawFn, *, few: int = 0, most_bookings: int = 3) -> Setup:
         patience_minutes=draw(patiences),
         refunds=draw(st.sampled_from(POLICIES)),
     )
-    return Setup(offer, [draw(st.integers(1 + few, 8 + few)), *quotas], terms)
+    made = [draw(codes(id=number)) for number in range(draw(st.sampled_from([0, 2, 3, 3])))]
+    return Setup(offer, [draw(st.integers(1 + few, 8 + few)), *quotas], terms, made)
 
 
 kinds = st.sampled_from([*range(4), *range(4), NO_TYPE])
@@ -212,12 +248,13 @@ def _cancel(person: int, booking: int, picks: tuple[int, ...] | None) -> Ask:
 
 
 # `builds` of a class would also generate the fields that have a default.
-books = st.tuples(people, lines, st.sampled_from([False, False, True])).map(
-    lambda of: Ask(Book, *of)
+named_codes = st.sampled_from([*[None] * 8, 0, 0, 0, 1, 1, 2, 3])
+books = st.tuples(people, lines, st.sampled_from([False, False, True]), named_codes).map(
+    lambda of: Ask(Book, *of[:3], code=of[3])
 )
 untils = st.sampled_from([*[None] * 9, 1, 2, 4, 9, 0])
-holds = st.tuples(people, lines, st.booleans(), untils).map(
-    lambda of: Ask(Book, of[0], of[1], of[2], holds=True, until=of[3])
+holds = st.tuples(people, lines, st.booleans(), untils, named_codes).map(
+    lambda of: Ask(Book, of[0], of[1], of[2], holds=True, until=of[3], code=of[4])
 )
 confirms = st.tuples(people, st.booleans(), st.sampled_from([*[0] * 9, 2, 2, 3])).map(
     lambda of: Ask(Confirm, of[0], by_team=of[1], booking=of[2])
@@ -297,7 +334,7 @@ class Told:
 
     @classmethod
     def begin(cls, setup: Setup) -> "Told":
-        offer, capacities, terms = setup
+        offer, capacities, terms, made = setup
         counters = None
         if not offer.is_plain:
             none = [0] * (1 + max(each.slot for each in offer.types.values()))
@@ -313,8 +350,10 @@ class Told:
             offer.is_plain,
             NOW,
             ticket_id,
+            list(made),
         )
-        told = cls(Rows(snapshot, NOW, ticket_id), model)
+        rows = Rows(snapshot, NOW, ticket_id, codes={each.id: each for each in made})
+        told = cls(rows, model)
         told.allow()
         return told
 
@@ -369,6 +408,7 @@ class Told:
                 ask.by_team,
                 ask.holds,
                 until if is_known else None,
+                None if ask.code is None else f"code{ask.code}",
             )
         if ask.kind is not CancelBooking:
             return ask.kind(EVENT, user)  # type: ignore[call-arg]
@@ -519,6 +559,8 @@ class Told:
             self._resize(which % len(model.capacities), to)
         elif what is What.TIME:
             self.rows.at = model.at = model.at + timedelta(seconds=10 * to)
+        elif what in {What.CODE_USES, What.CODE_ACTIVE}:
+            self._change_code(what, which, to)
         elif what in {What.CLOSED, What.HIDDEN, What.PRICE}:
             if not model.is_plain:
                 self._offer(what, list(model.types.values())[which % len(model.types)], to)
@@ -527,6 +569,18 @@ class Told:
             if what not in {What.PAUSED, What.CANCELLED} and not model.is_plain:
                 self._serve_line(1 + to)
         self.check()
+
+    def _change_code(self, what: What, which: int, to: int) -> None:
+        codes = self.model.codes
+        if not codes:
+            return
+        place = which % len(codes)
+        code = self.rows.codes[codes[place].id]
+        if what is What.CODE_ACTIVE:
+            code = code._replace(active=not code.active)
+        else:
+            code = code._replace(max_uses=None if to > 5 else max(to, 1))
+        codes[place] = self.rows.codes[code.id] = code
 
     def _may_change_mode(self, to: int) -> bool:
         """Do as `_write`: an event that makes offers has counters."""

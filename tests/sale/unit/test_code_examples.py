@@ -1,0 +1,175 @@
+"""Decisions about codes, by example."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Final
+from uuid import UUID
+
+import pytest
+
+from tests.sale.unit.rows import Rows
+from ticketing.errors import (
+    CodeNotApplicable,
+    CodeQuantityNotAllowed,
+    CodeUsedUp,
+    HoldExpired,
+    TicketTypeNotFound,
+)
+from ticketing.sale.inventory.book import Book
+from ticketing.sale.inventory.cancel import Cancel, CancelBooking
+from ticketing.sale.inventory.codes import Code, CodeKind, DiscountPer, prices
+from ticketing.sale.inventory.hold import Confirm, Expire
+from ticketing.sale.inventory.kinds import InventoryRequest
+from ticketing.sale.inventory.model import Booked, Booking, Counters, Kept, Outcome, Snapshot
+from ticketing.sale.inventory.offer import Offer, TicketType
+from ticketing.sale.inventory.terms import Terms
+
+EVENT: Final = 1
+NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
+ADA, BOB, CLEO = (UUID(int=number) for number in range(1, 4))
+FREE: Final = TicketType(10, 0)
+SEAT: Final = TicketType(11, 1, amount=1000, currency="EUR")
+CLUB: Final = TicketType(12, 2, hidden=True)
+ids = count(9000)
+
+
+def event(*codes: Code, terms: Terms | None = None) -> Rows:
+    types = {each.id: each for each in (FREE, SEAT, CLUB)}
+    offer = Offer(types, {}, is_plain=False)
+    counters = Counters([], [], [0] * 3, [0] * 3)
+    snapshot = Snapshot(EVENT, 1, 9, 9, 0, terms or Terms(max_tickets=9), offer, counters)
+    known = {code.id: code for code in codes}
+    return Rows(snapshot, NOW, lambda number: UUID(int=1_000_000 + number), codes=known)
+
+
+def hold(person: UUID, code: str, *lines: tuple[int, int]) -> Book:
+    return Book(EVENT, person, UUID(int=next(ids)), lines, holds=True, code=code)
+
+
+def done(rows: Rows, *requests: InventoryRequest) -> list[Outcome]:
+    outcomes = rows.commit(requests).outcomes
+    rows.check()
+    return outcomes
+
+
+def kept(rows: Rows, request: Book) -> Booking:
+    (outcome,) = done(rows, request)
+    assert isinstance(outcome, Kept)
+    return outcome.booking
+
+
+def counted(rows: Rows) -> tuple[int, int]:
+    (code,) = rows.codes.values()
+    return code.uses, code.tickets
+
+
+def test_an_access_code_opens_its_hidden_types_and_counts_their_places_alone() -> None:
+    rows = event(Code(1, "club", CodeKind.ACCESS, type_ids=(12,)))
+    (unknown,) = done(rows, hold(ADA, "club", (12, 2), (10, 1))._replace(code=None))
+    assert isinstance(unknown, TicketTypeNotFound)
+    booking = kept(rows, hold(ADA, "club", (12, 2), (10, 1)))
+    assert (booking.code_id, booking.code_tickets, booking.quantity) == (1, 2, 3)
+    assert counted(rows) == (1, 2)
+    (refused,) = done(rows, hold(BOB, "club", (10, 1)))
+    assert isinstance(refused, CodeNotApplicable)
+
+
+def test_an_access_code_changes_no_price_and_a_discount_opens_no_type() -> None:
+    rows = event(Code(1, "club", CodeKind.ACCESS), Code(2, "half", CodeKind.DISCOUNT, percent=50))
+    assert kept(rows, hold(ADA, "club", (11, 1), (12, 1))).amount == 1000
+    (unknown,) = done(rows, hold(BOB, "half", (11, 1), (12, 1)))
+    assert isinstance(unknown, TicketTypeNotFound)
+    # What is free already is not one of its tickets.
+    booking = kept(rows, hold(BOB, "half", (11, 3), (10, 1)))
+    assert (booking.amount, booking.code_tickets) == (1500, 3)
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (Code(1, "c", CodeKind.DISCOUNT, amount=300), [700, 700, 0]),
+        (Code(1, "c", CodeKind.DISCOUNT, amount=1300), [0, 0, 0]),
+        (Code(1, "c", CodeKind.DISCOUNT, amount=301, per=DiscountPer.BOOKING), [850, 849, 0]),
+        (Code(1, "c", CodeKind.DISCOUNT, percent=10, type_ids=(12,)), [1000, 1000, 0]),
+    ],
+)
+def test_a_discount_is_taken_from_each_ticket_or_once_from_all(
+    code: Code, expected: list[int]
+) -> None:
+    assert prices([(SEAT, 2), (FREE, 1)], code) == expected
+
+
+def test_uses_and_tickets_of_a_code_are_limited_together() -> None:
+    rows = event(Code(1, "club", CodeKind.ACCESS, max_uses=2, max_tickets=5))
+    (large,) = done(rows, hold(ADA, "club", (12, 6)))
+    assert isinstance(large, CodeQuantityNotAllowed)
+    assert large.members == {"requested": 6, "limit": 5}
+    ada = kept(rows, hold(ADA, "club", (12, 3)))
+    # Of two in one batch, the first has the rest.
+    some, none = done(rows, hold(BOB, "club", (12, 2)), hold(CLEO, "club", (12, 1)))
+    assert isinstance(some, Kept)
+    assert isinstance(none, CodeUsedUp)
+    assert none.members == {"limits": "uses", "limit": 2, "has": 2, "requested": 1}
+    done(rows, Cancel(EVENT, BOB))
+    (many,) = done(rows, hold(CLEO, "club", (12, 3)))
+    assert isinstance(many, CodeUsedUp)
+    assert many.members == {"limits": "tickets", "limit": 5, "has": 3, "requested": 3}
+    # What one gives back, the next of the same batch may have.
+    _, again = done(rows, Cancel(EVENT, ADA), hold(CLEO, "club", (12, 5)))
+    assert isinstance(again, Kept)
+    assert counted(rows) == (1, 5)
+    assert rows.bookings[ada.id].code_id == 1
+
+
+def test_a_hold_that_ended_gives_its_use_back_and_may_take_it_again_while_there_is_one() -> None:
+    rows = event(Code(1, "club", CodeKind.ACCESS, max_uses=1))
+    ada = kept(rows, hold(ADA, "club", (12, 2)))
+    rows.at += timedelta(hours=1)
+    done(rows, Expire(EVENT))
+    assert counted(rows) == (0, 0)
+    (late,) = done(rows, Confirm(EVENT, ADA, ada.id))
+    assert isinstance(late, Booked)
+    assert counted(rows) == (1, 2)
+    done(rows, CancelBooking(EVENT, ADA, ada.id))
+    bob = kept(rows, hold(BOB, "club", (12, 1)))
+    rows.at += timedelta(hours=1)
+    # The use went to the next before this one was confirmed.
+    cleo, too_late = done(rows, hold(CLEO, "club", (12, 1)), Confirm(EVENT, BOB, bob.id))
+    assert isinstance(cleo, Kept)
+    assert isinstance(too_late, HoldExpired)
+    assert too_late.members == {"reason": "code"}
+    assert counted(rows) == (1, 1)
+
+
+def test_an_expired_hold_whose_code_is_gone_is_not_confirmed() -> None:
+    rows = event(Code(1, "club", CodeKind.ACCESS))
+    ada = kept(rows, hold(ADA, "club", (12, 2)))
+    rows.at += timedelta(hours=1)
+    done(rows, Expire(EVENT))
+    del rows.codes[1]
+    (late,) = done(rows, Confirm(EVENT, ADA, ada.id))
+    assert isinstance(late, HoldExpired)
+    assert late.members == {"reason": "code"}
+
+
+def test_a_partial_cancel_keeps_the_use_and_a_full_one_gives_it_back() -> None:
+    rows = event(Code(1, "club", CodeKind.ACCESS))
+    ada = kept(rows, hold(ADA, "club", (12, 3)))
+    (booked,) = done(rows, Confirm(EVENT, ADA, ada.id))
+    assert isinstance(booked, Booked)
+    first, *rest = [each.id for each in booked.booking.tickets]
+    done(rows, CancelBooking(EVENT, ADA, ada.id, [first]))
+    assert counted(rows) == (1, 3)
+    done(rows, CancelBooking(EVENT, ADA, ada.id, rest))
+    assert counted(rows) == (0, 0)
+
+
+def test_a_decision_that_uses_a_code_rests_on_its_counters_as_they_were_read() -> None:
+    rows = event(Code(1, "club", CodeKind.ACCESS, max_uses=1))
+    ada = hold(ADA, "club", (12, 1))
+    decision = rows.decide([ada])
+    assert decision.redeemed[1].read == rows.codes[1]
+    assert decision.needs is None
+    rows.write(decision)
+    # A use that is only given back rests on nothing.
+    assert rows.decide([Cancel(EVENT, ADA)]).redeemed[1].read is None
