@@ -13,8 +13,10 @@ from tests.feed.counting import count_all
 from tests.people import Visitor
 from tests.sales import EUR, assert_recounted, book, sale, tickets
 from ticketing.db.engine import connect
+from ticketing.db.statements import Driver
 from ticketing.feed.repositories import activity
 from ticketing.feed.repositories.activity import ActivityRepository, StatsInterval
+from ticketing.feed.repositories.facts import DRAWN
 from ticketing.sale.repositories.bookings import BookingRepository
 from ticketing.sale.repositories.recount import RecountRepository
 
@@ -71,6 +73,37 @@ async def test_each_record_is_counted_once_whichever_process_counts(
     assert await sums(both[0], show) == (13, 13, 3, 5)
     await other.dispose()
     await assert_recounted(engine)
+
+
+async def test_a_process_that_is_overtaken_between_its_reads_counts_nothing_twice(
+    engine: AsyncEngine,
+    counting: ActivityRepository,
+    bookings: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    people = await make_people(engine, 9)
+    show = await make_event(engine, total=10, organiser=people[0])
+    real = DRAWN
+    overtakes = iter(range(1))
+
+    class Overtaken:
+        """Reads the last number, and waits until others have counted further."""
+
+        @staticmethod
+        async def fetch(connection: Driver) -> list[asyncpg.Record]:
+            drawn = await real.fetch(connection)
+            for _ in overtakes:
+                for person in people:
+                    await bookings.book(show, person)
+                await count_all(engine, counting)
+            return drawn
+
+    monkeypatch.setattr(activity, "DRAWN", Overtaken)
+    await counting.count()
+    assert next(overtakes, None) is None
+    for _ in range(3):
+        await counting.count()
+    assert await sums(counting, show) == (9, 9, 0, 0)
 
 
 @pytest.mark.parametrize("others", [True, False])

@@ -203,7 +203,8 @@ class ActivityRepository:
                 await COUNT.fetch(connection, **bounds)
                 await REDUCE.fetch(connection, **bounds)
                 await EARN.fetch(connection, **bounds)
-            if until == drawn and last["seq"] != drawn:
+            # Another process may have counted further since `last` was read.
+            if until == drawn < last["seq"]:
                 drawn, next_xact = last["seq"], running["next"]
             elif next_xact > running["next"]:
                 # Another server has replaced this one, with other numbers of transactions.
