@@ -14,11 +14,18 @@ MUTMUT: Final = str(Path(sys.executable).with_name("mutmut"))
 RESULTS: Final = Path(__file__).parent / "results" / "mutants.md"
 LONGER: Final = "Both sequences have the same length: one number for each quota or type."
 NO_TICKETS: Final = "At a plain event nobody who waits gets tickets, so no id is made."
+PRICED: Final = (
+    "There is one price for each place, and one place with a price if there is an amount."
+)
 IN_ORDER: Final = "The numbers are compared, and nothing else."
 EXPLAINED: Final = {
     "zip(before, after, strict=None)": LONGER,
     "zip(before, after, )": LONGER,
     "zip(before, after, strict=False)": LONGER,
+    "zip(kinds, prices(lines, code), strict=None)": PRICED,
+    "zip(kinds, prices(lines, code), )": PRICED,
+    "zip(kinds, prices(lines, code), strict=False)": PRICED,
+    "for kind in kinds if kind.amount), ) if amount": PRICED,
     "State(snapshot, {}, line, at=at, new_id=None)": NO_TICKETS,
     "State(snapshot, {}, (), at=at, new_id=None)": "Nobody is promoted, so no id is made.",
     "self._taken: list[int] = None": "Without counters, only its truth is looked at.",

@@ -99,6 +99,20 @@ def test_a_discount_is_taken_from_each_ticket_or_once_from_all(
     assert prices([(SEAT, 2), (FREE, 1)], code) == expected
 
 
+def test_a_discount_counts_places_of_its_types_however_cheap_they_are() -> None:
+    code = Code(1, "half", CodeKind.DISCOUNT, percent=50, type_ids=(11,))
+    assert code.counts(SEAT._replace(amount=1))
+    assert not code.counts(SEAT._replace(id=13))
+
+
+def test_what_a_discount_makes_free_has_no_currency_and_waits_for_no_payment() -> None:
+    rows = event(Code(1, "gift", CodeKind.DISCOUNT, percent=100))
+    ada = kept(rows, hold(ADA, "gift", (11, 2)))
+    assert (ada.amount, ada.currency) == (0, None)
+    (booked,) = done(rows, Confirm(EVENT, ADA, ada.id))
+    assert isinstance(booked, Booked)
+
+
 def test_uses_and_tickets_of_a_code_are_limited_together() -> None:
     rows = event(Code(1, "club", CodeKind.ACCESS, max_uses=2, max_tickets=5))
     (large,) = done(rows, hold(ADA, "club", (12, 6)))
@@ -139,6 +153,16 @@ def test_a_hold_that_ended_gives_its_use_back_and_may_take_it_again_while_there_
     assert isinstance(too_late, HoldExpired)
     assert too_late.members == {"reason": "code"}
     assert counted(rows) == (1, 1)
+
+
+def test_an_expired_hold_is_not_confirmed_without_tickets_of_its_code() -> None:
+    rows = event(Code(1, "club", CodeKind.ACCESS, max_tickets=3))
+    ada = kept(rows, hold(ADA, "club", (12, 2)))
+    rows.at += timedelta(hours=1)
+    kept(rows, hold(BOB, "club", (12, 2)))
+    (late,) = done(rows, Confirm(EVENT, ADA, ada.id))
+    assert isinstance(late, HoldExpired)
+    assert late.members == {"reason": "code"}
 
 
 def test_an_expired_hold_whose_code_is_gone_is_not_confirmed() -> None:
