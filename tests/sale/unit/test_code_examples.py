@@ -1,12 +1,12 @@
 """Decisions about codes, by example."""
 
-from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Final
 from uuid import UUID
 
 import pytest
 
+from tests.sale.unit import examples
+from tests.sale.unit.examples import ADA, BOB, CLEO, EVENT, MINUTE, done, ids
 from tests.sale.unit.rows import Rows
 from ticketing.errors import (
     CodeNotApplicable,
@@ -19,37 +19,21 @@ from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
 from ticketing.sale.inventory.codes import Code, CodeKind, DiscountPer, prices
 from ticketing.sale.inventory.hold import Confirm, Expire
-from ticketing.sale.inventory.kinds import InventoryRequest
-from ticketing.sale.inventory.model import Booked, Booking, Counters, Kept, Outcome, Snapshot
-from ticketing.sale.inventory.offer import Offer, TicketType
+from ticketing.sale.inventory.model import Booked, Booking, Kept
+from ticketing.sale.inventory.offer import TicketType
 from ticketing.sale.inventory.terms import Terms
 
-EVENT: Final = 1
-NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
-ADA, BOB, CLEO = (UUID(int=number) for number in range(1, 4))
 FREE: Final = TicketType(10, 0)
 SEAT: Final = TicketType(11, 1, amount=1000, currency="EUR")
 CLUB: Final = TicketType(12, 2, hidden=True)
-ids = count(9000)
 
 
-def event(*codes: Code, terms: Terms | None = None) -> Rows:
-    types = {each.id: each for each in (FREE, SEAT, CLUB)}
-    offer = Offer(types, {}, is_plain=False)
-    counters = Counters([], [], [0] * 3, [0] * 3)
-    snapshot = Snapshot(EVENT, 1, 9, 9, 0, terms or Terms(max_tickets=9), offer, counters)
-    known = {code.id: code for code in codes}
-    return Rows(snapshot, NOW, lambda number: UUID(int=1_000_000 + number), codes=known)
+def event(*codes: Code) -> Rows:
+    return examples.event(FREE, SEAT, CLUB, total=9, terms=Terms(max_tickets=9), codes=codes)
 
 
 def hold(person: UUID, code: str, *lines: tuple[int, int]) -> Book:
     return Book(EVENT, person, UUID(int=next(ids)), lines, holds=True, code=code)
-
-
-def done(rows: Rows, *requests: InventoryRequest) -> list[Outcome]:
-    outcomes = rows.commit(requests).outcomes
-    rows.check()
-    return outcomes
 
 
 def kept(rows: Rows, request: Book) -> Booking:
@@ -138,7 +122,7 @@ def test_uses_and_tickets_of_a_code_are_limited_together() -> None:
 def test_a_hold_that_ended_gives_its_use_back_and_may_take_it_again_while_there_is_one() -> None:
     rows = event(Code(1, "club", CodeKind.ACCESS, max_uses=1))
     ada = kept(rows, hold(ADA, "club", (12, 2)))
-    rows.at += timedelta(hours=1)
+    rows.at += 60 * MINUTE
     done(rows, Expire(EVENT))
     assert counted(rows) == (0, 0)
     (late,) = done(rows, Confirm(EVENT, ADA, ada.id))
@@ -146,7 +130,7 @@ def test_a_hold_that_ended_gives_its_use_back_and_may_take_it_again_while_there_
     assert counted(rows) == (1, 2)
     done(rows, CancelBooking(EVENT, ADA, ada.id))
     bob = kept(rows, hold(BOB, "club", (12, 1)))
-    rows.at += timedelta(hours=1)
+    rows.at += 60 * MINUTE
     # The use went to the next before this one was confirmed.
     cleo, too_late = done(rows, hold(CLEO, "club", (12, 1)), Confirm(EVENT, BOB, bob.id))
     assert isinstance(cleo, Kept)
@@ -158,7 +142,7 @@ def test_a_hold_that_ended_gives_its_use_back_and_may_take_it_again_while_there_
 def test_an_expired_hold_is_not_confirmed_without_tickets_of_its_code() -> None:
     rows = event(Code(1, "club", CodeKind.ACCESS, max_tickets=3))
     ada = kept(rows, hold(ADA, "club", (12, 2)))
-    rows.at += timedelta(hours=1)
+    rows.at += 60 * MINUTE
     kept(rows, hold(BOB, "club", (12, 2)))
     (late,) = done(rows, Confirm(EVENT, ADA, ada.id))
     assert isinstance(late, HoldExpired)
@@ -168,7 +152,7 @@ def test_an_expired_hold_is_not_confirmed_without_tickets_of_its_code() -> None:
 def test_an_expired_hold_whose_code_is_gone_is_not_confirmed() -> None:
     rows = event(Code(1, "club", CodeKind.ACCESS))
     ada = kept(rows, hold(ADA, "club", (12, 2)))
-    rows.at += timedelta(hours=1)
+    rows.at += 60 * MINUTE
     done(rows, Expire(EVENT))
     del rows.codes[1]
     (late,) = done(rows, Confirm(EVENT, ADA, ada.id))

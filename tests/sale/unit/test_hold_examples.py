@@ -1,12 +1,27 @@
 """Decisions about holds, offers and the patience of groups, by example."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from datetime import datetime
 from uuid import UUID
 
 import pytest
 
+from tests.sale.unit import examples
+from tests.sale.unit.examples import (
+    ADA,
+    BOB,
+    CLEO,
+    DAN,
+    EVE,
+    EVENT,
+    FAY,
+    MINUTE,
+    NOW,
+    change,
+    done,
+    ids,
+    revise,
+)
 from tests.sale.unit.rows import Rows
 from ticketing.errors import AlreadyWaiting, HoldExpired, LimitReached
 from ticketing.sale.inventory import resize
@@ -19,32 +34,22 @@ from ticketing.sale.inventory.model import (
     Booking,
     BookingStatus,
     Cancelled,
-    Counters,
     Kept,
-    Outcome,
     Snapshot,
     Waiting,
 )
-from ticketing.sale.inventory.offer import Offer, TicketType
+from ticketing.sale.inventory.offer import TicketType
 from ticketing.sale.inventory.terms import EventStatus, Terms, WaitingMode
 from ticketing.sale.inventory.withdraw import Withdraw
 
-EVENT = 1
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-ADA, BOB, CLEO, DAN, EVE, FAY = (UUID(int=number) for number in range(1, 7))
 SEATS = TicketType(10)
 OFFERS = Terms(waiting=WaitingMode.OFFER)
 PATIENT = Terms(patience_minutes=10)
-ids = count(9000, -1)  # Nothing may rest on their order.
 
 
 def event(total: int, terms: Terms | None = None, kind: TicketType = SEATS) -> Rows:
     """An event with counters, which sells one type."""
-    offer = Offer({kind.id: kind}, {}, is_plain=False)
-    counters = Counters([], [], [0], [0])
-    snapshot = Snapshot(EVENT, 1, total, total, 0, terms or Terms(), offer, counters)
-    return Rows(snapshot, NOW, lambda number: UUID(int=1_000_000 + number))
+    return examples.event(kind, total=total, terms=terms)
 
 
 def plain(total: int, terms: Terms | None = None) -> Rows:
@@ -58,12 +63,6 @@ def book(person: UUID, quantity: int = 1, *, by_team: bool = False) -> Book:
 
 def hold(person: UUID, quantity: int = 1, until: datetime | None = None) -> Book:
     return book(person, quantity)._replace(holds=True, until=until)
-
-
-def done(rows: Rows, *requests: InventoryRequest) -> list[Outcome]:
-    outcomes = rows.commit(requests).outcomes
-    rows.check()
-    return outcomes
 
 
 def held(rows: Rows, person: UUID, quantity: int = 1, until: datetime | None = None) -> Booking:
@@ -82,15 +81,6 @@ def confirm(booking: Booking, *, by_team: bool = False) -> Confirm:
 
 def pass_time(rows: Rows, minutes: int) -> None:
     rows.at += minutes * MINUTE
-
-
-def revise(rows: Rows, kind: TicketType) -> None:
-    offer = rows.snapshot.offer
-    rows.snapshot = rows.snapshot._replace(offer=offer._replace(types={kind.id: kind}))
-
-
-def change(rows: Rows, terms: Terms) -> None:
-    rows.snapshot = rows.snapshot._replace(terms=terms)
 
 
 def test_a_group_is_patient_from_the_moment_at_which_it_joins_the_line() -> None:

@@ -1,12 +1,11 @@
 """Decisions about types, quotas, groups and lines, by example."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from itertools import count
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
+from tests.sale.unit.examples import ADA, BOB, CLEO, DAN, EVENT, NOW, done, event, ids, revise
 from tests.sale.unit.rows import Rows
 from ticketing.errors import (
     BookingAmbiguous,
@@ -29,46 +28,24 @@ from ticketing.sale.inventory.model import (
     Booking,
     BookingStatus,
     Cancelled,
-    Counters,
     CountersMissing,
-    Outcome,
     Reading,
     Snapshot,
     StaleSnapshot,
     Waiting,
 )
-from ticketing.sale.inventory.offer import Offer, TicketType
+from ticketing.sale.inventory.offer import TicketType
 from ticketing.sale.inventory.state import State
 from ticketing.sale.inventory.terms import EventStatus, Terms
 from ticketing.sale.inventory.withdraw import Withdraw
 from ticketing.sale.pricing import Policy, RefundKind, rate_of
 
-EVENT = 1
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ADA, BOB, CLEO, DAN = (UUID(int=number) for number in range(1, 5))
 SEATS, BALCONY = TicketType(10), TicketType(11, 1, (0, 1))
-ids = count(9000, -1)  # Nothing may rest on their order.
-
-
-def event(
-    *types: TicketType, total: int, quotas: Sequence[int] = (), terms: Terms | None = None
-) -> Rows:
-    """An event whose first booking needs counters."""
-    offer = Offer({each.id: each for each in types}, {0: 70, 1: 71}, is_plain=False)
-    counters = Counters([*quotas], [*quotas], [0] * len(types), [0] * len(types))
-    snapshot = Snapshot(EVENT, 1, total, total, 0, terms or Terms(), offer, counters)
-    return Rows(snapshot, NOW, lambda number: UUID(int=1_000_000 + number))
 
 
 def book(person: UUID, *lines: tuple[TicketType, int], by_team: bool = False) -> Book:
     wanted = [(kind.id, quantity) for kind, quantity in lines]
     return Book(EVENT, person, UUID(int=next(ids)), wanted, by_team)
-
-
-def done(rows: Rows, *requests: InventoryRequest) -> list[Outcome]:
-    outcomes = rows.commit(requests).outcomes
-    rows.check()
-    return outcomes
 
 
 def booked(rows: Rows, request: Book) -> Booking:
@@ -80,12 +57,6 @@ def booked(rows: Rows, request: Book) -> Booking:
 def line(rows: Rows) -> list[UUID]:
     """Return the people who wait, in order."""
     return [each.user_id for each in rows.with_status(BookingStatus.WAITING)]
-
-
-def revise(rows: Rows, kind: TicketType) -> None:
-    offer = rows.snapshot.offer
-    types = {**offer.types, kind.id: kind}
-    rows.snapshot = rows.snapshot._replace(offer=offer._replace(types=types))
 
 
 def test_the_head_of_the_line_of_a_closed_type_may_leave_it_while_others_wait_behind() -> None:

@@ -1,0 +1,265 @@
+"""Decisions about holds of the team, and about what comes too late, by example."""
+
+from datetime import datetime
+from uuid import UUID
+
+import pytest
+
+from tests.sale.unit.examples import (
+    ADA,
+    BOB,
+    CLEO,
+    DAN,
+    EVENT,
+    MINUTE,
+    NOW,
+    change,
+    done,
+    event,
+    ids,
+    revise,
+)
+from tests.sale.unit.rows import Rows
+from ticketing.errors import (
+    AlreadyHeld,
+    HoldExpired,
+    LimitReached,
+    NotHeld,
+    SaleClosed,
+    TicketingError,
+)
+from ticketing.sale.inventory import book as booking
+from ticketing.sale.inventory.book import Book
+from ticketing.sale.inventory.cancel import Cancel, CancelBooking
+from ticketing.sale.inventory.codes import Code, CodeKind
+from ticketing.sale.inventory.hold import Confirm, Expire, Extend
+from ticketing.sale.inventory.model import (
+    Booked,
+    Booking,
+    BookingStatus,
+    Cancelled,
+    Kept,
+    Outcome,
+    SeveralMissing,
+)
+from ticketing.sale.inventory.offer import TicketType
+from ticketing.sale.inventory.terms import EventStatus, SaleState, Terms, WaitingMode
+from ticketing.sale.inventory.withdraw import Withdraw
+from ticketing.sale.pricing import Policy, RefundKind
+
+SEAT, BOX = TicketType(10, 0), TicketType(11, 1)
+CLUB = TicketType(12, 2, hidden=True)
+PRICED = SEAT._replace(amount=1000, currency="EUR")
+MANY = Terms(had_several=True)
+LATER = NOW + 60 * MINUTE
+UNTIL_LATER = Policy(RefundKind.FULL_UNTIL, LATER)
+
+
+def hold(person: UUID, until: datetime | None = None, kind: TicketType = SEAT) -> Book:
+    return Book(EVENT, person, UUID(int=next(ids)), [(kind.id, 1)], holds=True, until=until)
+
+
+def held(rows: Rows, request: Book) -> Booking:
+    (kept,) = done(rows, request)
+    assert isinstance(kept, Kept)
+    return kept.booking
+
+
+def refused(outcome: Outcome, error: type[TicketingError]) -> object:
+    """Return the members of the error that is expected."""
+    assert isinstance(outcome, error)
+    return outcome.members
+
+
+def reason(rows: Rows, made: Booking) -> object:
+    """Return why a hold that ended can't be confirmed."""
+    (outcome,) = done(rows, confirm(made))
+    return refused(outcome, HoldExpired)
+
+
+def confirm(of: Booking, *, by_team: bool = False) -> Confirm:
+    return Confirm(EVENT, of.user_id, of.id, by_team)
+
+
+def test_the_team_holds_places_for_a_person_beyond_the_limits_of_people(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(booking, "MOST_HOLDS", 2)
+    rows = event(SEAT, total=9, terms=MANY)
+    slots = [held(rows, hold(ADA, LATER)).slot for _ in range(2)]
+    assert slots == [0, 1]
+    (third,) = done(rows, hold(ADA, LATER))
+    expected = {"limits": "bookings", "limit": 2, "has": 2, "requested": 1}
+    assert refused(third, LimitReached) == expected
+    # The person may have one booking, so the first hold is in its way.
+    (own,) = done(rows, hold(ADA))
+    first = min(rows.kept(), key=lambda each: each.slot)
+    assert refused(own, AlreadyHeld) == {
+        "bookingId": str(first.id),
+        "expiresAt": "2026-01-01T01:00:00Z",
+    }
+
+
+def test_a_second_hold_of_the_team_is_refused_until_the_event_knows_of_such() -> None:
+    rows = event(SEAT, total=9)
+    held(rows, hold(ADA, LATER))
+    decision = rows.decide([hold(ADA, LATER)], all_ask=True)
+    assert isinstance(decision.outcomes[0], SeveralMissing)
+
+
+def test_the_team_holds_no_place_of_a_closed_type_and_opens_a_hidden_one_by_its_code() -> None:
+    code = Code(1, "club", CodeKind.ACCESS, type_ids=(12,))
+    rows = event(SEAT._replace(closed=True), BOX, CLUB, total=9, terms=MANY, codes=[code])
+    (closed,) = done(rows, hold(ADA, LATER))
+    assert refused(closed, SaleClosed) == {"state": SaleState.CLOSED, "ticketTypeId": 10}
+    assert held(rows, hold(ADA, LATER, CLUB)._replace(code="club")).code_id == 1
+
+
+def test_only_a_hold_or_an_offer_is_confirmed_extended_or_released() -> None:
+    rows = event(SEAT, total=1)
+    (ada, bob) = done(rows, hold(ADA)._replace(holds=False), hold(BOB)._replace(holds=False))
+    assert isinstance(ada, Booked)
+    waiting = {each.user_id: each for each in rows.bookings.values()}[BOB]
+    outcomes = done(
+        rows,
+        confirm(waiting),
+        Extend(EVENT, ADA, ada.booking.id),
+        CancelBooking(EVENT, ADA, ada.booking.id, only_kept=True),
+    )
+    statuses = [refused(outcome, NotHeld) for outcome in outcomes]
+    assert statuses == [{"state": each} for each in ("waiting", "booked", "booked")]
+    (gone,) = done(rows, CancelBooking(EVENT, ADA, ada.booking.id))
+    assert isinstance(gone, Cancelled)
+    del bob
+
+
+def test_a_release_gives_a_hold_back() -> None:
+    rows = event(SEAT, total=1)
+    made = held(rows, hold(ADA))
+    (gone,) = done(rows, CancelBooking(EVENT, ADA, made.id, only_kept=True))
+    assert isinstance(gone, Cancelled)
+    assert rows.snapshot.available == 1
+
+
+def test_an_extension_says_the_time_of_the_decision_and_the_event_knows_the_new_end() -> None:
+    rows = event(SEAT, total=2)
+    made = held(rows, hold(ADA))
+    rows.at += 5 * MINUTE
+    (extended,) = done(rows, Extend(EVENT, ADA, made.id))
+    assert isinstance(extended, Kept)
+    assert extended.at == rows.at
+    assert extended.booking.expires_at == NOW + 15 * MINUTE
+    (shorter,) = done(rows, Extend(EVENT, ADA, made.id, NOW + 6 * MINUTE))
+    assert isinstance(shorter, Kept)
+    assert rows.snapshot.next_expiry == NOW + 6 * MINUTE
+
+
+def test_no_hold_of_a_cancelled_event_is_confirmed() -> None:
+    rows = event(SEAT, total=2)
+    made = held(rows, hold(ADA))
+    change(rows, Terms(status=EventStatus.CANCELLED))
+    (late,) = done(rows, confirm(made))
+    assert isinstance(late, TicketingError)
+    assert not isinstance(late, HoldExpired)
+
+
+def late(rows: Rows, request: Book) -> Booking:
+    """Return a hold whose end has passed."""
+    made = held(rows, request)
+    rows.at += 30 * MINUTE
+    done(rows, Expire(EVENT))
+    return made
+
+
+def test_a_late_confirmation_says_why_its_places_cannot_be_had_again() -> None:
+    rows = event(SEAT, BOX, total=2)
+    made = late(rows, hold(ADA))
+    change(rows, Terms(closes_at=rows.at))
+    assert reason(rows, made) == {"reason": "sale"}
+    change(rows, Terms())
+    revise(rows, SEAT._replace(closed=True))
+    assert reason(rows, made) == {"reason": "sale"}
+    revise(rows, SEAT)
+    held(rows, hold(BOB, kind=BOX))
+    (made_again,) = done(rows, confirm(made))
+    assert isinstance(made_again, Booked)
+    assert made_again.booking.slot == 0
+    rows = event(SEAT, total=1)
+    other = late(rows, hold(ADA))
+    done(rows, hold(BOB)._replace(holds=False))
+    assert reason(rows, other) == {"reason": "sold_out"}
+    done(rows, hold(CLEO)._replace(holds=False))
+    assert reason(rows, other) == {"reason": "waiting_list"}
+
+
+def test_a_late_confirmation_takes_a_free_slot_beside_the_other_bookings_of_the_person() -> None:
+    rows = event(SEAT, total=5, terms=Terms(max_bookings=2, had_several=True))
+    made = late(rows, hold(ADA))
+    done(rows, hold(ADA)._replace(holds=False))
+    (again,) = done(rows, confirm(made))
+    assert isinstance(again, Booked)
+    assert again.booking.slot == 1
+    assert len(rows.active([ADA])[ADA]) == 2
+
+
+def test_holds_end_in_the_order_of_their_ends() -> None:
+    rows = event(SEAT, total=5, terms=MANY)
+    ends = {BOB: 3, ADA: 1, CLEO: 2}
+    for person, minutes in ends.items():
+        held(rows, hold(person, NOW + minutes * MINUTE))
+    done(rows, hold(DAN)._replace(holds=False))
+    rows.at = LATER
+    decision = rows.commit([Expire(EVENT)])
+    assert [each.booking.user_id for each in decision.facts] == [ADA, CLEO, BOB]
+
+
+def test_an_offer_has_the_price_and_the_refund_policy_of_its_moment() -> None:
+    terms = Terms(waiting=WaitingMode.OFFER, refunds=UNTIL_LATER)
+    rows = event(PRICED, BOX, total=1, terms=terms)
+    done(rows, hold(ADA)._replace(holds=False, by_team=True))
+    done(rows, hold(BOB)._replace(holds=False), hold(CLEO, kind=BOX)._replace(holds=False))
+    decision = rows.commit([Cancel(EVENT, ADA)])
+    (_, offered) = decision.facts
+    assert (offered.name, offered.booking.status) == ("offered", BookingStatus.OFFERED)
+    assert decision.told(offered) is offered.booking
+    offer = {each.user_id: each for each in rows.bookings.values()}[BOB]
+    assert (offer.amount, offer.currency, offer.refunds) == (1000, "EUR", UNTIL_LATER)
+    done(rows, CancelBooking(EVENT, BOB, offer.id))
+    free = {each.user_id: each for each in rows.bookings.values()}[CLEO]
+    assert (free.status, free.amount, free.refunds) == (BookingStatus.OFFERED, 0, None)
+
+
+def test_who_is_promoted_has_no_end_although_their_group_was_patient() -> None:
+    rows = event(SEAT, total=3, terms=Terms(patience_minutes=10))
+    group = Book(EVENT, BOB, UUID(int=next(ids)), [(SEAT.id, 2)])
+    done(rows, hold(ADA)._replace(lines=[(SEAT.id, 2)], holds=False), group)
+    assert rows.bookings[group.booking_id].expires_at == NOW + 10 * MINUTE
+    decision = rows.commit([Cancel(EVENT, ADA)])
+    assert [(each.name, each.booking.expires_at) for each in decision.facts] == [
+        ("cancelled", None),
+        ("promoted", None),
+    ]
+    assert rows.bookings[group.booking_id].expires_at is None
+
+
+def test_a_cancelled_event_keeps_nothing_whatever_the_policy_says() -> None:
+    rows = event(PRICED, total=1)
+    (sold,) = done(rows, hold(ADA)._replace(holds=False, by_team=True))
+    assert isinstance(sold, Booked)
+    change(rows, Terms(status=EventStatus.CANCELLED))
+    done(rows, Withdraw(EVENT, ADA))
+    assert rows.read(sold.booking.id).kept == 0
+
+
+def test_a_part_is_cancelled_by_the_policy_at_its_moment() -> None:
+    rows = event(PRICED, total=3, terms=Terms(refunds=UNTIL_LATER))
+    asked = hold(ADA)._replace(lines=[(SEAT.id, 3)], holds=False, by_team=True)
+    (sold,) = done(rows, asked)
+    assert isinstance(sold, Booked)
+    first, second, _ = [each.id for each in sold.booking.tickets]
+    decision = rows.commit([CancelBooking(EVENT, ADA, sold.booking.id, [first])])
+    ((name, told, *_, tickets),) = decision.facts
+    assert (name, told.kept, told.quantity, tickets) == ("reduced", 0, 2, [first])
+    rows.at = LATER
+    done(rows, CancelBooking(EVENT, ADA, sold.booking.id, [second]))
+    assert rows.read(sold.booking.id).kept == 1000
