@@ -17,11 +17,21 @@ NO_TICKETS: Final = "At a plain event nobody who waits gets tickets, so no id is
 PRICED: Final = (
     "There is one price for each place, and one place with a price if there is an amount."
 )
+HAS_END: Final = "A hold or an offer has an end."
+KNOWN: Final = "It ends no earlier than the next one of all, whose end was read."
+SAVES_WORK: Final = "It only saves work."
 IN_ORDER: Final = "The numbers are compared, and nothing else."
 EXPLAINED: Final = {
     "zip(before, after, strict=None)": LONGER,
     "zip(before, after, )": LONGER,
     "zip(before, after, strict=False)": LONGER,
+    "amount_off or 1 if percent is None": "A discount has one of the two.",
+    "for slot in range(len(held) + 2)": "A free number is found before.",
+    "if held.expires_at is None and not held.status.keeps": HAS_END,
+    "if not held.status.keeps and held.expires_at is None": HAS_END,
+    "self._expires(None)": KNOWN,
+    "if self.count or self._available[0]": SAVES_WORK,
+    "if (kind.tax_rate) or True else 0": SAVES_WORK,
     "zip(kinds, prices(lines, code), strict=None)": PRICED,
     "zip(kinds, prices(lines, code), )": PRICED,
     "zip(kinds, prices(lines, code), strict=False)": PRICED,

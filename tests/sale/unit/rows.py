@@ -262,6 +262,8 @@ class Rows:
             counters=after.counters,
             next_expiry=after.next_expiry,
         )
+        if before.version == self.snapshot.version:
+            assert after.next_expiry == self._next_expiry(decision)
         if decision.is_empty:
             assert after == before._replace(version=before.version + 1)
             assert not [*decision.facts, *decision.issued, *decision.voided, *decision.redeemed]

@@ -22,6 +22,7 @@ from tests.sale.unit.examples import (
 from tests.sale.unit.rows import Rows
 from ticketing.errors import (
     AlreadyHeld,
+    GroupTooLarge,
     HoldExpired,
     LimitReached,
     NotHeld,
@@ -41,8 +42,9 @@ from ticketing.sale.inventory.model import (
     Kept,
     Outcome,
     SeveralMissing,
+    StaleSnapshot,
 )
-from ticketing.sale.inventory.offer import TicketType
+from ticketing.sale.inventory.offer import Offer, TicketType
 from ticketing.sale.inventory.terms import EventStatus, SaleState, Terms, WaitingMode
 from ticketing.sale.inventory.withdraw import Withdraw
 from ticketing.sale.pricing import Policy, RefundKind
@@ -133,12 +135,61 @@ def test_only_a_hold_or_an_offer_is_confirmed_extended_or_released() -> None:
     del bob
 
 
-def test_a_release_gives_a_hold_back() -> None:
-    rows = event(SEAT, total=1)
+def test_a_release_gives_the_places_of_a_hold_back_and_no_money() -> None:
+    rows = event(PRICED, total=1)
     made = held(rows, hold(ADA))
     (gone,) = done(rows, CancelBooking(EVENT, ADA, made.id, only_kept=True))
     assert isinstance(gone, Cancelled)
+    assert gone.refund == 0
     assert rows.snapshot.available == 1
+
+
+def test_an_event_knows_the_first_end_of_the_holds_of_one_batch() -> None:
+    rows = event(SEAT, total=9)
+    done(rows, hold(ADA, NOW + 2 * MINUTE), hold(BOB, NOW + MINUTE), hold(CLEO, NOW + 3 * MINUTE))
+    assert rows.snapshot.next_expiry == NOW + MINUTE
+    held(rows, hold(DAN, LATER))
+    assert rows.snapshot.next_expiry == NOW + MINUTE
+
+
+def test_a_hold_of_another_process_that_has_just_ended_is_read_again() -> None:
+    rows = event(SEAT, total=9)
+    before = rows.snapshot
+    made = held(rows, hold(ADA))
+    assert made.expires_at is not None
+    rows.snapshot, rows.at = before, made.expires_at
+    with pytest.raises(StaleSnapshot):
+        rows.decide([confirm(made)])
+
+
+def test_a_group_that_can_never_have_its_places_is_told_how_many_there_are() -> None:
+    rows = event(SEAT, BOX, total=3)
+    (group,) = done(rows, hold(ADA)._replace(lines=[(SEAT.id, 4)], holds=False))
+    assert refused(group, GroupTooLarge) == {"requested": 4, "capacity": 3}
+
+
+def test_a_group_whose_patience_is_over_is_passed_by_the_lines_of_all_types() -> None:
+    rows = event(SEAT, BOX, total=3, terms=Terms(patience_minutes=1))
+    group = hold(BOB)._replace(lines=[(SEAT.id, 3)], holds=False)
+    done(rows, hold(ADA)._replace(lines=[(SEAT.id, 2)], holds=False), group)
+    done(rows, hold(CLEO, kind=BOX)._replace(holds=False), hold(DAN)._replace(holds=False))
+    rows.at += MINUTE
+    decision = rows.commit([Expire(EVENT)])
+    rows.check()
+    served = [each.booking.user_id for each in decision.facts if each.name == "promoted"]
+    assert served == [CLEO]
+    decision = rows.commit([Cancel(EVENT, ADA)])
+    served = [each.booking.user_id for each in decision.facts if each.name == "promoted"]
+    assert served == [DAN]
+
+
+def test_a_second_booking_of_a_person_has_the_next_slot() -> None:
+    rows = event(SEAT, total=3, terms=Terms(max_bookings=2, had_several=True))
+    rows.snapshot = rows.snapshot._replace(
+        offer=Offer({SEAT.id: SEAT}, {}), counters=None
+    )  # A plain event.
+    made = done(rows, *(hold(ADA)._replace(holds=False) for _ in range(2)))
+    assert [each.booking.slot for each in made if isinstance(each, Booked)] == [0, 1]
 
 
 def test_an_extension_says_the_time_of_the_decision_and_the_event_knows_the_new_end() -> None:
@@ -180,7 +231,6 @@ def test_a_late_confirmation_says_why_its_places_cannot_be_had_again() -> None:
     revise(rows, SEAT._replace(closed=True))
     assert reason(rows, made) == {"reason": "sale"}
     revise(rows, SEAT)
-    held(rows, hold(BOB, kind=BOX))
     (made_again,) = done(rows, confirm(made))
     assert isinstance(made_again, Booked)
     assert made_again.booking.slot == 0

@@ -204,8 +204,10 @@ class State:
         return booked
 
     def retake(self, expired: Booking, slot: int) -> Booking:
-        """Make an expired hold a booking, because its places are free again."""
-        self._rests_on_version = True
+        """Make an expired hold a booking, because its places are free again.
+
+        The caller has made the decision rest on the version.
+        """
         if expired.code_id is not None:
             self._redeem(Redeemed(expired.code_id, expired.code_tickets))
         for place in expired.kept_places:
