@@ -18,7 +18,6 @@ PRICED: Final = (
     "There is one price for each place, and one place with a price if there is an amount."
 )
 HAS_END: Final = "A hold or an offer has an end."
-KNOWN: Final = "It ends no earlier than the next one of all, whose end was read."
 SAVES_WORK: Final = "It only saves work."
 IN_ORDER: Final = "The numbers are compared, and nothing else."
 EXPLAINED: Final = {
@@ -28,16 +27,14 @@ EXPLAINED: Final = {
     "amount_off or 1 if percent is None": "A discount has one of the two.",
     "for slot in range(len(held) + 2)": "A free number is found before.",
     "if held.expires_at is None and not held.status.keeps": HAS_END,
-    "if not held.status.keeps and held.expires_at is None": HAS_END,
-    "self._expires(None)": KNOWN,
     "if self.count or self._available[0]": SAVES_WORK,
     "if (kind.tax_rate) or True else 0": SAVES_WORK,
     "zip(kinds, prices(lines, code), strict=None)": PRICED,
     "zip(kinds, prices(lines, code), )": PRICED,
     "zip(kinds, prices(lines, code), strict=False)": PRICED,
     "for kind in kinds if kind.amount), ) if amount": PRICED,
-    "State(snapshot, {}, line, at=at, new_id=None)": NO_TICKETS,
-    "State(snapshot, {}, (), at=at, new_id=None)": "Nobody is promoted, so no id is made.",
+    "State(snapshot, Reading(line=line, due=None), at=at, new_id=None)": NO_TICKETS,
+    "State(snapshot, Reading(due=None), at=at, new_id=None)": "Nobody is promoted: no id is made.",
     "self._taken: list[int] = None": "Without counters, only its truth is looked at.",
     "self._last = 1": IN_ORDER,
     "self._last += 2": IN_ORDER,

@@ -26,10 +26,12 @@ from ticketing.errors import (
     HoldExpired,
     LimitReached,
     NotHeld,
+    PaymentRequired,
     SaleClosed,
     TicketingError,
 )
 from ticketing.sale.inventory import book as booking
+from ticketing.sale.inventory import resize
 from ticketing.sale.inventory.book import Book
 from ticketing.sale.inventory.cancel import Cancel, CancelBooking
 from ticketing.sale.inventory.codes import Code, CodeKind
@@ -43,6 +45,7 @@ from ticketing.sale.inventory.model import (
     Outcome,
     SeveralMissing,
     StaleSnapshot,
+    Waiting,
 )
 from ticketing.sale.inventory.offer import Offer, TicketType
 from ticketing.sale.inventory.terms import EventStatus, SaleState, Terms, WaitingMode
@@ -313,3 +316,69 @@ def test_a_part_is_cancelled_by_the_policy_at_its_moment() -> None:
     rows.at = LATER
     done(rows, CancelBooking(EVENT, ADA, sold.booking.id, [second]))
     assert rows.read(sold.booking.id).kept == 1000
+
+
+def test_who_asks_for_what_is_sold_out_without_paying_is_told_the_price_first() -> None:
+    rows = event(PRICED, total=1)
+    done(rows, hold(ADA)._replace(holds=False, by_team=True))
+    (bob,) = done(rows, hold(BOB)._replace(holds=False))
+    assert refused(bob, PaymentRequired) == {"amount": 1000, "currency": "EUR"}
+
+
+def test_a_late_confirmation_looks_at_the_types_of_its_places_alone() -> None:
+    rows = event(SEAT, BOX, total=2)
+    made = late(rows, hold(ADA, kind=BOX))
+    revise(rows, SEAT._replace(closed=True))
+    (again,) = done(rows, confirm(made))
+    assert isinstance(again, Booked)
+
+
+def test_places_are_added_without_a_look_at_holds_that_have_ended() -> None:
+    rows = event(SEAT, total=1)
+    rows.snapshot = rows.snapshot._replace(offer=Offer({SEAT.id: SEAT}, {}), counters=None)
+    held(rows, hold(ADA)._replace(lines=[(None, 1)]))
+    decision = resize.grow(rows.snapshot, 1, line=(), at=LATER, new_id=rows.new_id())
+    assert not decision.facts
+    assert decision.after.next_expiry == rows.snapshot.next_expiry
+
+
+def test_after_the_close_of_a_sale_who_waits_for_an_offer_is_left_out() -> None:
+    rows = event(PRICED, BOX, total=1, terms=Terms(waiting=WaitingMode.OFFER))
+    done(rows, hold(ADA, kind=BOX)._replace(holds=False))
+    done(rows, hold(BOB)._replace(holds=False), hold(CLEO, kind=BOX)._replace(holds=False))
+    change(rows, Terms(closes_at=rows.at))
+    (gone,) = done(rows, Cancel(EVENT, ADA))
+    assert isinstance(gone, Cancelled)
+    assert [each.user_id for each in gone.promoted] == [CLEO]
+
+
+def test_the_patience_of_a_group_begins_when_the_first_place_is_free() -> None:
+    rows = event(SEAT, total=2, terms=Terms(patience_minutes=10))
+    done(rows, hold(ADA)._replace(holds=False), hold(BOB)._replace(holds=False))
+    group = Book(EVENT, CLEO, UUID(int=next(ids)), [(SEAT.id, 2)])
+    done(rows, group)
+    rows.at += MINUTE
+    done(rows, Cancel(EVENT, ADA))
+    assert rows.bookings[group.booking_id].expires_at == NOW + 11 * MINUTE
+
+
+def test_an_offer_is_made_by_the_refund_policy_of_its_moment_not_of_the_line() -> None:
+    rows = event(PRICED, total=1, terms=Terms(waiting=WaitingMode.OFFER, refunds=UNTIL_LATER))
+    done(rows, hold(ADA)._replace(holds=False, by_team=True))
+    done(rows, hold(BOB)._replace(holds=False))
+    change(rows, Terms(waiting=WaitingMode.OFFER))
+    done(rows, Cancel(EVENT, ADA))
+    offer = {each.user_id: each for each in rows.bookings.values()}[BOB]
+    assert (offer.status, offer.refunds) == (BookingStatus.OFFERED, None)
+
+
+def test_a_newcomer_waits_for_a_group_behind_one_whose_patience_is_over() -> None:
+    rows = event(SEAT, BOX, total=3, terms=Terms(patience_minutes=10))
+    groups = [(BOB, SEAT, 3), (CLEO, BOX, 2)]
+    done(rows, hold(ADA)._replace(lines=[(SEAT.id, 2)], holds=False))
+    for person, kind, places in groups:
+        done(rows, hold(person)._replace(lines=[(kind.id, places)], holds=False))
+    rows.at += 11 * MINUTE
+    done(rows, Expire(EVENT))
+    (dan,) = done(rows, hold(DAN)._replace(holds=False))
+    assert isinstance(dan, Waiting)

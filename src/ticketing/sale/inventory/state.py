@@ -385,12 +385,8 @@ class State:
         due = {each.id: each for each in first}
         # Those of the people of this batch may end later than all that were read.
         due |= {each.id: each for held in self._active.values() for each in held}
-        for held in sorted(due.values(), key=lambda each: each.expires_at or self.at):
-            if not held.status.keeps or held.expires_at is None:
-                continue
-            if held.expires_at > self.at:
-                self._expires(held.expires_at)
-                continue
+        ended = [each for each in due.values() if _has_ended(each, self.at)]
+        for held in sorted(ended, key=lambda each: each.expires_at or self.at):
             self._release(held)
             self._codes.give_back(held)
             expired = self._write(held, held._replace(status=BookingStatus.EXPIRED))

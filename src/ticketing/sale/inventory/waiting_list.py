@@ -87,13 +87,13 @@ class WaitingList:
 
     def behind(self, slot: int, order: int) -> list[Head]:
         """Return the next booking of the type that is behind this place in the list, if any."""
-        known = self._known.get(slot, {})
+        known = self._known[slot]
         for place, booking in known.values():
             if place > order:
                 return [(place, slot, booking)]
         # Of the groups whose patience is over, those that are too large may not have been read.
         passes = any(self.is_impatient(booking) for _, booking in known.values())
-        if len(known) < self.counts[slot] and not passes:
+        if not passes:
             raise StaleSnapshot
         return []
 
