@@ -48,6 +48,9 @@ class Alone:
                 return True
             await connection.execute(BEGIN)
             (row,) = await TRY_TRANSACTION.fetch(connection, lock=self._lock)
+            if not row["is_ours"]:
+                # A pooler ends the server's session if its client leaves in a transaction.
+                await connection.execute("ROLLBACK")
             self._ours_on = connection if row["is_ours"] else None
             return bool(row["is_ours"])
 
