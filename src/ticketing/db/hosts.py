@@ -10,6 +10,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from ticketing.database_address import Address, Host
+from ticketing.db.attempts import Attempts
 from ticketing.settings import Pooler
 
 if TYPE_CHECKING:
@@ -63,13 +64,14 @@ class NoHostError(OSError):
 class Link(Connection):
     """A connection. It knows whether one that was made at the same time or later was lost."""
 
-    __slots__ = ("_is_lost", "_is_unconfirmed", "_server", "epoch", "socket")
+    __slots__ = ("_has_worked", "_is_lost", "_is_unconfirmed", "_server", "epoch", "socket")
 
     def __init__(self, protocol: Any, transport: asyncio.Transport, *rest: Any) -> None:  # noqa: ANN401 - the driver's own
         """Only the driver calls this."""
         super().__init__(protocol, transport, *rest)
         self.socket: socket.socket = transport.get_extra_info("socket")
         self._server: Server | None = None
+        self._has_worked = False
         self._is_lost = False
         self._is_unconfirmed = False
         self.epoch = 0
@@ -89,6 +91,7 @@ class Link(Connection):
         if self._is_unconfirmed:
             self._is_unconfirmed = False
             raise NotReplicatedError
+        self._has_worked = True
 
     def doubt(self) -> None:
         """Note that the last commit may be durable on the primary alone."""
@@ -113,6 +116,8 @@ class Link(Connection):
         if self._server is not None:
             self._server.lost += not self._is_lost
             self._server.epoch = max(self._server.epoch, self.epoch + 1)
+            # A pooler accepts connections also while it has no server.
+            self._server.attempts.is_failing |= not self._has_worked
         self._is_lost = True
 
 
@@ -130,6 +135,8 @@ class Server:
         self.refused = 0
         """How many connections the server had no room for."""
         self._refused_at = -SHORT_FOR
+        self.attempts = Attempts()
+        """Attempts to connect while that fails."""
         self._hosts = list(address.hosts)
         """Those that failed last are at the end, so the one that worked last is the first."""
 
@@ -157,8 +164,33 @@ class Server:
         """Connect to the first host that responds and has the required role.
 
         `patience` limits the seconds for each host, if it is less than the usual timeout. Raises
-        NoHostError if none of several hosts can be used. A single host raises its own error.
+        NoHostError if none of several hosts can be used. A single host raises its own error. While
+        that fails, callers share attempts.
         """
+
+        async def connected() -> Link:
+            return await self._connect(command_timeout, server_settings, patience)
+
+        async def attempt() -> None:
+            link = await connected()
+            try:
+                await link.execute("SELECT 1", timeout=CONNECT_TIMEOUT)
+            finally:
+                link.terminate()
+
+        await self.attempts.succeed(attempt)
+        try:
+            return await connected()
+        except NEXT:
+            self.attempts.is_failing = True
+            raise
+
+    async def _connect(
+        self,
+        command_timeout: float | None,
+        server_settings: dict[str, str] | None,
+        patience: float | None,
+    ) -> Link:
         epoch = self.epoch
         each = float(self.address.numbers["connect_timeout"])
         together = None

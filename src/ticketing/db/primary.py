@@ -29,6 +29,7 @@ class Primary:
         """Have `server` give up its connections after a failover."""
         self._server = server
         self._timeline: str | None = None
+        self._recovered = 0
         self._looked_at: float | None = None
         self._is_away = False
         self.failovers = 0
@@ -48,12 +49,14 @@ class Primary:
         self._is_away = False
         self._looked_at = time.monotonic()
         before, self._timeline = self._timeline, timeline
+        seen, self._recovered = self._recovered, self._server.attempts.recovered
         if before not in {None, self._timeline}:
             self.failovers += 1
             logs.log.warning("database.failed_over", timeline=int(timeline, 16))
             # A pooler may have put old connections onto the new server, which may lack what was
-            # read from the old one.
-            self._server.suspect_all()
+            # read from the old one. If connecting failed meanwhile, all are newer than that.
+            if seen == self._recovered:
+                self._server.suspect_all()
 
     def _count(self) -> None:
         now = time.monotonic()
