@@ -128,7 +128,7 @@ LATE = {
     "haproxy": {
         "timeout server          60s": "timeout server 1s",
         # The services of these tests respond to no check.
-        "default-server check inter 2s fall 2 rise 1": "",
+        "default-server check inter 2s downinter 100ms fall 2 rise 1": "",
     },
 }
 """Changes with which the proxy waits for a second only."""
