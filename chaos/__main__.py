@@ -6,7 +6,8 @@ import random
 import signal
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ from chaos.failovers import FAILOVERS
 from chaos.history import save
 from chaos.network import Network
 from chaos.replicas import replicated
-from chaos.rig import Kind, Rig, rig
+from chaos.rig import Kind, Person, Rig, rig
 from chaos.rounds import DUE, REPLAYED, Round, play
 from chaos.versions import earlier
 
@@ -25,6 +26,8 @@ RESULTS: Final = Path(__file__).parent / "results"
 PEOPLE: Final = 24
 EMBEDDED: Final = 0.6
 """Share of rounds with the service's embedded database, of those that allow it."""
+WAYS: Final[Mapping[str, Kind]] = {"haproxy": "cluster", "hosts": "hosts", "pgbouncer": "pooled"}
+"""Ways from the service to the primary of a cluster."""
 KEYED: Final = 0.5
 """Share of rounds in which people send an Idempotency-Key and resend with it."""
 
@@ -39,13 +42,14 @@ class Planned:
     keyed: bool
 
 
-def plan_cluster(chance: random.Random, names: Sequence[str], rounds: int) -> list[Planned]:
-    """Choose one fault for each round of a cluster, in turn; every other turn behind a pooler."""
+def plan_cluster(names: Sequence[str], behind: Sequence[Kind], rounds: int) -> list[Planned]:
+    """Choose one fault for each round of a cluster, and the way to the primary, in turn."""
     made = []
     for number in range(rounds):
-        kind: Kind = "pooled" if number // len(names) % 2 else "cluster"
-        fault = names[number % len(names)]
-        made.append(Planned(number + 1, [fault], kind, keyed=chance.random() < KEYED))
+        turn, place = divmod(number, len(names))
+        kind = behind[(turn + place) % len(behind)]
+        fault = names[place]
+        made.append(Planned(number + 1, [fault], kind, keyed=True))
     return made
 
 
@@ -78,6 +82,7 @@ async def run(  # noqa: PLR0913 - by name
     played: list[Round],
     due: float = DUE,
     network: Network | None = None,
+    behind: Sequence[Kind] = (),
 ) -> None:
     """Run the rounds, add each to `played`, and save the histories of those that fail."""
     chance = random.Random(seed)
@@ -86,20 +91,25 @@ async def run(  # noqa: PLR0913 - by name
         report.say(f"skipped: {name}: {why}")
     if faults.NEED_EARLIER & set(names) and (version := earlier()) is not None:
         report.say(f"the previous version: {version.told()}")
-    make = plan_cluster if set(names) <= FAILOVERS.keys() else plan
-    planned = make(chance, [name for name in names if name not in lacking], rounds)
+    usable = [name for name in names if name not in lacking]
+    if set(names) <= FAILOVERS.keys():
+        planned = plan_cluster(usable, behind, rounds)
+    else:
+        planned = plan(chance, usable, rounds)
     if forgetful:  # Only the harness's own database allows this.
         planned = [replace(each, kind="proxied") for each in planned if each.kind != "earlier"]
     # One rig for all rounds that can share it.
     left = deque(sorted(planned, key=lambda each: each.kind))
     while left:
         kind = left[0].kind
-        async with (
-            replicated(pooled=kind == "pooled")
-            if kind in {"cluster", "pooled"}
-            else rig(kind, forgetful=forgetful, chance=chance, network=network)
-        ) as ready:
+        async with AsyncExitStack() as stack:
+            if kind in WAYS.values():
+                ready = await _replicated(kind, stack)
+            else:
+                own = rig(kind, forgetful=forgetful, chance=chance, network=network)
+                ready = await stack.enter_async_context(own)
             people = await ready.register([f"person-{n}" for n in range(PEOPLE)])
+            await ready.be_told(people[0])
             knows_keys = await _knows_keys(ready, people[0].token)
             while left and left[0].kind == kind:
                 each = left.popleft()
@@ -112,11 +122,29 @@ async def run(  # noqa: PLR0913 - by name
                 )
                 if not one.faults:
                     continue
+                is_well = await _play(ready, people, one, seconds=seconds, freeze=freeze, due=due)
                 played.append(one)
-                is_well = await play(ready, people, one, seconds=seconds, freeze=freeze, due=due)
                 _tell(one, ready, results)
                 if not is_well or kind == "earlier":  # The next round gets a new rig.
                     break
+
+
+async def _replicated(kind: Kind, stack: AsyncExitStack) -> Rig:
+    """Start the replicas, twice if need be, because a busy machine may start them too slowly."""
+    try:
+        return await stack.enter_async_context(replicated(kind))
+    except RuntimeError as error:
+        report.say(f"tried again: {error}")
+        return await stack.enter_async_context(replicated(kind))
+
+
+async def _play(ready: Rig, people: Sequence[Person], one: Round, **how: float) -> bool:
+    """Play a round. If it can't go on, it failed, and the others are played nevertheless."""
+    try:
+        return await play(ready, people, one, **how)
+    except (RuntimeError, TimeoutError, *cluster.LOST) as error:
+        one.wrong.append(f"the round ended with {type(error).__name__}: {error}")
+        return False
 
 
 def _possible(each: Planned, ready: Rig) -> list[str]:
@@ -132,7 +160,8 @@ def _tell(one: Round, ready: Rig, results: Path) -> None:
         path = results / f"failed-{one.seed}.json"
         more = {"seed": one.seed, "faults": one.faults, "wrong": one.wrong}
         save(path, one.operations, one.books, **more)
-        path.with_suffix(".log").write_text(ready.logs)
+        logs = ready.logs + (ready.nodes.logs if ready.nodes is not None else "")
+        path.with_suffix(".log").write_text(logs)
         report.say(f"      its history, and beside it the logs: {path}")
 
 
@@ -172,7 +201,10 @@ def main() -> None:
     parser.add_argument(
         "--cluster",
         action="store_true",
-        help="two replicas on a cluster of three nodes, half of the time behind PgBouncer",
+        help="two replicas on a cluster of three nodes, which fails over",
+    )
+    parser.add_argument(
+        "--behind", default=",".join(WAYS), help="ways to the primary, separated by commas"
     )
     parser.add_argument("--rounds", type=int, default=120)
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds before the last fault")
@@ -190,6 +222,9 @@ def main() -> None:
     names = given.faults.split(",") if given.faults else list(known)
     if unknown := [name for name in names if name not in known]:
         parser.error(f"no such fault: {', '.join(unknown)}")
+    behind = given.behind.split(",")
+    if unknown := [name for name in behind if name not in WAYS]:
+        parser.error(f"no such way to the primary: {', '.join(unknown)}")
     if given.cluster and (lacking := cluster.missing(pooled=True)):
         parser.error(lacking)
     network = _network() if "network" in names else None
@@ -211,6 +246,7 @@ def main() -> None:
             results=given.results,
             played=played,
             network=network,
+            behind=[WAYS[name] for name in behind],
         )
 
     was_stopped = False

@@ -17,8 +17,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,8 @@ NODES: Final = 3
 PATIENCE: Final = 120.0
 PASSWORD: Final = "change-superuser"  # noqa: S105 - as in the file
 DATABASE: Final = "ticketing"
+LOGGED: Final = 1500
+"""Characters of each log that are shown."""
 LOST: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
@@ -48,6 +50,8 @@ class Node:
     data: Path
     config: Path
     relays: list[Relay]
+    outer: int
+    """The port of PostgreSQL by way of its network."""
     patroni: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -77,6 +81,10 @@ class Node:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def forget_settings(self) -> None:
+        """Remove what `Cluster.be_patient` has set. It must not run."""
+        (self.data / "postgresql.auto.conf").write_text("")
+
     def cut(self) -> None:
         """Cut it off from everything else."""
         for relay in self.relays:
@@ -98,13 +106,56 @@ class Cluster:
     account: Account
     haproxy: int
     pgbouncer: int | None
+    programs: "dict[str, subprocess.Popen[bytes]]"
+    """Everything but the nodes, by name."""
 
-    def url(self, port: int | None = None) -> str:
-        """The address of the primary, by way of HAProxy or of another port."""
-        return (
-            f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port or self.haproxy}/{DATABASE}"
-            "?sslmode=disable"
+    def url(self, *ports: int) -> str:
+        """The address of the primary, by way of HAProxy or of other ports."""
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports or (self.haproxy,))
+        return f"postgresql://postgres:{PASSWORD}@{hosts}/{DATABASE}?sslmode=disable"
+
+    @property
+    def logs(self) -> str:
+        """The ends of the logs of all programs and replicas, each after the name of its file."""
+        logs = [*sorted(self.folder.glob("*.log")), *sorted(self.folder.parent.glob("console-*"))]
+        return "".join(
+            f"{log.name}:\n{log.read_text(errors='replace')[-LOGGED:]}\n" for log in logs
         )
+
+    def front(self, *ports: int) -> int:
+        """Start HAProxy with `deploy/haproxy.cfg` before these replicas, and return its port."""
+        port = _free_port()
+        servers = [f"server r{n} 127.0.0.1:{each}" for n, each in enumerate(ports, 1)]
+        changes = {
+            ":443 ssl crt /etc/ssl/site.example.pem alpn h2,http/1.1": f"127.0.0.1:{port}",
+            "use_backend ticketing if { path /tickets } || { path_beg /tickets/ }": (
+                "default_backend ticketing"
+            ),
+            "server one 127.0.0.1:3000": "\n    ".join(servers),
+        }
+        self.proxy("front", _filled(DEPLOY.parent / "haproxy.cfg", changes))
+        return port
+
+    def proxy(self, name: str, text: str) -> None:
+        """Start HAProxy with this configuration."""
+        config = self.folder / f"{name}.cfg"
+        config.write_text(text)
+        self.run(name, [_program("haproxy"), "-db", "-f", config])
+
+    def run(self, name: str, command: list[Any], **account: Any) -> None:  # noqa: ANN401
+        """Start a program that runs as long as the cluster."""
+        with (self.folder / f"{name}.log").open("ab") as file:
+            self.programs[name] = subprocess.Popen(
+                command, stdout=file, stderr=file, cwd="/", start_new_session=True, **account
+            )
+
+    def require_programs(self) -> None:
+        """Raise RuntimeError if one has ended."""
+        patronis = {each.name: each.patroni for each in self.nodes if each.patroni is not None}
+        running = {**self.programs, **patronis}
+        ended = [name for name, each in running.items() if each.poll() is not None]
+        if ended:
+            raise RuntimeError(f"ended by itself: {', '.join(ended)}")
 
     def start(self, node: Node) -> None:
         """Start a node's Patroni, which starts its PostgreSQL."""
@@ -160,16 +211,55 @@ class Cluster:
             connection.terminate()
         return True
 
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Turn what goes wrong at the start into RuntimeError, with the logs."""
+        try:
+            yield
+        except (RuntimeError, TimeoutError, *LOST) as error:
+            why = str(error) or "it takes too long"
+            raise RuntimeError(f"the rig does not start: {why}\n{self.logs}") from error
+
+    async def agrees(self, etcd: list[int]) -> None:
+        """Wait until every member of etcd knows the version of all.
+
+        Patroni ends at once if it asks one before.
+        """
+        async with asyncio.timeout(PATIENCE):
+            for port in etcd:
+                while await self._version(port) in {"", "not_decided"}:
+                    await asyncio.sleep(0.1)
+                    self.require_programs()
+
+    async def _version(self, port: int) -> str:
+        with suppress(OSError, ValueError):
+            return str((await asyncio.to_thread(_fetch, port, "version"))["etcdcluster"])
+        return ""
+
     async def whole(self) -> None:
-        """Wait until there is a primary, which a standby follows synchronously, and all run."""
+        """Wait until there is a primary, which a standby follows synchronously, and all run.
+
+        Raises TimeoutError, or RuntimeError if a program has ended.
+        """
         async with asyncio.timeout(PATIENCE):
             while True:
+                self.require_programs()
                 members = await self.members()
                 running = [each for each in members if each["state"] in {"running", "streaming"}]
                 roles = {each["role"] for each in running}
                 if len(running) == NODES and {"leader", "sync_standby"} <= roles:
                     return
                 await asyncio.sleep(0.3)
+
+    async def be_patient(self) -> None:
+        """Have the primary keep standbys that do not respond, so that Patroni does too.
+
+        Otherwise Patroni lets the primary go on alone, and no standby may be promoted.
+        """
+        connection = await asyncpg.connect(self.url(), timeout=5, command_timeout=5)
+        await connection.execute("ALTER SYSTEM SET wal_sender_timeout = 0")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
 
     async def switch_over(self) -> None:
         """Have another node become the primary, as an operator does."""
@@ -222,12 +312,12 @@ def _free_port() -> int:
             return port
 
 
-def _filled(name: str, changes: Mapping[str, str]) -> str:
-    """Return the file of `deploy/cluster`, changed for this machine. Each change must apply."""
-    text = (DEPLOY / name).read_text()
+def _filled(path: Path, changes: Mapping[str, str]) -> str:
+    """Return the file of `deploy`, changed for this machine. Each change must apply."""
+    text = path.read_text()
     for old, new in changes.items():
         if old not in text:
-            raise RuntimeError(f"deploy/cluster/{name} has no {old!r}")
+            raise RuntimeError(f"{path} has no {old!r}")
         text = text.replace(old, new)
     return text
 
@@ -239,9 +329,11 @@ async def running(folder: Path, *, pooled: bool) -> AsyncIterator[Cluster]:
     binaries = binaries_for(account)
     folder.chmod(0o777)
     async with AsyncExitStack() as stack:
-        started = stack.enter_context(ExitStack())
-        etcd = _etcd(folder, started)
-        nodes = [await _node(n, folder, binaries, etcd, stack) for n in range(1, NODES + 1)]
+        etcd = [(_free_port(), _free_port()) for _ in range(NODES)]
+        nodes = [
+            await _node(n, folder, binaries, [client for client, _ in etcd], stack)
+            for n in range(1, NODES + 1)
+        ]
         cluster = Cluster(
             nodes=[node for node, _ in nodes],
             folder=folder,
@@ -249,8 +341,12 @@ async def running(folder: Path, *, pooled: bool) -> AsyncIterator[Cluster]:
             account=account,
             haproxy=_free_port(),
             pgbouncer=_free_port() if pooled else None,
+            programs={},
         )
         stack.callback(_end, cluster)
+        _etcd(cluster, etcd)
+        with cluster.explaining():
+            await cluster.agrees([client for client, _ in etcd])
         for node in cluster.nodes:
             cluster.start(node)
         changes = {"10.0.0.10:5000": f"127.0.0.1:{cluster.haproxy}"}
@@ -258,33 +354,18 @@ async def running(folder: Path, *, pooled: bool) -> AsyncIterator[Cluster]:
             changes[f"10.0.0.{number}:5432 check port 8008"] = (
                 f"127.0.0.1:{postgres} check port {rest}"
             )
-        config = folder / "haproxy.cfg"
-        config.write_text(_filled("haproxy.cfg", changes))
-        _start(started, folder / "haproxy.log", [_program("haproxy"), "-db", "-f", config])
-        try:
+        cluster.proxy("haproxy", _filled(DEPLOY / "haproxy.cfg", changes))
+        with cluster.explaining():
             await cluster.whole()
-        except TimeoutError:
-            logs = sorted(folder.glob("*.log"))
-            said = "".join(f"{log}:\n{log.read_text()[-1500:]}\n" for log in logs)
-            raise RuntimeError(f"the cluster does not start:\n{said}") from None
-        await _make_database(cluster)
-        if cluster.pgbouncer is not None:
-            _pool(cluster, started)
+            await _make_database(cluster)
+            if cluster.pgbouncer is not None:
+                _pool(cluster)
         yield cluster
 
 
-def _start(started: ExitStack, log: Path, command: list[Any], **account: Any) -> None:  # noqa: ANN401
-    with log.open("ab") as file:
-        process = subprocess.Popen(
-            command, stdout=file, stderr=file, cwd="/", start_new_session=True, **account
-        )
-    started.callback(process.wait)
-    started.callback(process.kill)
-
-
-def _etcd(folder: Path, started: ExitStack) -> list[int]:
-    """Start the members, and return their ports."""
-    ports = [(_free_port(), _free_port()) for _ in range(NODES)]
+def _etcd(cluster: Cluster, ports: list[tuple[int, int]]) -> None:
+    """Start the members."""
+    folder = cluster.folder
     names = [f"e{number}" for number in range(NODES)]
     peers = ",".join(
         f"{name}=http://127.0.0.1:{peer}" for name, (_, peer) in zip(names, ports, strict=True)
@@ -297,8 +378,7 @@ def _etcd(folder: Path, started: ExitStack) -> list[int]:
             *("--listen-peer-urls", theirs, "--initial-advertise-peer-urls", theirs),
             *("--initial-cluster", peers, "--logger", "zap"),
         ]
-        _start(started, folder / "etcd.log", command)
-    return [client for client, _ in ports]
+        cluster.run(f"etcd-{name}", command)
 
 
 async def _node(
@@ -331,8 +411,8 @@ async def _node(
         "10.0.0.0/24": "127.0.0.1/32",
     }
     config = folder / f"patroni{number}.yml"
-    config.write_text(_filled("patroni.yml", changes))
-    node = Node(f"n{number}", postgres, rest, data.resolve(), config, relays)
+    config.write_text(_filled(DEPLOY / "patroni.yml", changes))
+    node = Node(f"n{number}", postgres, rest, data.resolve(), config, relays, outer_postgres)
     return node, (outer_postgres, outer_rest)
 
 
@@ -352,14 +432,14 @@ async def _make_database(cluster: Cluster) -> None:
                 return
 
 
-def _pool(cluster: Cluster, started: ExitStack) -> None:
+def _pool(cluster: Cluster) -> None:
     folder = cluster.folder
     users = folder / "userlist.txt"
     users.write_text(f'"postgres" "{PASSWORD}"\n')
     config = folder / "pgbouncer.ini"
     config.write_text(
         _filled(
-            "pgbouncer.ini",
+            DEPLOY / "pgbouncer.ini",
             {
                 "host=10.0.0.10 port=5000": f"host=127.0.0.1 port={cluster.haproxy}",
                 "listen_port = 6432": f"listen_port = {cluster.pgbouncer}",
@@ -367,12 +447,14 @@ def _pool(cluster: Cluster, started: ExitStack) -> None:
             },
         )
     )
-    command = [_program("pgbouncer"), config]
-    _start(started, folder / "pgbouncer.log", command, **cluster.account.popen)
+    cluster.run("pgbouncer", [_program("pgbouncer"), config], **cluster.account.popen)
 
 
 def _end(cluster: Cluster) -> None:
-    """Kill every node."""
+    """Kill every node, and everything else."""
+    for program in cluster.programs.values():
+        program.kill()
+        program.wait()
     for node in cluster.nodes:
         node.send(signal.SIGKILL)
         if node.patroni is not None:

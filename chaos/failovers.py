@@ -11,7 +11,9 @@ from chaos.faults import Stage
 
 HANG: Final = 8.0
 """Seconds for which standbys hang."""
-AWAY: Final = 20.0
+HANG_LONG: Final = 15.0
+"""The same, longer than the service waits for a commit, and shorter than Patroni's `ttl`."""
+AWAY: Final = 12.0
 """Seconds without a primary."""
 PAST_TTL: Final = 24.0
 """Seconds for which a node is frozen or cut off: longer than Patroni's `ttl`."""
@@ -90,6 +92,29 @@ async def standbys(stage: Stage) -> None:
     await _recovered(stage)
 
 
+async def hanging(stage: Stage) -> None:
+    """Freeze all standbys for 15 seconds, then kill the primary; a standby is promoted."""
+    cluster = _of(stage)
+    leader = await cluster.leader()
+    others = cluster.standbys(leader)
+    await cluster.be_patient()
+    for each in others:
+        each.send(signal.SIGSTOP, patroni=False)
+    try:
+        await asyncio.sleep(HANG_LONG)
+        leader.send(signal.SIGKILL)
+    finally:
+        for each in others:
+            each.send(signal.SIGCONT, patroni=False)
+    await _recovered(stage)
+    if await cluster.leader() is leader:
+        stage.wrong.append("no standby was promoted")
+    if leader.patroni is not None:
+        leader.patroni.wait()
+    leader.forget_settings()
+    cluster.start(leader)
+
+
 async def nobody(stage: Stage) -> None:
     """Kill all nodes, and start them after a while."""
     cluster = _of(stage)
@@ -110,5 +135,6 @@ FAILOVERS: Final[Mapping[str, Callable[[Stage], Awaitable[None]]]] = {
     "frozen": frozen,
     "isolated": isolated,
     "standbys": standbys,
+    "hanging": hanging,
     "nobody": nobody,
 }

@@ -2,14 +2,31 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 from chaos.failovers import FAILOVERS
 from chaos.faults import FAULTS
 from chaos.rig import Kind
 from chaos.rounds import Round
+
+BEHIND: Final[Mapping[Kind, str]] = {
+    "cluster": "HAProxy",
+    "hosts": "hosts in the URL",
+    "pooled": "PgBouncer and HAProxy",
+}
+"""Ways from the service to the primary of a cluster."""
+OF_GAPS: Final = """
+Seconds, median / maximum. The gap is the longest time without a success. It is *the cluster's*
+until a probe of the tool commits on it, and *ours* from then until a request of a client succeeds,
+which may take one second. *Unknown at first* are requests with a response that left the outcome
+open, or with none. Clients resend them with the same key: *known after* is when the last outcome
+was known, after the probe, which may take five seconds. Two replicas serve behind
+`deploy/haproxy.cfg`. Each round also checks that all acknowledged bookings came to a webhook, and
+that sessions, limits, live streams and the audit hold for both replicas.
+"""
 
 
 def say(line: str) -> None:
@@ -56,31 +73,34 @@ def gaps(rounds: Sequence[Round]) -> list[str]:
     """Return a table of failovers by fault."""
     lines = [
         (
-            "| fault | behind | rounds | operations | unknown | failed rounds"
-            " | gap (median / max s) | ours (median / max s) |"
+            "| fault | way to the primary | rounds | operations | gap | of it the cluster's"
+            " | of it ours | unknown at first | known after | wrong |"
         ),
-        "|---|---|--:|--:|--:|--:|--:|--:|",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, does in FAILOVERS.items():
-        for kind, behind in (("cluster", "HAProxy"), ("pooled", "PgBouncer")):
+        for kind, behind in BEHIND.items():
             of_it = [each for each in rounds if name in each.faults and each.kind == kind]
             if not of_it:
                 continue
-            what = (does.__doc__ or name).split(".")[0]
+            what = (does.__doc__ or name).split(".")[0].split(";")[0]
+            found = [each.recovery for each in of_it if each.recovery is not None]
             lines.append(
                 f"| `{name}`: {what[0].lower() + what[1:]} | {behind} | {len(of_it)}"
                 f" | {sum(len(each.operations) for each in of_it):,}"
-                f" | {sum(each.unknown for each in of_it):,}"
-                f" | {sum(bool(each.wrong) for each in of_it)}"
-                f" | {_spread([each.gap for each in of_it])}"
-                f" | {_spread([each.ours for each in of_it])} |"
+                f" | {_spread([each.gap for each in found])}"
+                f" | {_spread([each.clusters for each in found])}"
+                f" | {_spread([each.ours for each in found])}"
+                f" | {sum(len(each.unsure) for each in of_it):,}"
+                f" | {max((each.settled for each in found), default=0):.2f}"
+                f" | {sum(bool(each.wrong) for each in of_it)} |"
             )
     return lines
 
 
 def _places(kinds: Counter[Kind]) -> str:
-    if kinds["cluster"] or kinds["pooled"]:
-        return f"{kinds['cluster']} behind HAProxy, {kinds['pooled']} behind PgBouncer too"
+    if kinds.keys() & BEHIND.keys():
+        return ", ".join(f"{kinds[kind]} by way of {name}" for kind, name in BEHIND.items())
     return (
         f"{kinds['embedded']} on the embedded database,"
         f" {kinds['proxied']} on one behind the harness's proxy, {kinds['earlier']} the same with"
@@ -108,10 +128,14 @@ def write(path: Path, rounds: Sequence[Round], *, seed: str) -> None:
         "# Failovers of a cluster under load" if is_of_cluster else "# Faults under load",
         "",
         summary,
+        *(OF_GAPS.splitlines() if is_of_cluster else ()),
         "",
         *(gaps(rounds) if is_of_cluster else table(rounds)),
         "",
-        *(f"- round {each.number} (seed {each.seed}): {each.wrong[0]}" for each in failed),
+        *(
+            f"- round {each.number} (seed {each.seed}): {each.faults[0]}: {each.wrong[0]}"
+            for each in failed
+        ),
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines).rstrip() + "\n")

@@ -21,6 +21,7 @@ from chaos.client import Client, NotSent, Response, Unanswered
 from chaos.cluster import Cluster
 from chaos.network import Network
 from chaos.proxy import Proxy
+from chaos.receiver import Receiver
 from chaos.versions import earlier
 
 from ticketing.db import migrations
@@ -55,10 +56,10 @@ class Person:
     token: str = ""
 
 
-Kind = Literal["embedded", "proxied", "earlier", "cluster", "pooled"]
+Kind = Literal["embedded", "proxied", "earlier", "cluster", "hosts", "pooled"]
 """With the service's embedded database; with the harness's database behind a proxy; the same, but
-first with the previous version of the service; two replicas of the service with a cluster; the same
-by way of PgBouncer."""
+first with the previous version of the service; two replicas of the service with a cluster behind
+HAProxy; the same with all nodes in the URL; the same by way of PgBouncer and HAProxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,8 @@ class Rig:
     """A separate file system for the database."""
     nodes: Cluster | None = None
     """The cluster, if that is the database."""
+    receiver: Receiver | None = None
+    """Gets the webhooks, if there are any."""
 
     @property
     def is_embedded(self) -> bool:
@@ -153,8 +156,20 @@ class Rig:
     @property
     def logs(self) -> str:
         """What all services have logged, each after the name of its file."""
-        consoles = sorted(self.folder.glob("console-*"))
-        return "".join(f"{each.name}\n{each.read_text(errors='replace')}" for each in consoles)
+        return "".join(f"{each.name}\n{each.read_text(errors='replace')}" for each in self.consoles)
+
+    @property
+    def consoles(self) -> list[Path]:
+        """The files with what services have logged."""
+        return sorted(self.folder.glob("console-*"))
+
+    async def be_told(self, owner: Person) -> None:
+        """Have webhooks about all events of a person sent to the receiver."""
+        if self.receiver is not None:
+            url = await self.receiver.start()
+            made = await self.ask("POST", "/api/webhooks", {"url": url}, owner.token)
+            if made.status != 201:  # noqa: PLR2004 - HTTP
+                raise RuntimeError(f"no webhook was made: {made.status} {made.body}")
 
     async def stop(self, service: Service, number: signal.Signals) -> int | None:
         """Stop a service, and return its exit status, or None if it does not stop."""
@@ -166,7 +181,14 @@ class Rig:
 
     async def is_ready(self, service: Service) -> bool:
         """Whether a service is ready."""
-        client = Client([service.port], patience=5.0)
+        return await self._responds([service.port])
+
+    async def is_reached(self) -> bool:
+        """Whether clients reach a service that is ready."""
+        return await self._responds(self.ports)
+
+    async def _responds(self, ports: list[int]) -> bool:
+        client = Client(ports, patience=5.0)
         try:
             return (await client.request("GET", "/readyz")).status == 200  # noqa: PLR2004 - HTTP
         except (NotSent, Unanswered):

@@ -1,7 +1,6 @@
 """One round: clients hold, book and cancel, faults happen, and the history is checked."""
 
 import asyncio
-import itertools
 import os
 import random
 import time
@@ -14,12 +13,13 @@ from typing import Any, Final
 from uuid import uuid4
 
 import asyncpg
-from chaos import checker, offers
+from chaos import checker, offers, shared
 from chaos.client import Client, NotSent, Response, Unanswered
 from chaos.failovers import FAILOVERS
 from chaos.faults import FAULTS, ORDERLY, Stage
 from chaos.history import NUMBERS, Books, Operation, read_books
 from chaos.offers import Offer
+from chaos.recovery import SETTLED, Recovery, measured
 from chaos.rig import DATABASE_ERRORS, Kind, Person, Rig
 from chaos.wishes import Holds, Wish, Wishes
 
@@ -35,8 +35,6 @@ AFTER: Final = 0.5
 STARTS: Final = 0.2
 DUE: Final = 5.0
 """Seconds after the last fault in which the service must become healthy."""
-OURS: Final = 1.0
-"""Seconds after which the service must book, once its cluster commits again."""
 AGAIN: Final = 0.15
 """Probability that a person with keys resends an old request that has a response."""
 REFUSED: Final = {
@@ -49,10 +47,10 @@ LAG: Final = 1.5
 LAG_OF_DELAYED: Final = 60.0
 """The same in rounds with a delayed database. A worker knows the time of its last response."""
 DELAYS: Final = {"freeze", "slow", "network", "disk"}
-HARMLESS: Final = {"busy", "not_ready"}
-"""Codes of 503 that mean that nothing was changed."""
-OPEN: Final = {"database_unavailable", "outcome_unknown"}
-"""Codes of 503 that mean that the change may have been made."""
+HARMLESS: Final = {"busy", "not_ready", "service_unavailable"}
+"""Codes of 503 that mean that nothing was changed; the last one is of `deploy/haproxy.cfg`."""
+OPEN: Final = {"database_unavailable", "outcome_unknown", "bad_gateway", "gateway_timeout"}
+"""Codes that mean that the change may have been made; the last two are of `deploy/haproxy.cfg`."""
 REPLAYED: Final = "idempotency-replayed"
 
 SIGHTING: Final = """
@@ -83,10 +81,10 @@ class Round:
     keyed: bool = False
     of_before: list[str] = field(default_factory=list)
     """Wrong responses of the previous version, which can't be fixed."""
-    gap: float = 0.0
-    """Seconds without a success, of a cluster."""
-    ours: float = 0.0
-    """Of these, seconds after the cluster committed again."""
+    unsure: list[Operation] = field(default_factory=list)
+    """Those that had a response that left the outcome open, or none."""
+    recovery: Recovery | None = None
+    """The times of a failover, of a cluster."""
     replays: int = 0
     """Requests that were resent and got the first response again."""
 
@@ -104,7 +102,7 @@ class Round:
     @property
     def is_of_cluster(self) -> bool:
         """Whether the database is a cluster."""
-        return self.kind in {"cluster", "pooled"}
+        return self.kind in {"cluster", "hosts", "pooled"}
 
     def line(self) -> str:
         """Return the result as one line."""
@@ -113,7 +111,7 @@ class Round:
             f"{self.number:4}  seed {self.seed}  {self.kind:8}  {'keys' if self.keyed else '    '}"
             f"  {'+'.join(self.faults):30}  {len(self.operations):5} operations"
             f"  {self.unknown:4} unknown  {self.replays:4} replays"
-            + (f"  gap {self.gap:5.2f} s, ours {self.ours:4.2f} s" if self.is_of_cluster else "")
+            + (f"  {self.recovery.line()}" if self.recovery is not None else "")
             + f"  healthy after {self.healthy_after:5.2f} s at load {self.load:4.1f}  {verdict}"
             + (f" (the previous version: {self.of_before[0]})" if self.of_before else "")
         )
@@ -143,6 +141,15 @@ class _Crowd:
         self._round = played
         self._chance = chance
         self.enough = asyncio.Event()
+        self.settled = asyncio.Event()
+        """At the end nobody waits for an unknown outcome any more."""
+
+    async def leave(self, living: Sequence[asyncio.Task[None]], patience: float) -> None:
+        """End their lives, and let them wait for unknown outcomes for so many seconds."""
+        self.enough.set()
+        await asyncio.wait(living, timeout=patience)
+        self.settled.set()
+        await asyncio.gather(*living)
 
     async def live(self, person: Person, on_sale: Sequence[Offer]) -> None:
         """Hold, book and cancel until the round ends."""
@@ -226,18 +233,23 @@ class _Crowd:
             self._round.statuses[outcome] += 1
             if outcome == "answered":
                 self._round.operations.append(operation)
+                self._round.unsure += [operation] * may_be_done
                 if key and answer.status < 300:  # noqa: PLR2004 - HTTP
                     return _Sent(wish.path, wish.body, key, answer, person)
                 return None
             may_be_done = may_be_done or outcome == "unknown"
             if outcome == "unauthorised":
                 await self._rig.log_in(person)
-            elif not key or self.enough.is_set():
+            elif not key or self._is_over(may_be_done=may_be_done):
                 break
             await asyncio.sleep(chance.uniform(0.02, 0.2))
         if may_be_done:
             self._round.operations.append(operation)
+            self._round.unsure.append(operation)
         return None
+
+    def _is_over(self, *, may_be_done: bool) -> bool:
+        return (self.settled if may_be_done else self.enough).is_set()
 
     def _take(self, operation: Operation, answer: Response) -> str:
         """Record a response, and return its kind."""
@@ -341,21 +353,6 @@ def _failures(played: Round) -> list[str]:
     return [f"requests failed: {failed}"] if failed else []
 
 
-def _measure(played: Round, recovered_at: float) -> None:
-    """Note how long nothing succeeded around a failover, and how much of it was the service's."""
-    ends = sorted(
-        each.end
-        for each in played.operations
-        if each.verb != "read" and each.answer is not None and each.answer["status"] < 300  # noqa: PLR2004 - HTTP
-    )
-    before = max((end for end in ends if end <= recovered_at), default=recovered_at)
-    after = min((end for end in ends if end > recovered_at), default=inf)
-    played.ours = after - recovered_at
-    played.gap = max(after - before, *(b - a for a, b in itertools.pairwise([*ends, before])))
-    if played.ours > OURS:
-        played.wrong.append(f"it booked only {played.ours:.2f} s after the cluster did")
-
-
 async def play(  # noqa: PLR0913 - by name
     rig: Rig,
     people: Sequence[Person],
@@ -401,19 +398,22 @@ async def play(  # noqa: PLR0913 - by name
                 f"healthy only after {played.healthy_after:.2f} s, at load {played.load:.1f}"
             )
         await asyncio.sleep(AFTER)
-        people_of.enough.set()
-        await asyncio.gather(*living)
+        await people_of.leave(living, 2 * SETTLED if played.is_of_cluster else 0.0)
         if stage.recovered_at is not None:
-            _measure(played, stage.recovered_at)
+            played.recovery = measured(played.operations, played.unsure, stage.recovered_at)
+            played.wrong += played.recovery.wrong
         played.wrong += _failures(played)
     except TimeoutError as error:
         played.wrong.append(f"it does not become healthy: {error}")
         return False
     finally:
         people_of.enough.set()
+        people_of.settled.set()
         for task in living:
             task.cancel()
         await asyncio.gather(*living, return_exceptions=True)
+    if rig.nodes is not None:
+        played.wrong += await shared.check(rig, prober, probe, played.operations)
     await _look_for_ends(rig, prober, played)
     await _settle(rig, played, on_sale)
     await _recount(rig, played)
