@@ -177,6 +177,8 @@ class Server:
                 await link.execute("SELECT 1", timeout=CONNECT_TIMEOUT)
             finally:
                 link.terminate()
+            # This may be another server than that of connections which were idle meanwhile.
+            self.suspect_all()
 
         await self.attempts.succeed(attempt)
         try:

@@ -54,7 +54,7 @@ class Primary:
             self.failovers += 1
             logs.log.warning("database.failed_over", timeline=int(timeline, 16))
             # A pooler may have put old connections onto the new server, which may lack what was
-            # read from the old one. If connecting failed meanwhile, all are newer than that.
+            # read from the old one. If connecting failed meanwhile, they are given up already.
             if seen == self._recovered:
                 self._server.suspect_all()
 

@@ -77,6 +77,33 @@ async def test_callers_share_attempts_while_connecting_fails_and_all_connect_aft
             await engine.dispose()
 
 
+async def test_a_connection_that_was_idle_while_connecting_failed_is_given_up(
+    database_url: str,
+) -> None:
+    """Behind a pooler it may reach another server by now."""
+    async with way_to(database_url) as way:
+        address = Address.parse(way.url)
+        async with gate_to(address.hosts[0].port) as gate:
+            gate.is_open = True
+            url = way.url.replace(f":{address.hosts[0].port}", f":{gate.port}")
+            engine = connect(Server(Address.parse(url)), pool_size=2)
+
+            async def pid() -> int:
+                async with driver(engine) as connection:
+                    return int(await connection.fetchval("SELECT pg_backend_pid()"))
+
+            idle = await pid()
+            assert await pid() == idle
+            async with driver(engine):
+                gate.is_open = False
+                with pytest.raises(DatabaseUnavailable):
+                    await pid()
+                gate.is_open = True
+                await pid()
+            assert idle not in await together(pid(), pid())
+            await engine.dispose()
+
+
 async def test_an_attempt_that_hangs_does_not_keep_the_next_one_from_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
