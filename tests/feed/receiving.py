@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.signing import SECRET
 from ticketing.feed.delivery import Deliverer
 from ticketing.feed.following import Follower
+from ticketing.feed.places import Places
 from ticketing.feed.repositories.deliveries import DeliveryRepository
 from ticketing.feed.repositories.facts import FactRepository
 from ticketing.web.seals import Seals
@@ -95,13 +96,13 @@ async def receiving(answer: Answer = accept) -> AsyncIterator[Receiver]:
 
 @asynccontextmanager
 async def delivering(
-    engine: AsyncEngine, schedule: Sequence[float] = (0.01,)
+    engine: AsyncEngine, schedule: Sequence[float] = (0.01,), places: Places | None = None
 ) -> AsyncIterator[Deliverer]:
     """Deliver as a process of its own does, with short pauses."""
     facts = FactRepository(engine)
     follower = Follower(facts, every=0.02)
     deliveries = DeliveryRepository(engine, facts, Seals(SECRET))
-    deliverer = Deliverer(deliveries, follower, LOOPBACK, schedule, look=0.02)
+    deliverer = Deliverer(deliveries, follower, LOOPBACK, schedule, look=0.02, places=places)
     await deliverer.start()
     try:
         yield deliverer

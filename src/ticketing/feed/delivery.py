@@ -13,17 +13,11 @@ from prometheus_client import Counter, Gauge
 
 from ticketing.db.ids import uuid7
 from ticketing.errors import TicketingError
+from ticketing.feed.batches import Batch, Delivery, Hook, Result, Tried
 from ticketing.feed.calling import CONNECTIONS, GONE, Called, Caller, Network, calling
 from ticketing.feed.following import Follower
-from ticketing.feed.repositories.deliveries import (
-    RENEW,
-    Batch,
-    Delivery,
-    DeliveryRepository,
-    Hook,
-    Result,
-    Tried,
-)
+from ticketing.feed.places import Places
+from ticketing.feed.repositories.deliveries import AT_ONCE, RENEW, DeliveryRepository
 from ticketing.feed.repositories.webhooks import Shown, WebhookRepository
 from ticketing.feed.retrying import SCHEDULE, pause
 from ticketing.feed.signing import signed
@@ -31,8 +25,6 @@ from ticketing.feed.told import TEST, encoded, test_document
 from ticketing.ops import logs
 from ticketing.ops.metrics import LATEST
 
-HOOKS: Final = 100
-"""Webhooks to which one process delivers at the same time."""
 LOOK: Final = 1.0
 """Seconds after which webhooks that are due are looked for, if nothing happens."""
 COUNT: Final = 10.0
@@ -41,6 +33,8 @@ REST: Final = 2.0
 """Seconds between two looks while there is no webhook at all."""
 CLOSING: Final = 2.0
 """Seconds in which receivers may still respond when the process stops."""
+A_FEW: Final = 2 * CONNECTIONS
+"""Events that are delivered before the next turn, while slow webhooks wait for each other."""
 IN_VAIN: Final = 5
 """After so many failures without a success, the rest of a batch is not tried."""
 UNREADABLE: Final = "its secret can't be read any more: make another one"
@@ -73,23 +67,26 @@ class _Sent(NamedTuple):
 class Deliverer:
     """Delivers to webhooks. Start `run` as a task, and call `close` at the end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last three differ in tests
         self,
         deliveries: DeliveryRepository,
         follower: Follower,
         networks: Sequence[Network],
         schedule: Sequence[float] = SCHEDULE,
         look: float = LOOK,
+        *,
+        places: Places | None = None,
     ) -> None:
         """Allow `networks` besides public addresses. `schedule`: see `retrying.pause`.
 
-        Webhooks that are due are looked for every `look` seconds.
+        Webhooks that are due are looked for every `look` seconds, while `places` has room.
         """
         self._deliveries = deliveries
         self._follower = follower
         self._networks = networks
         self._schedule = schedule
         self._look = look
+        self._places = places or Places()
         self._serving: dict[UUID, tuple[Hook, asyncio.Task[None]]] = {}
         """By lease."""
         self._stopping = asyncio.Event()
@@ -143,14 +140,7 @@ class Deliverer:
         asked = renewed = time.monotonic()
         with self._follower.listening(None) as listener:
             while True:
-                room = HOOKS - len(self._serving)
-                if room > 0:
-                    events = listener.taken()
-                    hooks = await self._deliveries.claim(events, limit=room)
-                    for hook in hooks:
-                        self._serve(hook)
-                    if len(hooks) == room:
-                        listener.tell(events)  # There may be more of them.
+                await self._take(listener.taken())
                 if self._serving and time.monotonic() - renewed > RENEW:
                     renewed = time.monotonic()
                     await self._deliveries.renew([hook for hook, _ in self._serving.values()])
@@ -163,7 +153,20 @@ class Deliverer:
                         return
                 await listener.wait(self._look)
 
+    async def _take(self, events: frozenset[int] | None) -> None:
+        """Serve webhooks for which there is room, of those that are due or have these events."""
+        slow, room = self._places.slow(), self._places.room()
+        is_full = False
+        for is_slow, limit in ((False, room.quick), (True, room.slow)):
+            hooks = await self._deliveries.claim(events, slow, is_slow=is_slow, limit=limit)
+            for hook in hooks:
+                self._serve(hook)
+            is_full = is_full or len(hooks) == limit
+        if is_full:
+            await self._deliveries.fall_due(events)
+
     def _serve(self, hook: Hook) -> None:
+        self._places.take(hook.lease, hook.id)
         task = asyncio.create_task(self._deliver(hook), name="webhook")
         self._serving[hook.lease] = hook, task
 
@@ -181,18 +184,27 @@ class Deliverer:
         task.add_done_callback(done)
 
     async def _deliver(self, hook: Hook) -> None:
-        """Deliver everything that is due to one webhook, batch by batch."""
-        async with calling(self._networks) as caller:
-            current: Hook | None = hook
-            while current is not None and not self._stopping.is_set():
-                batch = await self._deliveries.batch(current)
-                if not batch.due and not batch.waiting:
-                    await self._deliveries.rest(current, batch.position)
-                    # What was seen before this rests has woken nobody.
-                    if self._follower.seen > batch.position:
-                        await self._deliveries.wake(current)
-                    return
-                current = await self._batch(current, batch, caller)
+        """Deliver everything that is due to one webhook, batch by batch, or until others wait."""
+        was_called = False
+        try:
+            async with calling(self._networks) as caller:
+                current: Hook | None = hook
+                while current is not None and not self._stopping.is_set():
+                    if self._places.gives_way(current.lease):
+                        await self._deliveries.release([current])
+                        return
+                    limit = A_FEW if self._places.is_crowded else AT_ONCE
+                    batch = await self._deliveries.batch(current, limit)
+                    if not batch.due and not batch.waiting:
+                        await self._deliveries.rest(current, batch.position)
+                        # What was seen before this rests has woken nobody.
+                        if self._follower.seen > batch.position:
+                            await self._deliveries.wake(current)
+                        return
+                    was_called = was_called or bool(batch.due)
+                    current = await self._batch(current, batch, caller)
+        finally:
+            self._places.leave(hook.lease, was_called=was_called)
 
     async def _batch(self, hook: Hook, batch: Batch, caller: Caller) -> Hook | None:
         """Deliver a batch and record the result. Return the webhook if there may be more."""

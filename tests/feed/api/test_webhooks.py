@@ -13,7 +13,13 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from tests.feed.receiving import LOOPBACK, Received, delivering, receiving
 from tests.people import PASSWORD, Person, Visitor
+from tests.signing import SECRET
+from ticketing.feed import calling
+from ticketing.feed.places import Places, Room
+from ticketing.feed.repositories.deliveries import DeliveryRepository
+from ticketing.feed.repositories.facts import FactRepository
 from ticketing.settings import Settings
+from ticketing.web.seals import Seals
 
 NOBODY = "019938a5-7d10-7b3c-8a44-0e5b6f9c2d11"
 WHY = """
@@ -21,6 +27,8 @@ WHY = """
     WHERE action = 'webhook.disabled' AND details ->> 'webhookId' = :id
 """
 BUSY = "SELECT EXISTS (SELECT FROM webhooks WHERE lease IS NOT NULL OR NOT rests)"
+FAILED = "SELECT count(*) FROM webhook_deliveries WHERE status IS NULL"
+BOOKED_OR_CANCELLED = ["booking.booked", "booking.cancelled"]
 A_DAY_LATER = "UPDATE webhooks SET previous_until = now() WHERE lease IS NULL"
 AGO = """
     UPDATE webhooks SET failing_since = now() - interval '3 days 1 minute', due_at = now()
@@ -186,6 +194,76 @@ async def test_a_receiver_that_hangs_holds_up_nobody_else(
             assert (await shown(ada, stuck))["undelivered"] == 2
             hangs.set()
             await hanging.got(2)
+
+
+async def test_what_is_set_aside_is_sent_before_what_is_new_about_the_same_booking(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    """Also if less is sent at once than is set aside."""
+    ada, bob = [await visitor.register() for _ in range(2)]
+    event = await ada.organise()
+
+    async def refuse(_: Received) -> int:
+        return 500
+
+    async with receiving(refuse) as receiver:
+        webhook = await create(ada, receiver.url, types=BOOKED_OR_CANCELLED)
+        await ada.book(event)
+        await bob.book(event)
+        async with delivering(engine, schedule=(0.0,)):
+            await receiver.got(2)
+            await until(ada, webhook, lambda found: found["undelivered"] == 2)
+    await bob.cancel(event)
+    deliveries = DeliveryRepository(engine, FactRepository(engine), Seals(SECRET))
+    (hook,) = await deliveries.claim(None, (), is_slow=False, limit=1)
+    batch = await deliveries.batch(hook, limit=1)
+    assert [each.type for each in batch.due] == ["booking.booked"]
+    assert [each.type for each in batch.waiting] == ["booking.cancelled"]
+
+
+async def test_many_slow_receivers_with_much_to_get_hold_up_no_quick_one(
+    visitor: Visitor, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They accept everything, and there are more of them than places."""
+    # An event is told once all older transactions of the server have ended, also those of others.
+    monkeypatch.setattr(calling, "PATIENCE", 600.0)
+    ada, bob, *people = [await visitor.register() for _ in range(5)]
+    event = await ada.organise(total=100)
+    goes_on = asyncio.Event()
+    goes_on.set()
+
+    async def answer(_: Received) -> int:
+        """Take longer than a webhook may that is quick."""
+        await asyncio.sleep(0.3)
+        await goes_on.wait()
+        return 200
+
+    async with receiving(answer) as slow, receiving() as quick:
+        for number in range(12):
+            await create(ada, f"{slow.url}/{number}", eventId=event, types=BOOKED_OR_CANCELLED)
+        for each in people * 6:
+            await each.book(event)
+            await each.cancel(event)
+        places = Places(4, 4, soon=0.2)
+        async with delivering(engine, places=places):
+            async with asyncio.timeout(60):
+                while len({each.path for each in slow.received}) < 12 or places.room().quick < 4:  # noqa: ASYNC110 - others
+                    await asyncio.sleep(0.01)
+                goes_on.clear()
+                await ada.book(event)
+                while places.room() != Room(quick=4, slow=0):  # noqa: ASYNC110 - others
+                    await asyncio.sleep(0.01)
+            await create(ada, quick.url, eventId=event, types=["booking.booked"])
+            await bob.book(event)
+            await quick.got(1)
+            async with engine.connect() as connection:
+                assert await connection.scalar(text(FAILED)) == 0
+            goes_on.set()
+            await slow.got(12 * (6 * 3 * 2 + 2))
+    for number in range(12):
+        got = [each for each in slow.received if each.path == f"/hook/{number}"]
+        assert len({each.headers["webhook-id"] for each in got}) == len(got)
+        assert all(found == sorted(found) for found in sequences(got).values())
 
 
 async def test_a_webhook_that_failed_for_three_days_is_disabled_and_gets_all_later(

@@ -4,10 +4,9 @@ The trail is the queue. A webhook has a position in it, and only what failed has
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -15,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ticketing.db.facts import COMMAND_LINE, recorded
 from ticketing.db.statements import Driver, Statement, driver
+from ticketing.feed.batches import Batch, Delivery, Hook, Result, Tried, delivery
 from ticketing.feed.repositories.facts import FactRepository
 from ticketing.feed.retrying import GIVEN_UP
-from ticketing.feed.told import Fact, document, encoded
 from ticketing.web.seals import Seals
 
 LEASE: Final = 15
@@ -38,28 +37,39 @@ ANY_ACTIVE: Final = Statement(
     reads_tables="there are few webhooks, and most of them are active",
 )
 # One that has read everything rests until something happens at one of its events.
-CLAIM: Final = Statement(
-    f"""
-    WITH of_people AS (
-        SELECT organiser_id AS id FROM events WHERE id = ANY(CAST(:events AS bigint[]))
+_NEWS: Final = """
+    CAST(:any AS boolean) OR event_id = ANY(CAST(:events AS bigint[]))
+    OR event_id IS NULL AND user_id IN (
+        SELECT organiser_id FROM events WHERE id = ANY(CAST(:events AS bigint[]))
         UNION SELECT user_id FROM event_roles
         WHERE event_id = ANY(CAST(:events AS bigint[])) AND role = 'manager'
-    ), wanted AS (
+    )
+"""
+CLAIM: Final = Statement(
+    f"""
+    WITH wanted AS (
         SELECT id FROM webhooks
-        WHERE state = 'active' AND (
-            due_at <= now()
-            OR rests AND (
-                CAST(:any AS boolean) OR event_id = ANY(CAST(:events AS bigint[]))
-                OR event_id IS NULL AND user_id IN (SELECT id FROM of_people)
-            )
-        )
+        WHERE state = 'active' AND (due_at <= now() OR rests AND ({_NEWS}))
+            AND (id = ANY(CAST(:slow AS uuid[]))) = CAST(:is_slow AS boolean)
         ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     UPDATE webhooks
     SET lease = gen_random_uuid(), rests = false,
         due_at = now() + make_interval(secs => {LEASE})
     FROM wanted WHERE webhooks.id = wanted.id RETURNING webhooks.*
-    """,  # noqa: S608 - numbers of ours
+    """,  # noqa: S608 - our own text
+    reads_tables="there are few webhooks, and most of them are active",
+)
+# One whose row is locked is being served or changed, and is looked at again after that.
+FALL_DUE: Final = Statement(
+    f"""
+    WITH wanted AS (
+        SELECT id FROM webhooks WHERE state = 'active' AND rests AND ({_NEWS})
+        FOR UPDATE SKIP LOCKED
+    )
+    UPDATE webhooks SET rests = false, due_at = now()
+    FROM wanted WHERE webhooks.id = wanted.id
+    """,  # noqa: S608 - our own text
     reads_tables="there are few webhooks, and most of them are active",
 )
 WAITING: Final = Statement(
@@ -211,81 +221,6 @@ BACKLOG: Final = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """A webhook that this process delivers to, as long as it has the lease."""
-
-    id: UUID
-    user_id: UUID
-    event_id: int | None
-    url: str
-    types: Sequence[str] | None
-    secrets: Sequence[str]
-    """Those that sign, the newest first. Empty if they can't be read any more."""
-    position: int
-    lease: UUID
-    tries: int
-    failing_since: datetime | None
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether only one or two events are tried, because everything failed."""
-        return self.tries > 0
-
-
-class Delivery(NamedTuple):
-    """An event of the feed that is to be delivered. The body is the same at each try."""
-
-    record: int
-    about: str
-    """Deliveries about one thing are made in order."""
-    type: str
-    body: bytes
-    tries: int = 0
-    """How often it was tried in vain."""
-    is_aside: bool = False
-    """Whether it has a row of its own."""
-
-
-class Tried(NamedTuple):
-    """A try, and what became of it."""
-
-    delivery: Delivery
-    message_id: str
-    at: datetime
-    status: int | None
-    error: str | None
-    milliseconds: int
-    is_delivered: bool
-
-
-class Result(NamedTuple):
-    """What became of a batch."""
-
-    tried: Sequence[Tried]
-    aside: Sequence[tuple[Delivery, float]]
-    """What is set aside, and the seconds until it is tried again."""
-    position: int
-    delivered: bool
-    """Whether something was accepted."""
-    error: str | None = None
-    """The last failure, if there was one."""
-    pause: float | None = None
-    """The seconds in which nothing is tried, if nothing was accepted."""
-    ends: bool = False
-    """Whether nothing may be tried any more."""
-
-
-class Batch(NamedTuple):
-    """What to deliver next, in order, and what must wait for something else."""
-
-    due: Sequence[Delivery]
-    waiting: Sequence[Delivery]
-    """New ones about things of which an earlier one failed."""
-    position: int
-    """The position after it."""
-
-
 class DeliveryRepository:
     """Says what to deliver, and records what became of it."""
 
@@ -301,25 +236,41 @@ class DeliveryRepository:
             (row,) = await ANY_ACTIVE.fetch(connection)
         return bool(row["any"])
 
-    async def claim(self, events: frozenset[int] | None, *, limit: int) -> Sequence[Hook]:
+    async def claim(
+        self,
+        events: frozenset[int] | None,
+        slow: Collection[UUID],
+        *,
+        is_slow: bool,
+        limit: int,
+    ) -> Sequence[Hook]:
         """Take webhooks that are due, or rest although there is something new at these events.
 
-        None: there may be something new at any. Nobody else delivers to them meanwhile.
+        None: there may be something new at any. Only those in `slow` are taken with `is_slow`, and
+        only others without. Nobody else delivers to them meanwhile.
         """
+        if not limit or (is_slow and not slow):
+            return []
         async with driver(self._engine) as connection:
             rows = await CLAIM.fetch(
-                connection,
-                events=list(events or ()),
-                any=events is None,
-                limit=limit,
+                connection, **_news(events), slow=list(slow), is_slow=is_slow, limit=limit
             )
         return [self._hook(row) for row in rows]
 
-    async def batch(self, hook: Hook) -> Batch:
-        """Return what to deliver next. A webhook that fails gets one to try."""
+    async def fall_due(self, events: frozenset[int] | None) -> None:
+        """Have those that rest served in their turn, because nobody has a place for them yet."""
+        if events is None or events:
+            async with driver(self._engine) as connection:
+                await FALL_DUE.fetch(connection, **_news(events))
+
+    async def batch(self, hook: Hook, limit: int = AT_ONCE) -> Batch:
+        """Return what to deliver next, `limit` of those set aside and as many new ones.
+
+        A webhook that fails gets one to try.
+        """
         async with driver(self._engine) as connection:
             rows = await WAITING.fetch(connection, webhook=hook.id)
-        due, blocked = _due(rows)
+        due, blocked = _due(rows, limit)
         if hook.is_paused:
             due = _probe(rows)
         if len(rows) >= SET_ASIDE:
@@ -328,7 +279,7 @@ class DeliveryRepository:
             hook.user_id,
             hook.event_id,
             after=hook.position,
-            limit=1 if hook.is_paused else AT_ONCE,
+            limit=1 if hook.is_paused else limit,
             types=hook.types,
         )
         made = [delivery(fact) for fact in new]
@@ -417,6 +368,10 @@ class DeliveryRepository:
         )
 
 
+def _news(events: frozenset[int] | None) -> dict[str, object]:
+    return {"events": list(events or ()), "any": events is None}
+
+
 def _leases(hooks: Collection[Hook]) -> dict[str, object]:
     return {
         "webhooks": [each.id for each in hooks],
@@ -432,23 +387,18 @@ def opened(seals: Seals, row: asyncpg.Record) -> Sequence[str]:
     return [found.decode() for each in sealed if (found := seals.open(each)) is not None]
 
 
-def delivery(fact: Fact) -> Delivery:
-    """Return the delivery of a fact."""
-    about = fact.details.get("bookingId") or f"event {fact.event_id}"
-    return Delivery(fact.seq, about, fact.action, encoded(document(fact)))
-
-
 def _delivery(row: asyncpg.Record) -> Delivery:
     return Delivery(row["record"], row["about"], row["type"], row["body"], row["tries"], True)  # noqa: FBT003
 
 
-def _due(rows: Sequence[asyncpg.Record]) -> tuple[Sequence[Delivery], frozenset[str]]:
-    """Return what is due again, and the things that wait because their first is not due yet."""
+def _due(rows: Sequence[asyncpg.Record], limit: int) -> tuple[Sequence[Delivery], frozenset[str]]:
+    """Return what is due again, and the things of which something else has to come first."""
     first: dict[str, bool] = {}
     for row in rows:
         first.setdefault(row["about"], row["is_due"])
     due = [_delivery(row) for row in rows if first[row["about"]]]
-    return due[:AT_ONCE], frozenset(about for about, is_due in first.items() if not is_due)
+    later = {about for about, is_due in first.items() if not is_due}
+    return due[:limit], frozenset(later.union(each.about for each in due[limit:]))
 
 
 def _probe(rows: Sequence[asyncpg.Record]) -> Sequence[Delivery]:

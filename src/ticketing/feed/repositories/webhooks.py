@@ -14,7 +14,8 @@ from ticketing.db.ids import uuid7
 from ticketing.db.pages import Page, page
 from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import TooManyWebhooks, UserNotFound, WebhookNotFound
-from ticketing.feed.repositories.deliveries import SHOWN, Tried, log, opened
+from ticketing.feed.batches import Tried
+from ticketing.feed.repositories.deliveries import SHOWN, log, opened
 from ticketing.feed.repositories.facts import FactRepository
 from ticketing.feed.signing import new_secret
 from ticketing.feed.told import FeedEventType
