@@ -1,17 +1,17 @@
-"""`ticketing import`: events and customers from a file, all of them or none."""
+"""`ticketing import`: events, customers and bookings from a file, all of them or none."""
 
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
 
 import typer
 
 from ticketing.cli.database import reachable
 from ticketing.cli.options import DataDir, load
-from ticketing.errors import StartupError, Unavailable
+from ticketing.errors import EventNotFound, StartupError, Unavailable
 from ticketing.ops import logs
 from ticketing.ops.leaving import held
 from ticketing.ops.progress import Tell, progress
@@ -19,13 +19,15 @@ from ticketing.ops.progress import Tell, progress
 if TYPE_CHECKING:
     from ticketing.cli.rows import Column, Row
     from ticketing.identity.repositories.customers import Imported
-    from ticketing.identity.repositories.users import UserRepository
 
-R = TypeVar("R")
+Pool: TypeAlias = Any
+"""An engine of SQLAlchemy, which this layer does not know."""
 T = TypeVar("T")
 
 SHOWN: Final = 100
 """How many wrong rows are shown."""
+NUMBERS: Final = ("quantity", "ticketTypeId")
+"""Columns of bookings that are whole numbers."""
 STREAM: Final = Path("-")
 """Stands for standard input."""
 WHOLE: Final = re.compile(r"-?[0-9]{1,15}", re.ASCII)
@@ -38,7 +40,7 @@ AMOUNTS: Final = {
 """Amounts, without separators of thousands, because they could be read in two ways."""
 
 imports = typer.Typer(
-    help="Import events or customers from a CSV or JSON file, all of them or none.",
+    help="Import events, customers or bookings from a CSV or JSON file, all of them or none.",
     no_args_is_help=True,
 )
 
@@ -64,7 +66,6 @@ class Given(NamedTuple):
     """What a command was given."""
 
     file: Path
-    organiser: str
     dry_run: bool
     form: str | None
     ignores: bool
@@ -96,7 +97,7 @@ def customers(  # noqa: PLR0913 - the options
             CustomerRepository,
         )
 
-    given = Given(file, organiser, dry_run, form, ignore_columns, data_dir)
+    given = Given(file, dry_run, form, ignore_columns, data_dir)
     columns = {name: Column(name) for name in ("externalId", "name", "email")}
 
     def check(rows: "Sequence[Row]") -> Sequence[CustomerIn]:
@@ -104,15 +105,14 @@ def customers(  # noqa: PLR0913 - the options
         require_different(kept, lambda body: body.external_id, "externalId")
         return [made for _, made in kept]
 
-    async def work(
-        into: CustomerRepository, owner: UUID, bodies: Sequence[CustomerIn], tell: Tell
-    ) -> "Imported":
+    async def work(pool: Pool, bodies: Sequence[CustomerIn], tell: Tell) -> "Imported":
+        owner = await _owner(pool, organiser)
         asked = [
             Asked(owner, each.external_id, each.name, each.email, COMMAND_LINE) for each in bodies
         ]
-        return await into.import_all(asked, tell, keep=not dry_run)
+        return await CustomerRepository(pool).import_all(asked, tell, keep=not dry_run)
 
-    done = _run(given, columns, lambda _: None, check, CustomerRepository, work)
+    done = _run(given, columns, lambda _: None, check, work)
     said = f"{done.new:,} new, {done.changed:,} changed, {done.unchanged:,} as before"
     typer.echo(f"{_begin(given)} {sum(done):,} customers: {said}.")
 
@@ -147,7 +147,7 @@ def events(  # noqa: PLR0913 - the options
         )
         from ticketing.sale.routers.events import CreateEvent  # noqa: PLC0415
 
-    given = Given(file, organiser, dry_run, form, ignore_columns, data_dir)
+    given = Given(file, dry_run, form, ignore_columns, data_dir)
 
     def new(body: CreateEvent) -> NewEvent:
         details = revised(Details(body.name), body.changes())
@@ -158,30 +158,90 @@ def events(  # noqa: PLR0913 - the options
         require_different(kept, lambda made: made.key, "name")
         return [made for _, made in kept]
 
-    async def work(
-        into: EventImportRepository, owner: UUID, found: Sequence[NewEvent], tell: Tell
-    ) -> tuple[int, int]:
+    async def work(pool: Pool, found: Sequence[NewEvent], tell: Tell) -> tuple[int, int]:
+        owner = await _owner(pool, organiser)
+        into = EventImportRepository(pool)
         return len(found), await into.import_all(owner, found, tell, keep=not dry_run)
 
     columns = _event_columns(decimal)
-    every, made = _run(given, columns, _one_type, check, EventImportRepository, work)
+    every, made = _run(given, columns, _one_type, check, work)
     typer.echo(f"{_begin(given)} {every:,} events: {made:,} new, {every - made:,} as before.")
 
 
-def _run(  # noqa: PLR0913, PLR0917 - reading, checking and writing
+@imports.command()
+def bookings(  # noqa: PLR0913 - the options
+    file: File,
+    *,
+    event: Annotated[int, typer.Option(metavar="ID", help="The id of the event.", min=1)],
+    dry_run: DryRun = False,
+    form: Form = None,
+    ignore_columns: Ignore = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Import bookings of an event, for customers of its owner.
+
+    The columns are externalId, name and email, as for customers, ticketType or ticketTypeId, and
+    quantity. A row whose customer has booked before is left as it is, and so is a row of
+    attendees.csv. Everything else is booked as by the event's team. Nobody is put on a waiting
+    list: without places for all, nothing is imported.
+    """
+    # Imported here for the same reason.
+    with held():
+        from ticketing.cli.rows import (  # noqa: PLC0415
+            Column,
+            Kept,
+            Wrong,
+            WrongFile,
+            require_different,
+            validated,
+        )
+        from ticketing.sale.repositories.booking_imports import (  # noqa: PLC0415
+            BookingImportRepository,
+            NewBooking,
+            NotImportedError,
+        )
+        from ticketing.sale.routers.import_fields import ImportedBooking  # noqa: PLC0415
+
+    given = Given(file, dry_run, form, ignore_columns, data_dir)
+    names = [each.alias or name for name, each in ImportedBooking.model_fields.items()]
+    columns = {name: Column(name, _whole if name in NUMBERS else str) for name in names}
+
+    def check(rows: "Sequence[Row]") -> Sequence[Kept[NewBooking]]:
+        kept = validated(rows, ImportedBooking, ImportedBooking.new)
+        new = [each for each in kept if each.made.ticket_id is None]
+        require_different(new, lambda made: made.external_id, "externalId")
+        return kept
+
+    async def work(pool: Pool, kept: Sequence[Kept[NewBooking]], tell: Tell) -> tuple[int, int]:
+        rows = [made for _, made in kept]
+        into = BookingImportRepository(pool)
+        try:
+            return len(rows), await into.import_all(event, rows, tell, keep=not dry_run)
+        except NotImportedError as error:
+            raise WrongFile(
+                [
+                    Wrong(0, "", why) if place is None else kept[place].row.wrong(field, why)
+                    for place, field, why in error.faults
+                ]
+            ) from None
+        except EventNotFound:
+            raise StartupError(f"there is no event {event}") from None
+
+    every, made = _run(given, columns, lambda _: None, check, work)
+    typer.echo(f"{_begin(given)} {every:,} bookings: {made:,} new, {every - made:,} as before.")
+
+
+def _run(
     given: Given,
     columns: "Mapping[str, Column]",
     complete: Callable[[dict[str, Any]], None],
     check: "Callable[[Sequence[Row]], Sequence[Any]]",
-    repository: Callable[[Any], R],
-    work: Callable[[R, UUID, Any, Tell], Awaitable[T]],
+    work: Callable[[Pool, Any, Tell], Awaitable[T]],
 ) -> T:
-    """Read and check the file, and run `work` with what was read and the organiser's id."""
+    """Read and check the file, and run `work` with what was read."""
     with held():
         from ticketing.cli.rows import WrongFile, read  # noqa: PLC0415
         from ticketing.db import engine, schema  # noqa: PLC0415
-        from ticketing.identity.callers import AccessList  # noqa: PLC0415
-        from ticketing.identity.repositories.users import UserRepository  # noqa: PLC0415
 
     settings = load(given.data_dir)
     logs.configure(settings)
@@ -192,6 +252,12 @@ def _run(  # noqa: PLR0913, PLR0917 - reading, checking and writing
     try:
         rows = read(data, columns, complete, is_json=is_json, ignores=given.ignores)
         bodies = check(rows)
+        with (
+            reachable(settings) as url,
+            schema.naming_the_database(url),
+            progress(f"Importing {_named(given.file)}") as tell,
+        ):
+            return engine.run(url, lambda pool: work(pool, bodies, tell))
     except WrongFile as error:
         for each in error.wrong[:SHOWN]:
             typer.echo(str(each), err=True)
@@ -199,25 +265,20 @@ def _run(  # noqa: PLR0913, PLR0917 - reading, checking and writing
         also = f", {more:,} of them not shown" if more > 0 else ""
         faults = "1 fault" if len(error.wrong) == 1 else f"{len(error.wrong):,} faults{also}"
         raise StartupError(f"{_named(given.file)} has {faults}: nothing was imported") from None
+    except Unavailable as error:
+        raise StartupError(f"nothing was imported: {error.detail} Try again") from error
 
-    async def on(users: "UserRepository", into: R, tell: Tell) -> T:
-        user = await users.find_by_name(given.organiser) if given.organiser.isascii() else None
-        if user is None:
-            raise StartupError(f"there is no user {given.organiser!r}")
-        return await work(into, user.id, bodies, tell)
 
-    with (
-        reachable(settings) as url,
-        schema.naming_the_database(url),
-        progress(f"Importing {_named(given.file)}") as tell,
-    ):
-        try:
-            return engine.run(
-                url,
-                lambda pool: on(UserRepository(pool, AccessList()), repository(pool), tell),
-            )
-        except Unavailable as error:
-            raise StartupError(f"nothing was imported: {error.detail} Try again") from error
+async def _owner(pool: Pool, organiser: str) -> UUID:
+    with held():
+        from ticketing.identity.callers import AccessList  # noqa: PLC0415
+        from ticketing.identity.repositories.users import UserRepository  # noqa: PLC0415
+
+    users = UserRepository(pool, AccessList())
+    user = await users.find_by_name(organiser) if organiser.isascii() else None
+    if user is None:
+        raise StartupError(f"there is no user {organiser!r}")
+    return user.id
 
 
 def _begin(given: Given) -> str:

@@ -1,6 +1,6 @@
 """Customers: people who are known to an organiser's own system, and have no account here."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
@@ -189,6 +189,25 @@ class Imported(NamedTuple):
     unchanged: int
 
 
+class Found(NamedTuple):
+    """Customers that were found or made."""
+
+    ids: dict[Key, UUID]
+    made: dict[UUID, Asked]
+    changed: dict[UUID, Asked]
+
+    def add(self, more: "Found") -> None:
+        """Have these too."""
+        self.ids.update(more.ids)
+        self.made.update(more.made)
+        self.changed.update(more.changed)
+
+    def tell(self) -> None:
+        """Log which were made or changed, after the commit."""
+        _tell("customer.made", self.made)
+        _tell("customer.changed", self.changed)
+
+
 class CustomerRepository:
     """Reads and writes `customers`, and the people behind them in `users`."""
 
@@ -218,20 +237,15 @@ class CustomerRepository:
         Without `keep` nothing stays. It is one transaction: bookings for a customer that it has
         made or changed wait for its end, and may get Busy.
         """
-        made: dict[UUID, Asked] = {}
-        changed: dict[UUID, Asked] = {}
+        found = Found({}, {}, {})
         async with driver(self._engine) as connection, whole(connection, keep=keep):
             for start in range(0, len(asked), IMPORTED_AT_ONCE):
                 tell(f"{start:,} of {len(asked):,}")
-                some = {each.key: each for each in asked[start : start + IMPORTED_AT_ONCE]}
-                known = await _known(connection, some)
-                made |= await _make(connection, [some[key] for key in some.keys() - known.keys()])
-                changes = [(row, some[key]) for key, row in known.items()]
-                changed |= await _change(connection, changes)
+                found.add(await find_or_make(connection, asked[start : start + IMPORTED_AT_ONCE]))
         if keep:
-            _tell("customer.made", made)
-            _tell("customer.changed", changed)
-        return Imported(len(made), len(changed), len(asked) - len(made) - len(changed))
+            found.tell()
+        new, changed = len(found.made), len(found.changed)
+        return Imported(new, changed, len(asked) - new - changed)
 
     async def find(self, organiser_id: UUID, external_id: str) -> Customer | None:
         """Return the organiser's customer with this external id."""
@@ -342,6 +356,28 @@ class CustomerRepository:
             or RETRY
             for each in asked
         ]
+
+
+async def find_known(connection: Driver, keys: Collection[Key]) -> Mapping[Key, UUID]:
+    """Return the ids of the customers that exist."""
+    known = await _known(connection, keys) if keys else {}
+    return {key: row["user_id"] for key, row in known.items()}
+
+
+async def find_or_make(connection: Driver, asked: Sequence[Asked]) -> Found:
+    """Find or make these customers in the connection's transaction. Their keys must differ."""
+    wanted = {each.key: each for each in asked}
+    if not wanted:
+        return Found({}, {}, {})
+    known = await _known(connection, wanted)
+    new = [wanted[key] for key in wanted.keys() - known.keys()]
+    made = await _make(connection, new)
+    changed = await _change(connection, [(row, wanted[key]) for key, row in known.items()])
+    ids = {key: row["user_id"] for key, row in known.items()}
+    ids |= {each.key: customer_id for customer_id, each in made.items()}
+    # Another transaction has made those that are still missing.
+    ids |= await find_known(connection, wanted.keys() - ids.keys())
+    return Found(ids, made, changed)
 
 
 def _merged(asked: Iterable[Asked]) -> dict[Key, Asked]:

@@ -57,6 +57,8 @@ class Book(NamedTuple):
     """The end that a manager gives to a hold. The limits of people do not apply to such a hold."""
     code: str | None = None
     """A code of the event, folded."""
+    waits: bool = True
+    """Whether the person joins the waiting list if too few places are left."""
 
 
 def decide(state: State, request: Book) -> Outcome:
@@ -87,7 +89,7 @@ def decide(state: State, request: Book) -> Outcome:
         _check_price(amount, currency, request)
         return Booked(state.take(request.booking_id, request.user_id, slot, wanted))
     line, mode = lacking.line, state.terms.waiting
-    if code is not None:
+    if code is not None or not request.waits:
         raise _sold_out(state, lacking)
     if len(lines) > 1 or (amount and mode is not WaitingMode.OFFER):
         _check_price(amount, currency, request)
