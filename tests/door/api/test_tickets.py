@@ -199,6 +199,28 @@ async def test_a_booking_that_never_had_places_has_no_ticket(visitor: Visitor) -
     assert_problem(pdf, 404, "ticket_not_found")
 
 
+async def test_a_plain_booking_that_only_waited_or_was_held_leaves_no_ticket_at_the_door(
+    visitor: Visitor,
+) -> None:
+    ada, bob, eve, kim = [await visitor.register() for _ in range(4)]
+    event = await ada.organise(2)
+    hold = (await eve.post("/api/holds", {"eventId": event})).json()["id"]
+    sold = (await ada.book(event)).json()["id"]
+    waited = (await bob.book(event)).json()["id"]
+    promoted = (await kim.book(event)).json()["id"]
+    assert (await bob.cancel(event)).is_success
+    assert (await eve.delete(f"/api/holds/{hold}")).is_success
+    assert (await kim.cancel(event)).is_success
+    assert (await ada.cancel(event)).is_success
+    for ticket in (waited, hold):
+        assert_problem(await ada.get(f"/api/tickets/{ticket}"), 404, "ticket_not_found")
+    for ticket in (sold, promoted):
+        assert (await ada.get(f"/api/tickets/{ticket}")).json()["status"] == "cancelled"
+    manifest = (await ada.get(f"/api/events/{event}/door-manifest")).json()
+    known = {each["id"] for each in manifest["items"]}
+    assert known == {sold, promoted}
+
+
 async def test_of_many_who_accept_at_once_one_gets_the_ticket(visitor: Visitor) -> None:
     gala = await Gala.open(visitor)
     bob = await visitor.register()

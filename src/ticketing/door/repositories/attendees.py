@@ -38,19 +38,7 @@ PAGE: Final = Statement(
         UNION ALL
         SELECT bookings.id, 1, CAST(:first AS bigint),
             CASE bookings.status WHEN 'booked' THEN 'valid' ELSE 'cancelled' END
-        FROM (SELECT page.*) AS bookings WHERE {HAS_ONE} AND (
-            -- Who left the waiting list or released a hold had none either.
-            bookings.status = 'booked' OR (
-                SELECT count(*) FROM (
-                    SELECT details, action FROM audit_records
-                    WHERE (details ->> 'bookingId') = CAST(bookings.id AS text)
-                        AND action <> ALL (
-                            ARRAY['booking.booked', 'booking.waiting', 'booking.held']
-                        )
-                    OFFSET 0
-                ) AS records WHERE action = 'booking.cancelled' AND details ? 'was'
-            ) = 0
-        )
+        FROM (SELECT page.*) AS bookings WHERE {HAS_ONE}
     ) AS own ON coalesce(own.ticket_type_id = CAST(:type AS bigint), true)
         AND (CAST(:status AS text) IS NULL OR CAST(:status AS text) = CASE page.status
             WHEN 'booked' THEN own.status ELSE 'cancelled' END)

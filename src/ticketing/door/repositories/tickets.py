@@ -29,11 +29,22 @@ OFFERED_FOR: Final = timedelta(days=7)
 """How long a link that passes a ticket on is valid."""
 
 # A booking of one place without a type has no tickets of its own. One that waited, or whose hold
-# ended, never had one.
+# ended, never had one. If it was cancelled while it waited or was held, the record says so.
 HAS_ONE: Final = """
-    bookings.ticket_type_id IS NULL AND bookings.quantity = 1
-        AND (bookings.status = 'booked'
-            OR (bookings.status = 'cancelled' AND bookings.expires_at IS NULL))
+    bookings.ticket_type_id IS NULL AND bookings.quantity = 1 AND (
+        bookings.status = 'booked' OR (
+            bookings.status = 'cancelled' AND bookings.expires_at IS NULL AND (
+                SELECT count(*) FROM (
+                    SELECT details, action FROM audit_records
+                    WHERE (details ->> 'bookingId') = CAST(bookings.id AS text)
+                        AND action <> ALL (
+                            ARRAY['booking.booked', 'booking.waiting', 'booking.held']
+                        )
+                    OFFSET 0
+                ) AS records WHERE action = 'booking.cancelled' AND details ? 'was'
+            ) = 0
+        )
+    )
 """
 TICKETS: Final = Statement(
     f"""
