@@ -23,5 +23,7 @@ def folded(text: str) -> str:
     Unicode variants of a character become one (NFKD), accents are removed, case is folded (Unicode
     case folding), and each run of white space becomes one space.
     """
+    if text.isascii():  # The same, ten times as fast.
+        return " ".join(text.lower().split())
     plain = ACCENTS.sub("", unicodedata.normalize("NFKD", text)).casefold()
     return " ".join(unicodedata.normalize("NFC", plain).split())

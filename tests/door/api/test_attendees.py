@@ -33,6 +33,7 @@ async def test_the_export_has_each_ticket_once_with_what_became_of_it(
     visitor: Visitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attendees, "AT_ONCE", 3)  # Pages end in the midst of a booking.
+    monkeypatch.setattr(attendees, "NAMES_AT_ONCE", 2)
     gala = await Gala.open(visitor)
     ada, bob, eve = [await visitor.register() for _ in range(3)]
     many = await gala.sell(ada, 5)
@@ -44,6 +45,7 @@ async def test_the_export_has_each_ticket_once_with_what_became_of_it(
     booking = (await gala.ticket(lounge[0]))["bookingId"]
     await gala.owner.post(f"/api/bookings/{booking}/cancel", {"ticketIds": lounge[:1]})
     await gala.owner.post(f"/api/bookings/{(await gala.ticket(alone))['bookingId']}/cancel", {})
+    assert (await ada.patch(f"/api/tickets/{many[2]}", {"name": "Zoë Ångström"})).is_success
     path = f"/api/events/{gala.event}/attendees"
     program = await gala.owner.make_key("bookings:read")
     exported = await program.get(f"{path}.csv")
@@ -69,6 +71,8 @@ async def test_the_export_has_each_ticket_once_with_what_became_of_it(
         ({"status": "cancelled"}, [lounge[0], alone]),
         ({"status": "valid", "type": gala.types[1]}, lounge[1:]),
         ({"q": f" {ada.username.upper()} "}, many[1:]),
+        ({"q": eve.username}, many[:1]),
+        ({"q": "zoe  ANG"}, [many[2]]),
         ({"q": "nobody", "status": "valid"}, []),
     ):
         found = await gala.owner.get(f"{path}.csv", **parameters)
