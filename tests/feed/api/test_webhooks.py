@@ -516,6 +516,30 @@ async def test_who_manages_an_event_no_more_is_told_nothing_more(
         assert len(theirs.received) == len(all_theirs.received) == 1
 
 
+async def test_who_manages_an_event_no_more_does_not_get_what_was_set_aside(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob = [await visitor.register() for _ in range(2)]
+    event = await ada.organise()
+    await ada.appoint(event, bob, "manager")
+    status = 500
+
+    async def answer(_: Received) -> int:
+        return status
+
+    async with receiving(answer) as receiver:
+        webhook = await create(bob, receiver.url)
+        await ada.book(event)
+        async with delivering(engine):
+            await receiver.got(1)
+            await until(bob, webhook, lambda found: found["lastError"] is not None)
+        await ada.delete(f"/api/events/{event}/team/{bob.id}")
+        before, status = len(receiver.received), 200
+        async with delivering(engine):
+            await until(bob, webhook, lambda found: found["undelivered"] == 0)
+        assert len(receiver.received) == before
+
+
 async def test_a_deleted_account_leaves_no_webhook(visitor: Visitor, engine: AsyncEngine) -> None:
     bob = await visitor.register()
     webhook = await create(bob, "https://shop.example/hook")

@@ -74,7 +74,9 @@ FALL_DUE: Final = Statement(
 )
 WAITING: Final = Statement(
     f"""
-    SELECT *, next_at <= now() AS is_due FROM webhook_retries
+    SELECT *, next_at <= now() AS is_due,
+        (SELECT event_id FROM audit_records WHERE seq = record) AS event_id
+    FROM webhook_retries
     WHERE webhook_id = :webhook AND next_at IS NOT NULL ORDER BY record LIMIT {SET_ASIDE + AT_ONCE}
     """  # noqa: S608 - numbers of ours
 )
@@ -270,6 +272,8 @@ class DeliveryRepository:
         """
         async with driver(self._engine) as connection:
             rows = await WAITING.fetch(connection, webhook=hook.id)
+        if rows:
+            rows = await self._still_visible(hook, rows)
         due, blocked = _due(rows, limit)
         if hook.is_paused:
             due = _probe(rows)
@@ -288,6 +292,17 @@ class DeliveryRepository:
             [each for each in made if each.about in blocked],
             position,
         )
+
+    async def _still_visible(
+        self, hook: Hook, rows: Sequence[asyncpg.Record]
+    ) -> list[asyncpg.Record]:
+        """Return what the person may still see of what was set aside, and drop the rest."""
+        events = await self._facts.visible(hook.user_id, hook.event_id)
+        hidden = [row["record"] for row in rows if row["event_id"] not in events]
+        if hidden:
+            async with driver(self._engine) as connection:
+                await DONE.fetch(connection, webhook=hook.id, records=hidden)
+        return [row for row in rows if row["event_id"] in events]
 
     async def note(self, hook: Hook, result: Result) -> tuple[Hook | None, str | None]:
         """Record the result of a batch. Return the webhook if there may be more, and its state.
