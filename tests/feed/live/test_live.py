@@ -16,6 +16,7 @@ from tests.sales import sale
 from tests.workers import Worker, serving
 from ticketing.app import create_app
 from ticketing.feed.part import Feed
+from ticketing.feed.routers import live
 from ticketing.server.unread import confirmed
 from ticketing.settings import Settings
 
@@ -142,6 +143,25 @@ async def test_a_stream_ends_when_its_credential_is_revoked(
     topic.sent_at -= 60.0  # So that something is sent, as after some seconds.
     assert "retry: " in await listening.rest()
     await until_open(worker, 0)
+
+
+async def test_who_leaves_the_team_sees_what_it_sees_no_longer_than_some_minutes(
+    worker: Worker, app: FastAPI, visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "TEAM_LONGEST", 0.1)
+    ada, bob = [await visitor.register() for _ in range(2)]
+    event, ids = await sale(ada, ticketTypes=[{"name": "A"}, {"name": "B", "hidden": True}])
+    await ada.appoint(event, bob, "staff")
+    path = f"/api/events/{event}/live"
+    listening = await listen(worker, path, bob)
+    assert len((await listening.next()).data["ticketTypes"]) == 2
+    await ada.delete(f"/api/events/{event}/team/{bob.id}")
+    await asyncio.sleep(0.1)
+    (topic,) = app.state.provided[Feed].availability._topics.values()
+    topic.sent_at -= 60.0  # So that something is sent, as after some seconds.
+    assert "retry: " in await listening.rest()
+    again = await (await listen(worker, path, bob)).next()
+    assert {each["id"] for each in again.data["ticketTypes"]} == {ids["A"]}
 
 
 async def test_streams_end_at_a_drain_and_others_are_refused(

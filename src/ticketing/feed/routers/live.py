@@ -36,6 +36,9 @@ bookings = Routes("/api/bookings/{bookingId}", "bookings")
 JITTER: Final = 0.1
 """The part of its longest time by which a stream ends earlier, so that not all end together."""
 
+TEAM_LONGEST: Final = 300.0
+"""Seconds after which a stream ends that only the event's team may have, because a role may end."""
+
 MEDIA: Final = "text/event-stream"
 
 KeyT = TypeVar("KeyT", bound=Hashable)
@@ -92,7 +95,7 @@ async def follow_event(eventId: EventId, request: Request) -> Stream:  # noqa: N
     ticket type or quota. With many listeners there is one message a second. Nothing is sent now if
     `Last-Event-ID` is still the current id. The stream ends after an hour, and when the service
     restarts; connect again after the time in `retry`. Hidden ticket types and drafts are shown to
-    the event's team alone.
+    the event's team alone, whose streams end after five minutes, so that roles are checked again.
     """
     read_at = time.monotonic()
     event = await of(request, Sale).events.get(eventId)
@@ -102,7 +105,8 @@ async def follow_event(eventId: EventId, request: Request) -> Stream:  # noqa: N
         raise EventNotFound
     caller = await Bearer()(request) if team else None
     hub = of(request, Feed).availability
-    return _live(request, hub, (eventId, team), Shown(event, team), read_at, caller)
+    longest = TEAM_LONGEST if team else hub.streams.longest
+    return _live(request, hub, (eventId, team), Shown(event, team), read_at, caller, longest)
 
 
 @bookings.get(
@@ -123,7 +127,8 @@ async def follow_booking(
     """Send the status of the booking now, and then each change: its position, an offer, its place.
 
     While a waiting list has tens of thousands of bookings, positions are counted every few seconds.
-    The stream ends with the credential, after an hour, and when the service restarts.
+    The stream ends with the credential, after an hour (five minutes for the event's team), and when
+    the service restarts.
     """
     read_at = time.monotonic()
     found = await of(request, Sale).listings.one(bookingId)
@@ -131,7 +136,8 @@ async def follow_booking(
     await require_about(request, caller, booking.event_id, booking.user_id)
     state = Followed.of(booking, found.position)
     hub = of(request, Feed).following
-    return _live(request, hub, (booking.event_id, bookingId), state, read_at, caller)
+    longest = hub.streams.longest if booking.user_id == caller.id else TEAM_LONGEST
+    return _live(request, hub, (booking.event_id, bookingId), state, read_at, caller, longest)
 
 
 def _live(  # noqa: PLR0913, PLR0917 - what a listener is
@@ -141,9 +147,10 @@ def _live(  # noqa: PLR0913, PLR0917 - what a listener is
     state: StateT,
     read_at: float,
     caller: Caller | None,
+    longest: float,
 ) -> Live[KeyT, StateT]:
     """Return the stream, which the caller's credential also ends."""
-    left = hub.streams.longest * (1 - JITTER * secrets.randbelow(1000) / 1000)
+    left = min(longest, hub.streams.longest) * (1 - JITTER * secrets.randbelow(1000) / 1000)
     is_allowed: Callable[[], bool] | None = None
     if caller is not None:
         left = min(left, caller.expires_at - time.time())
