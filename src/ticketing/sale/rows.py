@@ -267,6 +267,13 @@ STATUS: Final = """
 """The status of a booking as clients see it, in SQL."""
 
 
+OWES: Final = """
+    coalesce(paid, 0) - coalesce(refunded, 0) - coalesce(kept, 0)
+        - CASE WHEN status IN ('booked', 'held', 'offered') THEN amount ELSE 0 END
+"""
+"""What `Booking.owed` is, in SQL."""
+
+
 def stored_places(held: Sequence[Place]) -> str | None:
     """Return the JSON in the table of the places of a hold or an offer."""
     return orjson.dumps(held, default=list).decode() if held else None

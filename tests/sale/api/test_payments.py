@@ -470,3 +470,24 @@ async def test_a_resent_payment_returns_the_first_response(visitor: Visitor) -> 
     again = await shop.owner.post(path, body, key="notice-1")
     assert (again.status_code, again.content) == (201, first.content)
     assert again.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_the_bookings_that_are_not_paid_in_full_are_listed(visitor: Visitor) -> None:
+    shop = await Shop.open(visitor)
+    paid, half, gone, none = [await shop.sell() for _ in range(4)]
+    await shop.pay(paid, 1600, "a")
+    await shop.pay(half, 800, "b")
+    await shop.cancel(gone)
+
+    async def listed(**asked: str) -> list[str]:
+        answer = await shop.owner.get(f"/api/events/{shop.event}/bookings", **asked)
+        assert answer.status_code == 200, answer.text
+        return [each["id"] for each in answer.json()["items"]]
+
+    assert await listed(unpaid="true") == [half, none]
+    assert await listed(unpaid="true", status="cancelled") == []
+    assert await listed(unpaid="false") == [paid, half, gone, none]
+    assert_problem(
+        await shop.owner.get(f"/api/events/{shop.event}/bookings", unpaid="perhaps"),
+        *(422, "validation_failed"),
+    )

@@ -85,7 +85,15 @@ async def test_the_cost_of_a_position_grows_with_its_distance_from_the_nearer_en
         assert row is not None
         for query, asked in (
             (OF_USER, {"user": row["user_id"], "before": None}),
-            (OF_EVENT, {"event": row["event_id"], "after": row["seq"] - 1, "status": "waiting"}),
+            (
+                OF_EVENT,
+                {
+                    "event": row["event_id"],
+                    "after": row["seq"] - 1,
+                    "status": "waiting",
+                    "unpaid": False,
+                },
+            ),
         ):
             given = [(asked | {"limit": 1})[name] for name in query.names]
             explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {query.sql}"

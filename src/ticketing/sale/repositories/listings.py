@@ -15,7 +15,7 @@ from ticketing.db.statements import Statement, driver
 from ticketing.identity.repositories.users import NAME
 from ticketing.sale.inventory.model import Booking, BookingStatus, Ticket
 from ticketing.sale.repositories.held import read
-from ticketing.sale.rows import BOOKING, STATUS, booking
+from ticketing.sale.rows import BOOKING, OWES, STATUS, booking
 
 
 def _place(booking: str) -> str:
@@ -83,6 +83,7 @@ OF_EVENT: Final = Statement(
         SELECT {BOOKING}, seq FROM bookings
         WHERE event_id = :event AND seq > coalesce(CAST(:after AS bigint), 0)
             AND (CAST(:status AS text) IS NULL OR {STATUS} = CAST(:status AS text))
+            AND (NOT CAST(:unpaid AS boolean) OR {OWES} < 0)
         ORDER BY seq LIMIT :limit
     ), heads AS (
         SELECT DISTINCT ON (ticket_type_id) * FROM page WHERE status = 'waiting'
@@ -119,6 +120,7 @@ OF_CUSTOMER: Final = Statement(
         ) AS theirs
         WHERE event_id = :event AND seq > coalesce(CAST(:after AS bigint), 0)
             AND (CAST(:status AS text) IS NULL OR {STATUS} = CAST(:status AS text))
+            AND (NOT CAST(:unpaid AS boolean) OR {OWES} < 0)
         ORDER BY seq LIMIT :limit
     )
     SELECT page.*, {NAME} AS username,
@@ -223,20 +225,23 @@ class ListingRepository:
             rows = await OF_USER.fetch(connection, **wanted)
         return page(rows, limit, _standing)
 
-    async def of_event(
+    async def of_event(  # noqa: PLR0913 - the filters
         self,
         event_id: int,
         *,
         status: BookingStatus | None,
         external_id: str | None = None,
+        unpaid: bool = False,
         after: int | None,
         limit: int,
     ) -> Page[Attendance]:
         """Return the event's bookings with keys above `after`, oldest first.
 
-        With `external_id`, return only those of this customer of the event's owner.
+        With `external_id`, return only those of this customer of the event's owner, and with
+        `unpaid` only those that somebody still has to pay for.
         """
-        wanted = {"event": event_id, "status": status, "after": after, "limit": limit + 1}
+        wanted = {"event": event_id, "status": status, "unpaid": unpaid, "after": after}
+        wanted["limit"] = limit + 1
         async with driver(self._engine) as connection:
             if external_id is None:
                 rows = await OF_EVENT.fetch(connection, **wanted)

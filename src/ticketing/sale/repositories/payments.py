@@ -22,7 +22,7 @@ from ticketing.errors import (
 from ticketing.ops import logs
 from ticketing.sale.details import failure
 from ticketing.sale.inventory.model import Booking, BookingStatus
-from ticketing.sale.rows import BOOKING, booking
+from ticketing.sale.rows import BOOKING, OWES, booking
 from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
@@ -92,16 +92,11 @@ LIST: Final = Statement(
     ORDER BY seq LIMIT :limit
     """
 )
-# As `Booking.owed`.
-_OWED: Final = """
-    paid - coalesce(refunded, 0) - coalesce(kept, 0)
-        - CASE WHEN status IN ('booked', 'held', 'offered') THEN amount ELSE 0 END
-"""
 OWED: Final = Statement(
     f"""
     SELECT {BOOKING}, seq FROM bookings
     WHERE event_id = :event AND seq > coalesce(CAST(:after AS bigint), 0) AND paid > 0
-        AND ({_OWED}) > 0
+        AND ({OWES}) > 0
     ORDER BY seq LIMIT :limit
     """  # noqa: S608 - our own text
 )
@@ -109,7 +104,7 @@ TOTALS: Final = Statement(
     f"""
     SELECT max(currency) AS currency, coalesce(sum(paid), 0) AS paid,
         coalesce(sum(refunded), 0) AS refunded,
-        coalesce(sum(greatest({_OWED}, 0)), 0) AS owed
+        coalesce(sum(greatest({OWES}, 0)), 0) AS owed
     FROM bookings WHERE event_id = :event AND paid > 0
     """  # noqa: S608 - our own text
 )

@@ -244,6 +244,9 @@ async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by nam
         ExternalId | SkipJsonSchema[None],
         Query(description="Only bookings of the customer with this id."),
     ] = None,
+    unpaid: Annotated[  # noqa: FBT002 - as the others
+        bool, Query(description="Only bookings that are not paid in full: `owed` is negative.")
+    ] = False,
     limit: PageSize = 20,
     cursor: Cursor = None,
 ) -> PageOut[AttendanceOut]:
@@ -253,6 +256,7 @@ async def event_bookings(  # noqa: PLR0913, PLR0917 - FastAPI passes them by nam
         eventId,
         status=status,
         external_id=externalId,
+        unpaid=unpaid,
         after=decode_cursor(cursor),
         limit=limit,
     )
