@@ -16,22 +16,32 @@ EVERY: Final = 0.25
 class Listener:
     """Waits for records of some events, or of any if `events` is None."""
 
-    def __init__(self, events: Collection[int] | None) -> None:
-        """Wait for records of `events`."""
+    def __init__(self, events: Collection[int] | None, newest: int | None = None) -> None:
+        """Wait for records of `events`, and for the first one of each above `newest`."""
         self._events = events
+        self._newest = newest
+        self._begun: set[int] = set()
+        """New events that it was woken for."""
         self._told = asyncio.Event()
         self._news: set[int] | None = None
 
     def tell(self, events: frozenset[int] | None) -> None:
         """Wake up if one of these events is waited for. None: it may be any."""
-        if events is None or (
-            bool(events) if self._events is None else not events.isdisjoint(self._events)
-        ):
+        if events is None or self._concerns(events):
             self._told.set()
             if events is None:
                 self._news = None
             elif self._news is not None:
                 self._news |= events
+
+    def _concerns(self, events: frozenset[int]) -> bool:
+        if self._events is None:
+            return bool(events)
+        begun: set[int] = set()
+        if self._newest is not None:
+            begun = {each for each in events if each > self._newest} - self._begun
+            self._begun |= begun
+        return bool(begun) or not events.isdisjoint(self._events)
 
     def taken(self) -> frozenset[int] | None:
         """Return the events that had records since the last call. None: it may be any.
@@ -60,13 +70,22 @@ class Follower:
         self._every = every
         self._listeners: set[Listener] = set()
         self._looking: asyncio.Task[None] | None = None
+        self._newest = 0
+        """The highest id of an event that had a record."""
         self.seen = 0
         """The number of the last record that listeners were woken for."""
 
     @contextmanager
-    def listening(self, events: Collection[int] | None) -> Iterator[Listener]:
-        """Return a listener for records that become visible from now on."""
-        listener = Listener(events)
+    def listening(
+        self, events: Collection[int] | None, *, and_new: bool = False
+    ) -> Iterator[Listener]:
+        """Return a listener for records that become visible from now on.
+
+        With `and_new`, also for the first one of each event that is made from now on, or that had
+        no record while this process looked.
+        """
+        newest = max(self._newest, *(events or (0,))) if and_new else None
+        listener = Listener(events, newest)
         self._listeners.add(listener)
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(), name="following")
@@ -100,4 +119,5 @@ class Follower:
                 self.seen = news.until
                 for each in self._listeners:
                     each.tell(news.events)
+                self._newest = max(self._newest, *(news.events or (0,)))
             await asyncio.sleep(self._every)

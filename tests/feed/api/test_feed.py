@@ -207,6 +207,8 @@ async def test_an_event_that_is_made_while_a_request_waits_is_not_skipped(
     waiting = asyncio.create_task(read(ada, "/api/feed", cursor=cursor, wait=30))
     await asyncio.sleep(0.1)
     other = await ada.organise()
+    # It alone ends the wait.
+    await asyncio.wait_for(asyncio.shield(waiting), 20)
     await bob.book(event)
     found = await waiting
     rest = await read(ada, "/api/feed", cursor=found["nextCursor"])

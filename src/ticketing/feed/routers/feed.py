@@ -108,11 +108,17 @@ async def follow_events(
             return await facts.of_events(None, after=after, limit=limit)
         return await facts.of_person(caller.id, after=after, limit=limit)
 
-    return await _followed(request, read, events, cursor, wait)
+    return await _followed(request, read, events, cursor, wait, and_new=True)
 
 
-async def _followed(
-    request: Request, read: Read, events: Collection[int] | None, cursor: str | None, wait: int
+async def _followed(  # noqa: PLR0913 - what is followed, and how
+    request: Request,
+    read: Read,
+    events: Collection[int] | None,
+    cursor: str | None,
+    wait: int,
+    *,
+    and_new: bool = False,
 ) -> Response:
     have = of(request, Feed)
     after = decode_cursor(cursor) or 0
@@ -120,7 +126,7 @@ async def _followed(
     if not found:
         await have.facts.require_drawn(after)
     if not found and wait:
-        with have.follower.listening(events) as listener:
+        with have.follower.listening(events, and_new=and_new) as listener:
             found, after = await read(after)
             if not found:
                 news = have.streams.until_drained(_news(listener, wait), beat=None, every=wait)
