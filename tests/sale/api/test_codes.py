@@ -53,6 +53,7 @@ async def test_a_code_opens_its_own_hidden_types_and_no_other_one_can_be_found(
     booked = await shop.book(ada, "x", H1=2)
     assert booked.status_code == 201
     assert await shop.used() == [(1, 2), (0, 0)]
+    assert (await ada.get(f"/api/bookings/{booked.json()['id']}")).json()["code"] == "X"
 
 
 async def test_the_prices_of_a_discounted_booking_add_up_and_are_refunded_to_the_last_cent(

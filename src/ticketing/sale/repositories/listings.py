@@ -70,7 +70,8 @@ ONE: Final = Statement(
             SELECT min(id) FROM (
                 SELECT id FROM ticket_types WHERE ticket_types.event_id = bookings.event_id OFFSET 0
             ) AS types
-        ) AS first_type
+        ) AS first_type,
+        (SELECT code FROM codes WHERE codes.id = bookings.code_id) AS code
     FROM bookings WHERE id = :booking
     """  # noqa: S608 - our own text
 )
@@ -188,6 +189,8 @@ class Detailed:
     """Places for which bookings wait that come first."""
     lines: Mapping[int, int]
     """Places by ticket type."""
+    code: str | None
+    """The code that it was booked or held with, as its organiser wrote it."""
 
     @property
     def tickets(self) -> Sequence[Ticket]:
@@ -216,7 +219,8 @@ class ListingRepository:
         ahead = None
         if row["position"] is not None:
             ahead = row["position"] - 1 + row["more_places_ahead"]
-        return Detailed(found, row["position"], ahead, _lines(found, row["first_type"]))
+        lines = _lines(found, row["first_type"])
+        return Detailed(found, row["position"], ahead, lines, row["code"])
 
     async def of_user(self, user_id: UUID, *, before: int | None, limit: int) -> Page[Standing]:
         """Return the person's bookings with keys below `before`, newest first."""

@@ -224,6 +224,9 @@ class BookingDetailsOut(BookingOut):
     waiting_for: WaitingForOut | None = Field(
         description="If it waits: why it has no places yet.", examples=[None]
     )
+    code: str | None = Field(
+        description="The code that it was booked or held with.", examples=[None]
+    )
     kept: Long = Field(
         description="The amount that the organiser keeps of its cancelled tickets.", examples=[0]
     )

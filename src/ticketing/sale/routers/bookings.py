@@ -313,6 +313,7 @@ async def get(
         ],
         places_ahead=found.places_ahead,
         waiting_for=await _waiting_for(request, found),
+        code=found.code,
         kept=booking.kept,
         paid=booking.paid,
         refunded=booking.refunded,
