@@ -1,10 +1,12 @@
 """Tickets as images and as a PDF. It takes processor time, so the routes call it in a thread."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
@@ -17,6 +19,14 @@ Paper: TypeAlias = Literal["a4", "phone"]
 
 FONT: Final = "DejaVuSans"
 FONT_FILE: Final = Path(__file__).parent / "fonts" / "DejaVuSans.ttf"
+CHINESE: Final = "STSong-Light"
+JAPANESE: Final = "HeiseiMin-W3"
+KOREAN: Final = "HYSMyeongJo-Medium"
+LETTERS: Final = {CHINESE: "gbk", JAPANESE: "cp932", KOREAN: "cp949"}
+"""Fonts that every viewer of PDFs replaces by one of its own, and the encodings that have the same
+letters."""
+KANA: Final = re.compile("[\u3041-\u30ff]")
+HANGUL: Final = re.compile("[\uac00-\ud7a3]")
 PHONE: Final = 280.0
 """Points. A page as wide as the screen of a phone, and as high as it must be."""
 SIDE: Final = 248.0
@@ -46,6 +56,8 @@ class Line(NamedTuple):
     size: float
     is_leftward: bool
     """Whether it begins at the right."""
+    fonts: Sequence[str]
+    """Those for letters that ours has not, in the order in which they are tried."""
 
 
 def svg(code: str) -> bytes:
@@ -66,7 +78,8 @@ def pdf(title: str, sheets: Sequence[Sheet], paper: Paper) -> bytes:
     """Return a PDF with a page for each ticket.
 
     The font has Latin, Greek, Cyrillic, Arabic, Hebrew, Armenian and Georgian letters, each in the
-    direction in which it is read. Others are printed as boxes, and the code is always readable.
+    direction in which it is read. For Chinese, Japanese and Korean the viewer's own fonts are used.
+    Others are printed as boxes, and the code is always readable.
     """
     # Imported here, so that a worker that prints nothing starts sooner and uses less memory.
     from reportlab.lib.pagesizes import A4  # noqa: PLC0415
@@ -92,11 +105,17 @@ def _qr(code: str) -> segno.QRCode:
 
 
 @cache
-def _register() -> None:
+def _register() -> frozenset[int]:
+    """Make the fonts known, and return the letters that ours has."""
     from reportlab.pdfbase import pdfmetrics  # noqa: PLC0415
+    from reportlab.pdfbase.cidfonts import UnicodeCIDFont  # noqa: PLC0415
     from reportlab.pdfbase.ttfonts import TTFont  # noqa: PLC0415
 
-    pdfmetrics.registerFont(TTFont(FONT, str(FONT_FILE)))
+    ours = TTFont(FONT, str(FONT_FILE))
+    pdfmetrics.registerFont(ours)
+    for name in LETTERS:
+        pdfmetrics.registerFont(UnicodeCIDFont(name))
+    return frozenset(ours.face.charToGlyph)
 
 
 def laid_out(sheet: Sheet, room: float) -> list[Line]:
@@ -104,15 +123,51 @@ def laid_out(sheet: Sheet, room: float) -> list[Line]:
     from arabic_reshaper import reshape  # noqa: PLC0415
     from bidi.algorithm import get_base_level, get_display  # noqa: PLC0415
 
-    _register()
     texts = [(sheet.heading, 18.0), *((line, 11.0) for line in sheet.lines)]
     return [
-        Line(get_display(line, base_dir="R" if leftward else "L"), size, leftward)
+        Line(get_display(line, base_dir="R" if leftward else "L"), size, leftward, fonts)
         for text, size in ((_ordered(text), size) for text, size in texts)
-        for leftward in [get_base_level(text) == 1]
+        for leftward, fonts in [(get_base_level(text) == 1, _fonts(text))]
         # Letters are joined before lines are broken, because that changes their width.
-        for line in _wrapped(reshape(text), size, room)
+        for line in _wrapped(reshape(text), size, room, fonts)
     ]
+
+
+def _fonts(text: str) -> Sequence[str]:
+    """Return the fonts for letters that ours has not. All have Chinese ones, of their language."""
+    first = CHINESE
+    if KANA.search(text):
+        first = JAPANESE
+    elif HANGUL.search(text):
+        first = KOREAN
+    return sorted(LETTERS, key=lambda name: name != first)
+
+
+def runs(text: str, fonts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pieces of the text, each with the font that has its letters."""
+    ours = _register()
+
+    def font(letter: str) -> str:
+        if ord(letter) in ours:
+            return FONT
+        return next((name for name in fonts if _has(name, letter)), FONT)
+
+    return [(name, "".join(letters)) for name, letters in groupby(text, key=font)]
+
+
+def _has(font: str, letter: str) -> bool:
+    try:
+        letter.encode(LETTERS[font])
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _width(text: str, size: float, fonts: Sequence[str]) -> float:
+    from reportlab.pdfbase.pdfmetrics import stringWidth  # noqa: PLC0415
+
+    widths: list[float] = [stringWidth(piece, font, size) for font, piece in runs(text, fonts)]
+    return sum(widths)
 
 
 def _ordered(text: str) -> str:
@@ -120,7 +175,9 @@ def _ordered(text: str) -> str:
 
     The font has none of them.
     """
-    kinds = ((each, unicodedata.bidirectional(each)) for each in text)
+    # The fonts have whole letters, no parts of them.
+    composed = unicodedata.normalize("NFC", text)
+    kinds = ((each, unicodedata.bidirectional(each)) for each in composed)
     return "".join(each if kind else "\ufffd" for each, kind in kinds if kind not in ISOLATES)
 
 
@@ -130,11 +187,13 @@ def _draw(
     left, right = sides
     for line in lines:
         top -= line.size * LINE
-        canvas.setFont(FONT, line.size)
+        across = left
         if line.is_leftward:
-            canvas.drawRightString(right, top, line.text)
-        else:
-            canvas.drawString(left, top, line.text)
+            across = right - _width(line.text, line.size, line.fonts)
+        for font, piece in runs(line.text, line.fonts):
+            canvas.setFont(font, line.size)
+            canvas.drawString(across, top, piece)
+            across += _width(piece, line.size, line.fonts)
     _draw_code(canvas, code, left, top - LINE - SIDE, SIDE)
 
 
@@ -155,20 +214,18 @@ def _draw_code(canvas: "Canvas", code: str, left: float, bottom: float, side: fl
     canvas.drawPath(path, stroke=0, fill=1)
 
 
-def _wrapped(text: str, size: float, room: float) -> list[str]:
+def _wrapped(text: str, size: float, room: float, fonts: Sequence[str]) -> list[str]:
     """Return the text in lines that fit. A word that is wider than a line is broken."""
-    from reportlab.pdfbase.pdfmetrics import stringWidth  # noqa: PLC0415
-
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".lstrip()
-        if stringWidth(longer, FONT, size) <= room:
+        if _width(longer, size, fonts) <= room:
             lines[-1] = longer
             continue
         if lines[-1]:
             lines.append("")
         for character in word:
-            if stringWidth(lines[-1] + character, FONT, size) > room:
+            if _width(lines[-1] + character, size, fonts) > room:
                 lines.append("")
             lines[-1] += character
     return lines
