@@ -37,9 +37,10 @@ def audit(
         progress("Recounting") as tell,
     ):
         pooler = settings.pooler
-        found = engine.run(url, lambda pool: RecountRepository(pool).recount(tell), pooler=pooler)
-        at_the_door = engine.run(url, recount, pooler=pooler)
-    documents = [each.document() for each in (*found.differences, *at_the_door)]
+        found = engine.run(
+            url, lambda pool: RecountRepository(pool, [recount]).recount(tell), pooler=pooler
+        )
+    documents = [each.document() for each in found.differences]
     if as_json:
         for document in documents:
             typer.echo(orjson.dumps(document, default=str))

@@ -8,9 +8,11 @@ from ticketing.door.repositories.check_ins import CheckInRepository
 from ticketing.door.repositories.doors import DoorRepository
 from ticketing.door.repositories.keys import KeyRepository
 from ticketing.door.repositories.manifest import ManifestRepository
+from ticketing.door.repositories.recount import recount
 from ticketing.door.repositories.tickets import TicketRepository
 from ticketing.door.routers import attendees, check_ins, doors, keys, pages, tickets
 from ticketing.ops.loops import Loop
+from ticketing.sale.repositories.recount import RecountRepository
 from ticketing.web.part import Part, Shared
 
 CLEAN_EVERY: Final = 3600.0
@@ -28,6 +30,11 @@ def compose(shared: Shared) -> Part:
         attendees=AttendeeRepository(pool),
         seals=shared.seals,
     )
+    # Here, because it recounts the sale too. Its lock holds a connection of its own.
+    audit = RecountRepository(shared.pools.of_one_worker(2), [recount])
+    loops = [Loop("cleaning of names", have.tickets.forget_departed, CLEAN_EVERY)]
+    if every := shared.settings.audit_every:
+        loops.append(Loop("audit", audit.take_turn, every, at_once=False))
     return Part(
         have,
         routes=[
@@ -39,9 +46,9 @@ def compose(shared: Shared) -> Part:
             attendees.routes,
             pages.routes,
         ],
-        loops=[Loop("cleaning of names", have.tickets.forget_departed, CLEAN_EVERY)],
+        loops=loops,
         samples=have.check_ins.samples,
         departed=[have.tickets.forget],
         entered=[have.check_ins.entered],
-        close=[have.check_ins.close],
+        close=[have.check_ins.close, audit.close],
     )

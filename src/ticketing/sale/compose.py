@@ -12,7 +12,6 @@ from ticketing.sale.repositories.events import EventRepository
 from ticketing.sale.repositories.listings import ListingRepository
 from ticketing.sale.repositories.local_times import LocalTimeRepository
 from ticketing.sale.repositories.payments import PaymentRepository
-from ticketing.sale.repositories.recount import RecountRepository
 from ticketing.sale.repositories.revisions import RevisionRepository
 from ticketing.sale.repositories.ticket_types import TicketTypeRepository
 from ticketing.sale.routers import (
@@ -38,7 +37,7 @@ LOCAL_TIMES_EVERY: Final = 60.0
 def compose(shared: Shared) -> Part:
     """Return the part's routes, loops and metrics, and what to close."""
     pools = shared.pools
-    # Commits, reads of single events, and the recount's lock each hold their own connection.
+    # Commits and reads of single events each hold their own connection.
     have = Sale(
         events=EventRepository(pools.requests, pools.alone("reads")),
         revisions=RevisionRepository(pools.requests, shared.clock),
@@ -49,15 +48,12 @@ def compose(shared: Shared) -> Part:
         codes=CodeRepository(pools.requests),
     )
     local_times = LocalTimeRepository(pools.requests, have.revisions)
-    recount = RecountRepository(pools.of_one_worker(2))
     loops = [Loop("cleaning of commits", partial(settle.clean, pools.requests), CLEAN_EVERY)]
     loops.append(Loop("folding of names", have.events.fold_names, FOLD_EVERY))
     loops.append(Loop("local times", local_times.read_anew, LOCAL_TIMES_EVERY))
     loops.append(Loop("departures", have.bookings.finish_departures, DEPARTURES_EVERY))
     loops.append(Loop("cancellations", have.bookings.finish_cancellations, CANCELLATIONS_EVERY))
     loops.append(Loop("holds", have.bookings.expire, EXPIRE_EVERY))
-    if every := shared.settings.audit_every:
-        loops.append(Loop("audit", recount.take_turn, every, at_once=False))
     return Part(
         have,
         routes=[
@@ -79,5 +75,5 @@ def compose(shared: Shared) -> Part:
         loops=loops,
         departed=[have.bookings.leave],
         samples=[*have.bookings.samples, have.events.sample],
-        close=[have.bookings.close, have.events.close, recount.close],
+        close=[have.bookings.close, have.events.close],
     )

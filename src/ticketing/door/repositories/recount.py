@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
-from ticketing.db.statements import Statement, driver
-from ticketing.ops import logs
-from ticketing.sale.repositories.recount import LOGGED, SHOWN, Difference
+from ticketing.db.statements import Driver, Statement
+from ticketing.sale.repositories.recount import PLANS, SHOWN, STATEMENT_TIMEOUT, Difference
 
 # Devices without network can let two people in with one ticket. Then one of both is marked.
 TWICE: Final = Statement(
@@ -23,6 +20,7 @@ TWICE: Final = Statement(
     WHERE direction = 'in' AND before = 'in'
     GROUP BY event_id ORDER BY event_id
     """,  # noqa: S608 - our own text
+    timeout=STATEMENT_TIMEOUT,
     reads_tables="a recount reads everything",
 )
 STRANGERS: Final = Statement(
@@ -36,23 +34,18 @@ STRANGERS: Final = Statement(
     )
     GROUP BY event_id ORDER BY event_id
     """,  # noqa: S608 - our own text
+    timeout=STATEMENT_TIMEOUT,
     reads_tables="a recount reads everything",
 )
 KINDS: Final = {"admitted_twice": TWICE, "ticket_missing": STRANGERS}
 
 
-async def recount(engine: AsyncEngine) -> Sequence[Difference]:
-    """Return every difference, and log the first of them."""
-    found: list[Difference] = []
-    async with (
-        driver(engine) as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        for kind, statement in KINDS.items():
-            found += [
-                Difference(kind, row["event_id"], counted=row["counted"], ticket_ids=row["tickets"])
-                for row in await statement.fetch(connection)
-            ]
-    for each in found[:LOGGED]:
-        logs.log.error("audit.difference", **each.document())
-    return found
+async def recount(connection: Driver) -> Sequence[Difference]:
+    """Return every difference at the door of any event."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute(PLANS)
+        return [
+            Difference(kind, row["event_id"], counted=row["counted"], ticket_ids=row["tickets"])
+            for kind, statement in KINDS.items()
+            for row in await statement.fetch(connection)
+        ]

@@ -1,9 +1,9 @@
 """The recount: compares the counters of events with their bookings. It changes neither."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -349,12 +349,20 @@ class Recount:
     differences: Sequence[Difference]
 
 
+Recounted: TypeAlias = Callable[[Driver], Awaitable[Sequence[Difference]]]
+"""Returns the differences in what another part has recorded."""
+
+
 class RecountRepository:
     """Recounts every event's bookings, while the sale goes on."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        """Work on a connection of `engine`. Nothing else may use it: see `take_turn`."""
+    def __init__(self, engine: AsyncEngine, also: Sequence[Recounted] = ()) -> None:
+        """Work on a connection of `engine`. Nothing else may use it: see `take_turn`.
+
+        `also` recounts what other parts have recorded.
+        """
         self._engine = engine
+        self._also = also
         self._alone = Alone(engine, LOCK)
 
     async def take_turn(self) -> bool:
@@ -398,6 +406,8 @@ class RecountRepository:
                 bookings += sum(row["bookings"] for row in rows)
                 tell(f"{events:,} events, {bookings:,} bookings")
                 after = upto
+            for recounted in self._also:
+                differences += await recounted(connection)
         seconds = time.perf_counter() - started
         for each in differences[:LOGGED]:
             logs.log.error("audit.difference", **each.document())
