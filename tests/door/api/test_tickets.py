@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 from fastapi import FastAPI
@@ -153,6 +154,54 @@ async def test_the_team_passes_a_ticket_on_to_a_customer(visitor: Visitor) -> No
     await gala.owner.patch(f"/api/tickets/{ticket}", {"name": "Cyd"})
     assert (await gala.owner.delete(f"/api/customers/{taken['holder']['userId']}")).is_success
     assert (await gala.ticket(ticket))["holder"]["name"] is None
+
+
+async def test_a_refused_transfer_makes_no_customer(visitor: Visitor, engine: AsyncEngine) -> None:
+    gala = await Gala.open(visitor)
+    bob = await visitor.register()
+    late, gone, used = await gala.sell(bob, 3)
+    tokens = {
+        each: (await bob.post(f"/api/tickets/{each}/transfers", None)).json()["token"]
+        for each in (late, gone, used)
+    }
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("UPDATE ticket_details SET transfer_until = now() WHERE ticket_id = :id"),
+            {"id": late},
+        )
+    booking = (await gala.ticket(gone))["bookingId"]
+    await bob.post(f"/api/bookings/{booking}/cancel", {"ticketIds": [gone]})
+    await scan(gala, ticketId=used)
+    for ticket, status, code in (
+        (late, 404, "transfer_not_found"),
+        (gone, 409, "ticket_cancelled"),
+        (used, 409, "ticket_used"),
+    ):
+        body = {"token": tokens[ticket], "customer": {"externalId": "C-1", "name": "Cy"}}
+        for key in (None, ticket):
+            refused = await gala.owner.post("/api/tickets/accept", body, key=key)
+            assert_problem(refused, status, code)
+    assert (await gala.owner.get("/api/customers", externalId="C-1")).json()["items"] == []
+
+
+async def test_a_ticket_is_passed_on_from_hand_to_hand(visitor: Visitor) -> None:
+    gala = await Gala.open(visitor)
+    people = [await visitor.register() for _ in range(4)]
+    (ticket,) = await gala.sell(people[0])
+    codes, tokens = [(await gala.ticket(ticket))["code"]], []
+    for holder, following in pairwise(people):
+        tokens.append((await holder.post(f"/api/tickets/{ticket}/transfers", None)).json()["token"])
+        taken = await following.post("/api/tickets/accept", {"token": tokens[-1]})
+        assert taken.status_code == 200
+        codes.append(taken.json()["code"])
+        assert_problem(await holder.post(f"/api/tickets/{ticket}/reissue", None), 403, "forbidden")
+    for token in (*tokens, "forged"):
+        refused = await people[1].post("/api/tickets/accept", {"token": token})
+        assert_problem(refused, 404, "transfer_not_found")
+    assert (await people[0].get(f"/api/tickets/{ticket}")).json()["code"] is None
+    assert_problem(await people[1].get(f"/api/tickets/{ticket}"), 403, "forbidden")
+    seen = [(await scan(gala, code=code))["verdict"] for code in codes]
+    assert seen == ["revoked", "revoked", "revoked", "admitted"]
 
 
 async def test_a_reissue_replaces_the_code_and_voids_a_link(visitor: Visitor) -> None:

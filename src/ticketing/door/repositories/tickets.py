@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ticketing.db.facts import Origin, recorded
 from ticketing.db.statements import Driver, Statement, driver
 from ticketing.errors import (
+    Forbidden,
     HolderFixed,
     TicketCancelled,
     TicketNotFound,
@@ -20,6 +21,7 @@ from ticketing.errors import (
     TransferNotFound,
 )
 from ticketing.identity.credentials import digest, new_token
+from ticketing.identity.repositories.customers import Asked, Found, find_or_make
 from ticketing.ops import logs
 from ticketing.sale.inventory.model import TicketStatus
 from ticketing.web.keyed import KeyedRequest
@@ -248,10 +250,11 @@ class TicketRepository:
     ) -> Ticket:
         """Change `name`, `email`, `valid_from` and `valid_until` as far as they are in `changes`.
 
-        Raises TicketCancelled, or HolderFixed if it is too late for anybody but the team.
+        Raises TicketCancelled or Forbidden, or HolderFixed if it is too late for anybody but the
+        team.
         """
         async with driver(self._engine) as connection, connection.transaction():
-            ticket, detail = await self._current(connection, before)
+            ticket, detail = await self._held(connection, before, by_team=by_team)
             (time,) = await NAMES_UNTIL.fetch(connection, event=ticket.event_id)
             if time["is_over"] and not by_team:
                 raise HolderFixed
@@ -261,11 +264,11 @@ class TicketRepository:
             return (await _locked(connection, ticket.id))[0]
 
     async def reissue(
-        self, before: Ticket, origin: Origin, keyed: KeyedRequest | None = None
+        self, before: Ticket, origin: Origin, keyed: KeyedRequest | None = None, *, by_team: bool
     ) -> Ticket:
-        """Make all codes of the ticket so far invalid. Raises TicketCancelled."""
+        """Make all codes of the ticket so far invalid. Raises TicketCancelled or Forbidden."""
         async with once(self._engine, keyed) as (connection, keep), connection.transaction():
-            ticket, detail = await self._current(connection, before)
+            ticket, detail = await self._held(connection, before, by_team=by_team)
             changed = _next(detail)
             told = {"generation": changed.generation}
             await _put(connection, ticket, changed, "ticket.reissued", told, origin)
@@ -274,15 +277,15 @@ class TicketRepository:
         return found
 
     async def offer(
-        self, before: Ticket, origin: Origin, keyed: KeyedRequest | None = None
+        self, before: Ticket, origin: Origin, keyed: KeyedRequest | None = None, *, by_team: bool
     ) -> Offered:
         """Make a link that passes the ticket on once. It replaces an earlier one.
 
-        Raises TicketCancelled or TicketUsed.
+        Raises TicketCancelled, Forbidden or TicketUsed.
         """
         token = new_token()
         async with once(self._engine, keyed) as (connection, keep), connection.transaction():
-            ticket, detail = await self._current(connection, before)
+            ticket, detail = await self._held(connection, before, by_team=by_team)
             await _require_unused(connection, ticket)
             (time,) = await NAMES_UNTIL.fetch(connection, event=ticket.event_id)
             made = Offered(token, time["now"] + OFFERED_FOR)
@@ -297,11 +300,12 @@ class TicketRepository:
             return await _offered(connection, token)
 
     async def accept(
-        self, token: str, holder_id: UUID, origin: Origin, keyed: KeyedRequest | None = None
+        self, token: str, to: UUID | Asked, origin: Origin, keyed: KeyedRequest | None = None
     ) -> Ticket:
-        """Pass the ticket on to this person: from now on only their code is valid.
+        """Pass the ticket on: from now on only the code of its new holder is valid.
 
-        Raises TransferNotFound, TicketCancelled or TicketUsed.
+        A customer who takes it is made if there is none, unless the ticket stays. Raises
+        TransferNotFound, TicketCancelled, TicketUsed or Busy.
         """
         async with once(self._engine, keyed) as (connection, keep), connection.transaction():
             before = await _offered(connection, token)
@@ -311,11 +315,16 @@ class TicketRepository:
             if detail.transfer_hash != digest(token) or until is None or until <= time["now"]:
                 raise TransferNotFound
             await _require_unused(connection, ticket)
-            changed = _next(detail)._replace(holder=holder_id, name=None, email=None)
-            told = {"holderId": str(holder_id), "generation": changed.generation}
+            made = Found({}, {}, {})
+            if isinstance(to, Asked):
+                made = await find_or_make(connection, [to])
+                to = made.ids[to.key]
+            changed = _next(detail)._replace(holder=to, name=None, email=None)
+            told = {"holderId": str(to), "generation": changed.generation}
             await _put(connection, ticket, changed, "ticket.transferred", told, origin)
             found = (await _locked(connection, ticket.id))[0]
             await keep(found)
+        made.tell()
         return found
 
     async def forget(self, person_id: UUID) -> None:
@@ -335,6 +344,18 @@ class TicketRepository:
         ticket, detail = await _locked(connection, before.id)
         if not ticket.is_valid:
             raise TicketCancelled
+        return ticket, detail
+
+    async def _held(
+        self, connection: Driver, before: Ticket, *, by_team: bool
+    ) -> tuple[Ticket, Detail]:
+        """Do so for the holder, or for the team. Raises TicketCancelled.
+
+        Raises Forbidden if it was passed on since the holder was looked up.
+        """
+        ticket, detail = await self._current(connection, before)
+        if not by_team and ticket.holder_id != before.holder_id:
+            raise Forbidden
         return ticket, detail
 
 

@@ -207,7 +207,7 @@ async def reissue(
 ) -> Rendered:
     """Make a new code, for example after a phone was lost. All codes before it are invalid."""
     door = of(request, Door)
-    ticket, _ = await _changeable(request, caller, ticketId)
+    ticket, by_team = await _changeable(request, caller, ticketId)
     keys = await door.keys.current()
 
     def shown(found: Ticket) -> Rendered:
@@ -215,7 +215,8 @@ async def reissue(
 
     asked = AboutTicket(ticket_id=ticketId, action="reissue")
     keyed = keyed_request(caller.id, idempotency_key, asked, shown, door.seals)
-    return shown(await door.tickets.reissue(ticket, origin(request, caller), keyed))
+    by = origin(request, caller)
+    return shown(await door.tickets.reissue(ticket, by, keyed, by_team=by_team))
 
 
 @routes.post(
@@ -238,10 +239,11 @@ async def offer(
     it invalid. A ticket with which somebody came in can't be passed on: 409 `ticket_used`.
     """
     door = of(request, Door)
-    ticket, _ = await _changeable(request, caller, ticketId)
+    ticket, by_team = await _changeable(request, caller, ticketId)
     asked = AboutTicket(ticket_id=ticketId, action="offer")
     keyed = keyed_request(caller.id, idempotency_key, asked, _offered, door.seals)
-    return _offered(await door.tickets.offer(ticket, origin(request, caller), keyed))
+    by = origin(request, caller)
+    return _offered(await door.tickets.offer(ticket, by, keyed, by_team=by_team))
 
 
 def _offered(made: Offered) -> Rendered:
@@ -282,23 +284,22 @@ async def accept(
         return rendered(200, _out(found, _code(found, keys.signing_id, keys.signing)))
 
     keyed = keyed_request(caller.id, idempotency_key, body, shown, door.seals)
-    holder_id = caller.id
+    to: UUID | Asked = caller.id
     if body.customer is not None:
         # A request that is resent has used the token already.
         if keyed is not None and (answer := await of(request, Identity).users.recall(keyed)):
             raise answer
-        holder_id = await _customer(request, caller, body.token, body.customer, by)
-    return shown(await door.tickets.accept(body.token, holder_id, by, keyed))
+        to = await _customer(request, caller, body.token, body.customer, by)
+    return shown(await door.tickets.accept(body.token, to, by, keyed))
 
 
 async def _customer(
     request: Request, caller: Caller, token: str, customer: CustomerIn, by: Origin
-) -> UUID:
-    """Find or make the customer, if the caller may book for customers of the event."""
+) -> Asked:
+    """Return the customer to find or to make, if the caller may book for those of the event."""
     ticket = await of(request, Door).tickets.offered(token)
     organiser_id = await require_customer(request, caller, ticket.event_id, customer.external_id)
-    asked = Asked(organiser_id, customer.external_id, customer.name, customer.email, by, None)
-    return await of(request, Identity).customers.find_or_make(asked)
+    return Asked(organiser_id, customer.external_id, customer.name, customer.email, by, None)
 
 
 @routes.get(

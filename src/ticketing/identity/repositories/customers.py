@@ -13,7 +13,7 @@ from ticketing.db.facts import BY_COLUMNS, Origin, recorded
 from ticketing.db.ids import uuid7
 from ticketing.db.pages import Page, page
 from ticketing.db.statements import Driver, Statement, driver, whole
-from ticketing.errors import CustomerNotFound, LoginExists, TicketingError
+from ticketing.errors import Busy, CustomerNotFound, LoginExists, TicketingError
 from ticketing.identity.credentials import digest, new_token
 from ticketing.identity.repositories.password_tokens import PUT_TOKEN, PasswordToken
 from ticketing.ops import logs
@@ -365,7 +365,10 @@ async def find_known(connection: Driver, keys: Collection[Key]) -> Mapping[Key, 
 
 
 async def find_or_make(connection: Driver, asked: Sequence[Asked]) -> Found:
-    """Find or make these customers in the connection's transaction. Their keys must differ."""
+    """Find or make these customers in the connection's transaction. Their keys must differ.
+
+    Raises Busy if another request makes and erases one of them meanwhile.
+    """
     wanted = {each.key: each for each in asked}
     if not wanted:
         return Found({}, {}, {})
@@ -377,6 +380,8 @@ async def find_or_make(connection: Driver, asked: Sequence[Asked]) -> Found:
     ids |= {each.key: customer_id for customer_id, each in made.items()}
     # Another transaction has made those that are still missing.
     ids |= await find_known(connection, wanted.keys() - ids.keys())
+    if len(ids) < len(wanted):
+        raise Busy
     return Found(ids, made, changed)
 
 
