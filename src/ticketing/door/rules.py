@@ -70,6 +70,9 @@ SAY: Final[dict[Verdict, str]] = {
 }
 """What the person at the gate should do, for each verdict."""
 
+SAY_UNDONE: Final = "This scan was taken back. Scan the ticket again."
+"""Instead, if the scan was undone since."""
+
 NOT_JUDGED_OFFLINE: Final = (
     "tickets that were booked after `version`",
     "cancellations, transfers and re-issues after `version`",
@@ -82,10 +85,10 @@ OPENS_BEFORE: Final = 180
 
 
 class Window(NamedTuple):
-    """The times between which a ticket admits. `source` says whose they are."""
+    """The times between which a ticket admits, in seconds. `source` says whose they are."""
 
-    since: float | None
-    until: float | None
+    since: int | None
+    until: int | None
     source: str
 
 
@@ -107,7 +110,7 @@ class Standing(NamedTuple):
 
     def document(self) -> dict[str, object]:
         """Return it for a device."""
-        return {"inside": self.inside, "at": self.first.at, "gate": self.first.gate}
+        return {"inside": self.inside, "at": int(self.first.at), "gate": self.first.gate}
 
 
 class Case(NamedTuple):
@@ -173,8 +176,8 @@ def window(
     return Window(opens, _number(event["endsAt"]), "event")
 
 
-def _number(value: object) -> float | None:
-    return value if isinstance(value, int | float) else None
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def standing(uses: Iterable[Use], *, reentry: bool) -> tuple[Standing | None, set[UUID]]:
@@ -198,6 +201,6 @@ def standing(uses: Iterable[Use], *, reentry: bool) -> tuple[Standing | None, se
     return (None if first is None else Standing(inside, first)), conflicts
 
 
-def seconds(at: datetime | None) -> float | None:
-    """Return the time in seconds since the epoch, as devices have it."""
-    return None if at is None else round(at.timestamp(), 3)
+def seconds(at: datetime | None) -> int | None:
+    """Return the time in whole seconds since the epoch, as devices have it."""
+    return None if at is None else int(at.timestamp())

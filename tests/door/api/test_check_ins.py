@@ -171,6 +171,11 @@ async def test_the_window_follows_the_event_unless_it_was_set_for_the_ticket(
     await gala.owner.patch(f"/api/tickets/{own}", {"validFrom": at(hours=1)})
     early = await scan(gala, code=code)
     assert (early["verdict"], early["window"]["source"]) == ("too_early", "event")
+    event = (await gala.owner.get(f"/api/events/{gala.event}")).json()
+    for told, of in (("since", "startsAt"), ("until", "endsAt")):
+        # Devices count in whole seconds, and the service decides as they do.
+        exact = datetime.fromisoformat(event[of])
+        assert datetime.fromisoformat(early["window"][told]) == exact.replace(microsecond=0)
     await gala.owner.patch(f"/api/events/{gala.event}", {"startsAt": at(minutes=-5)})
     assert (await scan(gala, code=code))["verdict"] == "admitted"
     still = await scan(gala, ticketId=own)
@@ -194,6 +199,10 @@ async def test_a_ticket_with_which_somebody_came_in_is_not_passed_on(visitor: Vi
     assert undone.json()["undoneReason"] == "Wrong person"
     again = await gala.owner.post(undo, {"reason": "Twice"})
     assert again.json()["undoneReason"] == "Wrong person"
+    repeated = await scan(gala, ticketId=ticket, scanId=entry["scanId"])
+    assert (repeated["verdict"], repeated["undoneAt"]) == ("admitted", again.json()["undoneAt"])
+    for each in (undone.json(), repeated):
+        assert each["say"] == "This scan was taken back. Scan the ticket again."
     assert (await eve.post("/api/tickets/accept", {"token": token})).status_code == 200
     code = (await gala.ticket(ticket))["code"]
     assert (await scan(gala, code=code))["verdict"] == "admitted"

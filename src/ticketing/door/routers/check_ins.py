@@ -1,6 +1,6 @@
 """Scans at the door: record them, with and without network, take them back, and list them."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from ticketing.door.part import Door
 from ticketing.door.repositories.check_ins import CheckIn, Count, Scan
 from ticketing.door.repositories.keys import Keys
 from ticketing.door.routers.doors import ON_DOOR, ListName
-from ticketing.door.rules import SAY, Direction, Verdict, WindowSource
+from ticketing.door.rules import SAY, SAY_UNDONE, Direction, Verdict, Window, WindowSource
 from ticketing.errors import (
     DoorListNotFound,
     ScanNotFound,
@@ -109,10 +109,10 @@ class FirstUseOut(Out):
 
 
 class AdmissionWindowOut(Out):
-    """The time in which the ticket admits, in seconds since 1970."""
+    """The time in which the ticket admits."""
 
-    since: float | None = Field(description="Null: always.", examples=[None])
-    until: float | None = Field(description="Null: without an end.", examples=[None])
+    since: Time | None = Field(description="Null: always.", examples=[None])
+    until: Time | None = Field(description="Null: without an end.", examples=[None])
     source: WindowSource = Field(examples=["event"])
 
 
@@ -123,7 +123,10 @@ class CheckInOut(Out):
     verdict: Verdict = Field(
         description="The decision that the person at the gate saw.", examples=["admitted"]
     )
-    say: str = Field(examples=["Welcome. Let them in."])
+    say: str = Field(
+        description="Instructions for the person at the gate. After an undo: scan again.",
+        examples=["Welcome. Let them in."],
+    )
     judged: Verdict | None = Field(
         description="The decision of the service about a scan without network.", examples=[None]
     )
@@ -410,11 +413,10 @@ def _out(found: CheckIn) -> CheckInOut:
     first = None
     if found.first_at is not None:
         first = FirstUseOut(at=found.first_at, gate=found.first_gate)
-    window = found.window
     return CheckInOut(
         scan_id=found.scan_id,
         verdict=found.verdict,
-        say=SAY[found.verdict],
+        say=SAY[found.verdict] if found.undone_at is None else SAY_UNDONE,
         judged=found.judged,
         conflict=found.conflict,
         ticket_id=found.ticket_id,
@@ -424,7 +426,7 @@ def _out(found: CheckIn) -> CheckInOut:
         list=found.list,
         gate=found.gate,
         first=first,
-        window=None if window is None else AdmissionWindowOut.model_validate(window._asdict()),
+        window=None if found.window is None else _window(found.window),
         scanned_at=found.scanned_at,
         received_at=found.received_at,
         happened_at=found.happened_at,
@@ -432,3 +434,11 @@ def _out(found: CheckIn) -> CheckInOut:
         undone_at=found.undone_at,
         undone_reason=found.undone_reason,
     )
+
+
+def _window(window: Window) -> AdmissionWindowOut:
+    since, until = (
+        None if each is None else datetime.fromtimestamp(each, UTC)
+        for each in (window.since, window.until)
+    )
+    return AdmissionWindowOut(since=since, until=until, source=WindowSource(window.source))

@@ -9,7 +9,7 @@ from pydantic.json_schema import SkipJsonSchema
 from ticketing.door.part import Door
 from ticketing.door.repositories.doors import Rules
 from ticketing.door.routers.keys import TicketKeyOut, key_set
-from ticketing.door.rules import NOT_JUDGED_OFFLINE, OPENS_BEFORE, SAY
+from ticketing.door.rules import NOT_JUDGED_OFFLINE, OPENS_BEFORE, SAY, seconds
 from ticketing.errors import (
     EventNotFound,
     Forbidden,
@@ -119,14 +119,14 @@ class DoorOut(Out):
 
 
 class ManifestEventOut(Out):
-    """The event. Times are in seconds since 1970."""
+    """The event. Times are in whole seconds since 1970."""
 
     id: Long = Field(examples=[1])
     name: str = Field(examples=["A concert"])
     status: str = Field(examples=["published"])
     timezone: str | None = Field(examples=["Europe/Berlin"])
-    starts_at: float | None = Field(examples=[1790000000.0])
-    ends_at: float | None = Field(examples=[None])
+    starts_at: Long | None = Field(examples=[1790000000])
+    ends_at: Long | None = Field(examples=[None])
 
 
 class ManifestListOut(Out):
@@ -150,27 +150,27 @@ class ManifestTypeOut(Out):
 
 
 class ManifestUseOut(Out):
-    """Where a ticket stands on a list: whether it is inside, and its first entry."""
+    """Where a ticket stands on a list: whether it is inside, and its first entry, in seconds."""
 
     inside: bool = Field(examples=[True])
-    at: float = Field(examples=[1790000000.0])
+    at: Long = Field(examples=[1790000000])
     gate: str | None = Field(examples=["North"])
 
 
 class ManifestTicketOut(Out):
-    """A ticket as a device needs it. Times are in seconds since 1970."""
+    """A ticket as a device needs it. Times are in whole seconds since 1970."""
 
     id: TicketId
     type: Long = Field(examples=[1])
     generation: Long = Field(examples=[1])
     status: TicketStatus = Field(examples=["valid"])
     owes: bool = Field(description="Whether the booking is not paid.", examples=[False])
-    from_: float | None = Field(
+    from_: Long | None = Field(
         alias="from",
         description="The ticket's own times. Both null: those of the event.",
         examples=[None],
     )
-    until: float | None = Field(examples=[None])
+    until: Long | None = Field(examples=[None])
     name: str | None = Field(
         description="The holder's, as it was when the ticket was sent.", examples=["Ada Lovelace"]
     )
@@ -189,8 +189,8 @@ class ManifestOut(Out):
         examples=[{"admitted": "Welcome. Let them in."}],
     )
     not_judged_offline: list[str] = Field(examples=[["payments after `version`"]])
-    now: float = Field(
-        description="The time of the service, in seconds since 1970.", examples=[1790000000.0]
+    now: Long = Field(
+        description="The time of the service, in whole seconds since 1970.", examples=[1790000000]
     )
     version: Long = Field(
         description="Send it as `since` to get what changed after it.", examples=[1042]
@@ -308,7 +308,7 @@ async def manifest(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
             "keys": key_set(await door.keys.current()).keys,
             "say": {str(verdict): text for verdict, text in SAY.items()},
             "not_judged_offline": list(NOT_JUDGED_OFFLINE),
-            "now": rules.now.timestamp(),
+            "now": seconds(rules.now),
             "version": found.version,
             "items": found.items,
             "next_page": following,
