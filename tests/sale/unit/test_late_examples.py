@@ -28,6 +28,8 @@ from ticketing.errors import (
     NotHeld,
     PaymentRequired,
     SaleClosed,
+    SaleNotOpen,
+    SoldOut,
     TicketingError,
 )
 from ticketing.sale.inventory import book as booking
@@ -382,3 +384,24 @@ def test_a_newcomer_waits_for_a_group_behind_one_whose_patience_is_over() -> Non
     done(rows, Expire(EVENT))
     (dan,) = done(rows, hold(DAN)._replace(holds=False))
     assert isinstance(dan, Waiting)
+
+
+def test_an_import_books_before_the_sale_opens_but_not_after_the_event() -> None:
+    rows = event(SEAT._replace(opens_at=LATER), total=1, terms=Terms(opens_at=LATER))
+    (early,) = done(rows, hold(ADA)._replace(holds=False, by_team=True))
+    assert refused(early, SaleNotOpen)
+    (made,) = done(rows, hold(ADA)._replace(holds=False, by_team=True, imported=True))
+    assert isinstance(made, Booked)
+    (full,) = done(rows, hold(BOB)._replace(holds=False, by_team=True, imported=True))
+    assert refused(full, SoldOut)
+    change(rows, Terms(ends_at=rows.at))
+    (late,) = done(rows, hold(CLEO)._replace(holds=False, by_team=True, imported=True))
+    assert refused(late, SaleClosed)
+
+
+def test_an_import_books_a_type_outside_its_times_but_not_a_closed_one() -> None:
+    rows = event(SEAT._replace(closes_at=NOW), BOX._replace(closed=True), total=5)
+    for kind, error in ((SEAT, None), (BOX, SaleClosed)):
+        asked = hold(ADA, kind=kind)._replace(holds=False, by_team=True, imported=True)
+        (outcome,) = done(rows, asked._replace(user_id=BOB if error else ADA))
+        assert isinstance(outcome, error or Booked)

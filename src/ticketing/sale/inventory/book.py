@@ -57,8 +57,8 @@ class Book(NamedTuple):
     """The end that a manager gives to a hold. The limits of people do not apply to such a hold."""
     code: str | None = None
     """A code of the event, folded."""
-    waits: bool = True
-    """Whether the person joins the waiting list if too few places are left."""
+    imported: bool = False
+    """Whether an operator imports it: also while the sale is not open, but nobody waits."""
 
 
 def decide(state: State, request: Book) -> Outcome:
@@ -69,14 +69,14 @@ def decide(state: State, request: Book) -> Outcome:
     """
     if request.until is not None:
         return _hold_for_team(state, request, request.until)
-    if not state.allows.book:
+    if not (state.allows.book or (request.imported and state.allows.cancel)):
         return state.refusal()
     held = state.active(request.user_id)
     slot = free_slot(state, held) if held else 0
     code = None if request.code is None else state.code(request.code)
     lines = _lines(state, request, code)
     for line in lines:
-        _check_sale(state, line)
+        _check_sale(state, line, by_time=not request.imported)
     wanted = order(lines, code)
     amount, currency = wanted.amount, wanted.currency
     check_limit(state, held, len(wanted.places))
@@ -89,7 +89,7 @@ def decide(state: State, request: Book) -> Outcome:
         _check_price(amount, currency, request)
         return Booked(state.take(request.booking_id, request.user_id, slot, wanted))
     line, mode = lacking.line, state.terms.waiting
-    if code is not None or not request.waits:
+    if code is not None or request.imported:
         raise _sold_out(state, lacking)
     if len(lines) > 1 or (amount and mode is not WaitingMode.OFFER):
         _check_price(amount, currency, request)
@@ -177,12 +177,13 @@ def _is_open(kind: TicketType, request: Book, code: Code | None) -> bool:
     return not kind.hidden or request.by_team or (code is not None and code.opens(kind))
 
 
-def _check_sale(state: State, line: Line) -> None:
-    """Raise if the type is not sold now, or not in this quantity."""
+def _check_sale(state: State, line: Line, *, by_time: bool) -> None:
+    """Raise if the type is not sold, or not in this quantity, or with `by_time` not now."""
     kind, quantity = line
-    if kind.closed or (kind.closes_at is not None and state.at >= kind.closes_at):
+    is_over = by_time and kind.closes_at is not None and state.at >= kind.closes_at
+    if kind.closed or is_over:
         raise SaleClosed(SaleState.CLOSED, kind.id)
-    if kind.opens_at is not None and state.at < kind.opens_at:
+    if by_time and kind.opens_at is not None and state.at < kind.opens_at:
         raise SaleNotOpen(SaleState.SCHEDULED, kind.opens_at, state.at, kind.id)
     most = kind.max_per_booking
     if quantity < kind.min_per_booking or (most is not None and quantity > most):
