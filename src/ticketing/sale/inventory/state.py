@@ -385,8 +385,9 @@ class State:
         due = {each.id: each for each in first}
         # Those of the people of this batch may end later than all that were read.
         due |= {each.id: each for held in self._active.values() for each in held}
-        ended = [each for each in due.values() if _has_ended(each, self.at)]
-        for held in sorted(ended, key=lambda each: each.expires_at or self.at):
+        for held in due.values():
+            if not _has_ended(held, self.at):
+                continue
             self._release(held)
             self._codes.give_back(held)
             expired = self._write(held, held._replace(status=BookingStatus.EXPIRED))
