@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute
 from tests.applications import calling, running, settings_of
 from tests.databases import TEMPLATE, Databases, execute
 from tests.folders import folder_open_to_all, put
+from tests.measuring import measure_faster
 from tests.people import Visitor
 from ticketing.db import migrations
 from ticketing.db.engine import connect
@@ -35,6 +36,7 @@ from ticketing.web.direct import PolicyRoute
 # At each request httpx looks whether it runs under trio, in all folders from which one can import.
 sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
+measure_faster()
 
 # What collecting the tests makes stays. To look for garbage in it takes a quarter of the time.
 gc.disable()
