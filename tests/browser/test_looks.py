@@ -153,6 +153,7 @@ async def test_the_docs_page_follows_the_system_while_it_is_open(
     assert await lightness(page) > 128
 
 
+@pytest.mark.parametrize("scheme", ["dark"], indirect=True)
 async def test_a_pale_text_among_many_that_look_alike_is_found(
     page: Page, service: Service
 ) -> None:
@@ -164,6 +165,7 @@ async def test_a_pale_text_among_many_that_look_alike_is_found(
     assert list(await pale(page)) == ["color-contrast"]
 
 
+@pytest.mark.parametrize("scheme", ["light"], indirect=True)  # No markup depends on it.
 @pytest.mark.parametrize("path", ["", "docs", "redoc"])
 async def test_a_page_has_a_language_a_title_a_heading_and_fits_a_phone(
     page: Page, service: Service, path: str
