@@ -9,10 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.factories import make_event, make_people
-from tests.outcomes import kinds, together
+from tests.outcomes import kinds, rows, together
 from ticketing.db.clock import DatabaseClock
 from ticketing.db.facts import Origin
 from ticketing.db.statements import Driver, Statement
+from ticketing.errors import SoldOut
 from ticketing.sale.definitions import defined
 from ticketing.sale.details import Details
 from ticketing.sale.inventory.model import Booked, BookingStatus, Waiting
@@ -184,3 +185,39 @@ async def test_an_event_that_gets_its_counters_is_found_by_a_commit_that_reads_a
     monkeypatch.setattr(Statement, "fetch", meddle)
     assert isinstance(await bookings.book(hall, people[1], lines=[(None, 2)]), Waiting)
     assert kinds(await asyncio.gather(*others)) == [Waiting, Booked]
+
+
+async def test_a_refusal_is_of_one_moment_although_the_line_moves_while_it_is_read(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the line of after a cancel and the places of before, the event itself seems full."""
+    ada, bea, eve, gil = await make_people(engine, 4)
+    types = defined(
+        [{"name": "One"}, {"name": "Other"}],
+        [{"name": "Hall", "capacity": 3, "ticket_types": ["One", "Other"]}],
+        None,
+    )
+    events = EventRepository(engine)
+    made = await events.make(ada, Details("An event"), 4, Origin(), definitions=types)
+    one, other = [each.id for each in made.definitions.in_order]
+    await bookings.book(made.id, ada, lines=[(other, 1)])
+    await bookings.book(made.id, bea, lines=[(one, 3)])
+    await bookings.book(made.id, eve, lines=[(one, 1)])
+    fetch = Statement.fetch
+
+    async def meddle(self: Statement, connection: Driver, **parameters: object) -> list[Record]:
+        found = await fetch(self, connection, **parameters)
+        if self is SNAPSHOTS:
+            monkeypatch.setattr(Statement, "fetch", fetch)
+            await bookings.cancel(made.id, ada)
+        return found
+
+    monkeypatch.setattr(Statement, "fetch", meddle)
+    with pytest.raises(SoldOut) as refused:
+        await elsewhere.book(made.id, gil, lines=[(one, 1), (other, 1)])
+    assert refused.value.members["quotaId"] is not None
+    statuses = [status for _, status in await rows(engine, made.id)]
+    assert statuses == ["cancelled", "booked", "waiting"]

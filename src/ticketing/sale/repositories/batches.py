@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime
 from functools import partial
 from typing import Final, NamedTuple
@@ -226,20 +227,33 @@ class Batches:
         at = await self._clock.know(connection)
         remembered = await self._load_snapshots(connection, by_event)
         lost: set[int] = set()
+        together: set[int] = set()
         while True:
-            decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
+            async with _at_one_moment(connection) if together else nullcontext():
+                await self._load_snapshots(connection, together)
+                decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
             lost |= stale
             if asking is not batch and _have_sold_out(decisions.values()):
                 # A client without a response asks again, and must learn that it has its booking.
                 asking = batch
+                self._forget(together)
                 continue
-            doubtful = {event for event in remembered if _is_doubtful(decisions.get(event))}
-            remembered -= doubtful
             # A refusal writes nothing, so no swap shows that the terms or the places have changed.
+            doubtful = {event for event, each in decisions.items() if _is_doubtful(each)}
+            # Nor that the event has changed between the reads of its snapshot and of its line.
+            torn = {event for event in doubtful if _may_be_torn(decisions[event], at)}
+            if not torn <= together:
+                together |= torn
+                self._forget(together)
+                continue
+            doubtful &= remembered
+            doubtful -= together
+            remembered -= doubtful
             self._forget(doubtful)
             await self._load_snapshots(connection, doubtful)
             if all(self._snapshots.get(each) == decisions[each].before for each in doubtful):
                 break
+            self._forget(together)
         # What changes nothing has a response to store too: that of a second confirmation.
         if writing := [
             each for each in decisions.values() if not each.is_empty or _stored(by_event, [each])
@@ -281,6 +295,9 @@ class Batches:
         return lost
 
     def _remember_by(self, connection: Driver) -> None:
+        if len(self._snapshots) > MAX_SNAPSHOTS:
+            self._snapshots.clear()
+            self._contended.clear()
         if connection is not self._remembered_by:
             # The new connection may be to another server, which may lack the latest commits.
             self._snapshots.clear()
@@ -298,9 +315,6 @@ class Batches:
         because another worker writes it too. While people wait, the next swap would most likely be
         lost as well. This ends when no other worker has written between two commits of this one.
         """
-        if len(self._snapshots) > MAX_SNAPSHOTS:
-            self._snapshots.clear()
-            self._contended.clear()
         asked = [
             event for event in events if event not in self._snapshots or event in self._contended
         ]
@@ -381,13 +395,28 @@ def _are_granted(decision: Decision) -> bool:
     )
 
 
-def _is_doubtful(decision: Decision | None) -> bool:
+def _may_be_torn(decision: Decision, at: datetime) -> bool:
+    """Whether the rows that it rests on may be newer than its snapshot.
+
+    That is a waiting list, or holds that have ended. If it is written, the swap would fail.
+    """
+    before = decision.before
+    has_ended = before.next_expiry is not None and before.next_expiry <= at
+    return decision.is_empty and (before.waiting > 0 or has_ended)
+
+
+def _at_one_moment(connection: Driver) -> AbstractAsyncContextManager[object]:
+    """Have all that is read be of one moment. What is decided on it may be old, but not torn."""
+    return connection.transaction(isolation="repeatable_read", readonly=True)
+
+
+def _is_doubtful(decision: Decision) -> bool:
     """Whether an outcome may be wrong, because it rests on a snapshot from before.
 
     A swap confirms the terms, but not that places are still missing. Without one, other holds may
     have ended.
     """
-    return decision is not None and any(
+    return any(
         isinstance(outcome, SoldOut)
         or (
             decision.is_empty
