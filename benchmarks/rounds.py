@@ -226,9 +226,17 @@ class Driver:
             cpu={name: round(each / sent.seconds, 3) for name, each in used.items()},
         )
 
-    def book(self, server: Server, event: int, seconds: int, *, limit: int = 0) -> Sent:
+    def book(
+        self,
+        server: Server,
+        event: int,
+        seconds: int,
+        *,
+        limit: int = 0,
+        connections: int = CONNECTIONS,
+    ) -> Sent:
         """Have each person book the event in turn, without checking any row."""
-        load = _Load("book", CONNECTIONS, seconds, event, limit=limit)
+        load = _Load("book", connections, seconds, event, limit=limit)
         return self._finish(self._start(server, load))
 
     def _start(self, server: Server, load: _Load) -> subprocess.Popen[bytes]:
