@@ -7,6 +7,9 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from tests.people import Visitor
 from tests.serving import TICKETING, UNMEASURED
 from tests.signing import SECRET
@@ -93,7 +96,7 @@ async def test_an_operator_imports_all_of_a_file_or_nothing(
 
 
 async def test_an_operator_imports_bookings_each_row_once(
-    visitor: Visitor, database_url: str, tmp_path: Path
+    visitor: Visitor, engine: AsyncEngine, database_url: str, tmp_path: Path
 ) -> None:
     """C34, and C32 for bookings."""
     ada, bob = [await visitor.register() for _ in range(2)]
@@ -115,6 +118,13 @@ async def test_an_operator_imports_bookings_each_row_once(
     told = await run("--dry-run", data=family(30))
     assert told == "Would import 30 bookings: 30 new, 0 as before.\n"
     assert await tickets() == []
+    async with engine.begin() as connection:
+        await connection.execute(text("SELECT FROM events FOR UPDATE"))
+        refused = await run(status=1, data=family(30))
+    assert refused == (
+        "ticketing: nothing was imported, because others changed the same event or customers:"
+        " try again\n"
+    )
     told = await run(data=family(30))
     assert told == "Imported 30 bookings: 30 new, 0 as before.\n"
     told = await run(data=family(31))

@@ -11,7 +11,7 @@ import typer
 
 from ticketing.cli.database import reachable
 from ticketing.cli.options import DataDir, load
-from ticketing.errors import EventNotFound, StartupError, Unavailable
+from ticketing.errors import Busy, EventNotFound, StartupError
 from ticketing.ops import logs
 from ticketing.ops.leaving import held
 from ticketing.ops.progress import Tell, progress
@@ -30,6 +30,8 @@ NUMBERS: Final = ("quantity", "ticketTypeId")
 """Columns of bookings that are whole numbers."""
 STREAM: Final = Path("-")
 """Stands for standard input."""
+MOST: Final = 2**53 - 1
+"""The highest id, as in the API."""
 WHOLE: Final = re.compile(r"-?[0-9]{1,15}", re.ASCII)
 PRICE: Final = "ticketTypes.0.price"
 """The path of the price of an event that has one ticket type."""
@@ -172,7 +174,7 @@ def events(  # noqa: PLR0913 - the options
 def bookings(  # noqa: PLR0913 - the options
     file: File,
     *,
-    event: Annotated[int, typer.Option(metavar="ID", help="The id of the event.", min=1)],
+    event: Annotated[int, typer.Option(metavar="ID", help="The id of the event.", min=1, max=MOST)],
     dry_run: DryRun = False,
     form: Form = None,
     ignore_columns: Ignore = False,
@@ -257,7 +259,7 @@ def _run(
             schema.naming_the_database(url),
             progress(f"Importing {_named(given.file)}") as tell,
         ):
-            return engine.run(url, lambda pool: work(pool, bodies, tell))
+            return engine.run(url, lambda pool: _unless_busy(work(pool, bodies, tell)))
     except WrongFile as error:
         for each in error.wrong[:SHOWN]:
             typer.echo(str(each), err=True)
@@ -265,8 +267,16 @@ def _run(
         also = f", {more:,} of them not shown" if more > 0 else ""
         faults = "1 fault" if len(error.wrong) == 1 else f"{len(error.wrong):,} faults{also}"
         raise StartupError(f"{_named(given.file)} has {faults}: nothing was imported") from None
-    except Unavailable as error:
-        raise StartupError(f"nothing was imported: {error.detail} Try again") from error
+
+
+async def _unless_busy(work: Awaitable[T]) -> T:
+    try:
+        return await work
+    except Busy as error:
+        # Before it counts as a failure of the database.
+        raise StartupError(
+            "nothing was imported, because others changed the same event or customers: try again"
+        ) from error
 
 
 async def _owner(pool: Pool, organiser: str) -> UUID:

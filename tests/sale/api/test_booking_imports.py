@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.holding import end, held
 from tests.people import Visitor
 from tests.sales import assert_recounted, sale
+from ticketing.sale.repositories import booking_imports
+from ticketing.sale.repositories import held as holds
 from ticketing.sale.repositories.booking_imports import (
     BookingImportRepository,
     NewBooking,
@@ -76,4 +79,23 @@ async def test_an_import_books_by_type_and_names_every_row_that_it_can_not_book(
     ]
     trail = (await ada.get(f"/api/events/{event}/feed")).json()["items"]
     assert [each["type"] for each in trail[-2:]] == ["booking.booked"] * 2
+    await assert_recounted(engine)
+
+
+async def test_an_import_has_the_places_of_all_holds_that_have_ended(
+    visitor: Visitor, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if no service runs, which would end them, and if one commit does not end them all."""
+    monkeypatch.setattr(holds, "DUE_AT_ONCE", 1)
+    monkeypatch.setattr(booking_imports, "AT_ONCE", 1)
+    ada = await visitor.register()
+    event = await ada.organise(total=4)
+    kept = [await held(ada, event, customer={"externalId": f"c{number}"}) for number in range(3)]
+    await end(engine, *(each["id"] for each in kept))
+    with pytest.raises(NotImportedError) as lacking:
+        await imported(engine, event, [row(9, places=5), row(0), row(1)])
+    assert [each.why for each in lacking.value.faults] == [
+        "3 places of the ticket type 'General admission' are missing"
+    ]
+    assert await imported(engine, event, [row(number) for number in range(4)]) == 4
     await assert_recounted(engine)

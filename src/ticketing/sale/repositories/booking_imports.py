@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -173,30 +174,25 @@ class BookingImportRepository:
         """Decide the requests and write them. Raises NotImportedError with every refusal."""
         (row,) = await SNAPSHOTS.fetch(connection, ids=[event.id])
         now = snapshot(row, event.definitions.offer)
+        # All is decided at one time, so that nothing ends between two decisions.
+        at = await self._clock.know(connection)
         facts: list[AttributedFact] = []
+        # Everything that has ended, also if a row is refused and nothing is written after that.
+        while now.next_expiry is not None and now.next_expiry <= at:
+            ended = await self._decide(connection, now, (), at)
+            facts += await self._write(connection, ended, at)
+            now = ended.after
         refused: dict[int, TicketingError] = {}
         for start in range(0, len(requests), AT_ONCE):
             tell(f"{start:,} of {len(requests):,}")
-            some = requests[start : start + AT_ONCE]
-            decision = await self._decide(connection, now, some)
+            decision = await self._decide(connection, now, requests[start : start + AT_ONCE], at)
             refused |= {
                 start + place: outcome
                 for place, outcome in enumerate(decision.outcomes)
                 if isinstance(outcome, TicketingError)
             }
             if not refused:
-                told = [
-                    AttributedFact(
-                        fact.name,
-                        decision.told(fact),
-                        COMMAND_LINE,
-                        decision.inserts[fact.booking.id].status if fact.is_new else None,
-                        fact.tickets,
-                    )
-                    for fact in decision.facts
-                ]
-                await swap(connection, self._engine, self._clock, decision, told, self._clock.now())
-                facts += told
+                facts += await self._write(connection, decision, at)
             now = decision.after
         if refused:
             raise NotImportedError(
@@ -212,20 +208,35 @@ class BookingImportRepository:
         return facts
 
     async def _decide(
-        self, connection: Driver, before: Snapshot, requests: Sequence[Book]
+        self, connection: Driver, before: Snapshot, requests: Sequence[Book], at: datetime
     ) -> Decision:
-        """Decide requests at the event, which this transaction has locked. Raises Busy."""
-        at = await self._clock.know(connection)
+        """Decide requests at the event, which this transaction has locked."""
         known, asked = {before.event_id: before}, {before.event_id: requests}
         active = await read_active(connection, known, asked, requests)
         due = await read_due(connection, known, at)
         lines = await read_lines(connection, known, asked, active, due, at)
         ended, next_due = due.get(before.event_id, NOTHING_DUE)
-        if next_due is not None and next_due <= at:
-            # More holds have ended than one commit ends. A loop of the service does that.
-            raise Busy
-        reading = Reading(active[before.event_id], lines[before.event_id], ended, next_due)
+        reading = Reading(
+            active.get(before.event_id, {}), lines.get(before.event_id, ()), ended, next_due
+        )
         return decide(before, requests, reading, at=at, new_id=partial(uuid7, at))
+
+    async def _write(
+        self, connection: Driver, decision: Decision, at: datetime
+    ) -> Sequence[AttributedFact]:
+        """Write a decision and return its facts. Raises Busy."""
+        facts = [
+            AttributedFact(
+                fact.name,
+                decision.told(fact),
+                COMMAND_LINE,
+                decision.inserts[fact.booking.id].status if fact.is_new else None,
+                fact.tickets,
+            )
+            for fact in decision.facts
+        ]
+        await swap(connection, self._engine, self._clock, decision, facts, at)
+        return facts
 
 
 def _types(event: Event, new: Sequence[tuple[int, NewBooking]]) -> dict[int, int | None]:
