@@ -267,6 +267,23 @@ STATUS: Final = """
 """The status of a booking as clients see it, in SQL."""
 
 
+# One that waited, or whose hold ended, never had any. If it was cancelled while it waited or was
+# held, the record says so.
+HAD_PLACES: Final = """
+    bookings.status = 'booked' OR (
+        bookings.status = 'cancelled' AND bookings.expires_at IS NULL AND (
+            SELECT count(*) FROM (
+                SELECT details, action FROM audit_records
+                WHERE (details ->> 'bookingId') = CAST(bookings.id AS text)
+                    AND action <> ALL (
+                        ARRAY['booking.booked', 'booking.waiting', 'booking.held']
+                    )
+                OFFSET 0
+            ) AS records WHERE action = 'booking.cancelled' AND details ? 'was'
+        ) = 0
+    )
+"""
+"""Whether a booking is or was booked, in SQL."""
 OWES: Final = """
     coalesce(paid, 0) - coalesce(refunded, 0) - coalesce(kept, 0)
         - CASE WHEN status IN ('booked', 'held', 'offered') THEN amount ELSE 0 END

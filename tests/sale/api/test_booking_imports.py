@@ -99,3 +99,23 @@ async def test_an_import_has_the_places_of_all_holds_that_have_ended(
     ]
     assert await imported(engine, event, [row(number) for number in range(4)]) == 4
     await assert_recounted(engine)
+
+
+async def test_an_import_books_for_whom_had_no_places_so_far(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    ada, bob = [await visitor.register() for _ in range(2)]
+    event = await ada.organise(total=1)
+    kept = await held(ada, event, customer={"externalId": "c1"})
+    await ada.delete(f"/api/holds/{kept['id']}")
+    await bob.book(event)
+    who_waits = {"eventId": event, "customer": {"externalId": "c2"}}
+    assert (await ada.post("/api/events/book", who_waits)).status_code == 202
+    await ada.post("/api/events/cancel", who_waits)
+    await bob.cancel(event)
+    for number in (1, 2):
+        assert await imported(engine, event, [row(number)]) == 1
+        cancelled = {"eventId": event, "customer": {"externalId": f"c{number}"}}
+        await ada.post("/api/events/cancel", cancelled)
+    assert await imported(engine, event, [row(1), row(2)]) == 0
+    await assert_recounted(engine)

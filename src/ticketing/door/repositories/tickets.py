@@ -24,30 +24,15 @@ from ticketing.identity.credentials import digest, new_token
 from ticketing.identity.repositories.customers import Asked, Found, find_or_make
 from ticketing.ops import logs
 from ticketing.sale.inventory.model import TicketStatus
+from ticketing.sale.rows import HAD_PLACES
 from ticketing.web.keyed import KeyedRequest
 from ticketing.web.repositories.stored_responses import once
 
 OFFERED_FOR: Final = timedelta(days=7)
 """How long a link that passes a ticket on is valid."""
 
-# A booking of one place without a type has no tickets of its own. One that waited, or whose hold
-# ended, never had one. If it was cancelled while it waited or was held, the record says so.
-HAS_ONE: Final = """
-    bookings.ticket_type_id IS NULL AND bookings.quantity = 1 AND (
-        bookings.status = 'booked' OR (
-            bookings.status = 'cancelled' AND bookings.expires_at IS NULL AND (
-                SELECT count(*) FROM (
-                    SELECT details, action FROM audit_records
-                    WHERE (details ->> 'bookingId') = CAST(bookings.id AS text)
-                        AND action <> ALL (
-                            ARRAY['booking.booked', 'booking.waiting', 'booking.held']
-                        )
-                    OFFSET 0
-                ) AS records WHERE action = 'booking.cancelled' AND details ? 'was'
-            ) = 0
-        )
-    )
-"""
+# A booking of one place without a type has no tickets of its own.
+HAS_ONE: Final = f"bookings.ticket_type_id IS NULL AND bookings.quantity = 1 AND ({HAD_PLACES})"
 TICKETS: Final = Statement(
     f"""
     SELECT asked.id, booked.event_id, booked.id AS booking_id, booked.user_id AS buyer_id,

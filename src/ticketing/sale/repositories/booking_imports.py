@@ -28,24 +28,22 @@ from ticketing.sale.repositories.batches import SNAPSHOTS
 from ticketing.sale.repositories.events import lock
 from ticketing.sale.repositories.held import NOTHING_DUE, read_active, read_due, read_lines
 from ticketing.sale.repositories.revisions import swap
-from ticketing.sale.rows import Event, snapshot
+from ticketing.sale.rows import HAD_PLACES, Event, snapshot
 
 AT_ONCE: Final = 500
 """Bookings that one statement writes."""
 
-# A hold that ended without a booking, and one that is to be confirmed, are nothing to rely on.
 BOOKED_BEFORE: Final = Statement(
-    """
+    f"""
     SELECT asked.id FROM unnest(CAST(:users AS uuid[])) AS asked(id)
     WHERE EXISTS (
         SELECT FROM (
-            SELECT event_id, status, expires_at FROM bookings
+            SELECT id, event_id, status, expires_at FROM bookings
             WHERE bookings.user_id = asked.id OFFSET 0
-        ) AS theirs
-        WHERE event_id = CAST(:event AS bigint)
-            AND (status = 'booked' OR status = 'cancelled' AND expires_at IS NULL)
+        ) AS bookings
+        WHERE event_id = CAST(:event AS bigint) AND ({HAD_PLACES})
     )
-    """
+    """  # noqa: S608 - our own text
 )
 # The first ticket of a plain booking has the id of the booking.
 TICKETS: Final = Statement(
