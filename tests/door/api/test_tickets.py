@@ -184,6 +184,37 @@ async def test_a_refused_transfer_makes_no_customer(visitor: Visitor, engine: As
     assert (await gala.owner.get("/api/customers", externalId="C-1")).json()["items"] == []
 
 
+async def test_a_transfer_that_waits_for_an_import_of_customers_does_not_hold_up_the_event(
+    visitor: Visitor, engine: AsyncEngine
+) -> None:
+    gala = await Gala.open(visitor)
+    bob = await visitor.register()
+    (ticket,) = await gala.sell(bob)
+    token = (await bob.post(f"/api/tickets/{ticket}/transfers", None)).json()["token"]
+    body = {"token": token, "customer": {"externalId": "c-1"}}
+    async with engine.connect() as importing, engine.connect() as other:
+        await importing.execute(
+            text(
+                """
+                WITH made AS (
+                    INSERT INTO customers (user_id, organiser_id, external_id)
+                    VALUES (gen_random_uuid(), :organiser, 'c-1') RETURNING user_id
+                ) INSERT INTO users (id) SELECT user_id FROM made
+                """
+            ),
+            {"organiser": gala.owner.id},
+        )
+        accepting = asyncio.create_task(gala.owner.post("/api/tickets/accept", body))
+        while not accepting.done():
+            # Raises if somebody has locked it.
+            await other.execute(text("SELECT FROM events FOR NO KEY UPDATE NOWAIT"))
+            await other.rollback()
+            await asyncio.sleep(0.01)
+        assert_problem(await accepting, 503, "busy")
+        await importing.rollback()
+    assert (await gala.owner.post("/api/tickets/accept", body)).is_success
+
+
 async def test_a_ticket_is_passed_on_from_hand_to_hand(visitor: Visitor) -> None:
     gala = await Gala.open(visitor)
     people = [await visitor.register() for _ in range(4)]

@@ -294,16 +294,17 @@ class TicketRepository:
         """
         async with once(self._engine, keyed) as (connection, keep), connection.transaction():
             before = await _offered(connection, token)
+            made = Found({}, {}, {})
+            if isinstance(to, Asked):
+                # This may wait for an import of customers, so the event is locked after it.
+                made = await find_or_make(connection, [to])
+                to = made.ids[to.key]
             ticket, detail = await self._current(connection, before)
             (time,) = await NAMES_UNTIL.fetch(connection, event=ticket.event_id)
             until = detail.transfer_until
             if detail.transfer_hash != digest(token) or until is None or until <= time["now"]:
                 raise TransferNotFound
             await _require_unused(connection, ticket)
-            made = Found({}, {}, {})
-            if isinstance(to, Asked):
-                made = await find_or_make(connection, [to])
-                to = made.ids[to.key]
             changed = _next(detail)._replace(holder=to, name=None, email=None)
             told = {"holderId": str(to), "generation": changed.generation}
             await _put(connection, ticket, changed, "ticket.transferred", told, origin)
