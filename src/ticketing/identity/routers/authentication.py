@@ -151,10 +151,12 @@ async def require_for(request: Request, caller: Caller, organiser_id: UUID) -> N
         raise Forbidden
 
 
-async def may(request: Request, caller: Caller, event_id: int) -> bool:
-    """Whether the caller may do the route's action with the event, for anybody."""
+async def may(
+    request: Request, caller: Caller, event_id: int, action: Action | None = None
+) -> bool:
+    """Whether the caller may do the route's action, or this one, with the event, for anybody."""
     try:
-        await require(request, caller, event_id)
+        await require(request, caller, event_id, action)
     except Forbidden:
         return False
     return True

@@ -225,7 +225,8 @@ class BookingDetailsOut(BookingOut):
         description="If it waits: why it has no places yet.", examples=[None]
     )
     code: str | None = Field(
-        description="The code that it was booked or held with.", examples=[None]
+        description="The code that it was booked or held with, for the person and managers.",
+        examples=[None],
     )
     kept: Long = Field(
         description="The amount that the organiser keeps of its cancelled tickets.", examples=[0]

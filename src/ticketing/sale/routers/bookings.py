@@ -295,7 +295,10 @@ async def get(
 ) -> BookingDetailsOut:
     """Return a booking: the caller's own, or one at an event that the caller works on."""
     found = await _readable(request, caller, bookingId)
-    booking = found.booking
+    booking, code = found.booking, found.code
+    if code is not None and booking.user_id != caller.id:
+        # It may have uses left, and not all who work on an event may have them.
+        code = code if await may(request, caller, booking.event_id, Action.LIST_CODES) else None
     return BookingDetailsOut(
         id=booking.id,
         event_id=booking.event_id,
@@ -313,7 +316,7 @@ async def get(
         ],
         places_ahead=found.places_ahead,
         waiting_for=await _waiting_for(request, found),
-        code=found.code,
+        code=code,
         kept=booking.kept,
         paid=booking.paid,
         refunded=booking.refunded,
