@@ -405,3 +405,14 @@ def test_an_import_books_a_type_outside_its_times_but_not_a_closed_one() -> None
         asked = hold(ADA, kind=kind)._replace(holds=False, by_team=True, imported=True)
         (outcome,) = done(rows, asked._replace(user_id=BOB if error else ADA))
         assert isinstance(outcome, error or Booked)
+
+
+def test_all_holds_of_the_people_of_a_batch_end_whatever_was_read_of_the_others() -> None:
+    rows = event(SEAT, total=5, terms=MANY)
+    ends = {ADA: NOW + MINUTE, BOB: LATER, CLEO: NOW + 2 * MINUTE}
+    made = {person: held(rows, hold(person, end)) for person, end in ends.items()}
+    rows.at = NOW + 3 * MINUTE
+    rows.due_at_once = 1
+    decision = rows.commit([confirm(made[BOB]), confirm(made[CLEO])])
+    ended = [each.booking.user_id for each in decision.facts if each.name == "expired"]
+    assert ended == [ADA, CLEO]
