@@ -448,6 +448,26 @@ async def test_nobody_waits_until_all_holds_are_ended_unless_they_need_them(
     await assert_recounted(engine)
 
 
+async def test_a_request_that_is_granted_at_the_second_look_is_carried_out_once(
+    engine: AsyncEngine,
+    bookings: BookingRepository,
+    elsewhere: BookingRepository,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the second look, which another event needs, the person's own hold has ended too."""
+    monkeypatch.setattr(reads, "DUE_AT_ONCE", 1)
+    people = ada, bea, cleo = await make_people(engine, 3)
+    event, _ = await make(engine, ada, 3, [{"name": "Seat"}])
+    full, _ = await make(engine, ada, 1, details=PLAIN._replace(waiting_list_mode="closed"))
+    for person in people:
+        await bookings.hold(event, person)
+    await bookings.book(full, ada)
+    await end(engine, event)
+    made = await together(elsewhere.book(event, cleo, lines=[(None, 2)]), elsewhere.book(full, bea))
+    assert kinds(made) == [Booked, SoldOut]
+    await assert_recounted(engine)
+
+
 async def test_no_offer_is_made_after_the_close_of_the_sale(
     engine: AsyncEngine, bookings: BookingRepository
 ) -> None:

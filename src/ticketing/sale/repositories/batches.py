@@ -232,7 +232,8 @@ class Batches:
             async with _at_one_moment(connection) if together else nullcontext():
                 await self._load_snapshots(connection, together)
                 decisions, stale = await self._decide(connection, by_event, asking=asking, at=at)
-            lost |= stale
+            # A later look may decide what an earlier one could not.
+            lost = (lost - decisions.keys()) | stale
             if asking is not batch and _have_sold_out(decisions.values()):
                 # A client without a response asks again, and must learn that it has its booking.
                 asking = batch
