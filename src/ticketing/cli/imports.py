@@ -184,8 +184,8 @@ def bookings(  # noqa: PLR0913 - the options
 
     The columns are externalId, name and email, as for customers, ticketType or ticketTypeId, and
     quantity. A row whose customer has booked before is left as it is, and so is a row of
-    attendees.csv. Everything else is booked as by the event's team. Nobody is put on a waiting
-    list: without places for all, nothing is imported.
+    attendees.csv. All others are booked as by the event's team. If places are missing, nothing is
+    imported.
     """
     # Imported here for the same reason.
     with held():

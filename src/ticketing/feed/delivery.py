@@ -197,7 +197,7 @@ class Deliverer:
                     batch = await self._deliveries.batch(current, limit)
                     if not batch.due and not batch.waiting:
                         await self._deliveries.rest(current, batch.position)
-                        # What was seen before this rests has woken nobody.
+                        # A record that was seen before this webhook rested has not woken it.
                         if self._follower.seen > batch.position:
                             await self._deliveries.wake(current)
                         return

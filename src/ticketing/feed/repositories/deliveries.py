@@ -260,7 +260,7 @@ class DeliveryRepository:
         return [self._hook(row) for row in rows]
 
     async def fall_due(self, events: frozenset[int] | None) -> None:
-        """Have those that rest served in their turn, because nobody has a place for them yet."""
+        """Make those that rest due now, because all places are taken."""
         if events is None or events:
             async with driver(self._engine) as connection:
                 await FALL_DUE.fetch(connection, **_news(events))

@@ -58,7 +58,7 @@ class Book(NamedTuple):
     code: str | None = None
     """A code of the event, folded."""
     imported: bool = False
-    """Whether an operator imports it: also while the sale is not open, but nobody waits."""
+    """Whether an operator imports it. Then the sale need not be open, and it never waits."""
 
 
 def decide(state: State, request: Book) -> Outcome:

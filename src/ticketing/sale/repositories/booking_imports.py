@@ -104,8 +104,8 @@ class BookingImportRepository:
 
         A row is left out if it has a ticket of the event, or if its customer has booked there, also
         if that was cancelled since. The others are decided as bookings by the event's team, but
-        the sale need not be open, and nobody waits. It is one transaction, which locks the event.
-        Without `keep` nothing stays. Raises NotImportedError, EventNotFound, or Busy.
+        the sale need not be open, and none of them waits. It is one transaction, which locks the
+        event. Without `keep` nothing stays. Raises NotImportedError, EventNotFound, or Busy.
         """
         async with driver(self._engine) as connection, whole(connection, keep=keep):
             event = await lock(connection, event_id)

@@ -242,7 +242,7 @@ class ListingRepository:
         """Return the event's bookings with keys above `after`, oldest first.
 
         With `external_id`, return only those of this customer of the event's owner, and with
-        `unpaid` only those that somebody still has to pay for.
+        `unpaid` only those that are not paid in full.
         """
         wanted = {"event": event_id, "status": status, "unpaid": unpaid, "after": after}
         wanted["limit"] = limit + 1
